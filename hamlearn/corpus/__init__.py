@@ -1,0 +1,1 @@
+"""Text in: CoNLL files become posts, labels and statistics."""

@@ -1,0 +1,1 @@
+"""The embedded demo: a drawn corpus and the tiny vision weights that read it."""

@@ -1,0 +1,1 @@
+"""Batches, training and prediction."""

@@ -1,0 +1,63 @@
+"""What the model is given: one padded batch of posts.
+
+Shape letters here and in every file of this package: B posts, S sub-tokens, W words, O objects (N in the paper),
+D model width, R relations, L interaction rounds, K labels, F features of an image or object as extracted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """A padded batch of posts.
+
+    Attributes:
+        input_ids: (B, S) int64, sub-tokens with [CLS] first.
+        attention_mask: (B, S) int64, 1 on sub-tokens, 0 on padding.
+        word_of: (B, S) int64, the word that a sub-token belongs to; -1 on special tokens and padding.
+        word_mask: (B, W) bool, True on words.
+        labels: (B, W) int64, label indices, 0 on padding; None where there are none.
+        has_image: (B,) bool, False where the picture is missing or could not be decoded.
+        image: (B, F) float, pooled features of the whole picture.
+        objects: (B, O, F) float, region features.
+        object_classes: (B, O) int64, 0..C-1, and C ("none") for the whole picture standing in as an object.
+        object_mask: (B, O) bool, True on objects.
+        boxes: (B, O, 4) float, xyxy normalised to [0, 1].
+        relations: (B, O+1, O+1) int64, relation of the edge i -> j or -1; node 0 is the image.
+
+    The visual fields are all None for a model that reads text alone.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    word_of: Tensor
+    word_mask: Tensor
+    labels: Tensor | None = None
+    has_image: Tensor | None = None
+    image: Tensor | None = None
+    objects: Tensor | None = None
+    object_classes: Tensor | None = None
+    object_mask: Tensor | None = None
+    boxes: Tensor | None = None
+    relations: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return B."""
+        return len(self.input_ids)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """Return the batch with every tensor on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Return the batch in page-locked memory; called by DataLoader when pin_memory is set."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(**{k: v if v is None else change(v) for k, v in values.items()})

@@ -1,0 +1,1 @@
+"""Pixels in: pictures become image, object and box features."""

@@ -1,3 +1,3 @@
-"""HamLearning: hierarchical aligned multimodal learning for named entity recognition on tweet posts."""
+"""HamLearning: hierarchical aligned multimodal learning for NER on tweet posts."""
 
 __version__ = "0.1.0"

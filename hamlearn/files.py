@@ -15,8 +15,8 @@ from typing import Any
 def whole(path: str | Path) -> Iterator[Path]:
     """Yield a fresh path beside `path` that takes its place when the block ends well.
 
-    The block writes a file or makes a folder at the yielded path. When it raises, or the process dies, `path`
-    is as it was before. An existing file or folder at `path` is replaced.
+    The block writes a file or makes a folder at the yielded path. When it raises, or the process
+    dies, `path` is as it was before. An existing file or folder at `path` is replaced.
 
     Args:
         path: where the finished file or folder shall lie; its parent is made if absent.

@@ -16,13 +16,13 @@ class Post:
     """One tweet: its words, their gold labels, and the picture that came with it.
 
     Attributes:
-        id: unique in the corpus: the IMGID, or `IMGID#2`, `IMGID#3`, ... where an IMGID comes again.
+        id: unique in the corpus: the IMGID, or `IMGID#2`, `IMGID#3`, ... where it comes again.
         split: one of SPLITS.
         image: the IMGID, a name and never a path; feature files are keyed by it.
         picture: path of the picture file, or None where the corpus has none.
         words: the tokens as given.
         labels: one BIO label a word, as given but for OTHER, which reads MISC.
-        cues: what decides the type of each gold entity, in the order of the entities; empty where unknown.
+        cues: what decides the type of each gold entity, in their order; empty where unknown.
     """
 
     id: str

@@ -1,12 +1,13 @@
 """What the model is given: one padded batch of posts.
 
-Shape letters here and in every file of this package: B posts, S sub-tokens, W words, O objects (N in the paper),
-D model width, R relations, L interaction rounds, K labels, F features of an image or object as extracted.
+Shape letters here and in every file of this package: B posts, S sub-tokens, W words, O objects (N
+in the paper), D model width, R relations, L interaction rounds, K labels, F features of an image or
+object as extracted.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,13 +20,15 @@ class Batch:
     Attributes:
         input_ids: (B, S) int64, sub-tokens with [CLS] first.
         attention_mask: (B, S) int64, 1 on sub-tokens, 0 on padding.
-        word_of: (B, S) int64, the word that a sub-token belongs to; -1 on special tokens and padding.
+        word_of: (B, S) int64, the word that a sub-token belongs to; -1 on special tokens and
+            padding.
         word_mask: (B, W) bool, True on words.
         labels: (B, W) int64, label indices, 0 on padding; None where there are none.
         has_image: (B,) bool, False where the picture is missing or could not be decoded.
         image: (B, F) float, pooled features of the whole picture.
         objects: (B, O, F) float, region features.
-        object_classes: (B, O) int64, 0..C-1, and C ("none") for the whole picture standing in as an object.
+        object_classes: (B, O) int64, 0..C-1, and C ("none") for the whole picture standing in
+            as an object.
         object_mask: (B, O) bool, True on objects.
         boxes: (B, O, 4) float, xyxy normalised to [0, 1].
         relations: (B, O+1, O+1) int64, relation of the edge i -> j or -1; node 0 is the image.
@@ -59,5 +62,9 @@ class Batch:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return type(self)(**{k: v if v is None else change(v) for k, v in values.items()})
+        changed: dict[str, Any] = {
+            field.name: value if value is None else change(value)
+            for field in fields(self)
+            for value in [getattr(self, field.name)]
+        }
+        return type(self)(**changed)

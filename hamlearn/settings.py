@@ -1,0 +1,256 @@
+"""The one schema of the configuration.
+
+`config.yaml` is read through these models by the CLI; `schema()` writes them as a JSON schema for
+Snakemake. Every default marked ◇ in the method description stands here and nowhere else.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from hamlearn.errors import HamlearnError
+
+Variant = Literal["full", "wo_rgcn", "wo_vit", "wo_rm", "text_only"]
+Backbone = Literal["resnet152", "demo"]
+Detector = Literal["mask_rcnn", "demo"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _listed(value: Any) -> Any:
+    """Let one word stand for a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
+Corpora = Annotated[list[Name], BeforeValidator(_listed, json_schema_input_type=Name | list[Name])]
+Detectors = Annotated[
+    list[Detector], BeforeValidator(_listed, json_schema_input_type=Detector | list[Detector])
+]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GeneratorSettings(Section):
+    """A corpus that is drawn instead of read."""
+
+    seed: int = Field(0, ge=0, description="same seed, same bytes")
+    posts: int = Field(3500, ge=30, description="posts in all three splits together")
+
+
+class CorpusSettings(Section):
+    """Where a corpus lies, or how it is drawn."""
+
+    path: str | None = Field(None, description="folder with train.txt, valid.txt and test.txt")
+    images: str | None = Field(None, description="folder of pictures named by IMGID; null: none")
+    generator: GeneratorSettings | None = Field(None, description="draw the demo corpus instead")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "CorpusSettings":
+        if (self.path is None) == (self.generator is None):
+            raise ValueError("give either `path` or `generator`")
+        return self
+
+
+class PictureSettings(Section):
+    """How pictures are opened."""
+
+    unreadable: Literal["count", "error"] = Field(
+        "count", description="a missing or broken picture is counted, or ends the run"
+    )
+    max_pixels: PositiveInt = Field(100_000_000, description="a larger picture is not opened")
+
+
+class WeightSettings(Section):
+    """The weights of one network and the digest they should have."""
+
+    weights: str = Field(
+        description="torchvision's name of published weights, a file, or `random`, which is an "
+        "explicit wish for features without meaning"
+    )
+    sha256: Digest | None = Field(None, description="expected digest of the weights file")
+
+
+class DetectorSettings(WeightSettings):
+    """Weights and back-end of one detector."""
+
+    backend: Literal["auto", "torchvision", "detectron2"] = "auto"
+
+
+def _published_backbones() -> dict[Backbone, WeightSettings]:
+    return {
+        "resnet152": WeightSettings(weights="IMAGENET1K_V2"),
+        "demo": WeightSettings(weights="resources/demo/resnet.safetensors"),
+    }
+
+
+def _published_detectors() -> dict[Detector, DetectorSettings]:
+    return {
+        "mask_rcnn": DetectorSettings(weights="COCO_V1"),
+        "demo": DetectorSettings(weights="resources/demo/detector.safetensors"),
+    }
+
+
+class ImageFeatureSettings(Section):
+    """The whole picture: ResNet (Eq. 2)."""
+
+    regions: bool = Field(False, description="store the 7x7 map too")
+    batch_size: PositiveInt = 8
+    channels_last: bool = True
+    dtype: Literal["float16", "float32"] = Field("float16", description="of stored features")
+    backbones: dict[Backbone, WeightSettings] = Field(default_factory=_published_backbones)
+
+
+class ObjectFeatureSettings(Section):
+    """The objects in the picture (Eq. 3) and how the best are selected."""
+
+    objects: PositiveInt = Field(15, description="N, the objects kept by score")
+    score_threshold: Fraction = Field(0.2, description="objects below are dropped")
+    nms_threshold: Fraction = Field(0.5, description="IoU above which the weaker box is dropped")
+    nms_per_class: bool = Field(False, description="boxes of different classes never suppress")
+    dtype: Literal["float16", "float32"] = Field("float16", description="of stored features")
+    detectors: dict[Detector, DetectorSettings] = Field(default_factory=_published_detectors)
+
+
+class GraphSettings(Section):
+    """Relations between boxes."""
+
+    overlap_iou: Fraction = Field(0.5, description="`overlap` above this IoU")
+    far: Fraction = Field(0.5, description="no edge above this share of the image's diagonal")
+
+
+class ScratchSettings(Section):
+    """A small BERT that is trained from scratch."""
+
+    width: PositiveInt = 96
+    layers: PositiveInt = 2
+    heads: PositiveInt = 4
+    vocabulary: PositiveInt = Field(2000, description="WordPiece entries at most")
+    lowercase: bool = True
+
+
+class TextSettings(Section):
+    """The text encoder and the textual Transformer."""
+
+    encoder: str = Field(
+        "bert-base-uncased", description="hub name, folder, or `scratch` for an untrained BERT"
+    )
+    scratch: ScratchSettings = ScratchSettings()
+    max_subtokens: PositiveInt = Field(128, description="words past it are predicted O")
+    transformer_layers: PositiveInt = Field(1, description="layers of the textual Transformer")
+
+
+class ModelSettings(Section):
+    """Sizes of the model; D is the text encoder's width."""
+
+    heads: PositiveInt = Field(12, description="attention heads everywhere")
+    vit_layers: PositiveInt = Field(4, description="layers of the semantic encoder (Eq. 4)")
+    rgcn_layers: PositiveInt = Field(2, description="layers of the spatial encoder (Eq. 5-7)")
+    rounds: PositiveInt = Field(3, description="L, rounds of interaction")
+    share_rounds: bool = Field(False, description="all rounds use the same weights")
+    class_width: PositiveInt = Field(300, description="width of the class embedding E^v")
+    dropout: Fraction = 0.1
+    graph_backend: Literal["auto", "dgl", "dense"] = "auto"
+    normalize_messages: bool = Field(False, description="divide Eq. 5's sum by the in-degree")
+
+
+class TrainingSettings(Section):
+    """How the model is trained (Eq. 17)."""
+
+    epochs: PositiveInt = 60
+    batch_size: PositiveInt = 32
+    eval_batch_size: PositiveInt = 16
+    lr: float = Field(3e-5, gt=0, description="peak learning rate")
+    head_lr: float | None = Field(
+        None, gt=0, description="of everything but the encoder; null: the same"
+    )
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: Fraction = Field(0.1, description="share of steps of linear warm-up, decay after it")
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    word_dropout: Fraction = Field(
+        0.0, description="share of training words replaced by [UNK]; 0.1 for encoders from scratch"
+    )
+    repair_labels: bool = Field(True, description="train on I-X with no B-X before it as B-X")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        "auto", description="auto: bf16-mixed on a GPU that has it, else 32-true"
+    )
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    corpus: Corpora = Field(["demo"], min_length=1, description="one or several of `corpora`")
+    backbone: Backbone = Field("resnet152", description="network of the whole picture")
+    detector: Detectors = Field(
+        ["mask_rcnn"], min_length=1, description="one word swaps the detector"
+    )
+    variants: list[Variant] = Field(["full"], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    corpora: dict[Name, CorpusSettings] = Field(
+        default_factory=lambda: {"demo": CorpusSettings(generator=GeneratorSettings())}
+    )
+    pictures: PictureSettings = PictureSettings()
+    image_features: ImageFeatureSettings = ImageFeatureSettings()
+    object_features: ObjectFeatureSettings = ObjectFeatureSettings()
+    graph: GraphSettings = GraphSettings()
+    text: TextSettings = TextSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    shards: PositiveInt = Field(4, description="extraction jobs per corpus; fix it once")
+    track_source: bool = Field(True, description="editing a stage's code reruns the stage")
+
+    @model_validator(mode="after")
+    def _known_names(self) -> "Settings":
+        for name in self.corpus:
+            if name not in self.corpora:
+                known = ", ".join(sorted(self.corpora))
+                raise ValueError(f"corpus {name!r} is not among `corpora`, which has {known}")
+        return self
+
+
+def load_settings(source: str | Path) -> Settings:
+    """Read settings from a YAML file, or from a JSON text that holds the sections a stage needs.
+
+    Sections that are absent take their defaults.
+
+    Args:
+        source: path of a YAML file, or a JSON object (a text that begins with `{`).
+
+    Raises:
+        HamlearnError: the source is absent or unreadable, or a key or value is wrong; the message
+            names every key at fault, what was found and what was expected.
+    """
+    text, name = str(source), "settings"
+    if not text.lstrip().startswith("{"):
+        path = Path(source)
+        if not path.is_file():
+            raise HamlearnError(f"{path}: no such settings file; expected YAML, or JSON text")
+        text, name = path.read_text(encoding="utf-8"), str(path)
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise HamlearnError(f"{name}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise HamlearnError(f"{name}: found {type(values).__name__}, expected keys and values")
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        faults = [
+            f"{name}: {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}"
+            f" (found {fault['input']!r:.80})"
+            for fault in error.errors()
+        ]
+        raise HamlearnError("\n".join(faults)) from error
+
+
+def schema() -> str:
+    """Return the JSON schema of the configuration, as committed under workflow/schemas."""
+    return json.dumps(Settings.model_json_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 
 SPLITS = ("train", "dev", "test")
+_LISTS = ("words", "labels", "cues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,10 @@ def read_posts(path: str | Path, split: str | None = None) -> list[Post]:
     with path.open(encoding="utf-8", newline="\n") as file:
         for number, line in enumerate(file, start=1):
             try:
-                fields = json.loads(line)
-                post = Post(
-                    **{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-                )
-            except (ValueError, TypeError, AttributeError) as error:
+                values: dict[str, Any] = json.loads(line)
+                lists: dict[str, Any] = {key: tuple(values[key]) for key in _LISTS}
+                post = Post(**values | lists)
+            except (ValueError, TypeError, KeyError) as error:
                 raise HamlearnError(f"{path}:{number}: not a prepared post ({error})") from error
             if split is None or post.split == split:
                 posts.append(post)

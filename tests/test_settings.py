@@ -1,0 +1,61 @@
+import json
+
+import pytest
+import yaml
+
+from hamlearn.errors import HamlearnError
+from hamlearn.settings import Settings, load_settings, schema
+
+
+def test_sections_that_are_absent_take_their_defaults():
+    settings = load_settings('{"training": {"epochs": 3}}')
+    assert settings.training.epochs == 3
+    assert settings.training.lr == Settings().training.lr == 3e-5
+
+
+def test_yaml_file_and_json_text_read_the_same(tmp_path):
+    values = {"detector": "mask_rcnn", "object_features": {"objects": 9}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    assert load_settings(tmp_path / "config.yaml") == load_settings(json.dumps(values))
+
+
+def test_one_word_swaps_the_detector():
+    assert load_settings('{"detector": "demo"}').detector == ["demo"]
+    assert load_settings('{"detector": ["demo", "mask_rcnn"]}').detector == ["demo", "mask_rcnn"]
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"detector": "yolo"}, "detector"),
+        ({"training": {"epochz": 3}}, "training.epochz"),
+        ({"training": {"lr": -1}}, "training.lr"),
+        ({"object_features": {"score_threshold": 1.5}}, "object_features.score_threshold"),
+        ({"corpus": "absent"}, "corpus 'absent'"),
+        ({"corpora": {"mine": {}}}, "corpora.mine"),
+        ({"corpora": {"../mine": {"path": "x"}}}, "corpora.../mine"),
+        ({"seeds": [-1]}, "seeds.0"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(values, key):
+    with pytest.raises(HamlearnError) as error:
+        load_settings(json.dumps(values))
+    assert key in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["- a list", "3", "a: [", ""])
+def test_a_file_that_holds_no_settings_is_named(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(HamlearnError, match=r"config\.yaml"):
+        load_settings(tmp_path / "config.yaml")
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(HamlearnError, match="no such settings file"):
+        load_settings(tmp_path / "config.yaml")
+
+
+def test_the_schema_refuses_unknown_keys_everywhere():
+    definitions = json.loads(schema())
+    objects = [definitions, *definitions["$defs"].values()]
+    assert all(part["additionalProperties"] is False for part in objects)

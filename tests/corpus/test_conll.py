@@ -1,0 +1,157 @@
+import pytest
+
+from hamlearn.corpus.conll import read_conll, read_corpus
+from hamlearn.errors import HamlearnError
+
+GOOD = "IMGID:1\nAnna\tB-PER\nsmiles\tO\n\nIMGID:O_2\nOslo B-OTHER\n\n"
+
+
+def write(folder, **texts):
+    for split, text in texts.items():
+        (folder / f"{split}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+
+def read(folder, text):
+    write(folder, train=text)
+    return read_conll(folder / "train.txt")
+
+
+def test_reads_posts_with_their_lines(tmp_path):
+    first, second = read(tmp_path, GOOD)
+    assert (first.image, first.words, first.labels) == ("1", ("Anna", "smiles"), ("B-PER", "O"))
+    assert (second.image, second.words, second.labels) == ("O_2", ("Oslo",), ("B-MISC",))
+    assert (first.line, second.line) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD.replace("\n", "\r\n"),
+        "\ufeff" + GOOD,
+        GOOD.rstrip("\n"),
+        "\n\n" + GOOD + "\n \n\t\n",
+        GOOD.replace("\n\nIMGID", "\nIMGID"),
+        GOOD.replace("\t", " \t "),
+        GOOD.replace("IMGID:1", "IMGID: 1 "),
+    ],
+    ids=["crlf", "bom", "no final newline", "more blank lines", "no blank line", "runs", "spaces"],
+)
+def test_the_same_posts_in_other_clothes(tmp_path, text):
+    plain = read(tmp_path, GOOD)
+    assert [(e.image, e.words, e.labels) for e in read(tmp_path, text)] == [
+        (e.image, e.words, e.labels) for e in plain
+    ]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "\u00a0",
+        "\u3000",
+        "\u2028",
+        "\u0085",
+        "\x0b",
+        "\x0c",
+        "\x1c",
+        "\u200d",
+        "\ufffd",
+        "a\u00a0b",
+    ],
+)
+def test_odd_white_space_is_a_token(tmp_path, token):
+    (entry,) = read(tmp_path, f"IMGID:1\nx\tO\n{token}\tB-PER\ny\tO\n\n")
+    assert entry.words == ("x", token, "y")
+    assert entry.labels == ("O", "B-PER", "O")
+
+
+def test_only_other_becomes_misc(tmp_path):
+    (entry,) = read(tmp_path, "IMGID:1\nOTHER\tI-OTHER\nx\tB-OTHERS\n")
+    assert entry.words == ("OTHER", "x")
+    assert entry.labels == ("I-MISC", "B-OTHERS")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("IMGID:1\nx\tO\ny\tPER\n", 3, "label 'PER'; expected O, B-TYPE or I-TYPE"),
+        ("IMGID:1\nx\tO\ny\tB-\n", 3, "label 'B-'"),
+        ("IMGID:1\nx\tO\ny\tS-PER\n", 3, "label 'S-PER'"),
+        ("IMGID:1\nx\tO\u00a0\n", 2, "label 'O\\xa0'"),
+        ("IMGID:1\nx\tO\ny\n", 3, "'y' has no label"),
+        ("IMGID:1\n\tO\n", 2, "'O' has no label"),
+        ("IMGID:1\nNew York\tB-LOC\n", 2, "found 3 fields"),
+        ("x\tO\n", 1, "in no post"),
+        ("IMGID:1\nx\tO\n\ny\tO\n", 4, "in no post"),
+        ("IMGID:1\nx\tO\n\nIMGID:\ny\tO\n", 4, "the IMGID is empty"),
+        ("IMGID:../x\ny\tO\n", 1, "IMGID '../x' is a path"),
+        ("IMGID:/etc/x\ny\tO\n", 1, "is a path"),
+        ("IMGID:..\ny\tO\n", 1, "is a path"),
+        ("IMGID:a\\b\ny\tO\n", 1, "is a path"),
+        ("IMGID:1\tO\ny\tO\n", 1, "has a separator in it"),
+        ("IMGID:1\n\nx\tO\n", 1, "post '1' has no words"),
+        ("IMGID:1\nIMGID:2\nx\tO\n", 1, "post '1' has no words"),
+        ("IMGID:1\nx\tO\n\nIMGID:2\n", 4, "post '2' has no words"),
+        ("", 1, "no posts in the file"),
+        ("\n \n\n", 1, "no posts in the file"),
+        (b"IMGID:1\nx\tO\ncaf\xe9\tO\n", 3, "byte 4 of the line, 0xe9, is not UTF-8"),
+        (b"IMGID:1\nx\tO\ncut\xe2\x82\n", 3, "byte 4 of the line, 0xe2, is not UTF-8"),
+    ],
+)
+def test_malformed_text_is_one_error_with_file_and_line(tmp_path, text, line, message):
+    with pytest.raises(HamlearnError) as caught:
+        read(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path / 'train.txt'}:{line}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_absent_file_is_an_error(tmp_path):
+    with pytest.raises(HamlearnError, match="no such file"):
+        read_conll(tmp_path / "train.txt")
+
+
+def test_a_corpus_has_three_splits_and_unique_ids(tmp_path):
+    write(tmp_path, train=GOOD, valid="IMGID:1\nx\tO\n", test="IMGID:1\ny\tO\n\nIMGID:3\nz\tO\n")
+    posts = read_corpus(tmp_path)
+    assert [(post.split, post.id, post.image) for post in posts] == [
+        ("train", "1", "1"),
+        ("train", "O_2", "O_2"),
+        ("dev", "1#2", "1"),
+        ("test", "1#3", "1"),
+        ("test", "3", "3"),
+    ]
+    assert all(post.picture is None for post in posts)
+
+
+def test_the_dev_split_may_be_called_dev_but_not_both(tmp_path):
+    write(tmp_path, train=GOOD, dev="IMGID:9\nx\tO\n", test=GOOD)
+    assert [post.id for post in read_corpus(tmp_path) if post.split == "dev"] == ["9"]
+    write(tmp_path, valid=GOOD)
+    with pytest.raises(HamlearnError, match="dev split is there twice"):
+        read_corpus(tmp_path)
+
+
+def test_an_absent_split_or_folder_is_named(tmp_path):
+    write(tmp_path, train=GOOD, test=GOOD)
+    with pytest.raises(HamlearnError, match=r"dev split is absent; expected valid.txt or dev.txt"):
+        read_corpus(tmp_path)
+    with pytest.raises(HamlearnError, match="no such folder"):
+        read_corpus(tmp_path / "elsewhere")
+
+
+def test_an_empty_split_names_its_file(tmp_path):
+    write(tmp_path, train=GOOD, valid="\n", test=GOOD)
+    with pytest.raises(HamlearnError, match=r"valid\.txt:1: no posts"):
+        read_corpus(tmp_path)
+
+
+def test_pictures_are_found_by_name(tmp_path):
+    write(tmp_path, train=GOOD, valid=GOOD, test=GOOD)
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "O_2.jpg").write_bytes(b"")
+    pictures = {post.image: post.picture for post in read_corpus(tmp_path, images)}
+    assert pictures == {"1": None, "O_2": str(images / "O_2.jpg")}
+    with pytest.raises(HamlearnError, match="no such folder; expected the pictures"):
+        read_corpus(tmp_path, tmp_path / "photos")

@@ -1,0 +1,124 @@
+"""A corpus on disk made into what every later stage reads."""
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hamlearn.corpus.conll import read_corpus
+from hamlearn.corpus.labels import Entity, entities, label_set
+from hamlearn.corpus.posts import Post, write_posts
+from hamlearn.corpus.statistics import corpus_statistics, write_statistics
+from hamlearn.errors import HamlearnError
+from hamlearn.files import whole
+
+MANIFEST = "manifest.jsonl"
+log = logging.getLogger(__name__)
+
+
+def prepare(directory: str | Path, images: str | Path | None, out: str | Path) -> list[Post]:
+    """Write posts.jsonl, labels.json and statistics.csv of a corpus into a folder.
+
+    Args:
+        directory: folder with train.txt, valid.txt (or dev.txt) and test.txt, and perhaps with
+            manifest.jsonl, whose entities tell the cues.
+        images: folder of pictures named by IMGID; None takes `images` in the corpus folder where
+            there is one.
+        out: folder of the three files, made if absent.
+
+    Returns:
+        The posts, as written.
+
+    Raises:
+        HamlearnError: the corpus or its manifest is malformed.
+    """
+    posts = load_corpus(directory, images)
+    out = Path(out)
+    statistics = corpus_statistics(posts)
+    missing = sum(post.picture is None for post in posts)
+    if missing:
+        log.warning("%s: %d of %d posts have no picture file", directory, missing, len(posts))
+    write_statistics(out / "statistics.csv", statistics)
+    with whole(out / "labels.json") as part:
+        labels = label_set(post.labels for post in posts)
+        part.write_text(json.dumps(labels, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_posts(out / "posts.jsonl", posts)
+    return posts
+
+
+def load_corpus(directory: str | Path, images: str | Path | None = None) -> list[Post]:
+    """Read a corpus with its pictures and cues, as `prepare` writes it.
+
+    Args:
+        directory: folder of the corpus.
+        images: folder of pictures; None takes `images` in the corpus folder where there is one.
+
+    Raises:
+        HamlearnError: the corpus or its manifest is malformed.
+    """
+    directory = Path(directory)
+    if images is None and (directory / "images").is_dir():
+        images = directory / "images"
+    posts = read_corpus(directory, images)
+    manifest = directory / MANIFEST
+    return with_cues(posts, manifest) if manifest.is_file() else posts
+
+
+def with_cues(posts: Sequence[Post], manifest: Path) -> list[Post]:
+    """Return the posts with the cue of each gold entity, in the order of the entities.
+
+    Posts that the manifest does not name keep no cues.
+
+    Args:
+        posts: all posts of a corpus.
+        manifest: JSON lines with `id`, the id of a post, and `entities`, a list of objects with
+            `start`, `end` (exclusive), `type` and `cue`.
+
+    Raises:
+        HamlearnError: a line is malformed, names no post or one that came before, or its entities
+            are not those of the post's labels.
+    """
+    by_id = {post.id: post for post in posts}
+    cues: dict[str, tuple[str, ...]] = {}
+    for place, entry in _entries(manifest):
+        try:
+            post_id = str(entry["id"])
+            told = sorted(
+                (Entity(item["start"], item["end"], item["type"]), item["cue"])
+                for item in entry["entities"]
+            )
+        except (KeyError, TypeError) as error:
+            raise HamlearnError(
+                f"{place}: expected `id` and `entities` of start, end, type and cue ({error!r})"
+            ) from error
+        if post_id not in by_id:
+            raise HamlearnError(f"{place}: no post of the corpus has the id {post_id!r}")
+        if post_id in cues:
+            raise HamlearnError(f"{place}: the post {post_id!r} is here a second time")
+        gold = entities(by_id[post_id].labels)
+        if [entity for entity, _ in told] != gold:
+            found = _spelled(entity for entity, _ in told)
+            raise HamlearnError(
+                f"{place}: post {post_id!r} has the entities {found};"
+                f" expected those of its labels, {_spelled(gold)}"
+            )
+        cues[post_id] = tuple(cue for _, cue in told)
+    return [replace(post, cues=cues.get(post.id, ())) for post in posts]
+
+
+def _entries(manifest: Path) -> Iterable[tuple[str, Any]]:
+    """Yield place and value of each line of JSON."""
+    for number, line in enumerate(manifest.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"{manifest}:{number}"
+        try:
+            yield place, json.loads(line)
+        except ValueError as error:
+            raise HamlearnError(f"{place}: not JSON ({error})") from error
+
+
+def _spelled(some: Iterable[Entity]) -> str:
+    return ", ".join(f"{e.start}-{e.end} {e.type}" for e in some) or "none"

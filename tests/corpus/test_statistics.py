@@ -1,0 +1,108 @@
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hamlearn.corpus.conll import read_corpus
+from hamlearn.corpus.posts import Post
+from hamlearn.corpus.statistics import corpus_statistics, statistics_text, write_statistics
+
+DATA = Path(os.environ.get("HAMLEARN_DATA", Path(__file__).parents[3] / "shared" / "data"))
+TABLE_1 = {
+    "twitter2015_original": """
+        PER  2217 552 1816
+        LOC  2091 522 1697
+        ORG   928 247  839
+        MISC  940 225  726
+        all  6176 1546 5078
+        posts 4000 1000 3257
+    """,
+    "twitter2017": """
+        PER  2943 626 621
+        LOC   731 173 178
+        ORG  1674 375 395
+        MISC  701 150 157
+        all  6049 1324 1351
+        posts 3373 723 723
+    """,
+}
+
+
+def post(split, labels, picture=None):
+    labels = tuple(labels.split(" "))
+    return Post(
+        id=f"{split} {labels}",
+        split=split,
+        image="1",
+        picture=picture,
+        words=("w",) * len(labels),
+        labels=labels,
+    )
+
+
+POSTS = [
+    post("train", "B-PER I-PER O B-LOC", "1.jpg"),
+    post("train", "I-PER I-PER O I-ZOO B-ORG"),
+    post("dev", "O O O O O O", "1.jpg"),
+    post("test", "B-PER B-PER I-LOC"),
+]
+
+
+def rows(statistics):
+    return {
+        (row["quantity"], row["type"]): [row[c] for c in ("train", "dev", "test", "total")]
+        for row in statistics.to_dict("records")
+    }
+
+
+def test_counts_by_hand():
+    assert rows(corpus_statistics(POSTS)) == {
+        ("entities", "PER"): [1, 0, 2, 3],
+        ("entities", "LOC"): [1, 0, 0, 1],
+        ("entities", "ORG"): [1, 0, 0, 1],
+        ("entities", "ZOO"): [0, 0, 0, 0],
+        ("entities", "all"): [3, 0, 2, 5],
+        ("posts", "all"): [2, 1, 1, 4],
+        ("orphan_inside", "all"): [2, 0, 1, 3],
+        ("longest_post", "all"): [5, 6, 3, 6],
+        ("missing_pictures", "all"): [1, 0, 1, 2],
+    }
+
+
+def test_types_come_in_the_order_of_the_paper():
+    types = corpus_statistics(POSTS).query("quantity == 'entities'")["type"]
+    assert list(types) == ["PER", "LOC", "ORG", "ZOO", "all"]
+
+
+def test_text_is_the_table_of_the_paper():
+    assert statistics_text(corpus_statistics(POSTS)) == (
+        "Ent Type              Train  Val  Test  All\n"
+        "PER                       1    0     2    3\n"
+        "LOC                       1    0     0    1\n"
+        "ORG                       1    0     0    1\n"
+        "ZOO                       0    0     0    0\n"
+        "Total                     3    0     2    5\n"
+        "Tweets                    2    1     1    4\n"
+        "Orphan I- tags            2    0     1    3\n"
+        "Longest post (words)      5    6     3    6\n"
+        "Missing pictures          1    0     1    2\n"
+    )
+
+
+def test_csv_reads_back_equal(tmp_path):
+    statistics = corpus_statistics(POSTS)
+    write_statistics(tmp_path / "statistics.csv", statistics)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "statistics.csv"), statistics)
+
+
+@pytest.mark.parametrize("corpus", TABLE_1)
+def test_equals_table_1_of_the_paper_to_the_digit(corpus):
+    folder = DATA / corpus
+    if not folder.is_dir():
+        pytest.skip(f"no {corpus} in {DATA}; set HAMLEARN_DATA to the folder that has it")
+    counted = rows(corpus_statistics(read_corpus(folder)))
+    for line in TABLE_1[corpus].strip().splitlines():
+        name, *numbers = line.split()
+        key = ("posts", "all") if name == "posts" else ("entities", name)
+        assert counted[key][:3] == [int(number) for number in numbers], name

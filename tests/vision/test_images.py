@@ -1,0 +1,201 @@
+import contextlib
+import io
+import random
+import subprocess
+import sys
+import zlib
+
+import pytest
+from PIL import Image
+
+from hamlearn.errors import HamlearnError
+from hamlearn.vision.images import PictureError, Status, open_picture, picture_path
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def failure(path, **options):
+    with pytest.raises(PictureError) as caught:
+        open_picture(path, **options)
+    return caught.value
+
+
+def close(found, expected, off=6):
+    return all(abs(a - b) <= off for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(tmp_path, orientation):
+    upright = Image.new("RGB", (40, 20), WHITE)
+    upright.paste(RED, (0, 0, 10, 10))
+    upright.paste(BLUE, (30, 10, 40, 20))
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
+    opened = open_picture(tmp_path / "a.jpg")
+    assert opened.size == (40, 20)
+    assert close(opened.getpixel((3, 3)), RED)
+    assert close(opened.getpixel((36, 16)), BLUE)
+    assert close(opened.getpixel((36, 3)), WHITE)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_broken_exif_keeps_the_picture(tmp_path):
+    Image.new("RGB", (8, 8), RED).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert open_picture(tmp_path / "a.jpg").size == (8, 8)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_lies_on_white(tmp_path, mode):
+    picture = Image.new(mode, (2, 1), (0,) * len(mode))
+    picture.putpixel((1, 0), (0,) * (len(mode) - 1) + (255,))
+    picture.save(tmp_path / "a.png")
+    opened = open_picture(tmp_path / "a.png")
+    assert opened.mode == "RGB"
+    assert [opened.getpixel((x, 0)) for x in (0, 1)] == [WHITE, (0, 0, 0)]
+
+
+def test_half_transparent_red_is_pink(tmp_path):
+    Image.new("RGBA", (1, 1), (255, 0, 0, 128)).save(tmp_path / "a.png")
+    assert close(open_picture(tmp_path / "a.png").getpixel((0, 0)), (255, 127, 127), 1)
+
+
+def test_png_palette_with_transparency_inside_jpg(tmp_path):
+    picture = Image.new("P", (2, 1), 0)
+    picture.putpalette([0, 255, 0, 0, 0, 255])
+    picture.putpixel((1, 0), 1)
+    picture.save(tmp_path / "a.jpg", format="PNG", transparency=0)
+    opened = open_picture(tmp_path / "a.jpg")
+    assert [opened.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
+
+
+def test_rgb_with_a_transparent_colour(tmp_path):
+    picture = Image.new("RGB", (2, 1), RED)
+    picture.putpixel((1, 0), BLUE)
+    picture.save(tmp_path / "a.png", transparency=RED)
+    opened = open_picture(tmp_path / "a.png")
+    assert [opened.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
+
+
+def test_grey_cmyk_and_sixteen_bits(tmp_path):
+    Image.new("L", (4, 4), 90).save(tmp_path / "grey.jpg", quality=95)
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=95)
+    Image.new("I;16", (4, 4), 40_000).save(tmp_path / "deep.png")
+    Image.new("1", (4, 4), 1).save(tmp_path / "bit.png")
+    assert close(open_picture(tmp_path / "grey.jpg").getpixel((0, 0)), (90, 90, 90), 1)
+    assert close(open_picture(tmp_path / "cmyk.jpg").getpixel((0, 0)), RED)
+    assert open_picture(tmp_path / "deep.png").getpixel((0, 0)) == (156, 156, 156)
+    assert open_picture(tmp_path / "bit.png").getpixel((0, 0)) == WHITE
+
+
+def test_missing(tmp_path):
+    error = failure(tmp_path / "a.jpg")
+    assert error.status == Status.MISSING
+    assert str(tmp_path / "a.jpg") in str(error)
+    assert failure(None).status == Status.MISSING
+
+
+def test_zero_bytes_truncated_and_not_a_picture(tmp_path):
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(buffer, "JPEG")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "cut.jpg").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    (tmp_path / "text.jpg").write_text("<html>404</html>")
+    (tmp_path / "folder.jpg").mkdir()
+    reasons = {
+        name: failure(tmp_path / f"{name}.jpg") for name in ("empty", "cut", "text", "folder")
+    }
+    assert {error.status for error in reasons.values()} == {Status.UNDECODABLE}
+    assert reasons["empty"].reason == "zero bytes"
+    assert "truncated" in reasons["cut"].reason
+    assert reasons["text"].reason == "not a picture of a known format"
+    assert reasons["folder"].reason == "not a file"
+
+
+def test_a_bomb_is_refused_from_its_header(tmp_path):
+    def chunk(kind, data):
+        return (
+            len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        )
+
+    side = (60_000).to_bytes(4, "big")
+    header = chunk(b"IHDR", side + side + b"\x08\x02\x00\x00\x00")
+    (tmp_path / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
+    error = failure(tmp_path / "bomb.png")
+    assert error.status == Status.TOO_LARGE
+    assert "60000x60000" in error.reason
+
+
+def test_the_limit_is_ours_and_pillows_own_stays(tmp_path, recwarn):
+    before = Image.MAX_IMAGE_PIXELS
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    assert open_picture(tmp_path / "a.png", max_pixels=100).size == (10, 10)
+    assert failure(tmp_path / "a.png", max_pixels=99).status == Status.TOO_LARGE
+    assert before == Image.MAX_IMAGE_PIXELS
+    assert not recwarn
+
+
+def test_a_phones_double_picture_is_its_first(tmp_path):
+    first = Image.new("RGB", (8, 8), RED)
+    first.save(
+        tmp_path / "a.jpg", "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8), BLUE)]
+    )
+    assert close(open_picture(tmp_path / "a.jpg").getpixel((0, 0)), RED)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_random_damage_is_always_a_typed_failure(tmp_path):
+    source = random.Random(0)
+    picture = Image.effect_noise((32, 32), 80).convert("RGB")
+    for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"):
+        buffer = io.BytesIO()
+        picture.save(buffer, kind)
+        for _ in range(60):
+            data = bytearray(buffer.getvalue())
+            for _ in range(source.randint(1, 8)):
+                data[source.randrange(min(len(data), 400))] = source.randrange(256)
+            (tmp_path / "a.jpg").write_bytes(data)
+            with contextlib.suppress(PictureError):
+                assert open_picture(tmp_path / "a.jpg", max_pixels=10_000_000).mode == "RGB"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc/x", "a/b", "a\\b", "a\0b"])
+def test_ids_that_are_paths_are_refused(tmp_path, name):
+    with pytest.raises(HamlearnError, match="is not a name"):
+        picture_path(tmp_path, name)
+
+
+@pytest.mark.parametrize("extension", ["jpg", "jpeg", "png", "webp", "JPG", "Jpeg", "WebP"])
+def test_extensions_in_any_case(tmp_path, extension):
+    (tmp_path / f"17_06_4705.{extension}").touch()
+    (tmp_path / "17064705.jpg").touch()
+    assert picture_path(tmp_path, "17_06_4705") == tmp_path / f"17_06_4705.{extension}"
+    assert picture_path(tmp_path, "17_06") is None
+
+
+def test_ids_with_dots_and_a_missing_folder(tmp_path):
+    (tmp_path / "a.b.jpg").touch()
+    (tmp_path / "a.gif").touch()
+    (tmp_path / "folder.jpg").mkdir()
+    assert picture_path(tmp_path, "a.b") == tmp_path / "a.b.jpg"
+    assert picture_path(tmp_path, "a") is None
+    assert picture_path(tmp_path, "folder") is None
+    with pytest.raises(HamlearnError, match="no such folder"):
+        picture_path(tmp_path / "none", "a")
+
+
+def test_looking_up_pictures_imports_no_torch():
+    code = "import sys, hamlearn.vision.images; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,259 @@
+"""Posts to batches: tokens, labels and pictures, padded to the longest of each batch."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from transformers import PreTrainedTokenizerBase
+
+from hamlearn.corpus.labels import repair
+from hamlearn.corpus.posts import Post
+from hamlearn.errors import HamlearnError
+from hamlearn.learning.pictures import Picture, Pictures
+from hamlearn.learning.tokens import Tokens, special_ids, tokenise
+from hamlearn.model.batch import Batch
+
+log = logging.getLogger(__name__)
+
+POOL = 50  # batches that are sorted by length together: larger pads less and shuffles less
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One post, ready to be padded: labels (W,) int64 of the words that fit, and the picture."""
+
+    tokens: Tokens
+    labels: NDArray[np.int64] | None
+    picture: Picture | None
+
+
+class PostDataset(Dataset[Example]):
+    """The posts of one split; they are tokenised once, here, and pictures are read when needed.
+
+    Attributes:
+        posts: as given.
+        lengths: sub-tokens of each post.
+        cut_words: words that did not fit into `max_subtokens`, over all posts.
+        missing: posts without a picture.
+    """
+
+    def __init__(
+        self,
+        posts: Sequence[Post],
+        tokenizer: PreTrainedTokenizerBase,
+        labels: Sequence[str] | None,
+        max_subtokens: int,
+        pictures: Pictures | None = None,
+        repair_labels: bool = True,
+    ) -> None:
+        """Tokenise the posts and number their labels.
+
+        Args:
+            posts: the posts, in the order in which predictions come back.
+            tokenizer: the encoder's own.
+            labels: the K labels, in the order of the model's numbers; None where gold is not looked
+                at.
+            max_subtokens: S at most.
+            pictures: None for a model that reads text alone.
+            repair_labels: read I-X with no B-X before it as B-X.
+
+        Raises:
+            HamlearnError: a post has no word, or a label that is not among `labels`.
+        """
+        self.posts = list(posts)
+        self.pictures = pictures
+        for post in self.posts:
+            if not post.words or len(post.words) != len(post.labels):
+                raise HamlearnError(
+                    f"post {post.id}: found {len(post.words)} words and {len(post.labels)} labels,"
+                    " expected one label a word, and a word at least"
+                )
+        self._tokens = tokenise([post.words for post in self.posts], tokenizer, max_subtokens)
+        self._labels: list[NDArray[np.int64]] | None = None
+        if labels is not None:
+            numbers = {label: number for number, label in enumerate(labels)}
+            self._labels = [
+                _number(post, repair(post.labels) if repair_labels else post.labels, numbers)
+                for post in self.posts
+            ]
+        self.pad, self.unk = (special_ids(tokenizer).pad, special_ids(tokenizer).unk)
+        self.lengths = [len(tokens.ids) for tokens in self._tokens]
+        self.cut_words = sum(
+            len(post.words) - tokens.words
+            for post, tokens in zip(self.posts, self._tokens, strict=True)
+        )
+        self.missing = sum(not self.has_picture(index) for index in range(len(self)))
+        if self.cut_words:
+            log.info("%d words lie past %d sub-tokens and are cut", self.cut_words, max_subtokens)
+
+    def __len__(self) -> int:
+        """Return the number of posts."""
+        return len(self.posts)
+
+    def has_picture(self, index: int) -> bool:
+        """Tell whether the post's picture was read by both extractors."""
+        return self.pictures is not None and self.posts[index].image in self.pictures
+
+    def __getitem__(self, index: int) -> Example:
+        """Return one post with its picture."""
+        tokens = self._tokens[index]
+        image = self.posts[index].image
+        picture = self.pictures[image] if self.pictures and self.has_picture(index) else None
+        labels = None if self._labels is None else self._labels[index][: tokens.words]
+        return Example(tokens, labels, picture)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Return the posts of these indices as one batch."""
+        return self.collate([self[index] for index in indices])
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Pad examples of this dataset to one batch."""
+        return collate(examples, self.pad, self.pictures)
+
+
+class WordDropout(Dataset[Example]):
+    """A dataset in which some words are [UNK], other ones in each epoch.
+
+    Names that were not seen in training can only be told by their surroundings; this teaches it.
+    Which words is decided by seed, epoch and index alone, so that a run that was killed goes on as
+    it would have.
+    """
+
+    def __init__(self, posts: PostDataset, rate: float, seed: int, epoch: int) -> None:
+        """Wrap `posts`; each word is replaced with probability `rate`."""
+        self.posts, self.rate, self.seed, self.epoch = posts, rate, seed, epoch
+
+    def __len__(self) -> int:
+        """Return the number of posts."""
+        return len(self.posts)
+
+    def __getitem__(self, index: int) -> Example:
+        """Return one post, all sub-tokens of a dropped word replaced by one [UNK]."""
+        example = self.posts[index]
+        if not self.rate:
+            return example
+        drawn = np.random.default_rng([self.seed, self.epoch, index]).random(example.tokens.words)
+        tokens = drop_words(example.tokens, drawn < self.rate, self.posts.unk)
+        return Example(tokens, example.labels, example.picture)
+
+
+def drop_words(tokens: Tokens, dropped: NDArray[np.bool_], unk: int) -> Tokens:
+    """Replace all sub-tokens of each dropped word by one [UNK]; `dropped` is (W,)."""
+    inside = tokens.word_of >= 0
+    first = np.diff(tokens.word_of, prepend=-1) > 0
+    hit = inside & dropped[np.maximum(tokens.word_of, 0)] if tokens.words else inside
+    kept = ~hit | first
+    return Tokens(np.where(hit, unk, tokens.ids)[kept], tokens.word_of[kept], tokens.words)
+
+
+def collate(examples: Sequence[Example], pad: int, pictures: Pictures | None) -> Batch:
+    """Pad examples to one batch.
+
+    Args:
+        examples: B of them.
+        pad: the id of [PAD].
+        pictures: gives the widths of features; None leaves the visual fields None.
+    """
+    tokens = [example.tokens for example in examples]
+    words = [torch.ones(post.words, dtype=torch.bool) for post in tokens]
+    batch = Batch(
+        input_ids=_pad([post.ids for post in tokens], pad),  # (B, S)
+        attention_mask=_pad([np.ones_like(post.ids) for post in tokens], 0),  # (B, S)
+        word_of=_pad([post.word_of for post in tokens], -1),  # (B, S)
+        word_mask=torch.nn.utils.rnn.pad_sequence(words, batch_first=True),  # (B, W)
+    )
+    labels = [example.labels for example in examples if example.labels is not None]
+    batch.labels = _pad(labels, 0) if labels else None  # (B, W)
+    if pictures is not None:
+        _add_pictures(batch, [example.picture for example in examples], pictures)
+    return batch
+
+
+def _add_pictures(batch: Batch, found: Sequence[Picture | None], pictures: Pictures) -> None:
+    """Fill the visual fields; where there is no picture they stay zero and masked."""
+    b = len(found)
+    n = max([len(picture.classes) for picture in found if picture is not None], default=1)
+    image = np.zeros((b, pictures.image_width), dtype=np.float32)
+    objects = np.zeros((b, n, pictures.object_width), dtype=np.float32)
+    classes = np.zeros((b, n), dtype=np.int64)
+    mask = np.zeros((b, n), dtype=bool)
+    boxes = np.zeros((b, n, 4), dtype=np.float32)
+    relations = np.full((b, n + 1, n + 1), -1, dtype=np.int64)
+    for row, picture in enumerate(found):
+        if picture is None:
+            continue
+        count = len(picture.classes)
+        image[row] = picture.image
+        objects[row, :count] = picture.objects
+        classes[row, :count] = picture.classes
+        mask[row, :count] = True
+        boxes[row, :count] = picture.boxes
+        relations[row, : count + 1, : count + 1] = picture.relations
+    batch.has_image = torch.tensor([picture is not None for picture in found])
+    batch.image, batch.objects = torch.from_numpy(image), torch.from_numpy(objects)
+    batch.object_classes, batch.object_mask = torch.from_numpy(classes), torch.from_numpy(mask)
+    batch.boxes, batch.relations = torch.from_numpy(boxes), torch.from_numpy(relations)
+
+
+class LengthBuckets(Sampler[list[int]]):
+    """Batches of posts of similar length, so that little is padding; each post exactly once.
+
+    With a seed, posts are shuffled, sorted by length within pools of POOL batches, and the batches
+    shuffled again: the order is decided by seed and epoch alone. Without one, the longest come
+    first, as evaluation likes it.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], batch_size: int, seed: int | None = None, epoch: int = 0
+    ) -> None:
+        """Decide on the batches.
+
+        Args:
+            lengths: sub-tokens of each post.
+            batch_size: B at most.
+            seed: None for evaluation.
+            epoch: of training.
+        """
+        order = np.argsort(-np.asarray(lengths), kind="stable")
+        if seed is None:
+            self.batches = _chunks(order, batch_size)
+            return
+        rng = np.random.default_rng([seed, epoch])
+        shuffled = rng.permutation(len(lengths))
+        self.batches = []
+        for pool in _chunks(shuffled, batch_size * POOL):
+            pool.sort(key=lengths.__getitem__)
+            self.batches += _chunks(np.asarray(pool), batch_size)
+        rng.shuffle(self.batches)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the indices of each batch."""
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.batches)
+
+
+def _chunks(order: NDArray[np.integer], size: int) -> list[list[int]]:
+    return [order[start : start + size].tolist() for start in range(0, len(order), size)]
+
+
+def _number(post: Post, labels: Sequence[str], numbers: dict[str, int]) -> NDArray[np.int64]:
+    for label in labels:
+        if label not in numbers:
+            raise HamlearnError(
+                f"post {post.id}: found the label {label!r}, expected one of {', '.join(numbers)}"
+            )
+    return np.array([numbers[label] for label in labels], dtype=np.int64)
+
+
+def _pad(rows: Sequence[NDArray[np.int64]], value: int) -> Tensor:
+    """Pad rows to the longest of them, as one (B, longest) tensor."""
+    tensors = [torch.from_numpy(row) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)

@@ -1,0 +1,132 @@
+"""Words to sub-tokens, by the encoder's own fast tokenizer."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from hamlearn.errors import HamlearnError
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The sub-tokens of one post.
+
+    Attributes:
+        ids: (S,) int64, [CLS] first and [SEP] last.
+        word_of: (S,) int64, the word of each sub-token, -1 for [CLS] and [SEP].
+        words: W, the words that fit; those past it were cut.
+    """
+
+    ids: NDArray[np.int64]
+    word_of: NDArray[np.int64]
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialIds:
+    """The ids that a tokenizer has for the tokens that are not text."""
+
+    cls: int
+    sep: int
+    unk: int
+    pad: int
+
+
+def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
+    """Return the fast tokenizer of an encoder, by folder or by hub name.
+
+    Byte-level tokenizers (RoBERTa's) are told that a word begins with a space, as they must be for
+    text that is already split into words.
+
+    Raises:
+        HamlearnError: there is none, it is not a fast one, or it lacks a special token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            encoder, add_prefix_space=True, local_files_only=Path(encoder).is_dir()
+        )
+    except (OSError, ValueError) as error:
+        raise HamlearnError(
+            f"text.encoder: {encoder}: no tokenizer found, expected a folder or a hub name that has"
+            f" one ({error})"
+        ) from error
+    if not tokenizer.is_fast:
+        raise HamlearnError(f"text.encoder: {encoder}: expected a fast tokenizer, found a slow one")
+    special_ids(tokenizer)
+    return tokenizer
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
+    """Return the ids of [CLS], [SEP], [UNK] and [PAD], whatever this tokenizer calls them.
+
+    Raises:
+        HamlearnError: the tokenizer lacks one of them.
+    """
+    names = ("cls", "sep", "unk", "pad")
+    ids = {name: getattr(tokenizer, f"{name}_token_id") for name in names}
+    absent = [name for name, number in ids.items() if number is None]
+    if absent:
+        raise HamlearnError(
+            f"text.encoder: {tokenizer.name_or_path}: the tokenizer has no {absent[0]} token"
+        )
+    return SpecialIds(**ids)
+
+
+def tokenise(
+    posts: Iterable[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_subtokens: int
+) -> list[Tokens]:
+    """Tokenise posts that are already split into words.
+
+    A word without a sub-token (some emoji, U+FFFD, U+200D) becomes one [UNK]. The first word that
+    does not fit whole into `max_subtokens`, [CLS] and [SEP] counted, is cut, and all words after
+    it; only a post's very first word is kept by as many sub-tokens as fit, since no post is empty.
+
+    Args:
+        posts: the words of each post.
+        tokenizer: a fast tokenizer.
+        max_subtokens: S at most, 3 or more.
+
+    Raises:
+        HamlearnError: `max_subtokens` leaves no room for a word, or is more than the encoder takes.
+    """
+    longest = tokenizer.model_max_length
+    if not 3 <= max_subtokens <= longest:
+        raise HamlearnError(
+            f"text.max_subtokens: found {max_subtokens}, expected 3 to {longest}, what"
+            f" {tokenizer.name_or_path} takes"
+        )
+    special = special_ids(tokenizer)
+    words = [list(post) for post in posts]
+    if not words:
+        return []
+    encoded = tokenizer(words, is_split_into_words=True, add_special_tokens=False, verbose=False)
+    return [
+        _assemble(
+            _pieces(ids, encoded.word_ids(row), len(post), special.unk), special, max_subtokens
+        )
+        for row, (ids, post) in enumerate(zip(encoded["input_ids"], words, strict=True))
+    ]
+
+
+def _pieces(ids: list[int], word_ids: list[int], n_words: int, unk: int) -> list[list[int]]:
+    """Return the sub-tokens of every word, [UNK] where there are none."""
+    pieces: list[list[int]] = [[] for _ in range(n_words)]
+    for token, word in zip(ids, word_ids, strict=True):
+        pieces[word].append(token)
+    return [of_word or [unk] for of_word in pieces]
+
+
+def _assemble(pieces: list[list[int]], special: SpecialIds, max_subtokens: int) -> Tokens:
+    """Join [CLS], the words that fit, and [SEP]."""
+    pieces = [pieces[0][: max_subtokens - 2], *pieces[1:]]
+    ends = np.cumsum([len(of_word) for of_word in pieces], dtype=np.int64)
+    fitting = int(np.searchsorted(ends, max_subtokens - 2, side="right"))
+    ids = [special.cls, *(token for of_word in pieces[:fitting] for token in of_word), special.sep]
+    lengths = [len(of_word) for of_word in pieces[:fitting]]
+    word_of = np.full(len(ids), -1, dtype=np.int64)
+    word_of[1:-1] = np.repeat(np.arange(fitting), lengths)
+    return Tokens(np.asarray(ids, dtype=np.int64), word_of, fitting)

@@ -1,0 +1,50 @@
+"""Which cue an entity counts for: what decides its type, as the corpus tells it."""
+
+from collections.abc import Sequence
+
+from hamlearn.corpus.labels import OUTSIDE, Entity, entities
+from hamlearn.corpus.posts import Post
+from hamlearn.errors import HamlearnError
+
+
+def cues_of(post: Post) -> dict[Entity, str]:
+    """Return the cue of each gold entity, in their order; nothing where none are known.
+
+    Raises:
+        HamlearnError: the post has cues, but not one for each gold entity.
+    """
+    gold = entities(post.labels)
+    if post.cues and len(post.cues) != len(gold):
+        raise HamlearnError(
+            f"post {post.id!r} has {len(post.cues)} cues; expected one for each of its"
+            f" {len(gold)} entities, or none"
+        )
+    return dict(zip(gold, post.cues, strict=False))
+
+
+def of_cue(post: Post, labels: Sequence[str], cue: str) -> tuple[str, ...]:
+    """Return labels with the entities of one cue only; the other words are `O`.
+
+    A gold entity has its own cue. A predicted entity counts for the cue of the gold entity that it
+    shares most words with, the leftmost of equals; one that meets no gold entity counts for the
+    post's first cue. So a wrong type or a wrong border is an error of the entity it was meant for,
+    and the counts of all cues add up to those of the posts that have cues. A prediction in a post
+    without cues counts for none of them.
+
+    Args:
+        post: the post, with its gold labels and cues.
+        labels: its gold or predicted labels, W of them.
+        cue: the cue to keep.
+    """
+    gold = cues_of(post)
+    kept = [OUTSIDE] * len(labels)
+    for entity in entities(labels) if gold else ():
+        nearest = max(gold, key=lambda other: _shared(entity, other))
+        if (gold[nearest] if _shared(entity, nearest) else post.cues[0]) == cue:
+            kept[entity.start : entity.end] = labels[entity.start : entity.end]
+    return tuple(kept)
+
+
+def _shared(one: Entity, other: Entity) -> int:
+    """Count the words that two entities share."""
+    return max(0, min(one.end, other.end) - max(one.start, other.start))

@@ -1,0 +1,168 @@
+import json
+
+import pandas as pd
+import pytest
+
+from hamlearn.corpus.posts import Post
+from hamlearn.errors import HamlearnError
+from hamlearn.evaluation.evaluate import COLUMNS, evaluate, gather, read_scores, write_scores
+
+RUN = {"corpus": "demo", "detector": "none", "variant": "text_only", "seed": 3}
+
+
+def post(name, split, labels, *cues):
+    labels = tuple(labels.split(" "))
+    words = tuple(f"{name}{i}" for i in range(len(labels)))
+    return Post(name, split, name, None, words, labels, cues)
+
+
+POSTS = [
+    post("a", "train", "B-ORG"),
+    post("b", "dev", "B-PER I-PER O", "scene"),
+    post("c", "dev", "O B-LOC O", "text"),
+    post("d", "test", "I-PER O", "scene"),
+]
+DEV = {"b": "B-PER I-PER O", "c": "B-LOC B-MISC O"}
+
+
+def entry(post, predicted):
+    labels = predicted.split(" ")
+    return {"id": post.id, "words": list(post.words), "gold": ["O"], "predicted": labels}
+
+
+def write(folder, split, predicted, posts=POSTS):
+    path = folder / f"{split}.jsonl"
+    by_id = {post.id: post for post in posts}
+    lines = [json.dumps(entry(by_id[name], labels)) for name, labels in predicted.items()]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def numbers(frame, **where):
+    for name, value in where.items():
+        frame = frame[frame[name] == value]
+    (row,) = frame.to_dict("records")
+    return row["precision"], row["recall"], row["f1"], row["support"], row["predicted"]
+
+
+def test_scores_by_hand(tmp_path):
+    paths = [write(tmp_path, "dev", DEV), write(tmp_path, "test", {"d": "B-PER O"})]
+    frame = evaluate(paths, POSTS, **RUN)
+    assert tuple(frame.columns) == COLUMNS
+    assert (frame["corpus"].unique(), frame["seed"].unique()) == (["demo"], [3])
+    dev = {"split": "dev", "scheme": "lenient"}
+    third, half = pytest.approx(1 / 3), pytest.approx(0.5)
+    assert numbers(frame, **dev, type="all", cue="all") == (third, half, pytest.approx(0.4), 2, 3)
+    assert numbers(frame, **dev, type="PER", cue="all") == (1, 1, 1, 1, 1)
+    assert numbers(frame, **dev, type="LOC", cue="all") == (0, 0, 0, 1, 1)
+    assert numbers(frame, **dev, type="MISC", cue="all") == (0, 0, 0, 0, 1)
+    assert numbers(frame, **dev, type="all", cue="scene") == (1, 1, 1, 1, 1)
+    assert numbers(frame, **dev, type="all", cue="text") == (0, 0, 0, 1, 2)
+    test = {"split": "test", "type": "all", "cue": "all"}
+    assert numbers(frame, **test, scheme="lenient") == (1, 1, 1, 1, 1)
+    assert numbers(frame, **test, scheme="strict") == (0, 0, 0, 0, 1)
+
+
+def test_gold_is_never_taken_from_the_predictions(tmp_path):
+    path = write(tmp_path, "dev", {"b": "O O O", "c": "O O O"})
+    assert '"gold": ["O"]' in path.read_text()
+    frame = evaluate([path], POSTS, **RUN)
+    assert numbers(frame, scheme="strict", type="all", cue="all") == (0, 0, 0, 2, 0)
+
+
+def test_the_order_of_the_predictions_does_not_matter(tmp_path):
+    one = evaluate([write(tmp_path, "dev", DEV)], POSTS, **RUN)
+    other = evaluate([write(tmp_path, "dev", dict(reversed(DEV.items())))], POSTS, **RUN)
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_no_cues_give_no_rows_of_cues(tmp_path):
+    posts = [post("x", "test", "B-PER O")]
+    frame = evaluate([write(tmp_path, "test", {"x": "B-PER O"}, posts)], posts, **RUN)
+    assert list(frame["cue"].unique()) == ["all"]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "message"),
+    [
+        ({"b": "O O O"}, "1 of 2 posts are not predicted, first 'c'"),
+        ({**DEV, "a": "O"}, "dev.jsonl:3: 'a' is the id of no post of this split"),
+        ({**DEV, "c": "O O"}, "dev.jsonl:2: post 'c' has 2 predicted labels; expected 3"),
+        ({**DEV, "c": "O O [SEP]"}, "dev.jsonl:2: label '[SEP]'; expected O"),
+    ],
+)
+def test_predictions_that_do_not_fit_are_errors(tmp_path, predicted, message):
+    with pytest.raises(HamlearnError) as caught:
+        evaluate([write(tmp_path, "dev", predicted)], POSTS, **RUN)
+    assert message in str(caught.value)
+
+
+def test_a_post_predicted_twice_is_an_error(tmp_path):
+    path = write(tmp_path, "dev", DEV)
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(HamlearnError, match=r"dev\.jsonl:3: the post 'b' is predicted a second"):
+        evaluate([path], POSTS, **RUN)
+
+
+def test_words_of_another_corpus_are_an_error(tmp_path):
+    path = write(tmp_path, "dev", DEV)
+    path.write_text(path.read_text().replace("b0", "w0"))
+    with pytest.raises(HamlearnError, match=r"dev\.jsonl:1: the words are not those of"):
+        evaluate([path], POSTS, **RUN)
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"id": "b"}', '{"id":1,"words":[],"predicted":"O"}'])
+def test_what_is_no_prediction_is_an_error(tmp_path, line):
+    path = tmp_path / "dev.jsonl"
+    path.write_text(line)
+    with pytest.raises(HamlearnError, match=r"dev\.jsonl:1: "):
+        evaluate([path], POSTS, **RUN)
+
+
+def test_a_file_must_be_there_and_be_named_by_its_split(tmp_path):
+    with pytest.raises(HamlearnError, match="no such file"):
+        evaluate([tmp_path / "dev.jsonl"], POSTS, **RUN)
+    with pytest.raises(HamlearnError, match="named by its split"):
+        evaluate([tmp_path / "valid.jsonl"], POSTS, **RUN)
+
+
+def test_the_word_all_is_taken(tmp_path):
+    for posts in ([post("x", "test", "B-all")], [post("x", "test", "B-PER", "all")]):
+        with pytest.raises(HamlearnError, match="is called 'all'"):
+            evaluate([write(tmp_path, "test", {"x": "O"}, posts)], posts, **RUN)
+
+
+def test_gathered_scores_are_those_of_the_runs(tmp_path):
+    frames = []
+    for seed in (0, 1):
+        run = {**RUN, "seed": seed}
+        frames.append(evaluate([write(tmp_path, "dev", DEV)], POSTS, **run))
+        write_scores(tmp_path / f"seed{seed}.csv", frames[-1])
+    out = tmp_path / "metrics.csv"
+    gather([tmp_path / "seed0.csv", tmp_path / "seed1.csv"], out)
+    expected = pd.concat(frames, ignore_index=True)
+    pd.testing.assert_frame_equal(read_scores(out), expected, atol=1e-6, check_dtype=False)
+    assert out.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert list(read_scores(out)["detector"].unique()) == ["none"]
+
+
+def test_the_same_run_twice_is_an_error(tmp_path):
+    path = tmp_path / "seed3.csv"
+    write_scores(path, evaluate([write(tmp_path, "dev", DEV)], POSTS, **RUN))
+    with pytest.raises(HamlearnError, match="scores of demo/none/text_only/3, which"):
+        gather([path, path], tmp_path / "metrics.csv")
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", '"'])
+def test_what_is_no_table_of_scores_is_an_error(tmp_path, text):
+    (tmp_path / "seed0.csv").write_text(text)
+    with pytest.raises(HamlearnError, match=r"seed0\.csv: "):
+        gather([tmp_path / "seed0.csv"], tmp_path / "metrics.csv")
+
+
+def test_nothing_to_gather_is_an_error(tmp_path):
+    with pytest.raises(HamlearnError, match="no scores to gather"):
+        gather([], tmp_path / "metrics.csv")
+    with pytest.raises(HamlearnError, match="no such file"):
+        gather([tmp_path / "absent.csv"], tmp_path / "metrics.csv")

@@ -1,0 +1,44 @@
+import pandas as pd
+from rich.console import Console
+
+from hamlearn.evaluation.evaluate import COLUMNS, write_scores
+from hamlearn.evaluation.summary import mean_and_deviation, summary
+
+
+def row(variant, seed, split, scheme, f1, type_="all", cue="all"):
+    return ("demo", "demo", variant, seed, split, scheme, type_, cue, 0.5, 0.5, f1, 10, 10)
+
+
+def lines(metrics):
+    console = Console(width=120, color_system=None)
+    with console.capture() as capture:
+        console.print(summary(metrics))
+    cells = [line.strip("│ ").split("│") for line in capture.get().splitlines() if "│" in line]
+    return [[cell.replace(" ", "") for cell in line] for line in cells]
+
+
+def test_micro_f1_over_seeds(tmp_path):
+    rows = [
+        row("full", 0, "dev", "lenient", 0.90),
+        row("full", 1, "dev", "lenient", 0.92),
+        row("full", 0, "dev", "lenient", 0.10, type_="PER"),
+        row("full", 0, "dev", "lenient", 0.10, cue="scene"),
+        row("full", 0, "dev", "strict", 0.80),
+        row("full", 1, "dev", "strict", 0.80),
+        row("full", 0, "test", "lenient", 0.70),
+        row("full", 1, "test", "lenient", 0.72),
+        row("full", 0, "test", "strict", 0.60),
+        row("full", 1, "test", "strict", 0.64),
+        row("text_only", 0, "dev", "lenient", 0.5),
+    ]
+    write_scores(tmp_path / "metrics.csv", pd.DataFrame(rows, columns=list(COLUMNS)))
+    assert lines(tmp_path / "metrics.csv") == [
+        ["demo", "demo", "full", "2", "91.00±1.41", "80.00±0.00", "71.00±1.41", "62.00±2.83"],
+        ["demo", "demo", "text_only", "1", "50.00", "-", "-", "-"],
+    ]
+
+
+def test_mean_and_deviation():
+    assert mean_and_deviation(pd.Series([0.8])) == "80.00"
+    assert mean_and_deviation(pd.Series([0.8, 0.9])) == "85.00 ± 7.07"
+    assert mean_and_deviation(pd.Series([], dtype=float)) == "-"

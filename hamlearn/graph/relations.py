@@ -1,0 +1,181 @@
+"""How two boxes lie to each other (the paper's spatial relations, Figure 3).
+
+Geometry is done in pixels and float64, and only by adding, multiplying and comparing, so that
+swapping two boxes gives the exact inverse, on the borders of sectors too.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hamlearn.errors import HamlearnError
+
+RELATIONS = (
+    "inside",  # the first box contains the second: the paper's label for "i includes j"
+    "cover",  # the second box contains the first
+    "overlap",  # IoU above a threshold; equal boxes
+    *(f"class{k}" for k in range(1, 9)),  # sectors of 45 degrees, clockwise on the screen
+)
+INSIDE, COVER, OVERLAP, CLASS1 = range(4)
+NONE = -1
+
+# INVERSE[relation(i, j)] is relation(j, i).
+INVERSE = (COVER, INSIDE, OVERLAP, *(CLASS1 + (k + 4) % 8 for k in range(8)))
+
+
+def relation_matrix(
+    boxes: ArrayLike,
+    width: float,
+    height: float,
+    overlap_iou: float = 0.5,
+    far: float = 0.5,
+) -> NDArray[np.int64]:
+    """Return the relation of every directed pair of nodes of one picture.
+
+    Node 0 is the picture, which is `inside` to every object by definition, and every object
+    `cover` to it. For objects i and j the first rule that holds decides:
+
+    1. `inside` if box i contains box j on all four sides, edges touching included, and they differ;
+    2. `cover` if box j contains box i and they differ;
+    3. `overlap` if their IoU is above `overlap_iou`, or they are equal (of no area, too);
+    4. `class1` to `class8` if their centres are at most `far` of the picture's diagonal apart:
+       class floor(d / 45) + 1, where d is the angle from centre i to centre j in degrees, in
+       [0, 360), y pointing down. A direction on a border belongs to the sector that begins there.
+       Coincident centres have no direction and are `class1` both ways;
+    5. otherwise there is no edge.
+
+    Args:
+        boxes: (O, 4), xyxy normalised to [0, 1].
+        width: of the picture, in pixels.
+        height: of the picture, in pixels.
+        overlap_iou: IoU above which boxes `overlap`.
+        far: share of the picture's diagonal above which there is no edge.
+
+    Returns:
+        (O+1, O+1) int64, [i, j] an index into RELATIONS, -1 where there is no edge and on the
+        diagonal.
+
+    Raises:
+        HamlearnError: wrong shape, a side of no length, or boxes that are not xyxy.
+    """
+    array = np.asarray(boxes, dtype=np.float64)
+    if array.ndim != 2:
+        raise HamlearnError(f"boxes: found shape {array.shape}, expected (objects, 4)")
+    return relation_matrices(array[None], [width], [height], [len(array)], overlap_iou, far)[0]
+
+
+def relation_matrices(
+    boxes: ArrayLike,
+    widths: ArrayLike,
+    heights: ArrayLike,
+    counts: ArrayLike,
+    overlap_iou: float = 0.5,
+    far: float = 0.5,
+) -> NDArray[np.int64]:
+    """Return the relations of many pictures at once; the rules are those of `relation_matrix`.
+
+    Args:
+        boxes: (n, O, 4), xyxy normalised to [0, 1]; rows past a picture's count are ignored.
+        widths: (n,), in pixels; ignored where the count is 0.
+        heights: (n,), in pixels.
+        counts: (n,), objects of each picture.
+        overlap_iou: IoU above which boxes `overlap`.
+        far: share of the picture's diagonal above which there is no edge.
+
+    Returns:
+        (n, O+1, O+1) int64, -1 where there is no edge, on the diagonal and on padding.
+
+    Raises:
+        HamlearnError: wrong shape, a side of no length, or boxes that are not xyxy.
+    """
+    box = np.asarray(boxes, dtype=np.float64)
+    if box.ndim != 3 or box.shape[2] != 4:
+        raise HamlearnError(f"boxes: found shape {box.shape}, expected (pictures, objects, 4)")
+    size = np.stack([np.asarray(widths, np.float64), np.asarray(heights, np.float64)], axis=-1)
+    count = np.asarray(counts, dtype=np.int64)
+    _check(box, size, count)
+    n, most, _ = box.shape
+    real = np.arange(most) < count[:, None]  # (n, O)
+    box = np.where(real[:, :, None], box, 0.0)
+
+    relations = np.full((n, most + 1, most + 1), NONE, dtype=np.int64)
+    pixels = box * np.concatenate([size, size], axis=-1)[:, None]  # (n, O, 4)
+    first, second = pixels[:, :, None], pixels[:, None, :]  # i and j of the pair (i, j)
+    equal = (first == second).all(-1)  # (n, O, O)
+    contains = (first[..., :2] <= second[..., :2]).all(-1) & (
+        first[..., 2:] >= second[..., 2:]
+    ).all(-1)
+    diagonal = np.square(size).sum(-1)[:, None, None]  # squared
+    between = np.select(
+        [
+            contains & ~equal,
+            contains.swapaxes(1, 2) & ~equal,
+            equal | _overlap(pixels, overlap_iou),
+        ],
+        [INSIDE, COVER, OVERLAP],
+        _sector(pixels, far * far * diagonal),
+    )
+    pair = real[:, :, None] & real[:, None, :] & ~np.eye(most, dtype=bool)
+    relations[:, 1:, 1:] = np.where(pair, between, NONE)
+    relations[:, 0, 1:] = np.where(real, INSIDE, NONE)
+    relations[:, 1:, 0] = np.where(real, COVER, NONE)
+    return relations
+
+
+def _overlap(pixels: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """Return whether IoU > threshold, of boxes (n, O, 4), for every pair (n, O, O)."""
+    area = (pixels[..., 2] - pixels[..., 0]) * (pixels[..., 3] - pixels[..., 1])  # (n, O)
+    first, second = pixels[:, :, None], pixels[:, None, :]
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., 2:], second[..., 2:])
+    common = np.maximum(high - low, 0.0).prod(-1)
+    union = area[:, :, None] + area[:, None, :] - common
+    return common > threshold * union
+
+
+def _sector(pixels: NDArray[np.float64], most: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return class1..class8 for every pair of boxes (n, O, 4), NONE where they are far apart.
+
+    Args:
+        pixels: xyxy.
+        most: (n, 1, 1), the largest squared distance between centres.
+    """
+    doubled = pixels[..., :2] + pixels[..., 2:]  # twice the centres: exact where halves are not
+    step = doubled[:, None, :] - doubled[:, :, None]  # (n, O, O, 2), from i to j
+    dx, dy = step[..., 0], step[..., 1]
+    near = dx * dx + dy * dy <= 4 * most
+    # The four sectors of [180, 360) are those of [0, 180) seen from the other side.
+    far_side = (dy < 0) | ((dy == 0) & (dx < 0))
+    dx, dy = np.where(far_side, -dx, dx), np.where(far_side, -dy, dy)  # now dy >= 0
+    sector = np.where(dx > 0, np.where(dy < dx, 0, 1), np.where(dy > -dx, 2, 3))
+    sector = np.where((dx == 0) & (dy == 0), 0, sector + 4 * far_side)
+    return np.where(near, CLASS1 + sector, NONE)
+
+
+def _check(box: NDArray[np.float64], size: NDArray[np.float64], count: NDArray[np.int64]) -> None:
+    """Refuse what is no picture or no box, naming the first that is at fault."""
+    n, most, _ = box.shape
+    if size.shape != (n, 2) or count.shape != (n,):
+        raise HamlearnError(
+            f"found {n} pictures of boxes, sizes of shape {size.shape} and counts of shape"
+            f" {count.shape}; expected one size and one count a picture"
+        )
+    wrong = (count < 0) | (count > most)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise HamlearnError(f"picture {row}: found {count[row]} objects, expected 0 to {most}")
+    wrong = (count > 0) & ~(np.isfinite(size) & (size > 0)).all(-1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise HamlearnError(
+            f"picture {row}: found a size of {size[row, 0]:g} x {size[row, 1]:g} pixels,"
+            " expected positive numbers"
+        )
+    real = np.arange(most) < count[:, None]
+    good = np.isfinite(box).all(-1) & (box[..., :2] <= box[..., 2:]).all(-1)
+    wrong = real & ~good
+    if wrong.any():
+        row, place = (int(k) for k in np.argwhere(wrong)[0])
+        raise HamlearnError(
+            f"picture {row}, object {place}: found box {box[row, place].tolist()},"
+            " expected left, top, right, bottom with left <= right and top <= bottom"
+        )

@@ -1,0 +1,267 @@
+"""HamLearning: the parts put together as in Figure 2 of the paper, and decoding (Eq. 16 to 18)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchcrf import CRF
+from transformers import PreTrainedModel
+
+from hamlearn.errors import HamlearnError
+from hamlearn.model.batch import Batch
+from hamlearn.model.interaction import Interaction
+from hamlearn.model.relevance import RelevanceFusion
+from hamlearn.model.semantic import SemanticEncoder
+from hamlearn.model.spatial import SpatialEncoder
+from hamlearn.model.text import TextEncoder, load_encoder
+from hamlearn.model.visual import VisualEmbedding
+
+__all__ = ["VARIANTS", "HamLearning", "Output", "build_tagger", "load_encoder"]
+
+N_RELATIONS = 11  # inside, cover, overlap and eight sectors: those of hamlearn.graph.relations
+
+VARIANTS: dict[str, dict[str, bool]] = {
+    # The model of the paper.
+    "full": {"vision": True, "vit": True, "rgcn": True, "relevance": True},
+    # Semantic view alone: V = V^1, no part of the interaction for V^2.
+    "wo_rgcn": {"vision": True, "vit": True, "rgcn": False, "relevance": True},
+    # Spatial view alone: V = V^2.
+    "wo_vit": {"vision": True, "vit": False, "rgcn": True, "relevance": True},
+    # No relevance measuring: M = 1, every picture counts fully.
+    "wo_rm": {"vision": True, "vit": True, "rgcn": True, "relevance": False},
+    # Encoder, textual Transformer, FFNN and CRF: no picture, no parameter for one.
+    "text_only": {"vision": False, "vit": False, "rgcn": False, "relevance": False},
+}
+
+
+@dataclass
+class Output:
+    """What the network says about a batch.
+
+    Attributes:
+        emissions: (B, W, K) float32, scores of labels before the CRF.
+        relevance: the mean of M of each post (B,), float32, by view ("semantic", "spatial"); 0
+            where there is no picture; empty for a model that measures none or was given no picture.
+    """
+
+    emissions: Tensor
+    relevance: dict[str, Tensor]
+
+
+class HamLearning(nn.Module):
+    """The whole model: text, two views of the picture, relevance, interaction, CRF.
+
+    A post without a picture is tagged exactly as the same model tags its text alone.
+
+    Args:
+        encoder: a Hugging Face text encoder; its width is D.
+        n_labels: K.
+        image_width: F of the picture's features; unused without vision.
+        object_width: F of the objects' features; unused without vision.
+        n_classes: C, the detector's classes; unused without vision.
+        vision: False leaves out everything that sees.
+        vit: the semantic view.
+        rgcn: the spatial view.
+        relevance: measure relevance; False is M = 1.
+        heads: attention heads everywhere but in the encoder.
+        text_layers: layers of the textual Transformer.
+        vit_layers: layers of the semantic encoder.
+        rgcn_layers: layers of the spatial encoder.
+        rounds: L.
+        share_rounds: all rounds use the same weights.
+        class_width: width of the class embedding.
+        dropout: everywhere but in the encoder, which has its own.
+        graph_backend: "auto", "dgl" or "dense".
+        normalize_messages: divide the sum of Eq. 5 by the number of neighbours.
+        n_relations: R.
+
+    Raises:
+        HamlearnError: the heads do not divide D, or a model with vision has no view.
+    """
+
+    def __init__(
+        self,
+        encoder: PreTrainedModel,
+        n_labels: int,
+        image_width: int = 0,
+        object_width: int = 0,
+        n_classes: int = 0,
+        *,
+        vision: bool = True,
+        vit: bool = True,
+        rgcn: bool = True,
+        relevance: bool = True,
+        heads: int = 12,
+        text_layers: int = 1,
+        vit_layers: int = 4,
+        rgcn_layers: int = 2,
+        rounds: int = 3,
+        share_rounds: bool = False,
+        class_width: int = 300,
+        dropout: float = 0.1,
+        graph_backend: str = "auto",
+        normalize_messages: bool = False,
+        n_relations: int = N_RELATIONS,
+    ) -> None:
+        """Make the parts that the flags ask for."""
+        super().__init__()
+        width = int(encoder.config.hidden_size)
+        if width % heads:
+            raise HamlearnError(
+                f"model.heads: found {heads}, expected a divisor of {width}, the width of the text"
+                " encoder"
+            )
+        if vision and not (vit or rgcn):
+            raise HamlearnError("variant: found vision without a view, expected vit or rgcn")
+        if vision and (image_width < 1 or object_width < 1):
+            raise HamlearnError(
+                f"a model with vision: found features of width {image_width} (picture) and"
+                f" {object_width} (objects), expected both to be positive"
+            )
+        self.text = TextEncoder(encoder, heads, text_layers, dropout)
+        self.transform = nn.Sequential(  # FFNN of Eq. 12
+            nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width)
+        )
+        self.visual: VisualEmbedding | None = None
+        if vision:
+            self.visual = VisualEmbedding(image_width, object_width, n_classes, class_width, width)
+            views: dict[str, nn.Module] = {}
+            if vit:
+                views["semantic"] = SemanticEncoder(width, heads, vit_layers, dropout)
+            if rgcn:
+                views["spatial"] = SpatialEncoder(
+                    width, n_relations, rgcn_layers, graph_backend, normalize_messages, dropout
+                )
+            self.views = nn.ModuleDict(views)
+            self.relevance = nn.ModuleDict(
+                {view: RelevanceFusion(width, relevance) for view in views}
+            )
+            self.interaction = Interaction(width, heads, rounds, len(views), share_rounds, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.emit = nn.Linear(width, n_labels)
+        self.crf = CRF(n_labels, batch_first=True)
+
+    def forward(self, batch: Batch) -> Output:
+        """Return the scores of all labels, and the relevance of the pictures."""
+        sentence, words = self.text(
+            batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask
+        )
+        words = self.transform(words)  # H of Eq. 12, (B, W, D)
+        relevance: dict[str, Tensor] = {}
+        if self.visual is not None:
+            views, relevance = self._see(batch, sentence)
+            words = self.interaction(
+                words, batch.word_mask, views, batch.object_mask, batch.has_image
+            )
+        emissions = self.emit(self.dropout(words)).float()
+        return Output(emissions, relevance)
+
+    def _see(self, batch: Batch, sentence: Tensor) -> tuple[list[Tensor] | None, dict[str, Tensor]]:
+        """Return V^r of each view, (B, O, D), and relevance; None for a batch of text alone."""
+        if (
+            self.visual is None
+            or batch.has_image is None
+            or batch.image is None
+            or batch.objects is None
+            or batch.object_classes is None
+            or batch.object_mask is None
+            or batch.boxes is None
+            or batch.relations is None
+            or batch.objects.shape[1] == 0
+        ):
+            return None, {}
+        nodes = self.visual(batch.image, batch.objects, batch.object_classes, batch.has_image)
+        node_mask = nn.functional.pad(batch.object_mask, (1, 0), value=True)  # the picture
+        views, relevance = [], {}
+        for name, encode in self.views.items():
+            if name == "semantic":
+                seen = encode(nodes, node_mask)
+            else:
+                seen = encode(nodes, batch.boxes, batch.relations)
+            fused, score = self.relevance[name](sentence, seen)
+            views.append(fused)
+            if score is not None:
+                relevance[name] = score.masked_fill(~batch.has_image, 0)
+        return views, relevance
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean negative log-likelihood of a post (Eq. 16 and 17), a scalar.
+
+        Raises:
+            HamlearnError: the batch has no labels.
+        """
+        return self.loss_of(self(batch).emissions, batch)
+
+    def loss_of(self, emissions: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of emissions that are there already.
+
+        Raises:
+            HamlearnError: the batch has no labels.
+        """
+        if batch.labels is None:
+            raise HamlearnError("loss: found a batch without labels, expected labels (B, W)")
+        with torch.autocast(emissions.device.type, enabled=False):
+            likelihood = self.crf(
+                emissions.float(), batch.labels, batch.word_mask, reduction="mean"
+            )
+        return -likelihood
+
+    @torch.no_grad()
+    def decode(self, batch: Batch) -> tuple[list[list[int]], dict[str, Tensor]]:
+        """Return the best label sequence of each post (Eq. 18), and the relevance by view."""
+        output = self(batch)
+        return self.decode_of(output.emissions, batch), output.relevance
+
+    @torch.no_grad()
+    def decode_of(self, emissions: Tensor, batch: Batch) -> list[list[int]]:
+        """Return the best label sequences of emissions that are there already."""
+        with torch.autocast(emissions.device.type, enabled=False):
+            return self.crf.decode(emissions.float(), batch.word_mask)
+
+
+def build_tagger(
+    text_encoder: PreTrainedModel,
+    variant: str,
+    n_labels: int,
+    image_width: int = 0,
+    object_width: int = 0,
+    n_classes: int = 0,
+    *,
+    heads: int = 12,
+    text_layers: int = 1,
+    vit_layers: int = 4,
+    rgcn_layers: int = 2,
+    rounds: int = 3,
+    share_rounds: bool = False,
+    class_width: int = 300,
+    dropout: float = 0.1,
+    graph_backend: str = "auto",
+    normalize_messages: bool = False,
+    n_relations: int = N_RELATIONS,
+) -> HamLearning:
+    """Return an untrained tagger of one of the VARIANTS; arguments as of `HamLearning`.
+
+    Raises:
+        HamlearnError: the variant is unknown, or sizes do not fit together.
+    """
+    if variant not in VARIANTS:
+        raise HamlearnError(f"variant: found {variant!r}, expected one of {', '.join(VARIANTS)}")
+    return HamLearning(
+        text_encoder,
+        n_labels,
+        image_width,
+        object_width,
+        n_classes,
+        **VARIANTS[variant],
+        heads=heads,
+        text_layers=text_layers,
+        vit_layers=vit_layers,
+        rgcn_layers=rgcn_layers,
+        rounds=rounds,
+        share_rounds=share_rounds,
+        class_width=class_width,
+        dropout=dropout,
+        graph_backend=graph_backend,
+        normalize_messages=normalize_messages,
+        n_relations=n_relations,
+    )

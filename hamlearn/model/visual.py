@@ -1,0 +1,55 @@
+"""The picture and its objects as vectors (Eq. 2 and 3)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class VisualEmbedding(nn.Module):
+    """Bring the features of the picture and of its objects to the model's width.
+
+    v_IMG = L(ResNet(I))                  (Eq. 2)
+    v_i = L(f_i) + W_e E^v[class_i]       (Eq. 3)
+
+    An object of class "none" is the whole picture standing in where nothing was detected: its
+    feature is the picture's own, so v_IMG takes the place of L(f_i).
+
+    Args:
+        image_width: F of the picture's features.
+        object_width: F of the objects' features.
+        n_classes: C, the detector's classes; class C is "none".
+        class_width: width of the class embedding E^v.
+        width: D.
+    """
+
+    def __init__(
+        self, image_width: int, object_width: int, n_classes: int, class_width: int, width: int
+    ) -> None:
+        """Make the two linear maps and the class embedding."""
+        super().__init__()
+        self.none = n_classes
+        self.image = nn.Linear(image_width, width)
+        self.object = nn.Linear(object_width, width)
+        self.classes = nn.Embedding(n_classes + 1, class_width)  # E^v
+        self.class_projection = nn.Linear(class_width, width, bias=False)  # W_e
+
+    def forward(
+        self, image: Tensor, objects: Tensor, object_classes: Tensor, has_image: Tensor
+    ) -> Tensor:
+        """Return [v_IMG, v_1, ..., v_N] as (B, O+1, D).
+
+        Args:
+            image: (B, F), pooled features of the picture.
+            objects: (B, O, F), region features.
+            object_classes: (B, O) int64, 0..C; anything on padding.
+            has_image: (B,) bool; what the feature tensors hold where it is False is ignored.
+        """
+        dtype = self.image.weight.dtype
+        missing = ~has_image
+        image = image.to(dtype).masked_fill(missing[:, None], 0)
+        objects = objects.to(dtype).masked_fill(missing[:, None, None], 0)
+        classes = object_classes.clamp(0, self.none)
+        v_image = self.image(image)[:, None]  # (B, 1, D), Eq. 2
+        is_picture = (classes == self.none)[:, :, None]
+        content = torch.where(is_picture, v_image, self.object(objects))
+        v_objects = content + self.class_projection(self.classes(classes))  # Eq. 3
+        return torch.cat([v_image.to(v_objects.dtype), v_objects], dim=1)

@@ -1,0 +1,380 @@
+"""The HDF5 layout of features: one file per corpus and extractor, written whole or not at all.
+
+Every row is one picture, in the order in which the corpus first shows it; n rows, F features, N
+objects at most, C classes.
+
+| dataset | images | objects |
+|---|---|---|
+| ids | (n) text | (n) text |
+| status | (n) uint8, 0 where the picture was read | the same |
+| reasons | (n) text, empty where the picture was read | the same |
+| sizes | (n, 2) int32, width and height in pixels | the same |
+| features | (n, F) float16 or float32 | (n, N, F) |
+| regions | (n, 49, F), on request | - |
+| boxes | - | (n, N, 4) float32, xyxy normalised to [0, 1] |
+| scores | - | (n, N) float32 |
+| labels | - | (n, N) int32, C for "none", -1 on padding |
+| counts | - | (n) int32, objects of each picture |
+| classes | - | (C) text |
+
+Numbers are stored contiguous and uncompressed, so that a reader maps them into memory.
+"""
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+import hamlearn
+from hamlearn.errors import HamlearnError
+from hamlearn.files import canonical, digest_of_text, whole
+
+SCHEMA_VERSION = 1
+KINDS = {
+    "images": ("features", "sizes", "status"),
+    "objects": ("features", "boxes", "scores", "labels", "counts", "sizes", "status"),
+}
+
+Columns = dict[str, tuple[tuple[int, ...], DTypeLike]]
+
+_COMMON: Columns = {"sizes": ((2,), np.int32), "status": ((), np.uint8)}
+
+
+def image_columns(width: int, dtype: str, regions: bool = False) -> Columns:
+    """Return name, shape of a row and type of what is stored of whole pictures."""
+    columns: Columns = {"features": ((width,), dtype)}
+    return columns | ({"regions": ((49, width), dtype)} if regions else {})
+
+
+def object_columns(width: int, objects: int, dtype: str) -> Columns:
+    """Return name, shape of a row and type of what is stored of at most N objects."""
+    return {
+        "features": ((objects, width), dtype),
+        "boxes": ((objects, 4), np.float32),
+        "scores": ((objects,), np.float32),
+        "labels": ((objects,), np.int32),
+        "counts": ((), np.int32),
+    }
+
+
+def attributes_of(
+    kind: str,
+    extractor: str,
+    weights: str,
+    weights_digest: str,
+    random_weights: bool,
+    settings: Mapping[str, Any],
+    libraries: Sequence[str] = ("torch", "torchvision", "pillow", "numpy", "h5py"),
+) -> dict[str, str | int | bool]:
+    """Return where features come from, as kept on the root of their file.
+
+    Args:
+        kind: "images" or "objects".
+        extractor: name of the network.
+        weights: name or file name of its weights.
+        weights_digest: sha256 of the weights.
+        random_weights: whether the features carry no meaning.
+        settings: everything else that the features depend on.
+        libraries: distributions whose versions are kept.
+    """
+    text = canonical(dict(settings))
+    versions = {"python": platform.python_version(), "hamlearn": hamlearn.__version__}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": kind,
+        "extractor": extractor,
+        "weights": weights,
+        "weights_digest": weights_digest,
+        "random_weights": random_weights,
+        "settings": text,
+        "settings_digest": digest_of_text(text),
+        "versions": canonical(versions | {name: version(name) for name in libraries}),
+    }
+
+
+class FeatureWriter:
+    """Fills the rows of one feature file, in any order."""
+
+    def __init__(self, file: h5py.File, ids: Sequence[str], columns: Columns) -> None:
+        """Make the datasets at their full size."""
+        self._ids = list(ids)
+        self._columns = columns
+        self._reasons = [""] * len(ids)
+        self._written = np.zeros(len(ids), dtype=bool)
+        self._data = {
+            name: file.create_dataset(
+                name, (len(ids), *shape), dtype, fillvalue=-1 if name == "labels" else 0
+            )
+            for name, (shape, dtype) in sorted((columns | _COMMON).items())
+        }
+
+    def put(self, row: int, size: tuple[int, int], **values: Any) -> None:
+        """Write what was found in one picture.
+
+        Args:
+            row: of the picture.
+            size: its width and height in pixels.
+            values: one array for each column.
+
+        Raises:
+            HamlearnError: a value has another shape than its column, or is not finite in the type
+                in which it is stored.
+        """
+        for name, (shape, dtype) in self._columns.items():
+            with np.errstate(over="ignore"):
+                value = np.asarray(values[name]).astype(dtype)
+            if value.shape != shape:
+                raise HamlearnError(
+                    f"{self._ids[row]}: `{name}` has shape {value.shape}, expected {shape}"
+                )
+            if not np.isfinite(value).all():
+                raise HamlearnError(
+                    f"{self._ids[row]}: `{name}` is not finite as {np.dtype(dtype)}, expected "
+                    "finite numbers; for large ones set `dtype: float32`"
+                )
+            self._data[name][row] = value
+        self._data["sizes"][row] = size
+        self._written[row] = True
+
+    def fail(self, row: int, status: int, reason: str) -> None:
+        """Keep why a picture gave nothing; its numbers stay zero."""
+        self._data["status"][row] = status
+        self._reasons[row] = reason
+        self._written[row] = True
+
+    def _finish(self, file: h5py.File) -> None:
+        if not self._written.all():
+            missing = self._ids[int(np.flatnonzero(~self._written)[0])]
+            raise HamlearnError(f"picture {missing} was not written; expected every picture")
+        _put_text(file, "reasons", self._reasons)
+
+
+@contextmanager
+def feature_writer(
+    path: str | Path,
+    ids: Sequence[str],
+    columns: Columns,
+    attributes: Mapping[str, Any],
+    classes: Sequence[str] = (),
+) -> Iterator[FeatureWriter]:
+    """Write a feature file that appears when the block ends well, with every row filled.
+
+    Args:
+        path: of the finished file.
+        ids: image ids, one a row.
+        columns: what is stored of each picture.
+        attributes: as given by `attributes_of`.
+        classes: the names of object classes.
+
+    Raises:
+        HamlearnError: a row was left out, or the same id is given twice.
+    """
+    if len(set(ids)) != len(ids):
+        raise HamlearnError(f"{path}: an image id comes twice, expected each once")
+    with whole(path) as part, h5py.File(part, "w") as file:
+        file.attrs.update(sorted(attributes.items()))
+        _put_text(file, "ids", ids)
+        if attributes["kind"] == "objects":
+            _put_text(file, "classes", classes)
+        writer = FeatureWriter(file, ids, columns)
+        yield writer
+        writer._finish(file)
+
+
+def _put_text(file: h5py.File, name: str, texts: Sequence[str]) -> None:
+    file.create_dataset(name, (len(texts),), h5py.string_dtype(), data=list(texts) or None)
+
+
+class FeatureFile:
+    """A feature file open for reading; numbers are mapped into memory, not read.
+
+    Attributes:
+        path: of the file.
+        attributes: see `attributes_of`.
+        ids: the image id of each row.
+        row_of: the row of each image id.
+        classes: names of the C object classes; none for whole pictures.
+        reasons: of each row, why its picture could not be used; empty where it could.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a file and check its layout.
+
+        Raises:
+            HamlearnError: the file is absent, not HDF5, or of another layout or version; the
+                message says what was found and what was expected.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise HamlearnError(f"{path}: no such file; expected features made by `hamlearn`")
+        try:
+            file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise HamlearnError(f"{path}: not an HDF5 file ({error})") from error
+        with file:
+            self.attributes: dict[str, Any] = {
+                name: value.item() if isinstance(value, np.generic) else value
+                for name, value in file.attrs.items()
+            }
+            self._check(file)
+            self.ids = _text(file, "ids")
+            self.row_of = {image: row for row, image in enumerate(self.ids)}
+            self.classes = _text(file, "classes") if "classes" in file else []
+            self.reasons = _text(file, "reasons")
+            self._data: dict[str, NDArray[Any]] = {
+                name: _mapped(self.path, dataset)
+                for name, dataset in file.items()
+                if name not in ("ids", "classes", "reasons")
+            }
+
+    def rows(self, name: str, indices: Iterable[int]) -> NDArray[Any]:
+        """Return the rows of a dataset, copied.
+
+        Args:
+            name: of the dataset.
+            indices: row numbers, in any order.
+
+        Raises:
+            HamlearnError: the file has no such dataset.
+        """
+        if name not in self._data:
+            raise HamlearnError(
+                f"{self.path}: no dataset `{name}`; it has {', '.join(sorted(self._data))}"
+            )
+        return np.asarray(self._data[name][np.fromiter(indices, dtype=np.int64)])
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of one row of a dataset."""
+        return tuple(self.rows(name, []).shape[1:])
+
+    def columns(self) -> Columns:
+        """Return name, shape of a row and type of what is stored beside sizes and status."""
+        return {
+            name: (data.shape[1:], data.dtype)
+            for name, data in self._data.items()
+            if name not in _COMMON
+        }
+
+    def close(self) -> None:
+        """Let the mapped numbers go."""
+        self._data = {}
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def _check(self, file: h5py.File) -> None:
+        found = self.attributes.get("schema_version")
+        if found != SCHEMA_VERSION:
+            raise HamlearnError(
+                f"{self.path}: layout version {found}, expected {SCHEMA_VERSION}; extract again"
+            )
+        kind = self.attributes.get("kind")
+        if kind not in KINDS:
+            raise HamlearnError(f"{self.path}: holds {kind!r}, expected one of {', '.join(KINDS)}")
+        needed = ("ids", "reasons", *(("classes",) if kind == "objects" else ()), *KINDS[kind])
+        for name in needed:
+            if not isinstance(file.get(name), h5py.Dataset):
+                raise HamlearnError(f"{self.path}: no dataset `{name}`, expected {needed}")
+        n = len(file["ids"])
+        for name, dataset in file.items():
+            if name != "classes" and dataset.shape[:1] != (n,):
+                raise HamlearnError(
+                    f"{self.path}: `{name}` has shape {dataset.shape}, expected {n} rows, one an id"
+                )
+        objects = file["features"].shape[1:2] if kind == "objects" else ()
+        shapes = {"features": (n, *objects, None), "sizes": (n, 2), "status": (n,)}
+        if kind == "objects":
+            shapes |= {"boxes": (n, *objects, 4), "counts": (n,)}
+            shapes |= {"scores": (n, *objects), "labels": (n, *objects)}
+        for name, shape in shapes.items():
+            found = file[name].shape
+            if len(found) != len(shape) or any(
+                want not in (None, have) for want, have in zip(shape, found, strict=True)
+            ):
+                raise HamlearnError(f"{self.path}: `{name}` has shape {found}, expected {shape}")
+
+
+def _text(file: h5py.File, name: str) -> list[str]:
+    if h5py.check_string_dtype(file[name].dtype) is None:
+        raise HamlearnError(f"{file.filename}: `{name}` is {file[name].dtype}, expected text")
+    return [str(text) for text in file[name].asstr()[:]]
+
+
+def _mapped(path: Path, dataset: h5py.Dataset) -> NDArray[Any]:
+    """Map a contiguous dataset into memory; read it where it is not contiguous."""
+    offset = dataset.id.get_offset()
+    if offset is None or dataset.chunks is not None or dataset.size == 0:
+        return np.asarray(dataset[()])
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+
+
+def merge(shards: Iterable[str | Path], ids: Sequence[str], path: str | Path) -> None:
+    """Join the shards of one extraction into one file, in the order of the corpus.
+
+    Args:
+        shards: feature files, in any order.
+        ids: the image ids of the corpus, in its order.
+        path: of the merged file.
+
+    Raises:
+        HamlearnError: shards come from different settings, weights or library versions, or do not
+            hold the pictures of the corpus, each once.
+    """
+    files = [FeatureFile(shard) for shard in shards]
+    if not files:
+        raise HamlearnError(f"{path}: no shards given, expected one at least")
+    for file in files[1:]:
+        _same(files[0], file)
+    source = [(file, row) for file in files for row in range(len(file.ids))]
+    place = {file.ids[row]: number for number, (file, row) in enumerate(source)}
+    if len(place) != len(source):
+        raise HamlearnError(f"{path}: a picture is in two shards, expected each in one")
+    for image in [*ids, *place]:
+        if image not in place:
+            raise HamlearnError(f"{path}: picture {image} is in no shard; expected all {len(ids)}")
+    if len(place) != len(set(ids)):
+        stray = next(image for image in place if image not in set(ids))
+        raise HamlearnError(f"{path}: picture {stray} of a shard is not in the corpus")
+    columns = files[0].columns()
+    with feature_writer(path, ids, columns, files[0].attributes, files[0].classes) as writer:
+        for number, image in enumerate(ids):
+            file, row = source[place[image]]
+            status = int(file.rows("status", [row])[0])
+            if status:
+                writer.fail(number, status, file.reasons[row])
+                continue
+            width, height = file.rows("sizes", [row])[0].tolist()
+            values = {name: file.rows(name, [row])[0] for name in columns}
+            writer.put(number, (width, height), **values)
+    for file in files:
+        file.close()
+
+
+def _same(first: FeatureFile, other: FeatureFile) -> None:
+    """Check that two shards were made in the same way."""
+    for name in sorted(first.attributes.keys() | other.attributes.keys()):
+        mine, theirs = first.attributes.get(name), other.attributes.get(name)
+        if mine != theirs:
+            raise HamlearnError(
+                f"{other.path}: `{name}` is {theirs!r}, but {mine!r} in {first.path}; expected "
+                "shards made in the same way: delete one and extract it again"
+            )
+    if first.classes != other.classes or first.columns() != other.columns():
+        raise HamlearnError(f"{other.path}: other classes or shapes than {first.path}")

@@ -229,7 +229,7 @@ class LengthBuckets(Sampler[list[int]]):
         for pool in _chunks(shuffled, batch_size * POOL):
             pool.sort(key=lengths.__getitem__)
             self.batches += _chunks(np.asarray(pool), batch_size)
-        rng.shuffle(self.batches)  # type: ignore[arg-type]
+        rng.shuffle(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the indices of each batch."""

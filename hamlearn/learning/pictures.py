@@ -60,8 +60,8 @@ class Pictures:
         nodes = 1 + self.objects.rows("boxes", [0]).shape[1] if graph_ids else 0
         if graph_ids and self.relations.shape[1:] != (nodes, nodes):
             raise HamlearnError(
-                f"{graphs}: found relations of {self.relations.shape[1]} nodes, expected {nodes}, the"
-                f" picture and the objects of {objects}"
+                f"{graphs}: found relations of {self.relations.shape[1]} nodes, expected {nodes},"
+                f" the picture and the objects of {objects}"
             )
         self._image_ok = _readable(self.images)
         self._object_ok = _readable(self.objects)

@@ -1,0 +1,206 @@
+"""What happens in a step and in an epoch of training, and what is kept of it."""
+
+import contextlib
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from safetensors.torch import load_model, save_model
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from hamlearn.errors import HamlearnError
+from hamlearn.evaluation.scores import score
+from hamlearn.files import whole
+from hamlearn.learning.batches import Example, LengthBuckets, PostDataset, WordDropout
+from hamlearn.learning.optimization import make_optimizer, make_schedule
+from hamlearn.model.batch import Batch
+from hamlearn.model.tagger import HamLearning
+from hamlearn.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+LAST = "last.ckpt"
+EPOCH_SEEDS = 1_000_003  # seeds of neighbouring runs and epochs do not meet
+
+
+class Learning(pl.LightningModule):
+    """Trains a tagger; every epoch depends on seed, epoch and the weights before it alone.
+
+    Attributes:
+        history: one row an epoch, the columns of history.csv.
+        best_epoch: the epoch with the best dev micro-F1 (lenient), the later one of equals; 0 where
+            none is over yet.
+    """
+
+    def __init__(
+        self,
+        tagger: HamLearning,
+        train: PostDataset,
+        dev: PostDataset,
+        labels: list[str],
+        settings: TrainingSettings,
+        seed: int,
+    ) -> None:
+        """Take the model and the data of both splits."""
+        super().__init__()
+        self.tagger = tagger
+        self.train_posts, self.dev_posts = train, dev
+        self.labels = labels
+        self.settings, self.seed = settings, seed
+        self.dev_batches = LengthBuckets(dev.lengths, settings.eval_batch_size)
+        self.history: list[dict[str, float]] = []
+        self.best_epoch = 0
+        self._predicted: dict[int, list[str]] = {}
+        self._sums = {"train": torch.zeros(()), "dev": torch.zeros(())}
+        self._started = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        per_epoch = -(-len(self.train_posts) // self.settings.batch_size)
+        return per_epoch * self.settings.epochs
+
+    def train_dataloader(self) -> DataLoader[Example]:
+        """Return the batches of this epoch."""
+        chosen = self.settings
+        buckets = LengthBuckets(
+            self.train_posts.lengths, chosen.batch_size, self.seed, self.current_epoch
+        )
+        posts = WordDropout(self.train_posts, chosen.word_dropout, self.seed, self.current_epoch)
+        return DataLoader(posts, batch_sampler=buckets, collate_fn=self.train_posts.collate)
+
+    def val_dataloader(self) -> DataLoader[Example]:
+        """Return the batches of the dev split."""
+        return DataLoader(
+            self.dev_posts, batch_sampler=self.dev_batches, collate_fn=self.dev_posts.collate
+        )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW and its schedule."""
+        chosen = self.settings
+        optimizer = make_optimizer(self.tagger, chosen.lr, chosen.head_lr, chosen.weight_decay)
+        schedule = make_schedule(optimizer, self.steps, chosen.warmup)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the sums of this epoch."""
+        self._started = time.monotonic()
+        self._sums["train"] = torch.zeros((), device=self.device)
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        """Return the loss of one batch (Eq. 17)."""
+        if number == 0:  # dropout is then the same whether the run was killed before or not
+            torch.manual_seed(self.seed * EPOCH_SEEDS + self.current_epoch)
+        loss = self.tagger.loss(batch)
+        self._sums["train"] += loss.detach() * len(batch)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the sums of the dev split."""
+        self._predicted = {}
+        self._sums["dev"] = torch.zeros((), device=self.device)
+
+    def validation_step(self, batch: Batch, number: int) -> None:
+        """Add the loss of one batch and keep its labels."""
+        emissions = self.tagger(batch).emissions
+        self._sums["dev"] += self.tagger.loss_of(emissions, batch) * len(batch)
+        paths = self.tagger.decode_of(emissions, batch)
+        for index, path in zip(self.dev_batches.batches[number], paths, strict=True):
+            words = len(self.dev_posts.posts[index].words)
+            self._predicted[index] = name_labels(path, self.labels, words)
+
+    def on_train_epoch_end(self) -> None:
+        """Score the dev split and write the epoch into the history."""
+        gold = [post.labels for post in self.dev_posts.posts]
+        predicted = [self._predicted[index] for index in range(len(gold))]
+        epoch = self.current_epoch + 1
+        row = {
+            "epoch": epoch,
+            "train_loss": float(self._sums["train"]) / len(self.train_posts),
+            "dev_loss": float(self._sums["dev"]) / len(self.dev_posts),
+            "dev_f1_lenient": score(gold, predicted, "lenient").micro.f1,
+            "dev_f1_strict": score(gold, predicted, "strict").micro.f1,
+            "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": round(time.monotonic() - self._started, 2),
+        }
+        if not torch.isfinite(self._sums["train"]):
+            raise HamlearnError(
+                f"epoch {epoch}: found a training loss of {row['train_loss']}, expected a number;"
+                " a smaller training.lr or another training.precision may help"
+            )
+        self.history.append(row)
+        best = self.history[self.best_epoch - 1]["dev_f1_lenient"] if self.best_epoch else -1.0
+        if row["dev_f1_lenient"] >= best:
+            self.best_epoch = epoch
+        log.info(
+            "epoch %d/%d: train loss %.3f, dev loss %.3f, dev F1 %.2f lenient, %.2f strict, %.1f s",
+            epoch,
+            self.settings.epochs,
+            row["train_loss"],
+            row["dev_loss"],
+            100 * row["dev_f1_lenient"],
+            100 * row["dev_f1_strict"],
+            row["seconds"],
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let history and choice travel with the weights, so that none is lost or doubled."""
+        checkpoint["history"], checkpoint["best_epoch"] = self.history, self.best_epoch
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take history and choice back."""
+        self.history, self.best_epoch = checkpoint["history"], checkpoint["best_epoch"]
+
+
+class KeepBestAndLast(Checkpoint):
+    """Keeps the weights of the best epoch and all that it takes to go on after the last one.
+
+    Lightning's own callback keeps the earlier of two equal epochs, where dev prefers the later one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Keep both in `folder`."""
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, learning: pl.LightningModule) -> None:
+        """Write the best weights first, then what refers to them, then drop those before."""
+        if not isinstance(learning, Learning):
+            raise TypeError(f"found {type(learning).__name__}, expected Learning")
+        best = self.best(learning.best_epoch)
+        if learning.best_epoch == trainer.current_epoch + 1:
+            with whole(best) as part:
+                save_model(learning.tagger, str(part))
+        with whole(self.folder / LAST) as part:
+            trainer.save_checkpoint(part)
+        for other in self.folder.glob("best-*.safetensors"):
+            if other != best:
+                other.unlink()
+
+    def best(self, epoch: int) -> Path:
+        """Return where the weights of the best epoch lie."""
+        return self.folder / f"best-{epoch}.safetensors"
+
+    def restore_best(self, learning: Learning) -> None:
+        """Put the weights of the best epoch back into the tagger."""
+        load_model(learning.tagger, self.best(learning.best_epoch), strict=True)
+
+    def remove(self) -> None:
+        """Remove the folder, once the run folder is written; `checkpoints` too, if it is empty."""
+        shutil.rmtree(self.folder)
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()
+
+
+def name_labels(path: list[int], labels: list[str], words: int) -> list[str]:
+    """Return the labels of a decoded path, O for the words that were cut."""
+    return [labels[number] for number in path] + ["O"] * (words - len(path))

@@ -1,0 +1,308 @@
+"""Training of one variant with one seed, from prepared posts to the folder of a run."""
+
+import logging
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from hamlearn.corpus.labels import label_set
+from hamlearn.corpus.posts import Post, read_posts
+from hamlearn.errors import HamlearnError
+from hamlearn.files import canonical, digest_of_file, digest_of_text, whole
+from hamlearn.learning.batches import PostDataset
+from hamlearn.learning.loop import LAST, KeepBestAndLast, Learning
+from hamlearn.learning.pictures import Pictures
+from hamlearn.learning.runs import make_tagger, write_run
+from hamlearn.learning.tokens import load_tokenizer
+from hamlearn.model.dgl_compat import resolve_graph_backend
+from hamlearn.model.tagger import VARIANTS
+from hamlearn.model.text import load_encoder
+from hamlearn.settings import Settings
+
+log = logging.getLogger(__name__)
+
+KILLED = 143  # exit status of a process that ended on SIGTERM
+
+
+def train(
+    posts: str | Path,
+    encoder: str | Path,
+    settings: Settings,
+    variant: str,
+    seed: int,
+    out: str | Path,
+    images: str | Path | None = None,
+    objects: str | Path | None = None,
+    graphs: str | Path | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Train on the split `train`, choose the epoch on `dev`, and write the folder of the run.
+
+    The splits `train` and `dev` are all that is looked at. A run that was killed goes on after its
+    last whole epoch, from `checkpoints/` beside the folder, if nothing that it depends on has
+    changed since; on the same machine it ends with the same weights as an unbroken one.
+
+    Args:
+        posts: prepared posts.
+        encoder: hub name or folder of the text encoder.
+        settings: the sections `text`, `model` and `training` are used.
+        variant: one of VARIANTS.
+        seed: of the initial weights, the order of posts, and dropout.
+        out: the folder of the run, written whole or not at all.
+        images: features of the pictures; None for `text_only`.
+        objects: features of the objects; None for `text_only`.
+        graphs: relations of the objects; None for `text_only`.
+        threads: of torch on the CPU; None leaves them as they are.
+
+    Returns:
+        What run.json holds.
+
+    Raises:
+        HamlearnError: an input is absent or unfit, or the loss is not a number any more.
+    """
+    out = Path(out)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with ExitStack() as stack:
+        pictures = open_pictures(variant, images, objects, graphs)
+        if pictures is not None:
+            stack.enter_context(pictures)
+        by_split = {split: _posts_of(posts, split) for split in ("train", "dev")}
+        labels = label_set(post.labels for split in by_split.values() for post in split)
+        tokenizer = load_tokenizer(encoder)
+        data = {
+            split: PostDataset(
+                of_split,
+                tokenizer,
+                labels,
+                settings.text.max_subtokens,
+                pictures,
+                settings.training.repair_labels,
+            )
+            for split, of_split in by_split.items()
+        }
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        facts = _facts(settings, variant, seed, labels, pictures, data, device)
+        pl.seed_everything(seed, verbose=False)
+        tagger = make_tagger(load_encoder(encoder), facts)
+        facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
+        learning = Learning(tagger, data["train"], data["dev"], labels, settings.training, seed)
+        files = [path for path in (images, objects, graphs) if path is not None]
+        keeper = KeepBestAndLast(
+            _checkpoints(out, _fingerprint(facts, by_split, encoder, files, settings))
+        )
+        _announce(facts)
+        _fit(learning, keeper, settings.training.epochs, facts["precision"], device)
+        keeper.restore_best(learning)
+        chosen = learning.history[learning.best_epoch - 1]
+        facts["epoch"] = learning.best_epoch
+        facts["dev"] = {scheme: chosen[f"dev_f1_{scheme}"] for scheme in ("lenient", "strict")}
+        seconds = [row["seconds"] for row in learning.history]
+        facts["seconds"] = round(sum(seconds), 2)
+        facts["seconds_per_epoch"] = round(sum(seconds) / len(seconds), 2)
+        write_run(out, learning.tagger.cpu(), tokenizer, facts, learning.history)
+        keeper.remove()
+    log.info(
+        "epoch %d of %d chosen: dev F1 %.2f lenient; %.1f s an epoch; written to %s",
+        learning.best_epoch,
+        settings.training.epochs,
+        100 * facts["dev"]["lenient"],
+        facts["seconds_per_epoch"],
+        out,
+    )
+    return facts
+
+
+def open_pictures(
+    variant: str,
+    images: str | Path | None,
+    objects: str | Path | None,
+    graphs: str | Path | None,
+) -> Pictures | None:
+    """Open what a variant sees; None for one that reads text alone, whatever files are given.
+
+    Raises:
+        HamlearnError: the variant is unknown, or one with vision lacks a file.
+    """
+    if variant not in VARIANTS:
+        raise HamlearnError(f"variant: found {variant!r}, expected one of {', '.join(VARIANTS)}")
+    if not VARIANTS[variant]["vision"]:
+        return None
+    if images is None or objects is None or graphs is None:
+        given = {"images": images, "objects": objects, "graphs": graphs}
+        absent = ", ".join(name for name, path in given.items() if path is None)
+        raise HamlearnError(f"variant {variant}: found no {absent}, expected a file of each")
+    return Pictures(images, objects, graphs)
+
+
+def resolve_precision(wanted: str, device: str) -> str:
+    """Return Lightning's name of a precision; `auto` is bf16-mixed on a GPU that has it."""
+    if wanted != "auto":
+        return wanted
+    return "bf16-mixed" if device == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _posts_of(path: str | Path, split: str) -> list[Post]:
+    posts = read_posts(path, split)
+    if not posts:
+        raise HamlearnError(f"{path}: found no post of the split `{split}`, expected some")
+    return posts
+
+
+def _facts(
+    settings: Settings,
+    variant: str,
+    seed: int,
+    labels: list[str],
+    pictures: Pictures | None,
+    data: dict[str, PostDataset],
+    device: str,
+) -> dict[str, Any]:
+    """Return what is known of a run before it begins."""
+    sizes = {"image": 0, "object": 0, "classes": 0}
+    backend = None
+    if pictures is not None:
+        sizes = {
+            "image": pictures.image_width,
+            "object": pictures.object_width,
+            "classes": len(pictures.classes),
+        }
+        if VARIANTS[variant]["rgcn"]:
+            backend = resolve_graph_backend(settings.model.graph_backend, device)
+    return {
+        "variant": variant,
+        "seed": seed,
+        "labels": labels,
+        "dimensions": sizes,
+        "settings": {
+            "text": settings.text.model_dump(),
+            "model": settings.model.model_dump(),
+            "training": settings.training.model_dump(),
+        },
+        "precision": resolve_precision(settings.training.precision, device),
+        "device": device,
+        "graph_backend": backend,
+        "posts": {split: len(posts) for split, posts in data.items()},
+        "missing_pictures": {
+            split: None if pictures is None else posts.missing for split, posts in data.items()
+        },
+        "cut_words": {split: posts.cut_words for split, posts in data.items()},
+        "provenance": {} if pictures is None else pictures.provenance,
+    }
+
+
+def _announce(facts: dict[str, Any]) -> None:
+    posts, missing = facts["posts"], facts["missing_pictures"]
+    log.info(
+        "%s, seed %d: %d parameters, %d labels, %s on %s",
+        facts["variant"],
+        facts["seed"],
+        facts["parameters"],
+        len(facts["labels"]),
+        facts["precision"],
+        facts["device"],
+    )
+    for split, count in posts.items():
+        if missing[split] is not None:
+            log.info("%s: %d posts, %d of them without a picture", split, count, missing[split])
+    if facts["graph_backend"] is not None:
+        log.info("relation graphs: the %s form", facts["graph_backend"])
+    for kind, attributes in facts["provenance"].items():
+        if attributes.get("random_weights"):
+            log.warning("%s: random weights: visual scores carry no meaning", kind)
+
+
+def _fingerprint(
+    facts: dict[str, Any],
+    posts: dict[str, list[Post]],
+    encoder: str | Path,
+    files: list[str | Path],
+    settings: Settings,
+) -> str:
+    """Return a digest of all that the weights of a run depend on, but for the code."""
+    folder = Path(encoder)
+    if folder.is_dir():
+        files = [*files, *sorted(path for path in folder.iterdir() if path.is_file())]
+    fixed = ("variant", "seed", "labels", "settings", "precision", "device", "graph_backend")
+    return digest_of_text(
+        canonical(
+            {
+                "facts": {name: facts[name] for name in fixed},
+                "posts": [asdict(post) for of_split in posts.values() for post in of_split],
+                "encoder": str(encoder),
+                "files": [digest_of_file(path) for path in files],
+            }
+        )
+    )
+
+
+def _checkpoints(out: Path, fingerprint: str) -> Path:
+    """Return the folder of checkpoints, emptied if it belongs to another run than this one."""
+    folder = out.parent / "checkpoints" / out.name
+    mark = folder / "fingerprint"
+    if folder.exists() and (not mark.is_file() or mark.read_text("utf-8") != fingerprint):
+        log.info("%s: made from other inputs or settings, so training begins anew", folder)
+        shutil.rmtree(folder)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        with whole(mark) as part:
+            part.write_text(fingerprint, "utf-8")
+    return folder
+
+
+def _fit(
+    learning: Learning, keeper: KeepBestAndLast, epochs: int, precision: str, device: str
+) -> None:
+    """Run Lightning's loop, from the last checkpoint if there is one."""
+    on_terminal = sys.stderr.isatty()
+    last = keeper.folder / LAST
+    if last.is_file():
+        log.info("%s: going on after the last epoch that was whole", last)
+    with _quiet():
+        trainer = pl.Trainer(
+            accelerator="gpu" if device == "cuda" else "cpu",
+            devices=1,
+            precision=precision,  # type: ignore[arg-type]
+            max_epochs=epochs,
+            gradient_clip_val=learning.settings.clip,
+            callbacks=[keeper, *([RichProgressBar()] if on_terminal else [])],
+            plugins=[LightningEnvironment()],  # a job of Slurm is one process like any other
+            logger=False,
+            enable_progress_bar=on_terminal,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            default_root_dir=keeper.folder,
+        )
+        try:
+            # Nothing in the checkpoint needs unpickling of more than tensors and plain values.
+            trainer.fit(learning, ckpt_path=last if last.is_file() else None, weights_only=True)
+        except SystemExit as end:  # Lightning ends on SIGTERM without a status
+            raise SystemExit(end.code or KILLED) from end
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's banners and its advice on workers out of the log."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -22,7 +22,7 @@ WEIGHT_FILES = (
 
 
 def load_encoder(name: str | Path) -> PreTrainedModel:
-    """Return a Hugging Face encoder, in float32 and without its pooling layer.
+    """Return a Hugging Face encoder in float32, in training mode and without its pooling layer.
 
     A folder that holds weights gives the pretrained encoder, and nothing outside it is read. A
     folder with a config.json alone gives an untrained encoder of that shape. Anything else is taken
@@ -45,7 +45,7 @@ def load_encoder(name: str | Path) -> PreTrainedModel:
         encoder.add_module(
             "pooler", None
         )  # the sentence is [CLS] itself, so a pooler would never be trained
-    return encoder
+    return encoder.train()  # pretrained ones come in evaluation mode, untrained ones do not
 
 
 def _from_folder(folder: Path) -> PreTrainedModel:

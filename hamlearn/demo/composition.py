@@ -5,6 +5,7 @@ margin: a detector that is a pixel or two off still sees the same relation, by t
 METHOD's spatial view, and a direction keeps away from the borders of its sector.
 """
 
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from hamlearn.demo.decisions import Decision
 from hamlearn.demo.objects import KINDS, OBJECTS, Box, paint
 from hamlearn.demo.scenes import SCENES, draw_scene, finish
 
+JPEG_QUALITY = 88
 TRIES = 400
 # Answers lie this far off an axis, in degrees: a sector's border is never near.
 OFF_AXIS = (8.0, 34.0)
@@ -216,3 +218,10 @@ def render(composition: Composition, rng: np.random.Generator) -> Image.Image:
     for kind, box in composition.objects:
         paint(draw, kind, box, rng)
     return finish(picture, rng)
+
+
+def jpeg_bytes(picture: Image.Image) -> bytes:
+    """Return a picture as a JPEG file, with settings that never change."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=2)
+    return file.getvalue()

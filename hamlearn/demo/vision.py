@@ -1,0 +1,206 @@
+"""The demo's two tiny networks, torchvision's own classes on narrow widths, and their files.
+
+The ResNet reads the whole picture (paper, Eq. 2), the Faster R-CNN its objects (Eq. 3). They know
+nothing but the drawn pictures, see training.py beside this file for how they were made.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.ops import MultiScaleRoIAlign
+
+from hamlearn.demo.objects import OBJECTS
+from hamlearn.demo.scenes import SCENES
+from hamlearn.errors import HamlearnError
+from hamlearn.files import whole
+
+RESNET_FILE = "resnet.safetensors"
+DETECTOR_FILE = "detector.safetensors"
+RESNET_WIDTHS = (16, 32, 64, 128)
+RESNET_SIDE = 112  # the picture is squeezed to a square of this side
+DETECTOR_WIDTHS = (24, 32, 64, 96)
+REGION_WIDTH = 128
+MEAN, DEVIATION = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+CLASSES = ("background", *OBJECTS)
+
+
+class TinyResNet(ResNet):
+    """torchvision's ResNet with one basic block a stage, narrow, and a last map of 7x7.
+
+    The pooled vector before `fc` is the image feature, of RESNET_WIDTHS[-1].
+    """
+
+    def __init__(self, num_classes: int = len(SCENES)) -> None:
+        """Build an untrained network with `num_classes` outputs."""
+        super().__init__(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+        a, b, c, d = RESNET_WIDTHS
+        self.inplanes = a
+        self.conv1 = nn.Conv2d(3, a, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(a)
+        self.maxpool = nn.Identity()
+        self.layer1 = self._make_layer(BasicBlock, a, 1)
+        self.layer2 = self._make_layer(BasicBlock, b, 1, stride=2)
+        self.layer3 = self._make_layer(BasicBlock, c, 1, stride=2)
+        self.layer4 = self._make_layer(BasicBlock, d, 1, stride=2)
+        self.fc = nn.Linear(d, num_classes)
+
+
+class TinyBackbone(nn.Sequential):
+    """Four stages of basic blocks: pictures (B, 3, H, W) to a map (B, 96, H/8, W/8)."""
+
+    def __init__(self) -> None:
+        """Build an untrained backbone."""
+        a, b, c, d = DETECTOR_WIDTHS
+        super().__init__(
+            nn.Sequential(
+                nn.Conv2d(3, a, 5, stride=2, padding=2, bias=False),
+                nn.BatchNorm2d(a),
+                nn.ReLU(inplace=True),
+            ),
+            _block(a, b, 2),
+            _block(b, c, 2),
+            _block(c, d, 1),
+        )
+        self.out_channels = d
+
+
+def _block(inner: int, outer: int, stride: int) -> BasicBlock:
+    shortcut = nn.Sequential(
+        nn.Conv2d(inner, outer, 1, stride=stride, bias=False), nn.BatchNorm2d(outer)
+    )
+    return BasicBlock(inner, outer, stride, shortcut)
+
+
+def build_resnet() -> TinyResNet:
+    """Build the untrained scene network."""
+    return TinyResNet()
+
+
+def build_detector(num_classes: int = len(CLASSES), score_threshold: float = 0.05) -> FasterRCNN:
+    """Build the untrained object network: torchvision's FasterRCNN on one narrow map.
+
+    The output of `roi_heads.box_head`, REGION_WIDTH wide, is the region feature of a proposal. The
+    first suppression keeps proposals that lie on each other as closely as a hoop on a flower.
+
+    Args:
+        num_classes: with the background, which is class 0.
+        score_threshold: detections below are dropped.
+
+    Returns:
+        A network that takes a list of pictures (3, H, W) in [0, 1].
+    """
+    backbone = TinyBackbone()
+    return FasterRCNN(
+        backbone,
+        rpn_anchor_generator=AnchorGenerator(((18, 28, 44),), ((0.5, 1.0, 2.0),)),
+        rpn_pre_nms_top_n_train=400,
+        rpn_post_nms_top_n_train=128,
+        rpn_pre_nms_top_n_test=150,
+        rpn_post_nms_top_n_test=48,
+        rpn_nms_thresh=0.8,
+        rpn_batch_size_per_image=64,
+        box_roi_pool=MultiScaleRoIAlign(["0"], output_size=5, sampling_ratio=2),
+        box_head=TwoMLPHead(backbone.out_channels * 25, REGION_WIDTH),
+        box_predictor=FastRCNNPredictor(REGION_WIDTH, num_classes),
+        box_score_thresh=score_threshold,
+        box_detections_per_img=24,
+        box_batch_size_per_image=48,
+        min_size=96,
+        max_size=192,
+        image_mean=list(MEAN),
+        image_std=list(DEVIATION),
+        size_divisible=8,
+    )
+
+
+def picture_tensor(picture: Image.Image) -> Tensor:
+    """Turn a picture into what the detector takes: (3, H, W) in [0, 1]."""
+    pixels = np.array(picture.convert("RGB"), dtype=np.float32)
+    return torch.from_numpy(pixels).permute(2, 0, 1) / 255
+
+
+def resnet_input(picture: Image.Image) -> Tensor:
+    """Turn a picture into what the ResNet takes: (3, 112, 112), squeezed and normalised."""
+    square = picture.convert("RGB").resize((RESNET_SIDE, RESNET_SIDE), Image.Resampling.BILINEAR)
+    return (picture_tensor(square) - torch.tensor(MEAN).view(3, 1, 1)) / DEVIATION[0]
+
+
+def save_weights(path: str | Path, network: nn.Module, about: dict[str, Any]) -> None:
+    """Write a network's weights and what is to be known of them, whole or not at all.
+
+    Args:
+        path: of the safetensors file.
+        network: whose parameters and buffers are written.
+        about: values for the header, written as JSON under the key "hamlearn".
+    """
+    state = {name: value.detach().contiguous() for name, value in network.state_dict().items()}
+    with whole(path) as part:
+        save_file(state, part, {"hamlearn": json.dumps(about, sort_keys=True)})
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read weights and what their header says of them.
+
+    Raises:
+        HamlearnError: the file is absent, or is no safetensors file of this module.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise HamlearnError(
+            f"{path}: no such file; expected weights made by `hamlearn demo train-vision`"
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get("hamlearn")
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise HamlearnError(f"{path}: not a safetensors file ({error})") from error
+    if header is None:
+        raise HamlearnError(f"{path}: the header has no key 'hamlearn'; expected demo weights")
+    return state, json.loads(header)
+
+
+def _load(path: str | Path, network: nn.Module, classes: tuple[str, ...]) -> None:
+    state, about = read_weights(path)
+    if tuple(about.get("classes", ())) != classes:
+        raise HamlearnError(
+            f"{path}: made for classes {about.get('classes')}; expected {list(classes)}"
+        )
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise HamlearnError(f"{path}: the weights do not fit the network ({error})") from error
+    network.eval()
+
+
+def load_resnet(path: str | Path) -> TinyResNet:
+    """Load the trained scene network, in evaluation mode.
+
+    Raises:
+        HamlearnError: the file is absent, broken, or made for another network.
+    """
+    network = build_resnet()
+    _load(path, network, SCENES)
+    return network
+
+
+def load_detector(path: str | Path, score_threshold: float = 0.05) -> FasterRCNN:
+    """Load the trained object network, in evaluation mode.
+
+    Raises:
+        HamlearnError: the file is absent, broken, or made for another network.
+    """
+    network = build_detector(score_threshold=score_threshold)
+    _load(path, network, CLASSES)
+    return network

@@ -13,6 +13,7 @@ from hamlearn.vision.images import picture_path
 
 MARK = "IMGID:"
 BLANKS = "\t "
+LONGEST = 200
 BETWEEN = re.compile(r"[\t ]+")
 SYNONYMS = {"OTHER": "MISC"}
 FILES = {"train": ("train.txt",), "dev": ("valid.txt", "dev.txt"), "test": ("test.txt",)}
@@ -45,9 +46,9 @@ def read_conll(path: str | Path) -> list[Entry]:
         path: a file of UTF-8 text.
 
     Raises:
-        HamlearnError: the file is absent or holds no post, a byte is not UTF-8, an IMGID is empty
-            or is a path, a post has no words or no IMGID, or a line is not one token and one label
-            of the form `O`, `B-X` or `I-X`. The message begins with file and line.
+        HamlearnError: the file is absent or holds no post, a byte is not UTF-8, an IMGID is empty,
+            too long or a path, a post has no words or no IMGID, or a line is not one token and one
+            label of the form `O`, `B-X` or `I-X`. The message begins with file and line.
     """
     path = Path(path)
     entries = []
@@ -155,6 +156,11 @@ def _image(place: str, text: str) -> str:
     if image in (".", "..") or any(mark in image for mark in "/\\\0"):
         raise HamlearnError(
             f"{place}: IMGID {image!r} is a path; expected a name without `/` and `\\`"
+        )
+    if len(image.encode()) > LONGEST:
+        raise HamlearnError(
+            f"{place}: IMGID {image!r:.40}... has {len(image.encode())} bytes;"
+            f" expected the name of a picture file, {LONGEST} at most"
         )
     if BETWEEN.search(image):
         raise HamlearnError(f"{place}: IMGID {image!r} has a separator in it; expected one name")

@@ -24,10 +24,10 @@ def summary(metrics: str | Path | pd.DataFrame) -> Table:
     frame = metrics if isinstance(metrics, pd.DataFrame) else read_scores(metrics)
     table = Table(title="Micro F1, percent: mean ± deviation over seeds")
     for name in ("corpus", "detector", "variant"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     table.add_column("seeds", justify="right")
     for split, scheme in SHOWN:
-        table.add_column(f"{split}\n{scheme}", justify="right", no_wrap=True)
+        table.add_column(f"{split}\n{scheme}", justify="right", overflow="fold")
     micro = frame[(frame["type"] == ALL) & (frame["cue"] == ALL)]
     for names, runs in micro.groupby(["corpus", "detector", "variant"], sort=False):
         cells = [

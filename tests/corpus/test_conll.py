@@ -88,6 +88,7 @@ def test_only_other_becomes_misc(tmp_path):
         ("IMGID:/etc/x\ny\tO\n", 1, "is a path"),
         ("IMGID:..\ny\tO\n", 1, "is a path"),
         ("IMGID:a\\b\ny\tO\n", 1, "is a path"),
+        (f"IMGID:{'x' * 300}\ny\tO\n", 1, "has 300 bytes"),
         ("IMGID:1\tO\ny\tO\n", 1, "has a separator in it"),
         ("IMGID:1\n\nx\tO\n", 1, "post '1' has no words"),
         ("IMGID:1\nIMGID:2\nx\tO\n", 1, "post '1' has no words"),

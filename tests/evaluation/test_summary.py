@@ -42,3 +42,12 @@ def test_mean_and_deviation():
     assert mean_and_deviation(pd.Series([0.8])) == "80.00"
     assert mean_and_deviation(pd.Series([0.8, 0.9])) == "85.00 ± 7.07"
     assert mean_and_deviation(pd.Series([], dtype=float)) == "-"
+
+
+def test_nothing_is_cut_on_a_narrow_terminal():
+    rows = [row("text_only", seed, "dev", "lenient", 0.9 + seed / 50) for seed in (0, 1)]
+    console = Console(width=60, color_system=None)
+    with console.capture() as capture:
+        console.print(summary(pd.DataFrame(rows, columns=list(COLUMNS))))
+    assert "…" not in capture.get()
+    assert "1.41" in capture.get()

@@ -25,7 +25,7 @@ def summary(metrics: str | Path | pd.DataFrame) -> Table:
     table = Table(title="Micro F1, percent: mean ± deviation over seeds")
     for name in ("corpus", "detector", "variant"):
         table.add_column(name, overflow="fold")
-    table.add_column("seeds", justify="right")
+    table.add_column("seeds", justify="right", overflow="fold")
     for split, scheme in SHOWN:
         table.add_column(f"{split}\n{scheme}", justify="right", overflow="fold")
     micro = frame[(frame["type"] == ALL) & (frame["cue"] == ALL)]

@@ -26,12 +26,12 @@ def pair(first, second, width=100, height=100, **thresholds):
 
 
 def test_there_are_eleven_relations_in_the_agreed_order():
-    assert RELATIONS == (
+    assert (
         "inside",
         "cover",
         "overlap",
         *[f"class{k}" for k in (1, 2, 3, 4, 5, 6, 7, 8)],
-    )
+    ) == RELATIONS
     inverse = {RELATIONS[k]: RELATIONS[r] for k, r in enumerate(INVERSE)}
     assert inverse["inside"] == "cover"
     assert inverse["cover"] == "inside"

@@ -64,11 +64,15 @@ DECISIONS = (
 )  # fmt: skip
 
 
+def probability(cue: str, decision: Decision) -> float:
+    """Return the share of posts whose type `cue` decides and whose picture answers `decision`."""
+    if cue == "text":
+        visual = 1 - CUES["text"]
+        return CUES["text"] * CUES[decision.cue] / visual * decision.share
+    return CUES[cue] * decision.share if cue == decision.cue else 0.0
+
+
 def draw_decision(rng: np.random.Generator, cue: str) -> Decision:
     """Draw a question: of the cue's own, or for "text" of all, as often as pictures ask them."""
-    if cue == "text":
-        visual = [name for name in CUES if name != "text"]
-        shares = np.array([CUES[name] for name in visual])
-        cue = visual[int(rng.choice(len(visual), p=shares / shares.sum()))]
-    of_cue = [decision for decision in DECISIONS if decision.cue == cue]
-    return of_cue[int(rng.choice(len(of_cue), p=[decision.share for decision in of_cue]))]
+    shares = np.array([probability(cue, decision) for decision in DECISIONS])
+    return DECISIONS[int(rng.choice(len(DECISIONS), p=shares / shares.sum()))]

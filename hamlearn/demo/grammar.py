@@ -10,8 +10,8 @@ from itertools import product
 
 import numpy as np
 
-from hamlearn.demo.decisions import CUES, DECISIONS, TYPES
-from hamlearn.demo.names import NAMES, draw_name
+from hamlearn.demo.decisions import CUES, DECISIONS, TYPES, probability
+from hamlearn.demo.names import draw_name
 
 # Each begins a post or ends it with the probability beside it; the empty one stands for nothing.
 PREFIXES = {
@@ -258,36 +258,17 @@ def text_ceiling() -> dict[str, float]:
     Returns:
         The ceiling by cue, and under "overall" that of all posts together.
     """
-    visual = sum(CUES[cue] for cue in CUES if cue != "text")
     joint: dict[tuple[str, str], dict[tuple[str, str], float]] = {}  # words -> (cue, type) -> P
     for cue, decision in product(CUES, DECISIONS):
-        if cue not in ("text", decision.cue):
-            continue
-        share = decision.share * (CUES[cue] if cue != "text" else 0) or (
-            CUES["text"] * decision.share * CUES[decision.cue] / visual
-        )
         for kind in decision.types:
             choices = frames(cue, decision.name, kind)
             for frame in choices:
                 odds = joint.setdefault((frame, decision.pool), {})
-                odds[cue, kind] = odds.get((cue, kind), 0.0) + share / 2 / len(choices)
+                share = probability(cue, decision) / 2 / len(choices)
+                odds[cue, kind] = odds.get((cue, kind), 0.0) + share
     hits = dict.fromkeys(CUES, 0.0)
     for odds in joint.values():
         best = max(TYPES, key=lambda t: sum(p for (_, kind), p in odds.items() if kind == t))
         for cue in CUES:
             hits[cue] += odds.get((cue, best), 0.0)
     return {"overall": sum(hits.values())} | {cue: hits[cue] / CUES[cue] for cue in CUES}
-
-
-def check_names() -> None:
-    """Refuse a grammar whose stocks of names share a name or lack one that a question needs.
-
-    Raises:
-        ValueError: a name lies in two stocks, or a question has no stock.
-    """
-    every = [name for names in NAMES.values() for name in names]
-    if len(set(every)) != len(every):
-        raise ValueError("a name lies in two stocks; expected each in one")
-    missing = {decision.pool for decision in DECISIONS} - set(NAMES)
-    if missing:
-        raise ValueError(f"no stock of names for {sorted(missing)}")

@@ -105,9 +105,7 @@ def _mirrored(d: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
     return picture_tensor(d.picture).flip(2), {"boxes": boxes, "labels": d.labels}
 
 
-def train_detector(
-    drawn: list[Drawn], seconds: float, seed: int, batch_size: int = 8
-) -> nn.Module:
+def train_detector(drawn: list[Drawn], seconds: float, seed: int, batch_size: int = 8) -> nn.Module:
     """Train the object network by torchvision's own losses until the time is over.
 
     The learning rate follows the clock, so that the last steps are small ones whatever the machine.

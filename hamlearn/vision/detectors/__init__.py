@@ -1,0 +1,48 @@
+"""Detectors by the word of the configuration; each is imported when it is asked for."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hamlearn.errors import HamlearnError
+from hamlearn.settings import DetectorSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from hamlearn.vision.detectors.base import Detector
+
+
+def _mask_rcnn(settings: DetectorSettings, device: "str | torch.device") -> "Detector":
+    from hamlearn.vision.detectors.mask_rcnn import load
+
+    return load(settings, device)
+
+
+def _demo(settings: DetectorSettings, device: "str | torch.device") -> "Detector":
+    from hamlearn.vision.detectors.demo import load
+
+    return load(settings, device)
+
+
+DETECTORS: "dict[str, Callable[[DetectorSettings, str | torch.device], Detector]]" = {
+    "mask_rcnn": _mask_rcnn,
+    "demo": _demo,
+}
+
+
+def load_detector(
+    name: str, settings: DetectorSettings, device: "str | torch.device" = "cpu"
+) -> "Detector":
+    """Load a detector with its weights.
+
+    Args:
+        name: one of DETECTORS.
+        settings: its weights and backend.
+        device: where it shall run.
+
+    Raises:
+        HamlearnError: there is no such detector or backend, or the weights cannot be loaded.
+    """
+    if name not in DETECTORS:
+        raise HamlearnError(f"detector {name!r}: expected one of {', '.join(DETECTORS)}")
+    return DETECTORS[name](settings, device)

@@ -1,0 +1,73 @@
+"""Mask R-CNN on COCO: 80 classes, region features of 1024."""
+
+import torch
+from torch import nn
+from torchvision.models import resnet50
+from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.models.resnet import Bottleneck
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from hamlearn.errors import HamlearnError
+from hamlearn.settings import DetectorSettings
+from hamlearn.vision.detectors.base import Detector
+from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, named
+from hamlearn.vision.weights import load_network
+
+_PUBLISHED = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
+_CATEGORIES = _PUBLISHED.meta["categories"]  # 91 with background and eleven called N/A
+
+
+def build_network(min_size: int = 800, max_size: int = 1333) -> MaskRCNN:
+    """Build torchvision's `maskrcnn_resnet50_fpn` as COCO_V1 was trained.
+
+    Those weights belong to batch norms that are frozen and have eps 0. torchvision builds them so
+    only when it fetches the weights itself; a network made with `weights=None` has ordinary batch
+    norms of eps 1e-5, loads the same file without a word, and gives other numbers.
+
+    Args:
+        min_size: pixels to which the short side of a picture is brought.
+        max_size: pixels that the long side has at most.
+    """
+    resnet = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+    network = MaskRCNN(
+        _resnet_fpn_extractor(resnet, 5), len(_CATEGORIES), min_size=min_size, max_size=max_size
+    )
+    for module in network.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.eps = 0.0
+    _calm(network)
+    return network
+
+
+def _calm(network: MaskRCNN) -> None:
+    """Scale random weights so that features stay near 1 and some class is likely somewhere.
+
+    Frozen batch norms do not normalise random features: each residual block would double them.
+    """
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            module.bn3.weight.fill_(0.25)
+    heads = network.roi_heads
+    for layer in (heads.box_head.fc6, heads.box_head.fc7):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    nn.init.normal_(heads.box_predictor.cls_score.weight, std=0.25)
+    nn.init.normal_(heads.box_predictor.bbox_pred.weight, std=0.01)
+
+
+def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Detector:
+    """Load the detector.
+
+    Weights are COCO_V1, a file of the same layout, or `random`.
+
+    Raises:
+        HamlearnError: the backend is not there yet, or the weights cannot be loaded.
+    """
+    if settings.backend == "detectron2":
+        raise HamlearnError(
+            "detector mask_rcnn: backend detectron2 is not part of this version, expected "
+            "`torchvision` or `auto`"
+        )
+    network, weights = load_network(build_network, settings, {_PUBLISHED.name: _PUBLISHED.url})
+    return TorchvisionRCNN("mask_rcnn", network, named(_CATEGORIES), 1024, weights, device)

@@ -1,0 +1,158 @@
+"""The whole picture as a vector: a frozen ResNet (paper, Eq. 2)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.models import ResNet, ResNet152_Weights, resnet152
+
+from hamlearn.demo.vision import RESNET_SIDE, RESNET_WIDTHS, build_resnet, resnet_input
+from hamlearn.errors import HamlearnError
+from hamlearn.settings import WeightSettings
+from hamlearn.vision.weights import Weights, load_network
+
+# A picture is cropped to this aspect before it is resized: its middle square is all that the
+# network sees, and a strip of 1x10000 pixels would grow to half a billion of them.
+_LONGEST = 8
+
+
+class FrozenResNet(nn.Module):
+    """The layers of a ResNet up to its last map, which no training changes.
+
+    `train()` is without effect: the statistics of its batch norms would drift.
+    """
+
+    def __init__(self, resnet: ResNet) -> None:
+        """Take the layers of a trained ResNet."""
+        super().__init__()
+        self.layers = nn.Sequential(
+            resnet.conv1,
+            resnet.bn1,
+            resnet.relu,
+            resnet.maxpool,
+            resnet.layer1,
+            resnet.layer2,
+            resnet.layer3,
+            resnet.layer4,
+        )
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean of the last map (Eq. 2) and the map itself.
+
+        Args:
+            pictures: (B, 3, H, W), preprocessed.
+
+        Returns:
+            Features (B, F) and regions (B, 49, F), row by row, where the map is 7x7.
+        """
+        regions = self.layers(pictures).flatten(2).transpose(1, 2)  # (B, 49, F)
+        return regions.mean(1), regions
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network of whole pictures with what belongs to it.
+
+    Attributes:
+        name: word of the configuration.
+        network: pictures (B, 3, H, W) to features (B, F) and regions (B, 49, F).
+        preprocess: a picture in RGB to (3, H, W), as the weights were trained.
+        width: F.
+        weights: where they come from.
+        preprocessing: the same as `preprocess`, in words and numbers.
+    """
+
+    name: str
+    network: FrozenResNet
+    preprocess: Callable[[Image.Image], Tensor]
+    width: int
+    weights: Weights
+    preprocessing: dict[str, Any]
+
+
+def load_backbone(name: str, settings: WeightSettings) -> Backbone:
+    """Load a network of whole pictures by the word of the configuration.
+
+    Raises:
+        HamlearnError: there is no such network, or its weights cannot be loaded.
+    """
+    if name not in BACKBONES:
+        raise HamlearnError(f"backbone {name!r}: expected one of {', '.join(BACKBONES)}")
+    return BACKBONES[name](settings)
+
+
+def _resnet152(settings: WeightSettings) -> Backbone:
+    """ResNet-152; weights from a file, and random ones, take the preprocessing of IMAGENET1K_V2.
+
+    A file that is published as IMAGENET1K_V1 should be asked for by that name.
+    """
+    published = {weights.name: weights.url for weights in ResNet152_Weights}
+    resnet, weights = load_network(resnet152, settings, published)
+    kind = ResNet152_Weights[weights.name if weights.name in published else "IMAGENET1K_V2"]
+    transform = kind.transforms()
+    return Backbone(
+        "resnet152",
+        FrozenResNet(resnet),
+        lambda picture: transform(middle(picture)),
+        2048,
+        weights,
+        {
+            "resize": transform.resize_size[0],
+            "crop": transform.crop_size[0],
+            "mean": transform.mean,
+            "std": transform.std,
+            "interpolation": transform.interpolation.value,
+        },
+    )
+
+
+def _demo(settings: WeightSettings) -> Backbone:
+    """Return the small network that knows the scenes of the embedded demo."""
+    resnet, weights = load_network(build_resnet, settings, {})
+    return Backbone(
+        "demo",
+        FrozenResNet(resnet),
+        resnet_input,
+        RESNET_WIDTHS[-1],
+        weights,
+        {"squeeze": RESNET_SIDE, "interpolation": "bilinear"},
+    )
+
+
+BACKBONES: dict[str, Callable[[WeightSettings], Backbone]] = {
+    "resnet152": _resnet152,
+    "demo": _demo,
+}
+
+
+def middle(picture: Image.Image) -> Image.Image:
+    """Cut the ends off a picture that is far longer than it is wide."""
+    longest = _LONGEST * min(picture.size)
+    if max(picture.size) <= longest:
+        return picture
+    width, height = (min(side, longest) for side in picture.size)
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
+
+
+@torch.inference_mode()
+def features_of(backbone: Backbone, pictures: Tensor, amp: bool = False) -> tuple[Tensor, Tensor]:
+    """Return features (B, F) and regions (B, 49, F) of preprocessed pictures, as float32.
+
+    Args:
+        backbone: with its network on the device of the pictures.
+        pictures: (B, 3, H, W).
+        amp: compute in half precision; for a GPU.
+    """
+    with torch.autocast(pictures.device.type, torch.float16, enabled=amp):
+        pooled, regions = backbone.network(pictures)
+    return pooled.float(), regions.float()

@@ -1,0 +1,148 @@
+"""Finding the weights of a network, checking them and reading them without running any code."""
+
+import hashlib
+import logging
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from hamlearn.errors import HamlearnError
+from hamlearn.files import digest_of_file
+from hamlearn.settings import WeightSettings
+
+RANDOM = "random"
+SEED = 0  # of random weights, so that shards of one extraction agree
+
+Network = TypeVar("Network", bound=nn.Module)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of a network come from.
+
+    Attributes:
+        name: published name, file name, or "random".
+        digest: sha256 of the file, or of the values of random weights.
+        random: whether the features carry no meaning.
+    """
+
+    name: str
+    digest: str
+    random: bool = False
+
+
+def load_network(
+    build: Callable[[], Network],
+    settings: WeightSettings,
+    published: Mapping[str, str],
+) -> tuple[Network, Weights]:
+    """Build a network and give it its weights; it is frozen and in evaluation mode.
+
+    Args:
+        build: makes the untrained network.
+        settings: a published name, a file (.safetensors, or what torch.save wrote), or "random".
+        published: the address of each published name.
+
+    Raises:
+        HamlearnError: the file is absent, broken, of another digest, or of another network; the
+            message says where it was looked for and where it is published.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network = build()
+    if settings.weights == RANDOM:
+        weights = Weights(RANDOM, digest_of_state(network.state_dict()), random=True)
+        _log.warning("random weights: visual scores carry no meaning")
+    else:
+        path = find_file(settings.weights, published)
+        weights = Weights(
+            settings.weights if settings.weights in published else path.name,
+            _checked_digest(path, settings, published),
+        )
+        try:
+            network.load_state_dict(read_state(path))
+        except RuntimeError as error:
+            raise HamlearnError(f"{path}: made for another network: {error}") from error
+    network.requires_grad_(False)
+    return network.eval(), weights
+
+
+def find_file(weights: str, published: Mapping[str, str]) -> Path:
+    """Return the file of the weights; published ones are fetched once into torch's cache."""
+    if weights not in published:
+        path = Path(weights)
+        if path.is_file():
+            return path
+        names = ", ".join(sorted(published)) or "none"
+        raise HamlearnError(
+            f"weights {weights!r}: no such file, and not among the published names ({names}); "
+            "expected one of these or `random`"
+        )
+    url = published[weights]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    _log.info("%s: fetching %s", path, url)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), _digest_in_name(path), progress=False)
+    except (OSError, RuntimeError) as error:
+        raise HamlearnError(
+            f"weights {weights}: looked for {path}, which is absent, and could not fetch it from "
+            f"{url} ({error}); put that file there, or set `weights` to the path of a copy, or to "
+            "`random` for features without meaning"
+        ) from error
+    return path
+
+
+def _digest_in_name(path: Path) -> str | None:
+    """Return the beginning of the sha256 that torchvision writes into its file names."""
+    found = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    return found.group(1) if found else None
+
+
+def _checked_digest(path: Path, settings: WeightSettings, published: Mapping[str, str]) -> str:
+    digest = digest_of_file(path)
+    expected = settings.sha256
+    if expected is None and settings.weights in published:
+        expected = _digest_in_name(path)
+    if expected is not None and not digest.startswith(expected):
+        raise HamlearnError(f"{path}: sha256 is {digest}, expected {expected}; is it whole?")
+    return digest
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file by name.
+
+    Raises:
+        HamlearnError: the file is broken, or holds anything but tensors.
+    """
+    try:
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise HamlearnError(f"{path}: not a file of weights ({error})") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise HamlearnError(f"{path}: found other things than tensors, expected a state dict")
+    return state
+
+
+def digest_of_state(state: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of names and values."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,104 @@
+import json
+
+import pytest
+import torch
+from transformers import BertModel
+
+from hamlearn.errors import HamlearnError
+from hamlearn.model.text import TextEncoder, load_encoder, sum_subtokens
+from tests.model.tiny import WIDTH, random_batch, tiny_encoder
+
+
+def test_a_word_is_the_sum_of_its_subtokens():
+    batch = random_batch([[1, 3, 2], [2], [1, 1, 1, 1]], [None] * 3)
+    hidden = torch.randn(*batch.input_ids.shape, 4, requires_grad=True)
+    words = sum_subtokens(hidden, batch.word_of, 4)
+    slow = torch.zeros(3, 4, 4)
+    for row in range(3):
+        for place, word in enumerate(batch.word_of[row].tolist()):
+            if word >= 0:
+                slow[row, word] += hidden[row, place].detach()
+    torch.testing.assert_close(words, slow)
+    words.sum().backward()
+    belongs = (batch.word_of >= 0).float()[:, :, None].expand_as(hidden)
+    torch.testing.assert_close(hidden.grad, belongs)  # [CLS], [SEP] and padding are in no sum
+
+
+def test_subtokens_of_a_word_need_not_be_neighbours_nor_in_order():
+    hidden = torch.tensor([[[1.0], [2.0], [4.0], [8.0]]])
+    word_of = torch.tensor([[1, -1, 0, 1]])
+    assert sum_subtokens(hidden, word_of, 3).flatten().tolist() == [4.0, 9.0, 0.0]
+
+
+def test_sentence_and_words_pass_the_textual_transformer_together():
+    torch.manual_seed(0)
+    text = TextEncoder(tiny_encoder(), heads=2, layers=2, dropout=0.1).eval()
+    batch = random_batch([[1, 2], [1, 1, 1]], [None] * 2)
+    sentence, words = text(batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask)
+    for row, length in enumerate([2, 3]):
+        used = int(batch.attention_mask[row].sum())
+        hidden = text.encoder(batch.input_ids[row : row + 1, :used]).last_hidden_state[0]
+        own = batch.word_of[row, :used]
+        sequence = torch.stack(
+            [hidden[0], *(hidden[own == word].sum(0) for word in range(length))]
+        )[None]
+        for layer in text.transformer.layers:
+            assert layer.norm_first is False
+            sequence = layer(sequence)
+        torch.testing.assert_close(sentence[row], sequence[0, 0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(words[row, :length], sequence[0, 1:], atol=1e-5, rtol=1e-5)
+
+
+def test_layers_of_a_stack_begin_with_weights_of_their_own():
+    text = TextEncoder(tiny_encoder(), heads=2, layers=2, dropout=0.1)
+    first, second = text.transformer.layers
+    assert not torch.equal(first.linear1.weight, second.linear1.weight)
+
+
+def config_folder(folder):
+    tiny_encoder().config.save_pretrained(folder)
+    return folder
+
+
+def test_a_folder_without_weights_gives_an_untrained_encoder(tmp_path):
+    torch.manual_seed(3)
+    first = load_encoder(config_folder(tmp_path))
+    second = load_encoder(str(tmp_path))
+    assert isinstance(first, BertModel)
+    assert first.config.hidden_size == WIDTH
+    assert not torch.equal(
+        first.embeddings.word_embeddings.weight, second.embeddings.word_embeddings.weight
+    )
+    assert first.training
+    assert first.pooler is None
+
+
+def test_a_folder_with_weights_gives_the_pretrained_encoder(tmp_path):
+    made = BertModel(tiny_encoder().config)  # with a pooler, as published ones are
+    made.half().save_pretrained(tmp_path)
+    loaded = load_encoder(tmp_path)
+    assert not [name for name, _ in loaded.named_parameters() if "pooler" in name]
+    assert {tensor.dtype for tensor in loaded.parameters()} == {torch.float32}
+    assert loaded.training  # with dropout, as an untrained one
+    weights = dict(made.named_parameters())
+    for name, tensor in loaded.named_parameters():
+        torch.testing.assert_close(tensor, weights[name].float())
+
+
+def test_what_was_looked_for_is_named(tmp_path, monkeypatch):
+    with pytest.raises(HamlearnError, match=r"no such folder; expected one with config\.json"):
+        load_encoder(tmp_path / "absent")
+    with pytest.raises(HamlearnError, match=r"found no config\.json in this folder"):
+        load_encoder(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "no such type"}))
+    with pytest.raises(HamlearnError, match="not a readable encoder"):
+        load_encoder(tmp_path)
+
+    def unreachable(*_, **__):
+        raise OSError("We couldn't connect\nmore")
+
+    monkeypatch.setattr("hamlearn.model.text.AutoModel.from_pretrained", unreachable)
+    with pytest.raises(
+        HamlearnError, match=r"no folder 'some/name'.*hub said: We couldn't connect"
+    ):
+        load_encoder("some/name")

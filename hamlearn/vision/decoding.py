@@ -1,0 +1,83 @@
+"""Decoding pictures in threads ahead of the network, in order and in bounded memory."""
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from hamlearn.vision.images import PictureError, open_picture
+
+Prepared = TypeVar("Prepared")
+Item = TypeVar("Item")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Decoded(Generic[Prepared]):
+    """One picture of a queue.
+
+    Attributes:
+        row: its place in the queue.
+        size: width and height in pixels, upright; zeros where it failed.
+        value: what `prepare` made of it, or the failure.
+    """
+
+    row: int
+    size: tuple[int, int]
+    value: Prepared | PictureError
+
+
+def decoded(
+    paths: Sequence[str | Path | None],
+    prepare: Callable[[Image.Image], Prepared],
+    max_pixels: int,
+    workers: int,
+    ahead: int,
+) -> Iterator[Decoded[Prepared]]:
+    """Yield pictures in order, while threads decode the next ones.
+
+    Args:
+        paths: one a picture; None where there is none.
+        prepare: run in the threads on each picture in RGB.
+        max_pixels: larger pictures fail.
+        workers: threads.
+        ahead: pictures that are decoded and not yet asked for, at most.
+    """
+
+    def one(row: int, path: str | Path | None) -> Decoded[Prepared]:
+        try:
+            picture = open_picture(path, max_pixels)
+        except PictureError as error:
+            return Decoded(row, (0, 0), error)
+        return Decoded(row, picture.size, prepare(picture))
+
+    queue: deque[Future[Decoded[Prepared]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        for row, path in enumerate(paths):
+            queue.append(pool.submit(one, row, path))
+            if len(queue) > ahead:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def tracked(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """Show progress: a bar on a terminal, else a line in the log at every tenth."""
+    if sys.stderr.isatty():
+        yield from track(items, what, total, console=Console(stderr=True))
+        return
+    for number, item in enumerate(items, start=1):
+        yield item
+        if number * 10 // total > (number - 1) * 10 // total:
+            _log.info("%s: %d of %d", what, number, total)

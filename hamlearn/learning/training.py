@@ -98,9 +98,7 @@ def train(
         facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
         learning = Learning(tagger, data["train"], data["dev"], labels, settings.training, seed)
         files = [path for path in (images, objects, graphs) if path is not None]
-        keeper = KeepBestAndLast(
-            _checkpoints(out, _fingerprint(facts, by_split, encoder, files, settings))
-        )
+        keeper = KeepBestAndLast(_checkpoints(out, _fingerprint(facts, by_split, encoder, files)))
         _announce(facts)
         _fit(learning, keeper, settings.training.epochs, facts["precision"], device)
         keeper.restore_best(learning)
@@ -215,8 +213,6 @@ def _announce(facts: dict[str, Any]) -> None:
     for split, count in posts.items():
         if missing[split] is not None:
             log.info("%s: %d posts, %d of them without a picture", split, count, missing[split])
-    if facts["graph_backend"] is not None:
-        log.info("relation graphs: the %s form", facts["graph_backend"])
     for kind, attributes in facts["provenance"].items():
         if attributes.get("random_weights"):
             log.warning("%s: random weights: visual scores carry no meaning", kind)
@@ -227,7 +223,6 @@ def _fingerprint(
     posts: dict[str, list[Post]],
     encoder: str | Path,
     files: list[str | Path],
-    settings: Settings,
 ) -> str:
     """Return a digest of all that the weights of a run depend on, but for the code."""
     folder = Path(encoder)

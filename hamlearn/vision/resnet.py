@@ -12,7 +12,7 @@ from torchvision.models import ResNet, ResNet152_Weights, resnet152
 from hamlearn.demo.vision import RESNET_SIDE, RESNET_WIDTHS, build_resnet, resnet_input
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import WeightSettings
-from hamlearn.vision.weights import Weights, load_network
+from hamlearn.vision.weights import Weights, calm, load_network
 
 # A picture is cropped to this aspect before it is resized: its middle square is all that the
 # network sees, and a strip of 1x10000 pixels would grow to half a billion of them.
@@ -96,7 +96,7 @@ def _resnet152(settings: WeightSettings) -> Backbone:
     A file that is published as IMAGENET1K_V1 should be asked for by that name.
     """
     published = {weights.name: weights.url for weights in ResNet152_Weights}
-    resnet, weights = load_network(resnet152, settings, published)
+    resnet, weights = load_network(_build_resnet152, settings, published)
     kind = ResNet152_Weights[weights.name if weights.name in published else "IMAGENET1K_V2"]
     transform = kind.transforms()
     return Backbone(
@@ -113,6 +113,12 @@ def _resnet152(settings: WeightSettings) -> Backbone:
             "interpolation": transform.interpolation.value,
         },
     )
+
+
+def _build_resnet152() -> ResNet:
+    resnet = resnet152(weights=None)
+    calm(resnet)
+    return resnet
 
 
 def _demo(settings: WeightSettings) -> Backbone:

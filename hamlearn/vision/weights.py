@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
 
 from hamlearn.errors import HamlearnError
 from hamlearn.files import digest_of_file
@@ -74,6 +75,18 @@ def load_network(
             raise HamlearnError(f"{path}: made for another network: {error}") from error
     network.requires_grad_(False)
     return network.eval(), weights
+
+
+@torch.no_grad()
+def calm(network: nn.Module) -> None:
+    """Scale the residual blocks of an untrained ResNet so that its features stay near 1.
+
+    Its batch norms do not normalise before they have seen a picture: each of the fifty blocks of
+    ResNet-152 would double the features, past what float16 holds.
+    """
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            module.bn3.weight.fill_(0.25)
 
 
 def find_file(weights: str, published: Mapping[str, str]) -> Path:

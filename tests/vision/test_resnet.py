@@ -1,6 +1,7 @@
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch.nn import functional
 from torchvision.models import ResNet, resnet152
 from torchvision.models.resnet import BasicBlock
@@ -12,8 +13,20 @@ from hamlearn.vision.resnet import FrozenResNet, features_of, load_backbone, mid
 
 
 @pytest.fixture(scope="module")
-def backbone():
-    return load_backbone("resnet152", WeightSettings(weights="random"))
+def state():
+    torch.manual_seed(3)
+    network = resnet152(weights=None)
+    for name, parameter in network.named_parameters():
+        if name.endswith("bn3.weight"):
+            torch.nn.init.constant_(parameter, 0.2)
+    return network.state_dict()
+
+
+@pytest.fixture(scope="module")
+def backbone(state, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "resnet152.safetensors"
+    save_file(state, path)
+    return load_backbone("resnet152", WeightSettings(weights=str(path)))
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +40,9 @@ def features(backbone, pictures):
     return features_of(backbone, pictures)
 
 
-def test_features_equal_a_plain_forward(backbone, pictures, features):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        plain = resnet152(weights=None).eval()
+def test_features_equal_a_plain_forward(backbone, state, pictures, features):
+    plain = resnet152(weights=None).eval()
+    plain.load_state_dict(state)
     plain.fc = torch.nn.Identity()
     with torch.no_grad():
         expected = plain(pictures[:1])
@@ -41,6 +53,14 @@ def test_features_equal_a_plain_forward(backbone, pictures, features):
     assert pooled.dtype == torch.float32
     torch.testing.assert_close(pooled[:1], expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(regions.mean(1), pooled)
+
+
+def test_random_weights_fit_into_float16(pictures):
+    random = load_backbone("resnet152", WeightSettings(weights="random"))
+    pooled, regions = features_of(random, pictures[:1])
+    assert random.weights.random
+    assert 0.1 < pooled.std() < 10
+    assert regions.half().isfinite().all()
 
 
 def test_a_picture_alone_and_in_a_batch_agree(backbone, pictures, features):

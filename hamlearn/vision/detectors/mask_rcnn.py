@@ -5,14 +5,13 @@ from torch import nn
 from torchvision.models import resnet50
 from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
-from torchvision.models.resnet import Bottleneck
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
 from hamlearn.vision.detectors.base import Detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, named
-from hamlearn.vision.weights import load_network
+from hamlearn.vision.weights import calm, load_network
 
 _PUBLISHED = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
 _CATEGORIES = _PUBLISHED.meta["categories"]  # 91 with background and eleven called N/A
@@ -36,18 +35,13 @@ def build_network(min_size: int = 800, max_size: int = 1333) -> MaskRCNN:
     for module in network.modules():
         if isinstance(module, FrozenBatchNorm2d):
             module.eps = 0.0
-    _calm(network)
+    _untrained(network)
     return network
 
 
-def _calm(network: MaskRCNN) -> None:
-    """Scale random weights so that features stay near 1 and some class is likely somewhere.
-
-    Frozen batch norms do not normalise random features: each residual block would double them.
-    """
-    for module in network.modules():
-        if isinstance(module, Bottleneck):
-            module.bn3.weight.fill_(0.25)
+def _untrained(network: MaskRCNN) -> None:
+    """Scale random weights so that some class is likely somewhere and boxes stay where they are."""
+    calm(network)
     heads = network.roi_heads
     for layer in (heads.box_head.fc6, heads.box_head.fc7):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -28,9 +28,11 @@ from hamlearn.demo.vision import (
     load_detector,
     load_resnet,
     picture_tensor,
+    read_weights,
     resnet_input,
     save_weights,
 )
+from hamlearn.errors import HamlearnError
 
 logger = logging.getLogger(__name__)
 # First word of every seed here; a corpus begins with another, so no picture is shared.
@@ -97,12 +99,14 @@ def train_resnet(drawn: list[Drawn], epochs: int, seed: int) -> nn.Module:
     return network.eval()
 
 
-def _mirrored(d: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
-    width = d.picture.width
-    boxes = torch.stack(
-        [width - d.boxes[:, 2], d.boxes[:, 1], width - d.boxes[:, 0], d.boxes[:, 3]], dim=1
-    )
-    return picture_tensor(d.picture).flip(2), {"boxes": boxes, "labels": d.labels}
+def _example(d: Drawn, mirrored: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return a picture (3, H, W) and its target as torchvision wants it, as it is or mirrored."""
+    picture, boxes = picture_tensor(d.picture), d.boxes
+    if mirrored:
+        x0, y0, x1, y1 = boxes.unbind(1)
+        picture = picture.flip(2)
+        boxes = torch.stack([d.picture.width - x1, y0, d.picture.width - x0, y1], dim=1)
+    return picture, {"boxes": boxes, "labels": d.labels}
 
 
 def train_detector(drawn: list[Drawn], seconds: float, seed: int, batch_size: int = 8) -> nn.Module:
@@ -121,39 +125,27 @@ def train_detector(drawn: list[Drawn], seconds: float, seed: int, batch_size: in
     network = build_detector().train()
     peak = 1.5e-3
     optimiser = torch.optim.AdamW(network.parameters(), lr=peak, weight_decay=0.01)
-    start, step, epoch = time.monotonic(), 0, 0
-    while (gone := (time.monotonic() - start) / seconds) < 1:
-        epoch += 1
-        total: list[float] = []
+    start, gone = time.monotonic(), 0.0
+    losses: list[float] = []
+    while gone < 1:
         for batch in _batches(len(drawn), batch_size, rng):
-            gone = (time.monotonic() - start) / seconds
-            if gone >= 1:
-                break
-            rate = peak * min(1.0, (step + 1) / 100) * (1 - gone)
+            rate = peak * min(1.0, (len(losses) + 1) / 100) * (1 - gone)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            pairs = [
-                _mirrored(drawn[k])
-                if rng.random() < 0.5
-                else (
-                    picture_tensor(drawn[k].picture),
-                    {"boxes": drawn[k].boxes, "labels": drawn[k].labels},
-                )
-                for k in batch
-            ]
-            losses = network([p for p, _ in pairs], [t for _, t in pairs])
-            loss = sum(losses.values(), torch.zeros(()))
+            pairs = [_example(drawn[k], mirrored=rng.random() < 0.5) for k in batch]
+            parts = network([picture for picture, _ in pairs], [target for _, target in pairs])
+            loss = sum(parts.values(), torch.zeros(()))
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimiser.step()
-            total.append(loss.item())
-            step += 1
-            if step % 200 == 0:
-                logger.info(
-                    "objects, step %d, %.0f %% of the time: loss %.3f",
-                    step, 100 * gone, float(np.mean(total[-200:])),
-                )  # fmt: skip
+            losses.append(loss.item())
+            if len(losses) % 200 == 0:
+                mean = float(np.mean(losses[-200:]))
+                logger.info("objects, step %d, %.0f %%: loss %.3f", len(losses), 100 * gone, mean)
+            gone = (time.monotonic() - start) / seconds
+            if gone >= 1:
+                break
     return network.eval()
 
 
@@ -188,10 +180,15 @@ def train_vision(
     Args:
         out: folder for resnet.safetensors and detector.safetensors.
         seed: of pictures and training; another one than measure_vision's.
-        minutes: for everything, at most about this long.
-        pictures: how many to draw for training.
+        minutes: for everything, about this long.
+        pictures: how many to draw for training, 32 or more.
         threads: of torch.
+
+    Raises:
+        HamlearnError: fewer pictures than a batch.
     """
+    if pictures < 32:
+        raise HamlearnError(f"pictures: {pictures} given; expected at least 32, one batch")
     start = time.monotonic()
     torch.set_num_threads(threads)
     drawn = draw_pictures(seed, pictures)
@@ -204,7 +201,8 @@ def train_vision(
         {**about, "classes": SCENES, "widths": RESNET_WIDTHS, "network": "TinyResNet"},
     )
     logger.info("the scenes took until second %.0f", time.monotonic() - start)
-    detector = train_detector(drawn, 60 * minutes - (time.monotonic() - start), seed)
+    left = 60 * minutes - (time.monotonic() - start)
+    detector = train_detector(drawn, max(left, 1.0), seed)
     save_weights(
         Path(out) / DETECTOR_FILE,
         detector,
@@ -234,7 +232,7 @@ class VisionFigures:
 
 
 def measure_vision(
-    weights: str | Path, seed: int = 1, pictures: int = 500, threads: int = 1
+    weights: str | Path, seed: int = 1, pictures: int = 1000, threads: int = 1
 ) -> VisionFigures:
     """Measure weights on held-out drawn pictures.
 
@@ -245,9 +243,15 @@ def measure_vision(
         threads: of torch.
 
     Raises:
-        HamlearnError: a file is absent, broken, or made for another network.
+        HamlearnError: a file is absent, broken, or made for another network, or the pictures are
+            those that the weights were trained on.
     """
     torch.set_num_threads(threads)
+    for name in (RESNET_FILE, DETECTOR_FILE):
+        if read_weights(Path(weights) / name)[1].get("seed") == seed:
+            raise HamlearnError(
+                f"seed: {name} was trained on pictures of seed {seed}; give another"
+            )
     resnet = load_resnet(Path(weights) / RESNET_FILE)
     detector = load_detector(Path(weights) / DETECTOR_FILE)
     drawn = draw_pictures(seed, pictures)

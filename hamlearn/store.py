@@ -108,9 +108,15 @@ class FeatureWriter:
         self._columns = columns
         self._reasons = [""] * len(ids)
         self._written = np.zeros(len(ids), dtype=bool)
+        early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)  # same places in whatever order rows come
+        early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         self._data = {
             name: file.create_dataset(
-                name, (len(ids), *shape), dtype, fillvalue=-1 if name == "labels" else 0
+                name,
+                (len(ids), *shape),
+                dtype,
+                fillvalue=-1 if name == "labels" else 0,
+                dcpl=early.copy(),
             )
             for name, (shape, dtype) in sorted((columns | _COMMON).items())
         }

@@ -106,6 +106,12 @@ def test_no_pictures_at_all(tmp_path):
         assert file.rows("features", []).shape == (0, 3)
 
 
+def test_a_file_of_failures_alone_is_mapped_too(tmp_path):
+    with FeatureFile(write(tmp_path / "a.h5", failed=IDS)) as file:
+        assert isinstance(file._data["features"], np.memmap)
+        assert not file.rows("features", range(5)).any()
+
+
 def test_same_features_same_bytes(tmp_path):
     assert write(tmp_path / "a.h5").read_bytes() == write(tmp_path / "b.h5").read_bytes()
 

@@ -62,7 +62,6 @@ def load_network(
         network = build()
     if settings.weights == RANDOM:
         weights = Weights(RANDOM, digest_of_state(network.state_dict()), random=True)
-        _log.warning("random weights: visual scores carry no meaning")
     else:
         path = find_file(settings.weights, published)
         weights = Weights(

@@ -1,0 +1,62 @@
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+from hamlearn.vision.decoding import decoded, tracked
+from hamlearn.vision.images import PictureError, Status
+
+
+@pytest.fixture
+def paths(tmp_path):
+    for number in range(12):
+        Image.new("RGB", (number + 1, 2)).save(tmp_path / f"{number}.png")
+    return [tmp_path / f"{number}.png" for number in range(12)]
+
+
+def test_order_sizes_and_failures(paths):
+    paths[3] = None
+    paths[5].write_bytes(b"")
+    items = list(decoded(paths, lambda picture: picture.width, 1000, workers=4, ahead=3))
+    assert [item.row for item in items] == list(range(12))
+    assert [item.value for item in items if item.row not in (3, 5)] == [
+        number + 1 for number in range(12) if number not in (3, 5)
+    ]
+    assert items[7].size == (8, 2)
+    assert items[3].size == (0, 0)
+    assert isinstance(items[3].value, PictureError)
+    assert [items[row].value.status for row in (3, 5)] == [Status.MISSING, Status.UNDECODABLE]
+
+
+def test_memory_is_bounded(paths):
+    made = []
+    for number, _ in enumerate(decoded(paths, made.append, 1000, workers=4, ahead=3), start=1):
+        time.sleep(0.005)
+        assert len(made) <= number + 3
+
+
+def test_decoding_runs_beside_the_consumer(paths):
+    second = threading.Event()
+
+    def prepare(picture):
+        if picture.width == 2:
+            second.set()
+
+    next(decoded(paths, prepare, 1000, workers=1, ahead=2))
+    assert second.wait(5)
+
+
+def test_an_error_in_a_thread_is_an_error(paths):
+    def prepare(picture):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(decoded(paths, prepare, 1000, workers=2, ahead=2))
+
+
+def test_progress_without_a_terminal_is_ten_lines(caplog):
+    caplog.set_level("INFO")
+    assert list(tracked(range(95), 95, "pictures")) == list(range(95))
+    assert len(caplog.messages) == 10
+    assert caplog.messages[-1] == "pictures: 95 of 95"

@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 from hamlearn.corpus.posts import Post, write_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.learning import loop, training
+from hamlearn.learning.batches import PostDataset
 from hamlearn.learning.optimization import make_optimizer, make_schedule, warm_up_and_decay
 from hamlearn.learning.runs import COLUMNS
+from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.learning.training import resolve_precision, train
 from hamlearn.settings import Settings, load_settings
 from tests.builders import make_posts, write_corpus
@@ -346,3 +348,25 @@ def test_encoder_has_a_group_in_every_variant(paths, unbroken):
 def test_precision_on_the_cpu_is_full():
     assert resolve_precision("auto", "cpu") == "32-true"
     assert resolve_precision("16-mixed", "cuda") == "16-mixed"
+
+
+def test_batches_differ_by_seed_and_epoch_and_only_training_drops_words(paths, monkeypatch):
+    tokenizer = load_tokenizer(paths["encoder"])
+    posts = make_posts(train=60)
+    labels = sorted({label for post in posts for label in post.labels})
+    data = PostDataset([post for post in posts if post.split == "train"], tokenizer, labels, 128)
+
+    def batches(seed, epoch, loader="train_dataloader", rate=0.3):
+        settings = settings_for(word_dropout=rate).training
+        learning = loop.Learning(torch.nn.Linear(1, 1), data, data, labels, settings, seed)
+        monkeypatch.setattr(loop.Learning, "current_epoch", epoch)
+        return [batch.input_ids.tolist() for batch in getattr(learning, loader)()]
+
+    assert batches(0, 0) == batches(0, 0)
+    assert batches(0, 0, rate=0.0) != batches(1, 0, rate=0.0)
+    assert batches(0, 0, rate=0.0) != batches(0, 1, rate=0.0)
+    unknown = str(tokenizer.unk_token_id)
+    assert unknown in str(batches(0, 0)).replace("[", " ").replace(",", " ").split()
+    kept = batches(0, 0, "val_dataloader")
+    assert kept == batches(1, 1, "val_dataloader")
+    assert unknown not in str(kept).replace("[", " ").replace(",", " ").split()

@@ -27,10 +27,14 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-Corpora = Annotated[list[Name], BeforeValidator(_listed, json_schema_input_type=Name | list[Name])]
-Detectors = Annotated[
-    list[Detector], BeforeValidator(_listed, json_schema_input_type=Detector | list[Detector])
-]
+def _one_or_several(item: Any) -> BeforeValidator:
+    """Say in the schema, too, that one word may stand for a list of one."""
+    several = Annotated[list[item], Field(min_length=1)]
+    return BeforeValidator(_listed, json_schema_input_type=item | several)
+
+
+Corpora = Annotated[list[Name], _one_or_several(Name)]
+Detectors = Annotated[list[Detector], _one_or_several(Detector)]
 
 
 class Section(BaseModel):
@@ -253,4 +257,5 @@ def load_settings(source: str | Path) -> Settings:
 
 def schema() -> str:
     """Return the JSON schema of the configuration, as committed under workflow/schemas."""
-    return json.dumps(Settings.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(dialect | Settings.model_json_schema(), indent=2, ensure_ascii=False) + "\n"

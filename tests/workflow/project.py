@@ -1,0 +1,81 @@
+"""A copy of the project that DAG tests run in and may edit."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+STAND_IN = Path(__file__).with_name("stand_in.py")
+
+
+class Project:
+    """The workflow, its configuration and the package's source in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        nothing = shutil.ignore_patterns("__pycache__")
+        for name in ("workflow", "envs", "profiles", "hamlearn"):
+            shutil.copytree(ROOT / name, folder / name, ignore=nothing)
+        shutil.copy(ROOT / "config.yaml", folder)
+        self.write("resources/demo/resnet.safetensors", "weights")
+        self.write("resources/demo/detector.safetensors", "weights")
+        python = folder / "bin" / "python"
+        self.write("bin/python", f'#!/bin/sh\nexec "{sys.executable}" -S "{STAND_IN}" "$@"\n')
+        python.chmod(0o755)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the project."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def overlay(self, **changes: Any) -> list[str]:
+        """Return the arguments that lay these changes over config.yaml."""
+        self.write("changes.yaml", yaml.safe_dump(changes))
+        return ["--configfile", "changes.yaml"]
+
+    def command(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
+        """Return the command line and the environment of Snakemake in this project."""
+        words = [sys.executable, "-m", "snakemake", "--cores", "2", "--nocolor", *arguments]
+        path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        cache = {"XDG_CACHE_HOME": str(self.folder / "cache")}
+        return words, {**os.environ, **cache, "PATH": path}
+
+    def snakemake(self, *arguments: str, ok: bool = True) -> str:
+        """Run Snakemake here and return what it says."""
+        words, environment = self.command(*arguments)
+        done = subprocess.run(
+            words,
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=120,
+        )
+        assert (done.returncode == 0) == ok, done.stdout
+        return done.stdout
+
+    def planned(self, **changes: Any) -> Counter[str]:
+        """Return how often each rule would run after these changes of the configuration."""
+        said = self.snakemake("-n", "--quiet", "rules", *(self.overlay(**changes)))
+        table = re.search(r"^job +count\n[- ]+\n(.*?)^total", said, re.DOTALL | re.MULTILINE)
+        if table is None:
+            assert "Nothing to be done" in said, said
+            return Counter()
+        rows = (line.split() for line in table[1].splitlines())
+        return Counter({name: int(count) for name, count in rows if name != "all"})
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Return what the stand-in was told: words, threads and path."""
+        lines = (self.folder / "calls.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]

@@ -1,0 +1,67 @@
+"""Posts: drawn or found, then prepared for every later stage."""
+
+
+def source_of_corpus(wildcards):
+    """The folder that a corpus lies in."""
+    path = config["corpora"][wildcards.corpus].get("path")
+    return path or f"results/corpus/{wildcards.corpus}/drawn"
+
+
+def files_of_corpus(wildcards):
+    """The drawn folder, or the text files of a real corpus: its pictures are too many to list."""
+    folder = Path(source_of_corpus(wildcards))
+    if config["corpora"][wildcards.corpus].get("path") is None:
+        return folder
+    dev = "dev.txt" if (folder / "dev.txt").exists() else "valid.txt"
+    manifest = ["manifest.jsonl"] if (folder / "manifest.jsonl").exists() else []
+    return [folder / name for name in ("train.txt", dev, "test.txt", *manifest)]
+
+
+rule draw_corpus:
+    output:
+        folder=directory("results/corpus/{corpus}/drawn"),
+    log:
+        "results/logs/draw_corpus/{corpus}.log",
+    benchmark:
+        "results/benchmarks/draw_corpus/{corpus}.tsv"
+    conda:
+        "../../envs/corpus.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=growing(1000),
+    params:
+        seed=lookup("corpora/{corpus}/generator/seed", within=config),
+        posts=lookup("corpora/{corpus}/generator/posts", within=config),
+        source=source_digest("demo/corpus"),
+    shell:
+        "python -m hamlearn demo corpus --out {output.folder:q} --seed {params.seed}"
+        " --posts {params.posts} > {log:q} 2>&1"
+
+
+rule prepare_corpus:
+    input:
+        files_of_corpus,
+    output:
+        posts="results/corpus/{corpus}/posts.jsonl",
+        labels="results/corpus/{corpus}/labels.json",
+        statistics="results/corpus/{corpus}/statistics.csv",
+    log:
+        "results/logs/prepare_corpus/{corpus}.log",
+    benchmark:
+        "results/benchmarks/prepare_corpus/{corpus}.tsv"
+    conda:
+        "../../envs/corpus.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=growing(1000),
+    params:
+        settings=settings_of_corpus,
+        folder=source_of_corpus,
+        out=subpath(output.posts, parent=True),
+        source=source_digest("corpus/prepare"),
+    shell:
+        "python -m hamlearn corpus prepare --settings {params.settings:q}"
+        " --corpus {wildcards.corpus} --source {params.folder:q} --out {params.out:q}"
+        " > {log:q} 2>&1"

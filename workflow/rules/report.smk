@@ -1,0 +1,58 @@
+"""The page that a reader sees."""
+
+
+def pictures_of_report(wildcards):
+    """Failures of every extraction that a run of this configuration looks at."""
+    if config["variants"] == ["text_only"]:
+        return []
+    images = expand(
+        "results/features/{corpus}/images/{backbone}.failures.csv",
+        corpus=CORPORA,
+        backbone=config["backbone"],
+    )
+    return images + expand(
+        "results/features/{corpus}/objects/{detector}.failures.csv",
+        corpus=CORPORA,
+        detector=DETECTORS,
+    )
+
+
+rule report:
+    input:
+        metrics="results/report/metrics.csv",
+        facts=runs(f"results/models/{RUN}/run.json"),
+        histories=runs(f"results/models/{RUN}/history.csv"),
+        statistics=expand("results/corpus/{corpus}/statistics.csv", corpus=CORPORA),
+        predictions=runs(f"results/predictions/{RUN}/test.jsonl"),
+        failures=pictures_of_report,
+    output:
+        page=report(
+            "results/report/index.html",
+            caption="../report/index.rst",
+            category="Scores",
+            labels={"table": "the report"},
+        ),
+        figures=report(
+            directory("results/report/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=growing(1000),
+    params:
+        settings=settings(*sorted(config)),
+        out=subpath(output.page, parent=True),
+        source=source_digest("report/*", files=("report/templates/*",)),
+    shell:
+        "python -m hamlearn report --settings {params.settings:q} --metrics {input.metrics:q}"
+        " --out {params.out:q} --results results > {log:q} 2>&1"

@@ -1,10 +1,8 @@
-"""What the rules share: settings and source digests as params, runs, resources, wildcards."""
+"""What the rules share: settings as params, runs, resources, wildcards."""
 
-import ast
-import fnmatch
-import functools
-import hashlib
+import fcntl
 import json
+import os
 import re
 from itertools import product
 from pathlib import Path
@@ -81,63 +79,34 @@ def weights_of(section, table):
     def weights(wildcards):
         name = wildcards.get("backbone") or wildcards.get("detector")
         path = config[section][table][name]["weights"]
-        return [path] if Path(path).suffix and "/" in path else []
+        return [path] if Path(path).is_file() or ("/" in path and Path(path).suffix) else []
 
     return weights
 
 
-# --- source ----------------------------------------------------------------------------------
-
-# Settings reach a stage through params; what else these modules do changes no result.
-SHARED = ["__init__", "__main__", "cli", "errors", "files", "settings"]
+# --- inputs of the early stages --------------------------------------------------------------
 
 
-@functools.cache
-def source_digest(*modules, without=(), files=()):
-    """Digest of the modules of hamlearn and of all that they import, so that an edit reruns.
-
-    `without` are patterns of modules that are neither followed nor counted, `files` patterns of
-    further files of the package.
-    """
-    if not config["track_source"]:
-        return "untracked"
-    package = ROOT / "hamlearn"
-    others = [path for pattern in files for path in package.glob(pattern) if path.is_file()]
-    found = {path.relative_to(package).as_posix(): path.read_text("utf-8") for path in others}
-    waiting = [path for name in modules for path in package.glob(f"{name}.py")]
-    while waiting:
-        path = waiting.pop()
-        name = path.relative_to(package).with_suffix("").as_posix()
-        if name in found or any(fnmatch.fnmatch(name, no) for no in (*SHARED, *without)):
-            continue
-        text = path.read_text(encoding="utf-8")
-        found[name] = text
-        waiting += imported(text)
-    digest = hashlib.sha256("".join(f"{n}\0{found[n]}\0" for n in sorted(found)).encode())
-    return digest.hexdigest()[:12]
+def source_of_corpus(wildcards):
+    """The folder that a corpus lies in."""
+    path = config["corpora"][wildcards.corpus].get("path")
+    return path or f"results/corpus/{wildcards.corpus}/drawn"
 
 
-def imported(text):
-    """The files of hamlearn that a module imports, anywhere in its text."""
-    names = []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-    for name in names:
-        if name.startswith("hamlearn."):
-            place = ROOT / name.replace(".", "/")
-            yield from filter(Path.is_file, (place.with_suffix(".py"), place / "__init__.py"))
+def files_of_corpus(wildcards):
+    """The drawn folder, or the text files of a real corpus: its pictures are too many to list."""
+    folder = Path(source_of_corpus(wildcards))
+    if config["corpora"][wildcards.corpus].get("path") is None:
+        return folder
+    dev = "dev.txt" if (folder / "dev.txt").exists() else "valid.txt"
+    manifest = ["manifest.jsonl"] if (folder / "manifest.jsonl").exists() else []
+    return [folder / name for name in ("train.txt", dev, "test.txt", *manifest)]
 
 
-def source_of_objects(wildcards):
-    """Digest of the extraction of objects by one detector, and no other."""
-    return source_digest(
-        "vision/extraction",
-        f"vision/detectors/{wildcards.detector}",
-        without=("vision/resnet", "vision/detectors/__init__"),
-    )
+def drawn_pictures(wildcards):
+    """The folder of drawn pictures; a real corpus's pictures are found through its posts."""
+    drawn = not config["corpora"][wildcards.corpus].get("path")
+    return f"results/corpus/{wildcards.corpus}/drawn" if drawn else []
 
 
 # --- runs ------------------------------------------------------------------------------------
@@ -184,7 +153,8 @@ def encoder_of_run(wildcards):
     if SCRATCH:
         return f"results/encoder/{wildcards.corpus}"
     name = config["text"]["encoder"]
-    is_folder = name.startswith((".", "/")) or name.count("/") > 1 or Path(name).is_dir()
+    path = Path(name)  # a name of the hub has one slash at most
+    is_folder = path.is_absolute() or len(path.parts) > 2 or name[0] == "." or path.is_dir()
     return f"{name}/config.json" if is_folder else []
 
 
@@ -193,11 +163,28 @@ def encoder_arguments(wildcards, input):
     return ["--encoder", input.encoder] if SCRATCH else []
 
 
+def pictures_of_report(wildcards):
+    """Failures of every extraction that a run of this configuration looks at."""
+    if config["variants"] == ["text_only"]:
+        return []
+    images = expand(
+        "results/features/{corpus}/images/{backbone}.failures.csv",
+        corpus=CORPORA,
+        backbone=config["backbone"],
+    )
+    return images + expand(
+        "results/features/{corpus}/objects/{detector}.failures.csv",
+        corpus=CORPORA,
+        detector=DETECTORS,
+    )
+
+
 # --- resources -------------------------------------------------------------------------------
 
 # `gpu` counts against the limit in a profile, so that one job at a time uses the only GPU. On a
 # machine without one it is 0, and jobs run side by side; profiles/slurm asks for GPUs by rule.
-GPU = int(any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists())
+DEVICES = Path(os.sep, "dev")
+GPU = int(any(DEVICES.glob("nvidia[0-9]*")) or (DEVICES / "kfd").exists())
 
 
 def growing(mb):
@@ -220,3 +207,22 @@ wildcard_constraints:
     variant="full|wo_rgcn|wo_vit|wo_rm|text_only",
     seed=r"\d+",
     split="train|dev|test",
+
+
+# --- one run at a time -----------------------------------------------------------------------
+
+HELD = []
+
+
+def hold_folder():
+    """Lock the working folder until this process ends, however it ends.
+
+    Snakemake's own lock outlives a process that is killed, and then asks for `--unlock`;
+    profiles/default turns it off for this one, which the kernel takes back.
+    """
+    file = Path(".snakemake", "running").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise WorkflowError(f"{Path.cwd()}: another snakemake is at work in this folder") from error
+    HELD.append(file)

@@ -1,22 +1,6 @@
 """Posts: drawn or found, then prepared for every later stage."""
 
 
-def source_of_corpus(wildcards):
-    """The folder that a corpus lies in."""
-    path = config["corpora"][wildcards.corpus].get("path")
-    return path or f"results/corpus/{wildcards.corpus}/drawn"
-
-
-def files_of_corpus(wildcards):
-    """The drawn folder, or the text files of a real corpus: its pictures are too many to list."""
-    folder = Path(source_of_corpus(wildcards))
-    if config["corpora"][wildcards.corpus].get("path") is None:
-        return folder
-    dev = "dev.txt" if (folder / "dev.txt").exists() else "valid.txt"
-    manifest = ["manifest.jsonl"] if (folder / "manifest.jsonl").exists() else []
-    return [folder / name for name in ("train.txt", dev, "test.txt", *manifest)]
-
-
 rule draw_corpus:
     output:
         folder=directory("results/corpus/{corpus}/drawn"),

@@ -1,12 +1,6 @@
 """Pixels to features: whole pictures and objects, by shards that are merged into one file."""
 
 
-def drawn_pictures(wildcards):
-    """The folder of drawn pictures; a real corpus's pictures are found through its posts."""
-    drawn = not config["corpora"][wildcards.corpus].get("path")
-    return f"results/corpus/{wildcards.corpus}/drawn" if drawn else []
-
-
 rule extract_images_shard:
     input:
         posts="results/corpus/{corpus}/posts.jsonl",

@@ -1,22 +1,6 @@
 """The page that a reader sees."""
 
 
-def pictures_of_report(wildcards):
-    """Failures of every extraction that a run of this configuration looks at."""
-    if config["variants"] == ["text_only"]:
-        return []
-    images = expand(
-        "results/features/{corpus}/images/{backbone}.failures.csv",
-        corpus=CORPORA,
-        backbone=config["backbone"],
-    )
-    return images + expand(
-        "results/features/{corpus}/objects/{detector}.failures.csv",
-        corpus=CORPORA,
-        detector=DETECTORS,
-    )
-
-
 rule report:
     input:
         metrics="results/report/metrics.csv",

@@ -1,0 +1,5 @@
+"""`python -m hamlearn`."""
+
+from hamlearn.cli import main
+
+main()

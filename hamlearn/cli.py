@@ -1,0 +1,333 @@
+"""The command line: one sub-command per rule of the workflow. It wires, and decides nothing.
+
+Heavy packages are imported inside the commands, so that `--help` answers at once.
+"""
+
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hamlearn.errors import HamlearnError
+from hamlearn.settings import load_settings
+
+app = typer.Typer(
+    name="hamlearn",
+    help="Named entities in tweets with pictures: the stages of HamLearning, one command each. "
+    "`snakemake --cores all` runs them all.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+corpus_app = typer.Typer(help="Read, check and count a corpus.", no_args_is_help=True)
+features_app = typer.Typer(help="Turn pictures into features.", no_args_is_help=True)
+demo_app = typer.Typer(help="The embedded demo.", no_args_is_help=True)
+app.add_typer(corpus_app, name="corpus")
+app.add_typer(features_app, name="features")
+app.add_typer(demo_app, name="demo")
+
+
+Source = Annotated[str, typer.Option("--settings", help="YAML file, or the sections as JSON.")]
+Posts = Annotated[Path, typer.Option(help="Prepared posts (posts.jsonl).")]
+Out = Annotated[Path, typer.Option(help="What is written, whole or not at all.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's choice.")]
+Shard = Annotated[str, typer.Option(metavar="I-of-N", help="The part of the pictures to do.")]
+ImagesFile = Annotated[Path | None, typer.Option(help="Features of whole pictures.")]
+ObjectsFile = Annotated[Path | None, typer.Option(help="Features of objects.")]
+GraphsFile = Annotated[Path | None, typer.Option(help="Relation graphs.")]
+Seed = Annotated[int, typer.Option(min=0)]
+
+
+# --- corpus -----------------------------------------------------------------------------------
+
+
+@corpus_app.command()
+def prepare(
+    settings: Source,
+    corpus: Annotated[str, typer.Option(help="Name of the corpus in the settings.")],
+    source: Annotated[Path, typer.Option(help="Folder of train.txt, valid.txt, test.txt.")],
+    out: Out,
+) -> None:
+    """Check a corpus and write its posts, labels and statistics."""
+    from hamlearn.corpus.prepare import prepare
+
+    read = load_settings(settings)
+    if corpus not in read.corpora:
+        known = ", ".join(sorted(read.corpora))
+        raise HamlearnError(f"settings: corpora: found no {corpus!r} among {known}")
+    prepare(source, read.corpora[corpus].images, out)
+
+
+@corpus_app.command()
+def stats(
+    directory: Annotated[Path, typer.Argument(help="Folder of train.txt, valid.txt, test.txt.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of pictures named by IMGID.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
+) -> None:
+    """Print the paper's Table 1 for a corpus."""
+    from hamlearn.corpus.prepare import load_corpus
+    from hamlearn.corpus.statistics import corpus_statistics, statistics_text, write_statistics
+
+    statistics = corpus_statistics(load_corpus(directory, images))
+    if csv is not None:
+        write_statistics(csv, statistics)
+    typer.echo(statistics_text(statistics))
+
+
+# --- features and graphs ----------------------------------------------------------------------
+
+
+@features_app.command("images")
+def features_images(
+    settings: Source,
+    backbone: Annotated[str, typer.Option(help="Network: resnet152 or demo.")],
+    posts: Posts,
+    out: Out,
+    shard: Shard = "1-of-1",
+    threads: Threads = None,
+) -> None:
+    """Extract the features of whole pictures (Eq. 2)."""
+    from hamlearn.vision.extraction import extract_images
+
+    extract_images(posts, out, load_settings(settings), backbone, _parts(shard), threads)
+
+
+@features_app.command("objects")
+def features_objects(
+    settings: Source,
+    detector: Annotated[str, typer.Option(help="Detector: mask_rcnn or demo.")],
+    posts: Posts,
+    out: Out,
+    shard: Shard = "1-of-1",
+    threads: Threads = None,
+) -> None:
+    """Detect objects and extract their features and boxes (Eq. 3)."""
+    from hamlearn.vision.extraction import extract_objects
+
+    extract_objects(posts, out, load_settings(settings), detector, _parts(shard), threads)
+
+
+@features_app.command("merge")
+def features_merge(
+    shards: Annotated[list[Path], typer.Argument(help="Feature files of all shards.")],
+    posts: Posts,
+    out: Out,
+    failures: Annotated[Path | None, typer.Option(help="CSV of pictures that failed.")] = None,
+) -> None:
+    """Join the shards of a corpus into one file, in the order of the corpus."""
+    from hamlearn.vision.extraction import merge_shards
+
+    merge_shards(shards, posts, out, failures)
+
+
+@app.command()
+def graphs(
+    settings: Source,
+    objects: Annotated[Path, typer.Option(help="Features of objects.")],
+    out: Out,
+) -> None:
+    """Build the spatial relation graph of every picture from its boxes."""
+    from hamlearn.graph.build import build_graphs
+
+    build_graphs(objects, out, load_settings(settings).graph)
+
+
+def _parts(shard: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)-of-(\d+)", shard)
+    if found is None:
+        raise HamlearnError(f"--shard: found {shard!r}, expected for example 2-of-4")
+    return int(found[1]), int(found[2])
+
+
+# --- learning ---------------------------------------------------------------------------------
+
+
+@app.command()
+def vocabulary(settings: Source, posts: Posts, out: Out) -> None:
+    """Make the folder of an untrained text encoder, its vocabulary from the training split."""
+    from hamlearn.learning.vocabulary import write_scratch_encoder
+
+    write_scratch_encoder(posts, out, load_settings(settings).text.scratch)
+
+
+@app.command()
+def train(
+    settings: Source,
+    variant: Annotated[str, typer.Option(help="full, wo_rgcn, wo_vit, wo_rm or text_only.")],
+    seed: Seed,
+    posts: Posts,
+    out: Out,
+    images: ImagesFile = None,
+    objects: ObjectsFile = None,
+    graphs: GraphsFile = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Text encoder; default: the settings' text.encoder.")
+    ] = None,
+    threads: Threads = None,
+) -> None:
+    """Train one variant with one seed, and keep the epoch that is best on dev."""
+    from hamlearn.learning.training import train
+
+    read = load_settings(settings)
+    train(
+        posts,
+        encoder or read.text.encoder,
+        read,
+        variant,
+        seed,
+        out,
+        images=images,
+        objects=objects,
+        graphs=graphs,
+        threads=threads,
+    )
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Option(help="Folder of a finished training.")],
+    posts: Posts,
+    split: Annotated[str, typer.Option(help="train, dev or test.")],
+    jsonl: Annotated[Path, typer.Option(help="Predictions with relevance scores.")],
+    conll: Annotated[Path, typer.Option(help="Predictions as token, gold, predicted.")],
+    images: ImagesFile = None,
+    objects: ObjectsFile = None,
+    graphs: GraphsFile = None,
+    threads: Threads = None,
+) -> None:
+    """Predict one split with a trained model."""
+    from hamlearn.learning.prediction import predict
+
+    predict(run, posts, split, jsonl, conll, images, objects, graphs, threads)
+
+
+# --- evaluation and report --------------------------------------------------------------------
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[list[Path], typer.Argument(help="dev.jsonl and test.jsonl.")],
+    posts: Posts,
+    corpus: Annotated[str, typer.Option()],
+    detector: Annotated[str, typer.Option()],
+    variant: Annotated[str, typer.Option()],
+    seed: Seed,
+    out: Out,
+) -> None:
+    """Score the predictions of one run by scheme, type and cue."""
+    from hamlearn.corpus.posts import read_posts
+    from hamlearn.evaluation.evaluate import evaluate, write_scores
+
+    scores = evaluate(
+        predictions, read_posts(posts), corpus=corpus, detector=detector, variant=variant, seed=seed
+    )
+    write_scores(out, scores)
+
+
+@app.command()
+def metrics(
+    scores: Annotated[list[Path], typer.Argument(help="Scores of runs.")], out: Out
+) -> None:
+    """Gather the scores of all runs into one table."""
+    from hamlearn.evaluation.evaluate import gather
+
+    gather(scores, out)
+
+
+@app.command()
+def summary(
+    metrics: Annotated[Path, typer.Argument(help="The gathered table, metrics.csv.")],
+) -> None:
+    """Print micro F1 of every variant."""
+    from rich.console import Console
+
+    from hamlearn.evaluation.summary import summary
+
+    Console().print(summary(metrics))
+
+
+@app.command()
+def report(
+    settings: Source,
+    metrics: Annotated[Path, typer.Option(help="The gathered table, metrics.csv.")],
+    results: Annotated[Path, typer.Option(help="Folder that the workflow writes.")],
+    out: Out,
+) -> None:
+    """Write the page and its figures."""
+    from hamlearn.report.page import write_report
+
+    write_report(load_settings(settings), metrics, results, out)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration, as kept under workflow/schemas."""
+    from hamlearn.settings import schema
+
+    typer.echo(schema(), nl=False)
+
+
+# --- demo -------------------------------------------------------------------------------------
+
+
+@demo_app.command("corpus")
+def demo_corpus(
+    out: Out,
+    seed: Seed = 0,
+    posts: Annotated[int, typer.Option(help="Posts in all splits together.")] = 3500,
+) -> None:
+    """Draw the demo corpus: the same seed gives the same bytes."""
+    from hamlearn.demo.corpus import write_corpus
+
+    write_corpus(out, seed, posts)
+
+
+@demo_app.command("train-vision")
+def demo_train_vision(
+    out: Out = Path("resources/demo"),
+    seed: Seed = 0,
+    minutes: Annotated[float, typer.Option(help="For everything, about this long.")] = 18.0,
+    threads: Threads = None,
+) -> None:
+    """Draw pictures of another seed and train the tiny ResNet and Faster R-CNN on them."""
+    from hamlearn.demo.training import train_vision
+
+    train_vision(out, seed, minutes, threads=threads or os.cpu_count() or 1)
+
+
+@demo_app.command("measure-vision")
+def demo_measure_vision(
+    weights: Annotated[Path, typer.Option(help="Folder of both files.")] = Path("resources/demo"),
+    seed: Annotated[int, typer.Option(help="Of the pictures; not the training's.")] = 1,
+    pictures: Annotated[int, typer.Option(min=1)] = 1000,
+    threads: Threads = None,
+) -> None:
+    """Measure the tiny vision weights on held-out drawings."""
+    from hamlearn.demo.training import measure_vision
+
+    figures = measure_vision(weights, seed, pictures, threads or os.cpu_count() or 1)
+    typer.echo(f"pictures         {figures.pictures}, drawn with seed {seed}")
+    typer.echo(f"scene accuracy   {figures.scene_accuracy:.4f}")
+    typer.echo(f"mean AP50        {figures.mean_ap50:.4f}")
+    for name, value in figures.ap50.items():
+        typer.echo(f"  {name:<14} {value:.4f}")
+    typer.echo(f"pictures/second  {figures.pictures_per_second:.1f}")
+
+
+# --- the process ------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run a command; what the user did wrong ends in one message and exit code 1."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    try:
+        app()
+    except (HamlearnError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

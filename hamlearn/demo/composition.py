@@ -22,8 +22,9 @@ JPEG_QUALITY = 88
 TRIES = 400
 # Answers lie this far off an axis, in degrees: a sector's border is never near.
 OFF_AXIS = (8.0, 34.0)
-# Two things further apart than this share of the diagonal have no edge (0.5) or soon none.
-NEAR = 0.44
+# Centre distances as shares of the diagonal: at 0.5 there is no edge. Where a direction decides,
+# things lie closer, so that the height or the ground at which one lies says little of the other.
+DISTANCES, CLOSE_DISTANCES = (0.2, 0.44), (0.2, 0.34)
 BYSTANDERS = {"scene": (1, 3), "object": (0, 2), "relation": (0, 2)}
 
 
@@ -81,11 +82,16 @@ Layout: TypeAlias = Callable[[tuple[str, ...], int, int, np.random.Generator], P
 
 
 def _apart(
-    kinds: tuple[str, ...], width: int, height: int, rng: np.random.Generator, angle: float
+    kinds: tuple[str, ...],
+    width: int,
+    height: int,
+    rng: np.random.Generator,
+    angle: float,
+    distances: tuple[float, float],
 ) -> Pair | None:
     """Try to place the second thing in a direction, in degrees, from the first, without touch."""
     (w1, h1), (w2, h2) = _extent(kinds[0], rng), _extent(kinds[1], rng)
-    distance = rng.uniform(0.2, NEAR) * math.hypot(width, height)
+    distance = rng.uniform(*distances) * math.hypot(width, height)
     dx, dy = distance * math.cos(math.radians(angle)), distance * math.sin(math.radians(angle))
     if abs(dx) < (w1 + w2) / 2 + 2 and abs(dy) < (h1 + h2) / 2 + 2:
         return None
@@ -100,7 +106,7 @@ def _towards(axis: float) -> Layout:
         kinds: tuple[str, ...], width: int, height: int, rng: np.random.Generator
     ) -> Pair | None:
         off = rng.uniform(*OFF_AXIS) * rng.choice([-1, 1])
-        return _apart(kinds, width, height, rng, axis + off)
+        return _apart(kinds, width, height, rng, axis + off, CLOSE_DISTANCES)
 
     return layout
 
@@ -109,7 +115,7 @@ def _beside(
     kinds: tuple[str, ...], width: int, height: int, rng: np.random.Generator
 ) -> Pair | None:
     octant = 45 * int(rng.integers(8))
-    return _apart(kinds, width, height, rng, octant + rng.uniform(6, 39))
+    return _apart(kinds, width, height, rng, octant + rng.uniform(6, 39), DISTANCES)
 
 
 def _inside(

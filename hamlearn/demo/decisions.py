@@ -40,25 +40,26 @@ class Decision:
         return self.readings[self.types.index(kind)]
 
 
-# A detector's box features may show what lies within a box, so inside and overlap, which they
-# could give away without any geometry, are the smaller part of the relation posts.
+# A detector's box features show what lies within a box: a small probe on them tells inside and
+# overlap nearly always, without any geometry, and above from below 6 times in 10. So these two
+# questions, which a model without relations can learn, are the smaller part of the relation posts.
 DECISIONS = (
     Decision("stadium_or_ice", "scene", ("stadium", "ice"), ("ORG", "MISC"), 0.5),
     Decision("stage_or_beach", "scene", ("stage", "beach"), ("PER", "LOC"), 0.5),
     Decision("person_or_dog", "object", ("person", "dog"), ("PER", "MISC"), 0.5, ("person", "dog")),
     Decision("car_or_boat", "object", ("car", "boat"), ("ORG", "LOC"), 0.5, ("car", "boat")),
     Decision(
-        "guitar_and_cup", "relation", ("left", "right"), ("PER", "LOC"), 0.35, ("guitar", "cup")
+        "guitar_and_cup", "relation", ("left", "right"), ("PER", "LOC"), 0.375, ("guitar", "cup")
     ),
     Decision(
-        "kite_and_balloon", "relation", ("above", "below"), ("ORG", "MISC"), 0.35,
+        "kite_and_balloon", "relation", ("above", "below"), ("ORG", "MISC"), 0.375,
         ("kite", "balloon"),
     ),
     Decision(
-        "ball_and_crate", "relation", ("inside", "beside"), ("ORG", "LOC"), 0.15, ("ball", "crate")
+        "ball_and_crate", "relation", ("inside", "beside"), ("ORG", "LOC"), 0.125, ("ball", "crate")
     ),
     Decision(
-        "hoop_and_flower", "relation", ("overlap", "beside"), ("PER", "MISC"), 0.15,
+        "hoop_and_flower", "relation", ("overlap", "beside"), ("PER", "MISC"), 0.125,
         ("hoop", "flower"),
     ),
 )  # fmt: skip

@@ -180,7 +180,8 @@ def _load(path: str | Path, network: nn.Module, classes: tuple[str, ...]) -> Non
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise HamlearnError(f"{path}: the weights do not fit the network ({error})") from error
+        reason = " ".join(str(error).split())
+        raise HamlearnError(f"{path}: the weights do not fit the network ({reason})") from error
     network.eval()
 
 

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -17,22 +18,20 @@ shell.prefix(f"export PYTHONPATH='{ROOT}'; ")
 # --- configuration ---------------------------------------------------------------------------
 
 
-def listed(value):
-    """One word in the configuration stands for a list of one."""
-    return value if isinstance(value, list) else [value]
+# The JSON schema has refused what it can tell; the models it is made from see how keys go
+# together, fill in what is left out, and turn one word into a list of one.
+sys.path.insert(0, str(ROOT))
+from hamlearn.settings import load_settings
 
+try:
+    config.update(load_settings(json.dumps(config)).model_dump(mode="json"))
+except ValueError as error:
+    raise WorkflowError(f"config: {error}") from error
 
-CORPORA = listed(config["corpus"])
-DETECTORS = listed(config["detector"])
+CORPORA = config["corpus"]
+DETECTORS = config["detector"]
 SCRATCH = config["text"]["encoder"] == "scratch"
 
-for name in CORPORA:
-    if name not in config["corpora"]:
-        known = ", ".join(sorted(config["corpora"]))
-        raise WorkflowError(f"config: corpus: {name!r} is not among `corpora`, which has {known}")
-    source = config["corpora"][name]
-    if (source.get("path") is None) == (source.get("generator") is None):
-        raise WorkflowError(f"config: corpora.{name}: give either `path` or `generator`")
 for section, word in [
     ("image_features.backbones", config["backbone"]),
     *(("object_features.detectors", detector) for detector in DETECTORS),
@@ -50,6 +49,15 @@ def as_json(**sections):
 def settings(*sections):
     """Whole sections of the configuration as canonical JSON."""
     return as_json(**{section: config[section] for section in sections})
+
+
+def generator_of_corpus(key):
+    """A params function: one value of a drawn corpus."""
+
+    def value(wildcards):
+        return config["corpora"][wildcards.corpus]["generator"][key]
+
+    return value
 
 
 def settings_of_corpus(wildcards):
@@ -89,14 +97,14 @@ def weights_of(section, table):
 
 def source_of_corpus(wildcards):
     """The folder that a corpus lies in."""
-    path = config["corpora"][wildcards.corpus].get("path")
+    path = config["corpora"][wildcards.corpus]["path"]
     return path or f"results/corpus/{wildcards.corpus}/drawn"
 
 
 def files_of_corpus(wildcards):
     """The drawn folder, or the text files of a real corpus: its pictures are too many to list."""
     folder = Path(source_of_corpus(wildcards))
-    if config["corpora"][wildcards.corpus].get("path") is None:
+    if config["corpora"][wildcards.corpus]["path"] is None:
         return folder
     dev = "dev.txt" if (folder / "dev.txt").exists() else "valid.txt"
     manifest = ["manifest.jsonl"] if (folder / "manifest.jsonl").exists() else []
@@ -105,7 +113,7 @@ def files_of_corpus(wildcards):
 
 def drawn_pictures(wildcards):
     """The folder of drawn pictures; a real corpus's pictures are found through its posts."""
-    drawn = not config["corpora"][wildcards.corpus].get("path")
+    drawn = not config["corpora"][wildcards.corpus]["path"]
     return f"results/corpus/{wildcards.corpus}/drawn" if drawn else []
 
 

@@ -15,8 +15,8 @@ rule draw_corpus:
         gpu=0,
         mem_mb=growing(1000),
     params:
-        seed=lookup("corpora/{corpus}/generator/seed", within=config),
-        posts=lookup("corpora/{corpus}/generator/posts", within=config),
+        seed=generator_of_corpus("seed"),
+        posts=generator_of_corpus("posts"),
         source=source_digest("demo/corpus"),
     shell:
         "python -m hamlearn demo corpus --out {output.folder:q} --seed {params.seed}"

@@ -79,11 +79,10 @@ rule predict:
         gpu=GPU,
         mem_mb=growing(2000),
     params:
-        settings=settings("text", "model", "training"),
         pictures=picture_arguments,
         run=subpath(input.model, parent=True),
         source=source_digest("learning/prediction"),
     shell:
-        "python -m hamlearn predict --settings {params.settings:q} --run {params.run:q}"
+        "python -m hamlearn predict --run {params.run:q}"
         " --posts {input.posts:q} --split {wildcards.split} {params.pictures:q}"
         " --jsonl {output.jsonl:q} --conll {output.conll:q} --threads {threads} > {log:q} 2>&1"

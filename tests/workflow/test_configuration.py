@@ -1,0 +1,122 @@
+"""The configuration: refused by name when wrong, current, and explained key by key."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from hamlearn.settings import Settings, load_settings, schema
+from tests.workflow.project import ROOT, Project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return Project(tmp_path_factory.mktemp("configuration") / "project")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"trainin": {"epochs": 3}}, "'trainin' was unexpected"),
+        ({"training": {"epochz": 3}}, "'epochz' was unexpected"),
+        ({"training": {"epochs": 0}}, r"0 is less than the minimum of 1.*training.*epochs"),
+        ({"training": {"lr": "quick"}}, r"'quick' is not of type 'number'.*training.*lr"),
+        ({"detector": "yolo"}, r"'yolo' is not .*detector"),
+        ({"variants": []}, r"variants"),
+        ({"corpus": "absent"}, r"corpus 'absent' is not among `corpora`, which has demo"),
+        ({"corpora": {"demo": {"path": "x"}}}, r"corpora\.demo.*give either `path` or `generator`"),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_by_name(project, changes, named):
+    said = project.snakemake("-n", *project.overlay(**changes), ok=False)
+    assert re.search(named, said, re.DOTALL), said
+    assert "Traceback" not in said
+
+
+def test_a_folder_that_is_not_there_is_named(project):
+    changes = {"corpus": "mine", "corpora": {"mine": {"path": "nowhere/mine"}}}
+    said = project.snakemake("-n", *project.overlay(**changes), ok=False)
+    assert "nowhere/mine/train.txt" in said
+    said = project.snakemake("-n", *project.overlay(text={"encoder": "no/such/folder"}), ok=False)
+    assert "no/such/folder/config.json" in said
+
+
+def test_real_posts_need_no_drawing(project):
+    for name in ("train.txt", "dev.txt", "test.txt"):
+        project.write(f"posts/{name}", "IMGID:1\na O\n")
+    demo = {"corpus": "mine", "corpora": {"mine": {"path": "posts"}}, "text": {"encoder": "bert-x"}}
+    planned = project.planned(**demo)
+    assert planned["prepare_corpus"] == 1
+    assert not planned.keys() & {"draw_corpus", "vocabulary"}
+
+
+def test_the_schema_file_is_current():
+    committed = (ROOT / "workflow/schemas/config.schema.json").read_text()
+    told = "python -m hamlearn schema > workflow/schemas/config.schema.json"
+    assert committed == schema(), f"make it anew: {told}"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config/offline.yaml"])
+def test_shipped_configurations_are_valid(name):
+    load_settings(ROOT / name)
+
+
+def test_the_demo_is_as_large_as_the_text_says():
+    settings = load_settings(ROOT / "config.yaml")
+    assert settings.corpora["demo"].generator.posts == 3500
+    assert settings.variants == ["full", "wo_rgcn", "wo_vit", "wo_rm", "text_only"]
+
+
+def keys(node, definitions, prefix=""):
+    """Every key of the schema, dotted; names that the user chooses are NAME."""
+    if "$ref" in node:
+        node = definitions[node["$ref"].rsplit("/", 1)[1]]
+    for choice in node.get("anyOf", []):
+        yield from keys(choice, definitions, prefix)
+    for name, child in node.get("properties", {}).items():
+        below = list(keys(child, definitions, f"{prefix}{name}."))
+        yield from below or [f"{prefix}{name}"]
+    named = [*node.get("patternProperties", {}).values()]
+    if isinstance(node.get("additionalProperties"), dict):
+        named.append(node["additionalProperties"])
+    for child in named:
+        yield from keys(child, definitions, f"{prefix}NAME.")
+
+
+def schema_keys():
+    whole = json.loads(schema())
+    return sorted(set(keys(whole, whole["$defs"])))
+
+
+@pytest.mark.parametrize("key", schema_keys())
+def test_every_key_is_explained_and_has_its_default(key):
+    section, _, rest = key.replace("corpora.NAME.", "corpora.").partition(".")
+    text = (ROOT / "config/README.md").read_text()
+    part = text.split("## What is run", 1)[1] if not rest else text.split(f"## `{section}`", 1)[1]
+    row = re.search(rf"^\| `{re.escape(rest or section)}` \| (.*?) \|", part, re.MULTILINE)
+    assert row, f"config/README.md says nothing about {key}"
+    if "NAME" in key and section != "corpora":
+        return
+    value = Settings().model_dump(mode="json")
+    for step in ("corpora.demo." + rest if section == "corpora" else key).split("."):
+        value = value[step]
+    if key in ("corpus", "detector"):
+        value = value[0]
+    found = row[1].strip("`").strip("[]")
+    expected = value[0] if isinstance(value, list) else value
+    assert yaml.safe_load(found) == expected or found == str(expected)
+
+
+def test_every_key_stands_in_the_demo():
+    given = yaml.safe_load((ROOT / "config.yaml").read_text())
+    found = set(flat(given))
+    assert found == set(schema_keys())
+
+
+def flat(value, prefix=""):
+    """The dotted keys of a configuration, names that the user chooses as NAME."""
+    named = prefix in ("corpora.", "image_features.backbones.", "object_features.detectors.")
+    for key, child in value.items():
+        dotted = f"{prefix}NAME" if named else f"{prefix}{key}"
+        yield from flat(child, f"{dotted}.") if isinstance(child, dict) else [dotted]

@@ -1,0 +1,172 @@
+"""What runs, and what a change makes run again; on a DAG that was really executed."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from contextlib import contextmanager
+
+import pytest
+import typer
+
+from hamlearn.cli import app
+from tests.workflow.project import Project
+
+ABLATIONS = ("full", "wo_rgcn", "wo_vit", "wo_rm")
+
+
+def runs(n):
+    """The jobs of n runs and what gathers them."""
+    return {"train": n, "predict": 2 * n, "evaluate": n, "metrics": 1, "report": 1}
+
+
+OBJECTS = {"extract_objects_shard": 4, "merge_objects": 1, "build_graphs": 1}
+IMAGES = {"extract_images_shard": 4, "merge_images": 1}
+ALL = {"draw_corpus": 1, "prepare_corpus": 1, "vocabulary": 1} | IMAGES | OBJECTS | runs(5)
+LEAST = {"report": 1}  # shows all settings
+
+
+def test_the_demo_runs_every_stage_once(finished):
+    names = {("demo", "corpus"): "draw_corpus", ("corpus", "prepare"): "prepare_corpus"}
+    names |= {("features", kind): f"extract_{kind}_shard" for kind in ("images", "objects")}
+    found = Counter()
+    for call in finished.calls():
+        first, second = call["words"][:2]
+        if (first, second) == ("features", "merge"):
+            found[
+                "merge_" + ("objects" if "/objects/" in " ".join(call["words"]) else "images")
+            ] += 1
+        else:
+            found[names.get((first, second), "build_graphs" if first == "graphs" else first)] += 1
+    assert found == ALL
+
+
+def test_the_command_line_understands_every_call(finished):
+    for call in finished.calls():
+        words, command = list(call["words"]), typer.main.get_command(app)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context(command.name, words)
+
+
+def test_each_stage_gets_its_threads_and_the_source_beside_the_workflow(finished):
+    for call in finished.calls():
+        words = call["words"]
+        threads = "2" if words[:2] in (["features", "images"], ["features", "objects"]) else "1"
+        assert call["threads"] == threads, "OMP_NUM_THREADS"
+        assert "--threads" not in words or words[words.index("--threads") + 1] == threads
+        assert call["path"] == str(finished.folder)
+
+
+def test_a_second_run_does_nothing(finished):
+    calls = len(finished.calls())
+    assert finished.planned() == {}
+    assert "Nothing to be done" in finished.snakemake()
+    assert len(finished.calls()) == calls
+
+
+@pytest.mark.parametrize(
+    ("changes", "jobs"),
+    [
+        ({"training": {"epochs": 9}}, runs(5)),
+        ({"model": {"rounds": 2}}, runs(5)),
+        ({"detector": "mask_rcnn"}, OBJECTS | runs(4)),
+        ({"detector": ["demo", "mask_rcnn"]}, OBJECTS | runs(4)),
+        ({"backbone": "resnet152"}, IMAGES | runs(4)),
+        ({"seeds": [0, 1]}, runs(5)),
+        ({"variants": ["text_only", "full"]}, {"metrics": 1} | LEAST),
+        ({"graph": {"far": 0.4}}, {"build_graphs": 1} | runs(4)),
+        ({"object_features": {"objects": 9}}, OBJECTS | runs(4)),
+        ({"object_features": {"detectors": {"mask_rcnn": {"weights": "random"}}}}, LEAST),
+        ({"pictures": {"unreadable": "error"}}, IMAGES | OBJECTS | runs(4)),
+        ({"text": {"scratch": {"vocabulary": 900}}}, {"vocabulary": 1} | runs(5)),
+        ({"corpora": {"demo": {"generator": {"seed": 5}}}}, ALL),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
+    assert finished.planned(**changes) == jobs
+
+
+@pytest.mark.parametrize(
+    ("module", "jobs"),
+    [
+        ("vision/resnet", IMAGES | runs(4)),
+        ("vision/detectors/demo", OBJECTS | runs(4)),
+        ("vision/detectors/mask_rcnn", {}),
+        ("graph/relations", {"build_graphs": 1} | runs(4)),
+        ("learning/optimization", runs(5)),
+        ("model/spatial", runs(5)),
+        ("evaluation/cues", {"evaluate": 5, "metrics": 1, "report": 1}),
+        ("demo/grammar", ALL),
+        ("cli", {}),
+    ],
+)
+def test_an_edited_module_reruns_its_stage(finished, module, jobs):
+    with edited(finished, f"hamlearn/{module}.py"):
+        assert finished.planned() == jobs
+
+
+def test_source_that_is_not_tracked_reruns_nothing(tmp_path):
+    project = Project(tmp_path / "project")
+    few = {"track_source": False, "variants": ["text_only"], "shards": 1}
+    project.snakemake(*project.overlay(**few))
+    with edited(project, "hamlearn/model/spatial.py"):
+        assert project.planned(**few) == {}
+
+
+def test_an_order_of_keys_reruns_nothing(finished):
+    training = {"warmup": 0.1, "epochs": 8, "batch_size": 32}
+    assert finished.planned(training=training, corpus=["demo"]) == {} or (
+        finished.planned(training=training) == {}
+    )
+
+
+def test_text_alone_asks_for_no_picture(tmp_path):
+    project = Project(tmp_path / "project")
+    found = project.planned(variants=["text_only"])
+    assert found == {"draw_corpus": 1, "prepare_corpus": 1, "vocabulary": 1} | runs(1)
+
+
+def test_a_killed_run_is_finished_by_the_next(tmp_path):
+    project = Project(tmp_path / "project")
+    words, environment = project.command(*project.overlay(variants=["full", "text_only"]))
+    environment["STAND_IN_SLOW"] = "train"
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(
+        words,
+        cwd=project.folder,
+        env=environment,
+        stdout=quiet,
+        stderr=quiet,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while not (project.folder / "waiting").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        said = project.snakemake("--configfile", "changes.yaml", ok=False)
+        assert "another snakemake is at work" in said
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    before = len(project.calls())
+    project.snakemake("--configfile", "changes.yaml")
+    after = [call["words"][0] for call in project.calls()[before:]]
+    assert Counter(after) == runs(2)
+    assert project.planned(variants=["full", "text_only"]) == {}
+
+
+@contextmanager
+def edited(project, name):
+    """A line more in a file of the project, for a while."""
+    path = project.folder / name
+    text = path.read_text()
+    try:
+        path.write_text(text + "\nEDITED = True\n")
+        yield
+    finally:
+        path.write_text(text)

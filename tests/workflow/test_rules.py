@@ -1,0 +1,126 @@
+"""Every rule has what runs it anywhere: log, benchmark, environment, threads, resources."""
+
+import ast
+import re
+import sys
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from snakemake.cli import get_argument_parser
+
+from tests.workflow.project import ROOT
+
+RULES = {
+    name: body
+    for file in sorted((ROOT / "workflow" / "rules").glob("*.smk"))
+    for name, body in re.findall(
+        r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", file.read_text(), re.DOTALL | re.MULTILINE
+    )
+}
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+IMPORTED_AS = {"pillow": "PIL", "pytorch-crf": "torchcrf", "pyyaml": "yaml"}
+STAGES = {  # the modules that the CLI calls in each environment
+    "corpus": ["demo/corpus", "corpus/prepare"],
+    "vision": ["vision/extraction", "graph/build"],
+    "learning": ["learning/vocabulary", "learning/training", "learning/prediction"],
+    "report": ["evaluation/evaluate", "report/page"],
+}
+
+
+def test_rules_are_found():
+    assert {"draw_corpus", "vocabulary", "train", "report"} <= RULES.keys()
+    assert len(RULES) == 13
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("part", ["log", "benchmark", "conda", "threads", "resources", "shell"])
+def test_every_rule_has(name, part):
+    assert re.search(rf"^ +{part}:", RULES[name], re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_says_what_it_takes_and_depends_on(name):
+    assert re.search(r"^ +gpu=(0|GPU),", RULES[name], re.MULTILINE)
+    assert "mem_mb=growing(" in RULES[name]
+    assert re.search(r"^ +source=source_", RULES[name], re.MULTILINE)
+    assert "> {log:q} 2>&1" in RULES[name]
+    environment = re.search(r'"\.\./\.\./(envs/\w+\.yaml)"', RULES[name])[1]
+    assert (ROOT / environment).is_file()
+
+
+def pins():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def packages(environment):
+    conda = yaml.safe_load(environment.read_text())["dependencies"]
+    return [Requirement(line) for line in conda[-1]["pip"]]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_an_environment_holds_python_pip_and_the_pins_of_the_constraints(environment):
+    values = yaml.safe_load(environment.read_text())
+    assert values["channels"] == ["conda-forge"]
+    assert [str(one).split()[0] for one in values["dependencies"][:-1]] == ["python", "pip"]
+    for package in packages(environment):
+        assert str(package.specifier) == f"=={pins()[package.name]}", package
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_an_environment_holds_what_its_stages_import(environment):
+    held = {IMPORTED_AS.get(one.name, one.name) for one in packages(environment)}
+    assert third_party(["cli", *STAGES[environment.stem]]) <= held
+
+
+def third_party(modules):
+    """Packages that these modules need, and the modules of ours that they import."""
+    waiting, seen, found = [ROOT / "hamlearn" / f"{name}.py" for name in modules], set(), set()
+    while waiting:
+        path = waiting.pop()
+        if path in seen or not path.is_file():
+            continue
+        seen.add(path)
+        body = ast.parse(path.read_text())
+        # The CLI imports its stages inside the commands, and each environment runs its own.
+        nodes = body.body if path.stem == "cli" else ast.walk(body)
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [one.name for one in node.names]
+            else:
+                continue
+            for name in names:
+                if name.split(".")[0] == "hamlearn":
+                    waiting.append((ROOT / name.replace(".", "/")).with_suffix(".py"))
+                    waiting.append(ROOT / name.replace(".", "/") / "__init__.py")
+                else:
+                    found.add(name.split(".")[0])
+    return found - set(sys.stdlib_module_names)
+
+
+def test_the_constraints_hold_every_dependency_and_no_place():
+    text = (ROOT / "pyproject.toml").read_text()
+    declared = re.findall(r'^    "([\w-]+)(?:\[\w+\])?[=><]', text, re.MULTILINE)
+    assert {name.lower() for name in declared} - {"setuptools"} <= pins().keys()
+    assert not re.search(r"[@/]", "".join(pins()))
+
+
+@pytest.mark.parametrize("name", ["default", "slurm"])
+def test_a_profile_holds_options_and_rules_that_exist(name):
+    values = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
+    options = {
+        option for action in get_argument_parser()._actions for option in action.option_strings
+    }
+    assert {f"--{key}" for key in values} <= options
+    assert set(values.get("set-resources", {})) <= RULES.keys()
+    assert "software-env" not in values["rerun-triggers"]
+    assert values["rerun-incomplete"] is True
+
+
+def test_the_slurm_profile_asks_for_a_gpu_where_the_rules_do():
+    values = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    asked = {name for name, given in values["set-resources"].items() if given.get("gpu")}
+    assert asked == {name for name, body in RULES.items() if "gpu=GPU" in body}

@@ -54,7 +54,7 @@ def _from_folder(folder: Path) -> PreTrainedModel:
     try:
         if any((folder / file).is_file() for file in WEIGHT_FILES):
             return AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-        logger.info("%s holds no weights: the text encoder starts untrained", folder)
+        logger.info("%s holds no weights: made an untrained encoder of its shape", folder)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         return AutoModel.from_config(config, dtype=torch.float32)
     except (OSError, ValueError) as error:

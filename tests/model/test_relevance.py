@@ -20,7 +20,7 @@ def slow(module, sentence, nodes):
         relevance = torch.tanh(
             module.from_text.weight @ sentence + (module.from_image.weight @ image) * match
         )
-        shared, score = relevance * image, float(relevance.sum()) / WIDTH
+        shared, score = relevance * image, relevance.sum().item() / WIDTH
     fused = [module.fuse.weight @ torch.cat([shared, own]) + module.fuse.bias for own in nodes[1:]]
     return torch.stack(fused), score
 

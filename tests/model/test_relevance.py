@@ -39,7 +39,7 @@ def test_equals_equations_8_to_10():
     for row in range(3):
         expected, mean = slow(module, sentence[row], nodes[row])
         torch.testing.assert_close(fused[row], expected, atol=1e-5, rtol=1e-5)
-        assert abs(float(score[row]) - mean) < 1e-6
+        assert abs(score[row].item() - mean) < 1e-6
 
 
 def test_without_measuring_every_picture_counts_fully():

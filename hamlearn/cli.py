@@ -323,6 +323,8 @@ def demo_measure_vision(
 
 def main() -> None:
     """Run a command; what the user did wrong ends in one message and exit code 1."""
+    # OpenMP threads that wait must sleep: spinning ones starve the jobs that run beside this one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )

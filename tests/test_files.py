@@ -27,6 +27,16 @@ def test_a_failed_block_leaves_the_old_file_and_no_litter(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
 
 
+def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+    target = tmp_path / "scores.csv"
+    (tmp_path / ".scores.csv.part").mkdir()
+    (tmp_path / ".scores.csv.part" / "scores.csv").write_text("half")
+    with whole(target) as part:
+        assert not part.exists()
+        part.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
+
+
 def test_a_folder_replaces_a_folder(tmp_path):
     target = tmp_path / "run"
     for text in ("first", "second"):

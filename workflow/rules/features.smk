@@ -1,6 +1,10 @@
 """Pixels to features: whole pictures and objects, by shards that are merged into one file."""
 
 
+# Without a GPU, shards of one thread side by side are quicker than one after the other with two.
+EXTRACTION_THREADS = 4 if GPU else 1
+
+
 rule extract_images_shard:
     input:
         posts="results/corpus/{corpus}/posts.jsonl",
@@ -14,7 +18,7 @@ rule extract_images_shard:
         "results/benchmarks/extract_images/{corpus}/{backbone}/{scatteritem}.tsv"
     conda:
         "../../envs/vision.yaml"
-    threads: 2
+    threads: EXTRACTION_THREADS
     resources:
         gpu=GPU,
         mem_mb=growing(2000),
@@ -66,10 +70,10 @@ rule extract_objects_shard:
         "results/benchmarks/extract_objects/{corpus}/{detector}/{scatteritem}.tsv"
     conda:
         "../../envs/vision.yaml"
-    threads: 2
+    threads: EXTRACTION_THREADS
     resources:
         gpu=GPU,
-        mem_mb=growing(3000),
+        mem_mb=growing(4000),
     params:
         settings=settings_of_objects,
         source=source_of_objects,

@@ -17,19 +17,26 @@ STAND_IN = Path(__file__).with_name("stand_in.py")
 
 
 class Project:
-    """The workflow, its configuration and the package's source in a folder of their own."""
+    """The workflow, its configuration and the package's source in a folder of their own.
 
-    def __init__(self, folder: Path) -> None:
+    Stages are run by the stand-in, or by the package itself where the project is `real`.
+    """
+
+    def __init__(self, folder: Path, real: bool = False) -> None:
         self.folder = folder
         folder.mkdir()
         nothing = shutil.ignore_patterns("__pycache__")
         for name in ("workflow", "envs", "profiles", "hamlearn"):
             shutil.copytree(ROOT / name, folder / name, ignore=nothing)
         shutil.copy(ROOT / "config.yaml", folder)
-        self.write("resources/demo/resnet.safetensors", "weights")
-        self.write("resources/demo/detector.safetensors", "weights")
+        if real:
+            shutil.copytree(ROOT / "resources" / "demo", folder / "resources" / "demo")
+        else:
+            self.write("resources/demo/resnet.safetensors", "weights")
+            self.write("resources/demo/detector.safetensors", "weights")
+        stage = f'"{sys.executable}"' if real else f'"{sys.executable}" -S "{STAND_IN}"'
         python = folder / "bin" / "python"
-        self.write("bin/python", f'#!/bin/sh\nexec "{sys.executable}" -S "{STAND_IN}" "$@"\n')
+        self.write("bin/python", f'#!/bin/sh\nexec {stage} "$@"\n')
         python.chmod(0o755)
 
     def write(self, name: str, text: str) -> None:
@@ -60,7 +67,7 @@ class Project:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=120,
+            timeout=300,
         )
         assert (done.returncode == 0) == ok, done.stdout
         return done.stdout

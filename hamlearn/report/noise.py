@@ -1,0 +1,106 @@
+"""How much of a difference between two variants is the chance of posts and seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamlearn.corpus.labels import entities
+from hamlearn.corpus.posts import Post
+from hamlearn.evaluation.cues import of_cue
+from hamlearn.evaluation.evaluate import ALL
+
+DRAWS = 2000
+LEVEL = 0.99  # one report makes a score of comparisons; at .95 one of them would be wrong by chance
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number measured on the test split, and where it would lie with other posts and seeds."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def negative(self) -> bool:
+        """Whether the whole interval is below 0."""
+        return self.high < 0
+
+    @property
+    def positive(self) -> bool:
+        """Whether the whole interval is above 0."""
+        return self.low > 0
+
+
+def count(posts: Sequence[Post], predicted: Sequence[Sequence[str]], cue: str = ALL) -> Counts:
+    """Count lenient entities post by post.
+
+    Args:
+        posts: P posts with gold labels.
+        predicted: the labels of each.
+        cue: a cue, or `all`.
+
+    Returns:
+        (P, 3): entities that are right, predicted, and gold.
+    """
+    rows = []
+    for post, labels in zip(posts, predicted, strict=True):
+        right, found = (
+            set(entities(some if cue == ALL else of_cue(post, some, cue)))
+            for some in (post.labels, labels)
+        )
+        rows.append((len(right & found), len(found), len(right)))
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def level(counts: Counts, seed: int = 0) -> Interval:
+    """Return F1, mean over seeds, with its bootstrap interval.
+
+    Args:
+        counts: (S, P, 3) of S seeds, as `count` gives them.
+        seed: of the draws.
+    """
+    return _interval(counts, np.zeros_like(counts), seed)
+
+
+def difference(base: Counts, other: Counts, seed: int = 0) -> Interval:
+    """Return F1 of `other` less F1 of `base`, mean over seeds, with its bootstrap interval.
+
+    The same posts, and of several seeds the same seeds, are drawn with replacement for both.
+
+    Args:
+        base: (S, P, 3) of S seeds, as `count` gives them.
+        other: (S, P, 3) of the same seeds and posts.
+        seed: of the draws.
+    """
+    return _interval(other, base, seed)
+
+
+def f1(counts: NDArray[np.float64] | Counts) -> NDArray[np.float64]:
+    """Return F1 of counts (..., 3), 0 where there is nothing to find and nothing found."""
+    total = counts[..., 1] + counts[..., 2]
+    return np.divide(2 * counts[..., 0], total, out=np.zeros(total.shape), where=total > 0)
+
+
+def _interval(plus: Counts, minus: Counts, seed: int) -> Interval:
+    """Bootstrap the mean over seeds of F1(plus) - F1(minus): percentiles over DRAWS draws."""
+    seeds, posts, _ = plus.shape
+    value = float((f1(plus.sum(axis=1)) - f1(minus.sum(axis=1))).mean())
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(posts, np.full(posts, 1 / posts), size=DRAWS).astype(np.float64)
+    gaps = f1(_drawn(weights, plus)) - f1(_drawn(weights, minus))  # (DRAWS, S)
+    chosen = rng.integers(seeds, size=(DRAWS, seeds))
+    means = np.take_along_axis(gaps, chosen, axis=1).mean(axis=1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def _drawn(weights: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
+    """Return the counts (DRAWS, S, 3) of each drawing of posts."""
+    seeds, posts, kinds = counts.shape
+    flat = counts.transpose(1, 0, 2).reshape(posts, seeds * kinds)  # (P, S * 3)
+    return (weights @ flat).reshape(-1, seeds, kinds)

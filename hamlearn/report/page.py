@@ -1,0 +1,184 @@
+"""The report: one page that needs no network, and its figures as files beside it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hamlearn.evaluation.evaluate import ALL
+from hamlearn.evaluation.summary import mean_and_deviation
+from hamlearn.files import whole
+from hamlearn.report import figures
+from hamlearn.report.figures import Picture
+from hamlearn.report.findings import BASE, WITHOUT, Finding, findings, how_told
+from hamlearn.report.inputs import ALONE, TEST, CorpusResults, read_results
+from hamlearn.report.provenance import Caution, cautions, provenance_table
+from hamlearn.report.style import inline
+from hamlearn.report.tables import (
+    Table,
+    by_cue,
+    by_type,
+    chosen_rows,
+    corpus_table,
+    headline,
+    run_facts,
+    variants_of,
+)
+from hamlearn.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one corpus, in the order of the page.
+
+    Attributes:
+        name: of the corpus.
+        cautions: what to know before its numbers.
+        variants: name and meaning of each variant.
+        headline: scores of the test split, then of dev.
+        cues: F1 by cue, if the corpus has cues.
+        findings: what the numbers say.
+        how_told: what a finding rests on.
+        types: F1 by entity type.
+        by_cue: a figure for each detector.
+        curves: a figure for each variant.
+        relevance: a figure for each detector.
+        corpus: Table 1.
+        runs: every run.
+        provenance: every feature file.
+    """
+
+    name: str
+    cautions: list[Caution]
+    variants: list[tuple[str, str]]
+    headline: list[Table]
+    cues: Table | None
+    findings: list[Finding]
+    how_told: str
+    types: Table | None
+    by_cue: list[Picture]
+    curves: list[Picture]
+    relevance: list[Picture]
+    corpus: Table
+    runs: Table
+    provenance: Table | None
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Every figure."""
+        return [*self.by_cue, *self.curves, *self.relevance]
+
+
+def write_report(
+    settings: Settings, metrics_csv: str | Path, results_dir: str | Path, out_dir: str | Path
+) -> None:
+    """Write index.html and the folder `figures` of a finished run of the workflow.
+
+    Args:
+        settings: of the experiment; shown on the page.
+        metrics_csv: the gathered scores, which tell which runs to show.
+        results_dir: the folder that the workflow writes.
+        out_dir: the folder of the report, made if absent; other files in it stay.
+
+    Raises:
+        HamlearnError: an input is absent or malformed.
+    """
+    corpora = read_results(settings, metrics_csv, Path(results_dir))
+    sections = [section_of(corpus) for corpus in corpora]
+    page = render(settings, [state_of(corpus) for corpus in corpora], sections)
+    out = Path(out_dir)
+    with whole(out / "figures") as part:
+        part.mkdir()
+        for picture in (picture for section in sections for picture in section.pictures):
+            (part / f"{picture.name}.svg").write_text(picture.svg, encoding="utf-8")
+    with whole(out / "index.html") as part:
+        part.write_text(page, encoding="utf-8")
+    for caution in (caution for section in sections for caution in section.cautions):
+        log.warning("%s: %s", caution.corpus, caution.headline)
+    log.info("report written to %s", out / "index.html")
+
+
+def render(settings: Settings, state: Sequence[str], sections: Sequence[Section]) -> str:
+    """Return the page.
+
+    Args:
+        settings: shown at its end.
+        state: one sentence a corpus.
+        sections: one a corpus.
+    """
+    environment = Environment(
+        loader=PackageLoader("hamlearn.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+    return environment.get_template("page.html.jinja").render(
+        style=Markup(style),
+        inline=lambda picture: Markup(inline(picture.svg, picture.title)),
+        settings=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
+        state=state,
+        sections=sections,
+    )
+
+
+def section_of(corpus: CorpusResults) -> Section:
+    """Make everything that the page shows of one corpus."""
+    pairs = variants_of(corpus.scores)
+    detectors = list(dict.fromkeys(detector for detector, _ in pairs))
+    visual = [detector for detector in detectors if detector != ALONE]
+    first = [corpus.runs_of(detector, BASE)[:1] for detector in visual]
+    return Section(
+        name=corpus.name,
+        cautions=cautions(corpus),
+        variants=[(name, WITHOUT.get(name, "")) for name in dict.fromkeys(v for _, v in pairs)],
+        headline=[t for split in (TEST, "dev") if (t := headline(corpus, split)) is not None],
+        cues=by_cue(corpus),
+        findings=findings(corpus),
+        how_told=how_told(corpus),
+        types=by_type(corpus),
+        by_cue=_present([figures.f1_by_cue(corpus, name) for name in visual or detectors]),
+        curves=[figures.training_curves(corpus, *pair) for pair in pairs],
+        relevance=_present([figures.relevance(corpus, run) for runs in first for run in runs]),
+        corpus=corpus_table(corpus),
+        runs=run_facts(corpus),
+        provenance=provenance_table(corpus),
+    )
+
+
+def state_of(corpus: CorpusResults) -> str:
+    """Say in one sentence what was run on a corpus, and where it ended."""
+    pairs, scores = variants_of(corpus.scores), corpus.scores
+    variants, seeds = {variant for _, variant in pairs}, scores["seed"].nunique()
+    told = (
+        f"{corpus.name}: {_counted(len(variants), 'variant')}, {_counted(int(seeds), 'seed')},"
+        f" {len(corpus.posts)} posts"
+    )
+    chosen = next((pair for pair in pairs if pair[1] == BASE), pairs[0])
+    f1 = chosen_rows(
+        scores,
+        detector=chosen[0],
+        variant=chosen[1],
+        split=TEST,
+        scheme="lenient",
+        type=ALL,
+        cue=ALL,
+    )["f1"]
+    if f1.empty:
+        return f"{told}."
+    return f"{told}; {chosen[1]} reaches {mean_and_deviation(f1)} F1 on test (lenient, percent)."
+
+
+def _present(pictures: Sequence[Picture | None]) -> list[Picture]:
+    return [picture for picture in pictures if picture is not None]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

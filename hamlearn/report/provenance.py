@@ -1,0 +1,150 @@
+"""Where features and weights come from, and what the reader has to be warned of."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hamlearn.corpus.posts import SPLITS
+from hamlearn.report.inputs import CorpusResults
+from hamlearn.report.tables import ABSENT, Cell, Row, Table, unusable_pictures
+
+RANDOM = "random weights: visual scores carry no meaning"
+SHORT = 12  # characters of a digest that are shown
+
+
+@dataclass(frozen=True)
+class Source:
+    """One feature file of a corpus, as the runs that used it tell it."""
+
+    kind: str
+    detector: str
+    attributes: Mapping[str, Any]
+
+    @property
+    def random(self) -> bool:
+        """Whether its network was never trained."""
+        return bool(self.attributes.get("random_weights"))
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Something that the reader must know before the numbers.
+
+    Attributes:
+        corpus: that it is about.
+        headline: in a few words.
+        text: the rest.
+        table: details, if any.
+    """
+
+    corpus: str
+    headline: str
+    text: str
+    table: Table | None = None
+
+
+def sources(corpus: CorpusResults) -> list[Source]:
+    """Return the feature files behind the runs of a corpus, each once."""
+    found: dict[str, Source] = {}
+    for run in corpus.runs:
+        for kind, attributes in run.facts["provenance"].items():
+            # Whole pictures are the same whatever the detector.
+            detector = run.detector if kind == "objects" else ""
+            key = json.dumps([kind, detector, attributes], sort_keys=True, default=str)
+            found.setdefault(key, Source(kind, detector, attributes))
+    return sorted(found.values(), key=lambda source: (source.kind, source.detector))
+
+
+def cautions(corpus: CorpusResults) -> list[Caution]:
+    """Return what to be careful about in one corpus, the worst first."""
+    found = []
+    untrained = [source for source in sources(corpus) if source.random]
+    if untrained:
+        which = " and ".join(
+            f"{source.attributes.get('extractor', '?')} ({source.kind})" for source in untrained
+        )
+        found.append(
+            Caution(
+                corpus.name,
+                RANDOM,
+                f"The features of {which} come from a network that was never trained. Every score "
+                "of a variant that looks at pictures shows what the text can do, and no more.",
+            )
+        )
+    table = unusable_pictures(corpus)
+    if table is not None:
+        hit = corpus.unusable
+        by_split = ", ".join(
+            f"{sum(post.split == split for post in hit)} of "
+            f"{sum(post.split == split for post in corpus.posts)} in {split}"
+            for split in SPLITS
+        )
+        found.append(
+            Caution(
+                corpus.name,
+                f"{len(hit)} of {len(corpus.posts)} posts have no usable picture",
+                f"{by_split}. They are tagged from their words alone; nothing stands in for the "
+                "pictures.",
+                table,
+            )
+        )
+    return found
+
+
+def provenance_table(corpus: CorpusResults) -> Table | None:
+    """Return a column for each feature file; None where no run used one."""
+    files = sources(corpus)
+    if not files:
+        return None
+    backends = dict.fromkeys(
+        str(run.facts["graph_backend"]) for run in corpus.runs if run.facts["graph_backend"]
+    )
+    rows = [
+        _row("Extractor", [_text(source, "extractor") for source in files]),
+        _row("Weights", [_text(source, "weights") for source in files]),
+        _row("Trained", ["no: random weights" if source.random else "yes" for source in files]),
+        _row("Weights digest", [_text(source, "weights_digest")[:SHORT] for source in files]),
+        _row("Settings digest", [_text(source, "settings_digest")[:SHORT] for source in files]),
+        _row("Back-end", [_setting(source, "backend") for source in files]),
+        _row("Numbers", [_setting(source, "dtype") for source in files]),
+        _row("Versions", [_versions(source) for source in files]),
+    ]
+    told = f" Graphs are computed by: {', '.join(backends)}." if backends else ""
+    return Table(
+        caption=f"Feature files. Digests are the first {SHORT} digits of sha256.{told}",
+        corner="",
+        columns=tuple(
+            f"{source.kind}: {source.detector}" if source.detector else source.kind
+            for source in files
+        ),
+        rows=tuple(row for row in rows if any(cell.text != ABSENT for cell in row.cells)),
+        words=True,
+    )
+
+
+def _row(name: str, texts: list[str]) -> Row:
+    return Row(name, tuple(map(Cell, texts)))
+
+
+def _text(source: Source, key: str) -> str:
+    return str(source.attributes.get(key, "")) or ABSENT
+
+
+def _parsed(source: Source, key: str) -> dict[str, Any]:
+    """Return an attribute that holds JSON; empty where it does not."""
+    try:
+        value = json.loads(source.attributes.get(key, "{}"))
+    except (TypeError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _setting(source: Source, key: str) -> str:
+    return str(_parsed(source, "settings").get(key) or ABSENT)
+
+
+def _versions(source: Source) -> str:
+    return ", ".join(
+        f"{name} {number}" for name, number in _parsed(source, "versions").items()
+    ) or (ABSENT)

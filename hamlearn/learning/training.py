@@ -94,7 +94,7 @@ def train(
         device = "cuda" if torch.cuda.is_available() else "cpu"
         facts = _facts(settings, variant, seed, labels, pictures, data, device)
         pl.seed_everything(seed, verbose=False)
-        tagger = make_tagger(load_encoder(encoder), facts)
+        tagger = make_tagger(load_encoder(encoder), facts).train()  # Lightning keeps modes
         facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
         learning = Learning(tagger, data["train"], data["dev"], labels, settings.training, seed)
         files = [path for path in (images, objects, graphs) if path is not None]

@@ -370,3 +370,18 @@ def test_batches_differ_by_seed_and_epoch_and_only_training_drops_words(paths, m
     kept = batches(0, 0, "val_dataloader")
     assert kept == batches(1, 1, "val_dataloader")
     assert unknown not in str(kept).replace("[", " ").replace(",", " ").split()
+
+
+def test_dropout_is_on_in_training_whatever_the_encoder_came_as(paths, tmp_path, monkeypatch):
+    modes = set()
+    whole_step = loop.Learning.training_step
+
+    def watched_step(self, batch, number):
+        modes.update(module.training for module in self.tagger.modules())
+        return whole_step(self, batch, number)
+
+    monkeypatch.setattr(loop.Learning, "training_step", watched_step)
+    real = training.load_encoder
+    monkeypatch.setattr(training, "load_encoder", lambda name: real(name).eval())
+    run(paths, tmp_path / "run", settings=settings_for(epochs=2))
+    assert modes == {True}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamlearn.corpus.labels import is_label
+from hamlearn.corpus.pictures import picture_path
 from hamlearn.corpus.posts import SPLITS, Post
 from hamlearn.errors import HamlearnError
-from hamlearn.vision.images import picture_path
 
 MARK = "IMGID:"
 BLANKS = "\t "

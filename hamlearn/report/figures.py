@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -164,8 +165,9 @@ def _cues(ax: Axes, corpus: CorpusResults, micro: pd.DataFrame, cues: Sequence[s
 def _training(axes: Sequence[Axes], corpus: CorpusResults, runs: Sequence[Run]) -> None:
     """Draw losses above and F1 below, the chosen epoch as a dot."""
     loss, f1 = axes
-    variant = runs[0].variant
-    colour = look(place_of(variant, [name for _, name in variants_of(corpus.scores)]))[0]
+    pairs, (detector, variant) = variants_of(corpus.scores), (runs[0].detector, runs[0].variant)
+    alike = sum(name == variant for _, name in pairs) > 1
+    colour = look(place_of(variant, [name for _, name in pairs]))[0]
     for run in runs:
         epochs = run.history["epoch"]
         dev = 100 * run.history["dev_f1_lenient"]
@@ -178,7 +180,8 @@ def _training(axes: Sequence[Axes], corpus: CorpusResults, runs: Sequence[Run]) 
     highest = float(every.max().max())
     if np.isfinite(highest) and highest > 0:
         loss.set_ylim(0, 1.08 * highest)
-    loss.set_title(variant, loc="left", color=TEXT, fontweight="bold")
+    title = f"{variant}, {detector}" if alike else variant
+    loss.set_title(title, loc="left", color=TEXT, fontweight="bold")
     loss.set_ylabel("loss")
     lines = (("train", "-"), ("dev", ":"))
     handles = [loss.plot([], [], color=colour, ls=dash, label=word)[0] for word, dash in lines]
@@ -212,7 +215,12 @@ def _spread(axes: Sequence[Axes], views: Sequence[str], scores: Scores) -> None:
 
 def _legend_above(ax: Axes, height: float) -> None:
     """Put a legend of three columns above the axes, at a height in parts of theirs."""
+    handles, labels = ax.get_legend_handles_labels()
+    is_line = [isinstance(handle, Line2D) for handle in handles]  # the ceiling, to come last
+    order = sorted(range(len(handles)), key=lambda place: is_line[place])
     ax.legend(
+        [handles[place] for place in order],
+        [labels[place] for place in order],
         bbox_to_anchor=(0.45, height),
         loc="lower center",
         ncols=3,

@@ -7,7 +7,7 @@ import numpy as np
 
 from hamlearn.evaluation.evaluate import ALL
 from hamlearn.report.inputs import ALONE, CorpusResults, Run
-from hamlearn.report.noise import LEVEL, Counts, Interval, count, difference, level
+from hamlearn.report.noise import LEVEL, Counts, Interval, count, difference, level, mean_f1
 from hamlearn.report.tables import cues_of_scores
 
 BASE = "full"
@@ -90,11 +90,11 @@ def how_told(corpus: CorpusResults) -> str:
 
 
 def _reached(counted: Counted, base: Sequence[Run]) -> str:
-    f1 = level(counted.counts(base, ALL)).value
+    f1 = mean_f1(counted.counts(base, ALL))
     text = f"reaches {_percent(f1)} on all entities"
     if not counted.cues:
         return text + "."
-    each = {cue: level(counted.counts(base, cue)).value for cue in counted.cues}
+    each = {cue: mean_f1(counted.counts(base, cue)) for cue in counted.cues}
     weakest = min(each, key=lambda cue: each[cue])
     return f"{text}, and least on the cue {weakest}, with {_percent(each[weakest])}."
 
@@ -109,7 +109,7 @@ def _against(counted: Counted, base: Sequence[Run], other: Sequence[Run]) -> str
         cue: (counted.counts(base, cue), counted.counts(other, cue)) for cue in (ALL, *counted.cues)
     }
     gaps = {cue: difference(*pair) for cue, pair in pairs.items()}
-    before, after = (level(counts).value for counts in pairs[ALL])
+    before, after = map(mean_f1, pairs[ALL])
     overall = f"{BASE} {_percent(before)}, {other[0].variant} {_percent(after)}"
     gap = gaps.pop(ALL)
     same = [cue for cue, by_cue in gaps.items() if not (by_cue.negative or by_cue.positive)]
@@ -119,8 +119,8 @@ def _against(counted: Counted, base: Sequence[Run], other: Sequence[Run]) -> str
         verb = "loses" if gap.negative else "gains"
         text = f"{verb} {abs(100 * gap.value):.2f} points: {overall} {_brackets(gap)}."
     changed = [
-        f"{cue} {_gap(by_cue)}, from {_percent(level(pairs[cue][0]).value)}"
-        f" to {_percent(level(pairs[cue][1]).value)}"
+        f"{cue} {_gap(by_cue)}, from {_percent(mean_f1(pairs[cue][0]))}"
+        f" to {_percent(mean_f1(pairs[cue][1]))}"
         for cue, by_cue in gaps.items()
         if cue not in same
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +81,11 @@ def difference(base: Counts, other: Counts, seed: int = 0) -> Interval:
     return _interval(other, base, seed)
 
 
+def mean_f1(counts: Counts) -> float:
+    """Return F1, mean over seeds, of counts (S, P, 3)."""
+    return float(f1(counts.sum(axis=1)).mean())
+
+
 def f1(counts: NDArray[np.float64] | Counts) -> NDArray[np.float64]:
     """Return F1 of counts (..., 3), 0 where there is nothing to find and nothing found."""
     total = counts[..., 1] + counts[..., 2]
@@ -89,14 +95,20 @@ def f1(counts: NDArray[np.float64] | Counts) -> NDArray[np.float64]:
 def _interval(plus: Counts, minus: Counts, seed: int) -> Interval:
     """Bootstrap the mean over seeds of F1(plus) - F1(minus): percentiles over DRAWS draws."""
     seeds, posts, _ = plus.shape
-    value = float((f1(plus.sum(axis=1)) - f1(minus.sum(axis=1))).mean())
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(posts, np.full(posts, 1 / posts), size=DRAWS).astype(np.float64)
+    value = mean_f1(plus) - mean_f1(minus)
+    weights = _weights(posts, seed)
     gaps = f1(_drawn(weights, plus)) - f1(_drawn(weights, minus))  # (DRAWS, S)
-    chosen = rng.integers(seeds, size=(DRAWS, seeds))
+    chosen = np.random.default_rng([seed, 1]).integers(seeds, size=(DRAWS, seeds))
     means = np.take_along_axis(gaps, chosen, axis=1).mean(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
+
+
+@lru_cache(maxsize=1)
+def _weights(posts: int, seed: int) -> NDArray[np.float64]:
+    """Return how often each of P posts is drawn (DRAWS, P)."""
+    rng = np.random.default_rng([seed, 0])
+    return rng.multinomial(posts, np.full(posts, 1 / posts), size=DRAWS).astype(np.float64)
 
 
 def _drawn(weights: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:

@@ -92,7 +92,7 @@ def draw(
         rows: number of axes.
         share_x: whether all axes have the lowest one's x axis.
     """
-    style: dict[str, Any] = {**matplotlib.rcParamsDefault, **STYLE, "svg.hashsalt": name}
+    style: Any = dict(matplotlib.rcParamsDefault) | STYLE | {"svg.hashsalt": name}
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")

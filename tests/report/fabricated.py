@@ -41,6 +41,7 @@ class Made:
         random_weights: of the features.
         failures: image -> status and reason.
         word: the first word of every post.
+        encoder: as run.json names it.
     """
 
     root: Path
@@ -55,6 +56,7 @@ class Made:
     random_weights: bool = False
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     word: str = "now"
+    encoder: str = "scratch"
 
     @property
     def metrics(self) -> Path:
@@ -193,7 +195,7 @@ def facts(made: Made, detector: str, variant: str, seed: int) -> dict[str, Any]:
         "graph_backend": None if variant in ("text_only", "wo_rgcn") else "dgl",
         "precision": "32-true",
         "device": "cpu",
-        "settings": {"text": {"encoder": "scratch"}, "training": {"epochs": 8}},
+        "settings": {"text": {"encoder": made.encoder}, "training": {"epochs": 8}},
         "provenance": {} if detector == "none" else attributes,
     }
 

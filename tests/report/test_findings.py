@@ -1,0 +1,114 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from hamlearn.report.findings import findings, how_told
+from hamlearn.report.inputs import CorpusResults, read_results
+from tests.report.fabricated import Made, make
+
+
+def corpus_of(made: Made) -> CorpusResults:
+    return read_results(made.settings, made.metrics, made.root)[0]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> CorpusResults:
+    """Enough test posts to tell the fabricated losses from noise."""
+    sizes = {"train": 20, "dev": 20, "test": 400}
+    return corpus_of(make(tmp_path_factory.mktemp("many") / "results", sizes=sizes))
+
+
+@pytest.fixture(scope="module")
+def told(many: CorpusResults) -> dict[str, str]:
+    return {finding.subject: finding.text for finding in findings(many)}
+
+
+def f1(corpus: CorpusResults, variant: str, cue: str) -> float:
+    chosen = corpus.scores.query(
+        "variant == @variant and split == 'test' and scheme == 'lenient' and type == 'all'"
+        " and cue == @cue"
+    )
+    return 100 * chosen["f1"].item()
+
+
+def test_a_loss_is_said_with_its_numbers(many: CorpusResults, told: dict[str, str]) -> None:
+    text = told["wo_rgcn"]
+    before, after = f1(many, "full", "all"), f1(many, "wo_rgcn", "all")
+    assert text.startswith(f"loses {before - after:.2f} points: full {before:.2f}, wo_rgcn")
+    relation = f1(many, "wo_rgcn", "relation")
+    assert re.search(rf"By cue: relation −[\d.]+ \[.*\], from .* to {relation:.2f}\.", text)  # noqa: RUF001
+    assert "On object, scene and text nothing that can be told from noise." in text
+
+
+@pytest.mark.parametrize("variant", ["wo_vit", "wo_rm"])
+def test_no_loss_is_said_plainly(many: CorpusResults, told: dict[str, str], variant: str) -> None:
+    before, after = f1(many, "full", "all"), f1(many, variant, "all")
+    assert told[variant].startswith(
+        f"loses nothing that can be told from noise: full {before:.2f}, {variant} {after:.2f}"
+    )
+    assert "Nor does it on any single cue." in told[variant]
+
+
+def test_text_ends_at_the_ceiling(many: CorpusResults, told: dict[str, str]) -> None:
+    text = told["text_only and the text ceiling"]
+    within, *_ = text.split(";")
+    assert within.startswith("is within noise of the ceiling on all entities")
+    for cue in ("object", "relation", "scene"):
+        assert f"{cue} ({f1(many, 'text_only', cue):.2f}, ceiling 50.00)" in within
+
+
+def test_full_names_its_weakest_cue(many: CorpusResults, told: dict[str, str]) -> None:
+    each = {cue: f1(many, "full", cue) for cue in ("object", "relation", "scene", "text")}
+    weakest = min(each, key=lambda cue: each[cue])
+    assert told["full"].endswith(f"least on the cue {weakest}, with {each[weakest]:.2f}.")
+
+
+def test_the_numbers_decide_and_not_the_names(tmp_path: Path) -> None:
+    """Swap what full and wo_rgcn predicted: the sentence must turn around."""
+    made = make(tmp_path, variants=("full", "wo_rgcn"), sizes={"train": 9, "dev": 9, "test": 400})
+    corpus = corpus_of(made)
+    full, other = corpus.runs
+    for run, source in ((full, list(other.predicted)), (other, list(full.predicted))):
+        run.predicted[:] = source
+    (_, finding) = findings(corpus)
+    assert finding.text.startswith("gains ")
+
+
+def test_corpus_without_cues(tmp_path: Path) -> None:
+    made = make(tmp_path, cues=False, variants=("full", "text_only"), corpora={"real": False})
+    full, text = findings(corpus_of(made))
+    assert re.fullmatch(r"reaches [\d.]+ on all entities\.", full.text)
+    assert "cue" not in text.text
+
+
+def test_without_full_nothing_is_compared(tmp_path: Path) -> None:
+    made = make(tmp_path, variants=("wo_rm", "text_only"))
+    assert [finding.subject for finding in findings(corpus_of(made))] == [
+        "text_only and the text ceiling"
+    ]
+
+
+def test_runs_without_a_common_seed_are_not_compared(tmp_path: Path) -> None:
+    corpus = corpus_of(make(tmp_path, variants=("full", "wo_rm"), seeds=(0, 1)))
+    corpus.runs[:] = [r for r in corpus.runs if (r.variant == "full") == (r.seed == 0)]
+    assert "no seed in common" in findings(corpus)[1].text
+
+
+def test_each_detector_is_compared_with_itself(several: Made) -> None:
+    subjects = [finding.subject for finding in findings(corpus_of(several))]
+    assert subjects == [
+        "full (demo)",
+        "wo_rgcn (demo)",
+        "text_only (demo)",
+        "full (mask_rcnn)",
+        "wo_rgcn (mask_rcnn)",
+        "text_only (mask_rcnn)",
+        "text_only and the text ceiling",
+    ]
+
+
+def test_one_seed_is_owned_up_to(many: CorpusResults, several: Made) -> None:
+    assert "With one seed" in how_told(many)
+    assert "With one seed" not in how_told(corpus_of(several))
+    assert "test posts and seeds" in how_told(corpus_of(several))

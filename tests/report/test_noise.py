@@ -1,0 +1,91 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from hamlearn.report.inputs import read_results
+from hamlearn.report.noise import DRAWS, count, difference, level, mean_f1
+from tests.report.fabricated import CUES, Made
+
+
+def slow_f1(rows: Sequence[Sequence[int]]) -> float:
+    right, found, gold = (sum(row[k] for row in rows) for k in range(3))
+    return 2 * right / (found + gold) if found + gold else 0.0
+
+
+def slow_gaps(base: np.ndarray, other: np.ndarray, draws: int) -> list[float]:
+    """Draw posts and seeds one by one, by another generator."""
+    rng = np.random.default_rng(987)
+    seeds, posts, _ = base.shape
+    gaps = []
+    for _ in range(draws):
+        of_posts = [int(rng.integers(posts)) for _ in range(posts)]
+        of_seeds = [int(rng.integers(seeds)) for _ in range(seeds)]
+        each = [
+            slow_f1([other[s, p] for p in of_posts]) - slow_f1([base[s, p] for p in of_posts])
+            for s in of_seeds
+        ]
+        gaps.append(sum(each) / len(each))
+    return gaps
+
+
+def some_counts(seeds: int, posts: int, share: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    gold = rng.integers(1, 3, size=(1, posts)).repeat(seeds, axis=0)
+    right = rng.binomial(gold, share)
+    return np.stack([right, right + rng.integers(0, 2, size=gold.shape), gold], axis=-1)
+
+
+def test_counts_give_the_scores_of_the_evaluation(made: Made) -> None:
+    (corpus,) = read_results(made.settings, made.metrics, made.root)
+    for run in corpus.runs:
+        for cue in ("all", *CUES):
+            chosen = corpus.scores.query(
+                "variant == @run.variant and split == 'test' and scheme == 'lenient'"
+                " and type == 'all' and cue == @cue"
+            )
+            counts = count(corpus.test, run.predicted, cue)
+            assert mean_f1(counts[None]) == pytest.approx(chosen["f1"].item(), abs=1e-6)
+            assert counts[:, 2].sum() == chosen["support"].item()
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_interval_is_that_of_drawing_one_by_one(seeds: int) -> None:
+    base, other = some_counts(seeds, 40, 0.8), some_counts(seeds, 40, 0.3, seed=1)
+    found = difference(base, other)
+    gaps = slow_gaps(base, other, 800)
+    rows = zip(base, other, strict=True)
+    value = np.mean([slow_f1(theirs) - slow_f1(ours) for ours, theirs in rows])
+    assert found.value == pytest.approx(value)
+    spread = float(np.std(gaps))
+    assert found.low == pytest.approx(np.quantile(gaps, 0.005), abs=0.6 * spread)
+    assert found.high == pytest.approx(np.quantile(gaps, 0.995), abs=0.6 * spread)
+    assert found.negative
+    assert not found.positive
+
+
+def test_equal_predictions_differ_by_nothing() -> None:
+    counts = some_counts(2, 30, 0.7)
+    found = difference(counts, counts)
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+    assert not found.negative
+    assert not found.positive
+
+
+def test_equal_variants_are_seldom_told_apart() -> None:
+    told = 0
+    for seed in range(60):
+        base, other = some_counts(1, 200, 0.8, 2 * seed), some_counts(1, 200, 0.8, 2 * seed + 1)
+        gap = difference(base, other)
+        told += gap.negative or gap.positive
+    assert told <= 4
+
+
+def test_level_holds_its_value() -> None:
+    found = level(some_counts(1, 60, 0.7))
+    assert found.low < found.value < found.high
+    assert DRAWS >= 1000
+
+
+def test_no_entities_score_zero() -> None:
+    assert mean_f1(np.zeros((1, 5, 3), dtype=int)) == 0

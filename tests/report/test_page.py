@@ -1,0 +1,297 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hamlearn.errors import HamlearnError
+from hamlearn.report.page import write_report
+from hamlearn.settings import Settings
+from tests.report.fabricated import CUES, VARIANTS, Made, make
+
+RANDOM = "random weights: visual scores carry no meaning"
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags nest, and keeps tags, attributes and shown text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+def read(made: Made) -> Reader:
+    reader = Reader()
+    reader.feed((made.out / "index.html").read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+def report(made: Made) -> str:
+    write_report(made.settings, made.metrics, made.root, made.out)
+    return (made.out / "index.html").read_text(encoding="utf-8")
+
+
+def test_page_is_whole_and_in_order(made: Made, page: str) -> None:
+    read(made)
+    heads = re.findall(r"<h[23]>(.*?)</h[23]>", page)
+    assert heads == [
+        "demo",
+        "Scores",
+        "What decides the type",
+        "What the numbers say",
+        "By entity type",
+        "Training",
+        "Relevance of pictures",
+        "Corpus",
+        "Runs",
+        "Where the features come from",
+        "Settings",
+    ]
+
+
+def test_nothing_is_loaded_from_anywhere(made: Made, several: Made) -> None:
+    for results in (made, several):
+        reader = read(results)
+        assert not {"script", "link", "img", "iframe", "object", "base"} & {
+            t for t, _ in reader.tags
+        }
+        for tag, attributes in reader.tags:
+            for name, value in attributes.items():
+                if name in ("src", "href", "xlink:href", "data", "srcset", "action"):
+                    paper = tag == "a" and (value or "").startswith("https://arxiv.org/")
+                    assert paper or (value or "").startswith("#"), (tag, name, value)
+        page = (results.out / "index.html").read_text(encoding="utf-8")
+        assert not re.search(r"@import|url\((?!#)", page)
+        assert "default-src 'none'" in page
+
+
+def test_figures_lie_beside(made: Made) -> None:
+    names = {path.name for path in (made.out / "figures").iterdir()}
+    curves = {f"demo-demo-{v}-training.svg" for v in VARIANTS if v != "text_only"}
+    assert names == curves | {
+        "demo-none-text_only-training.svg",
+        "demo-demo-f1-by-cue.svg",
+        "demo-demo-full-relevance.svg",
+    }
+    assert made.metrics.is_file()
+    assert sorted(path.name for path in made.out.iterdir()) == [
+        "figures",
+        "index.html",
+        "metrics.csv",
+    ]
+
+
+def test_good_runs_have_no_warning(page: str) -> None:
+    assert "Read this first" not in page
+    assert "random weights" not in page
+    assert "no usable picture" not in page
+
+
+def test_warnings_come_before_all_numbers(several: Made) -> None:
+    page = (several.out / "index.html").read_text(encoding="utf-8")
+    assert page.index("Read this first") < page.index(RANDOM) < page.index("<h3>Scores</h3>")
+    for corpus in ("demo", "twitter2017"):
+        for caution in (RANDOM, "6 of 96 posts have no usable picture"):
+            assert f'<span class="corpus">{corpus}</span> {caution}' in page
+    assert page.count("1 of 24 in train, 1 of 12 in dev, 4 of 60 in test") == 2
+    assert page.count(f'<p class="reminder">{RANDOM}</p>') == 2
+
+
+def test_only_the_warning_that_is_due(tmp_path: Path) -> None:
+    page = report(make(tmp_path, variants=("full",), random_weights=True))
+    assert RANDOM in page
+    assert "no usable picture" not in page
+
+
+def test_text_alone_needs_no_warning(tmp_path: Path) -> None:
+    failures = {"test_1": ("missing", "gone")}
+    made = make(tmp_path, variants=("text_only",), random_weights=True, failures=failures)
+    shutil.rmtree(tmp_path / "features")
+    page = report(made)
+    assert "Read this first" not in page
+    assert "Where the features come from" not in page
+    assert "Relevance of pictures" not in page
+
+
+def test_corpora_never_share_a_table(several: Made) -> None:
+    page = (several.out / "index.html").read_text(encoding="utf-8")
+    demo, real = (page.index(f'<section id="{name}">') for name in ("demo", "twitter2017"))
+    for start, end, other in ((demo, real, "twitter2017"), (real, len(page), "demo ")):
+        section = page[start:end]
+        tables = re.findall(r"<table.*?</table>", section, flags=re.S)
+        assert len(tables) >= 6
+        if other == "twitter2017":
+            assert not any(other in table for table in tables)
+    assert "text ceiling" in page[demo:real]
+    assert "text ceiling" not in page[real:]
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    bad = "<script>alert(1)</script>"
+    made = make(
+        tmp_path,
+        variants=("full", "text_only"),
+        types=(bad, '"><img/src=x>', "a&amp;b", "$x$"),
+        cue_names=(f"scene{bad}", "{{ 7 * 7 }}", '"onload="x', "text"),
+        failures={"test_1": ("missing", f"<b>{bad}</b>")},
+        encoder=f"hub/{bad}",
+        word=bad,
+    )
+    page = report(made)
+    reader = read(made)
+    assert "<script" not in page
+    assert "<img" not in page
+    assert not any("onload" in attributes for _, attributes in reader.tags)
+    shown = "".join(reader.text)
+    for text in (bad, '"><img/src=x>', "a&amp;b", "$x$", "{{ 7 * 7 }}", '"onload="x', f"<b>{bad}"):
+        assert text in shown
+    assert f"hub/{bad}" in shown
+
+
+@pytest.mark.parametrize("column", ["corpus", "detector", "variant"])
+@pytest.mark.parametrize("name", ["../up", "<script>", "a/b"])
+def test_names_that_are_paths_are_refused(tmp_path: Path, column: str, name: str) -> None:
+    made = make(tmp_path, variants=("full",))
+    old = {"corpus": "demo,demo,full", "detector": "demo,demo,full", "variant": "demo,demo,full"}
+    new = {"corpus": f"{name},demo,full", "detector": f"demo,{name},full"}
+    new["variant"] = f"demo,demo,{name}"
+    text = made.metrics.read_text(encoding="utf-8").replace(old[column], new[column])
+    made.metrics.write_text(text, encoding="utf-8")
+    with pytest.raises(HamlearnError, match=f"metrics.csv: {column} {re.escape(repr(name))}"):
+        report(made)
+
+
+def test_same_results_same_bytes_whatever_was_there(made: Made, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    (again / "figures").mkdir(parents=True)
+    (again / "figures" / "old.svg").touch()
+    (again / "mine.txt").touch()
+    write_report(made.settings, made.metrics, made.root, again)
+    files = sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    files.remove(Path("mine.txt"))
+    assert len(files) == 1 + 7
+    for file in files:
+        assert (again / file).read_bytes() == (made.out / file).read_bytes()
+
+
+def test_settings_are_shown_whole(made: Made) -> None:
+    text = "".join(read(made).text)
+    shown = text[text.index("corpus:\n") :]
+    assert Settings.model_validate(yaml.safe_load(shown)) == made.settings
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"variants": ("full",)},
+        {"variants": ("text_only",)},
+        {"variants": ("wo_rm",)},
+        {"cues": False},
+        {"cues": False, "variants": ("text_only",), "corpora": {"real": False}},
+        {"variants": ("full",), "types": ("PER",)},
+        {"variants": ("full",), "failures": {f"test_{n}": ("missing", "x") for n in range(60)}},
+    ],
+)
+def test_runs_that_lack_something_have_a_page(tmp_path: Path, changes: dict) -> None:
+    made = make(tmp_path, **changes)
+    page = report(made)
+    read(made)
+    assert ("What decides the type" in page) == changes.get("cues", True)
+
+
+def test_state_is_one_sentence_a_corpus(made: Made, page: str) -> None:
+    rows = [line.split(",") for line in made.metrics.read_text("utf-8").splitlines()]
+    wanted = ["demo", "demo", "full", "0", "test", "lenient", "all", "all"]
+    (row,) = [row for row in rows if row[:8] == wanted]
+    f1 = f"{100 * float(row[10]):.2f}"
+    sentence = f"demo: 5 variants, 1 seed, 96 posts; full reaches {f1} F1 on test"
+    assert f'<p class="state">{sentence}' in page
+
+
+MISSING = (
+    "report/metrics.csv",
+    "corpus/demo/posts.jsonl",
+    "corpus/demo/statistics.csv",
+    "corpus/demo/drawn/ceiling.json",
+    "models/demo/demo/full/seed0/run.json",
+    "models/demo/demo/full/seed0/history.csv",
+    "predictions/demo/demo/full/seed0/test.jsonl",
+    "features/demo/images/demo.failures.csv",
+    "features/demo/objects/demo.failures.csv",
+)
+
+
+@pytest.mark.parametrize("file", MISSING)
+def test_a_missing_file_is_named(made: Made, tmp_path: Path, file: str) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(made.root, results, ignore=shutil.ignore_patterns("figures", "index.html"))
+    (results / file).unlink()
+    with pytest.raises(HamlearnError, match=re.escape(f"{results / file}: no such file")):
+        write_report(made.settings, results / "report/metrics.csv", results, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("models/demo/demo/full/seed0/run.json", "{", "not JSON"),
+        ("models/demo/demo/full/seed0/run.json", "[]", "found list, expected an object"),
+        ("models/demo/demo/full/seed0/run.json", "{}", "no key `parameters`"),
+        ("models/demo/demo/full/seed0/history.csv", "", "not a CSV table"),
+        ("models/demo/demo/full/seed0/history.csv", "epoch,lr\n1,2\n", "no column train_loss"),
+        (
+            "models/demo/demo/full/seed0/history.csv",
+            "epoch,train_loss,dev_loss,dev_f1_lenient\n",
+            "no epoch",
+        ),
+        ("features/demo/images/demo.failures.csv", "image\n", "no column status, reason"),
+        ("corpus/demo/drawn/ceiling.json", "{}", "found no `text_ceiling`"),
+    ],
+)
+def test_a_broken_file_is_named(
+    made: Made, tmp_path: Path, file: str, text: str, said: str
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(made.root, results, ignore=shutil.ignore_patterns("figures", "index.html"))
+    (results / file).write_text(text, encoding="utf-8")
+    with pytest.raises(HamlearnError, match=re.escape(f"{results / file}: {said}")):
+        write_report(made.settings, results / "report/metrics.csv", results, tmp_path / "out")
+
+
+@pytest.mark.parametrize("scores", [0.5, "high", {"semantic": "high"}])
+def test_relevance_that_is_no_number_is_refused(made: Made, tmp_path: Path, scores: object) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(made.root, results, ignore=shutil.ignore_patterns("figures", "index.html"))
+    file = results / "predictions/demo/demo/full/seed0/test.jsonl"
+    first, *rest = file.read_text(encoding="utf-8").splitlines()
+    lines = [json.dumps({**json.loads(first), "relevance": scores}), *rest]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(HamlearnError, match="has relevance"):
+        write_report(made.settings, results / "report/metrics.csv", results, tmp_path / "out")
+
+
+def test_cues_are_columns_of_the_page(page: str) -> None:
+    for cue in CUES:
+        assert f'<th scope="col">{cue}</th>' in page

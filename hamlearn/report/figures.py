@@ -156,7 +156,7 @@ def _cues(ax: Axes, corpus: CorpusResults, micro: pd.DataFrame, cues: Sequence[s
     ax.set_yticks(range(len(cues)), ["all", *cues[1:]])
     ax.set_ylim(len(cues) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(0, 102)
+    ax.set_xlim(-2, 102)
     ax.set_xlabel("lenient F1 on test, percent")
     ax.grid(axis="x")
     _legend_above(ax, 1.0)
@@ -170,9 +170,10 @@ def _training(axes: Sequence[Axes], corpus: CorpusResults, runs: Sequence[Run]) 
     colour = look(place_of(variant, [name for _, name in pairs]))[0]
     for run in runs:
         epochs = run.history["epoch"]
+        point = "." if len(epochs) == 1 else ""  # a line of one point is not seen
         dev = 100 * run.history["dev_f1_lenient"]
-        loss.plot(epochs, run.history["train_loss"], color=colour)
-        loss.plot(epochs, run.history["dev_loss"], color=colour, linestyle=":")
+        loss.plot(epochs, run.history["train_loss"], color=colour, marker=point)
+        loss.plot(epochs, run.history["dev_loss"], color=colour, marker=point, linestyle=":")
         f1.plot(epochs, dev, color=colour)
         chosen = epochs == run.facts["epoch"]
         f1.plot(epochs[chosen], dev[chosen], "o", color=colour, markersize=5)
@@ -186,11 +187,11 @@ def _training(axes: Sequence[Axes], corpus: CorpusResults, runs: Sequence[Run]) 
     lines = (("train", "-"), ("dev", ":"))
     handles = [loss.plot([], [], color=colour, ls=dash, label=word)[0] for word, dash in lines]
     loss.legend(handles=handles, loc="upper right", borderpad=0)
-    f1.set_ylim(0, 103)
+    f1.set_ylim(-3, 103)
     f1.set_ylabel("dev F1, percent")
     f1.set_xlabel("epoch")
     f1.set_xlim(0.7, max(int(run.history["epoch"].max()) for run in corpus.runs) + 0.3)
-    f1.xaxis.set_major_locator(MaxNLocator(integer=True))
+    f1.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for ax in (loss, f1):
         ax.grid(axis="y")
 

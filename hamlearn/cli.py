@@ -325,6 +325,8 @@ def main() -> None:
     """Run a command; what the user did wrong ends in one message and exit code 1."""
     # OpenMP threads that wait must sleep: spinning ones starve the jobs that run beside this one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )

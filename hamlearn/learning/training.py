@@ -26,7 +26,7 @@ from hamlearn.learning.runs import make_tagger, write_run
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.model.dgl_compat import resolve_graph_backend
 from hamlearn.model.tagger import VARIANTS
-from hamlearn.model.text import load_encoder
+from hamlearn.model.text import has_weights, load_encoder
 from hamlearn.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,8 @@ def train(
         learning = Learning(tagger, data["train"], data["dev"], labels, settings.training, seed)
         files = [path for path in (images, objects, graphs) if path is not None]
         keeper = KeepBestAndLast(_checkpoints(out, _fingerprint(facts, by_split, encoder, files)))
+        if Path(encoder).is_dir() and not has_weights(encoder):
+            log.info("%s holds no weights: the text encoder starts untrained", encoder)
         _announce(facts)
         _fit(learning, keeper, settings.training.epochs, facts["precision"], device)
         keeper.restore_best(learning)

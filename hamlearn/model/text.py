@@ -1,6 +1,5 @@
 """Words (Eq. 1): a pretrained encoder, sums of sub-tokens, and the textual Transformer."""
 
-import logging
 from pathlib import Path
 
 import torch
@@ -9,8 +8,6 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.transformer import TransformerStack
-
-logger = logging.getLogger(__name__)
 
 # Any of these beside config.json makes a folder a pretrained encoder; none makes it a blueprint.
 WEIGHT_FILES = (
@@ -48,13 +45,17 @@ def load_encoder(name: str | Path) -> PreTrainedModel:
     return encoder.train()  # pretrained ones come in evaluation mode, untrained ones do not
 
 
+def has_weights(folder: str | Path) -> bool:
+    """Return whether a folder holds a pretrained encoder and not the shape of one alone."""
+    return any((Path(folder) / file).is_file() for file in WEIGHT_FILES)
+
+
 def _from_folder(folder: Path) -> PreTrainedModel:
     if not (folder / "config.json").is_file():
         raise HamlearnError(f"text.encoder: {folder}: found no config.json in this folder")
     try:
-        if any((folder / file).is_file() for file in WEIGHT_FILES):
+        if has_weights(folder):
             return AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-        logger.info("%s holds no weights: made an untrained encoder of its shape", folder)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         return AutoModel.from_config(config, dtype=torch.float32)
     except (OSError, ValueError) as error:

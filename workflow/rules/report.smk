@@ -1,12 +1,20 @@
 """The page that a reader sees."""
 
 
+def drawn_corpora(wildcards):
+    """The folders of drawn corpora, which say what their words alone can reach."""
+    drawn = [name for name in CORPORA if not config["corpora"][name].get("path")]
+    return expand("results/corpus/{corpus}/drawn", corpus=drawn)
+
+
 rule report:
     input:
         metrics="results/report/metrics.csv",
         facts=runs(f"results/models/{RUN}/run.json"),
         histories=runs(f"results/models/{RUN}/history.csv"),
+        posts=expand("results/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
         statistics=expand("results/corpus/{corpus}/statistics.csv", corpus=CORPORA),
+        drawn=drawn_corpora,
         predictions=runs(f"results/predictions/{RUN}/test.jsonl"),
         failures=pictures_of_report,
     output:

@@ -1,6 +1,5 @@
 """Pixels to features: whole pictures and objects, by shards that are merged into one file."""
 
-
 # Without a GPU, shards of one thread side by side are quicker than one after the other with two.
 EXTRACTION_THREADS = 4 if GPU else 1
 

@@ -1,6 +1,7 @@
 """The demo corpus on disk: CoNLL text, drawn pictures, and what decides each entity."""
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from hamlearn.demo.grammar import Sentence, draw_sentence, text_ceiling
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 
+logger = logging.getLogger(__name__)
 # split -> its file and its share of the posts
 SPLITS = {"train": ("train.txt", 2000), "dev": ("valid.txt", 600), "test": ("test.txt", 900)}
 TOTAL = sum(share for _, share in SPLITS.values())
@@ -151,6 +153,7 @@ def write_corpus(out: str | Path, seed: int = 0, posts: int = TOTAL) -> dict[str
             for split, size in sizes.items():
                 for line in _write_split(folder, seed, split, size):
                     manifest.write(json.dumps(line) + "\n")
+                logger.info("demo corpus, seed %d: %s has %d posts", seed, split, size)
         ceiling = {name: round(value, 6) for name, value in text_ceiling().items()}
         about = {"seed": seed, "posts": sizes, "shares": CUES, "text_ceiling": ceiling}
         (folder / "ceiling.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import typer
+import yaml
 
 from hamlearn.cli import app
 from tests.workflow.project import Project
@@ -68,7 +69,7 @@ def test_a_second_run_does_nothing(finished):
 @pytest.mark.parametrize(
     ("changes", "jobs"),
     [
-        ({"training": {"epochs": 9}}, runs(5)),
+        ({"training": {"epochs": 3}}, runs(5)),
         ({"model": {"rounds": 2}}, runs(5)),
         ({"detector": "mask_rcnn"}, OBJECTS | runs(4)),
         ({"detector": ["demo", "mask_rcnn"]}, OBJECTS | runs(4)),
@@ -78,6 +79,7 @@ def test_a_second_run_does_nothing(finished):
         ({"graph": {"far": 0.4}}, {"build_graphs": 1} | runs(4)),
         ({"object_features": {"objects": 9}}, OBJECTS | runs(4)),
         ({"object_features": {"detectors": {"mask_rcnn": {"weights": "random"}}}}, LEAST),
+        ({"object_features": {"precomputed": {"format": "tsv"}}}, LEAST),
         ({"pictures": {"unreadable": "error"}}, IMAGES | OBJECTS | runs(4)),
         ({"text": {"scratch": {"vocabulary": 900}}}, {"vocabulary": 1} | runs(5)),
         ({"corpora": {"demo": {"generator": {"seed": 5}}}}, ALL),
@@ -116,8 +118,18 @@ def test_source_that_is_not_tracked_reruns_nothing(tmp_path):
 
 
 def test_another_spelling_of_the_same_settings_reruns_nothing(finished):
-    training = {"warmup": 0.1, "epochs": 8, "batch_size": 32}
+    given = yaml.safe_load((finished.folder / "config.yaml").read_text())["training"]
+    training = dict(reversed(given.items()))
     assert finished.planned(training=training, corpus=["demo"], detector=["demo"]) == {}
+
+
+def test_objects_found_elsewhere_stand_in_for_a_detector(finished):
+    kept = {"precomputed": {"path": "kept"}}
+    changes = {"detector": "precomputed", "object_features": kept | {"nms_threshold": 0.7}}
+    said = finished.snakemake("-n", *finished.overlay(**changes), ok=False)
+    assert "object_features.precomputed.path: kept: is not there" in said
+    finished.write("kept/a.npz", "")
+    assert finished.planned(**changes) == OBJECTS | runs(4)
 
 
 def test_text_alone_asks_for_no_picture(tmp_path):

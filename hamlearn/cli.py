@@ -99,7 +99,7 @@ def features_images(
 @features_app.command("objects")
 def features_objects(
     settings: Source,
-    detector: Annotated[str, typer.Option(help="Detector: mask_rcnn or demo.")],
+    detector: Annotated[str, typer.Option(help="Detector: mask_rcnn, demo or precomputed.")],
     posts: Posts,
     out: Out,
     shard: Shard = "1-of-1",

@@ -15,7 +15,8 @@ from hamlearn.errors import HamlearnError
 
 Variant = Literal["full", "wo_rgcn", "wo_vit", "wo_rm", "text_only"]
 Backbone = Literal["resnet152", "demo"]
-Detector = Literal["mask_rcnn", "demo"]
+Network = Literal["mask_rcnn", "demo"]  # detectors that have weights
+Detector = Literal[Network, "precomputed"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -89,6 +90,18 @@ class DetectorSettings(WeightSettings):
     backend: Literal["auto", "torchvision", "detectron2"] = "auto"
 
 
+class PrecomputedSettings(Section):
+    """Objects that were found elsewhere, as `detector: precomputed` reads them."""
+
+    format: Literal["vinvl", "tsv", "npz", "hdf5"] = Field(
+        "vinvl", description="folder of VinVL npz, bottom-up-attention TSV, or our own layouts"
+    )
+    path: str = Field("resources/precomputed", description="folder of npz files, or the one file")
+    classes: str | None = Field(
+        None, description="file of class names, one a line; null: those in the features"
+    )
+
+
 def _published_backbones() -> dict[Backbone, WeightSettings]:
     return {
         "resnet152": WeightSettings(weights="IMAGENET1K_V2"),
@@ -96,7 +109,7 @@ def _published_backbones() -> dict[Backbone, WeightSettings]:
     }
 
 
-def _published_detectors() -> dict[Detector, DetectorSettings]:
+def _published_detectors() -> dict[Network, DetectorSettings]:
     return {
         "mask_rcnn": DetectorSettings(weights="COCO_V1"),
         "demo": DetectorSettings(weights="resources/demo/detector.safetensors"),
@@ -121,7 +134,8 @@ class ObjectFeatureSettings(Section):
     nms_threshold: Fraction = Field(0.5, description="IoU above which the weaker box is dropped")
     nms_per_class: bool = Field(False, description="boxes of different classes never suppress")
     dtype: Literal["float16", "float32"] = Field("float16", description="of stored features")
-    detectors: dict[Detector, DetectorSettings] = Field(default_factory=_published_detectors)
+    detectors: dict[Network, DetectorSettings] = Field(default_factory=_published_detectors)
+    precomputed: PrecomputedSettings = PrecomputedSettings()
 
 
 class GraphSettings(Section):

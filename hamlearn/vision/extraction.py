@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 
 from hamlearn.corpus.posts import pictures_of, read_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
-from hamlearn.settings import Settings
+from hamlearn.settings import ObjectFeatureSettings, Settings
 from hamlearn.store import (
     FeatureFile,
     FeatureWriter,
@@ -25,7 +26,8 @@ from hamlearn.store import (
     object_columns,
 )
 from hamlearn.vision.decoding import Decoded, decoded, tracked
-from hamlearn.vision.detectors import load_detector
+from hamlearn.vision.detectors import load_detector, load_precomputed
+from hamlearn.vision.detectors.base import Detector, ObjectSource
 from hamlearn.vision.detectors.select import Selection, select_top
 from hamlearn.vision.images import PictureError, Status
 from hamlearn.vision.resnet import features_of, load_backbone
@@ -114,7 +116,7 @@ def extract_objects(
         posts_path: prepared posts.
         out: path of the feature file.
         settings: its sections `pictures` and `object_features` are read.
-        detector: one of hamlearn.vision.detectors.DETECTORS.
+        detector: one of hamlearn.vision.detectors.DETECTORS, or "precomputed".
         shard: (i, n) for the i-th of n equal parts of the corpus' pictures, counted from 1.
         threads: of the CPU; None leaves PyTorch's own choice.
         device: "auto" takes a GPU where there is one.
@@ -123,48 +125,68 @@ def extract_objects(
         HamlearnError: weights cannot be loaded, or a picture cannot be read and this is an error.
     """
     options, workers, on = settings.object_features, _threads(threads), _device(device)
-    net = load_detector(detector, _weights(options.detectors, "detectors", detector), on)
-    _log.info("detector %s runs on %s", net.name, net.backend)
     pictures = shard_of(pictures_of(read_posts(posts_path)), shard)
-    attributes = attributes_of(
-        "objects",
-        net.name,
-        net.weights.name,
-        net.weights.digest,
-        net.weights.random,
-        {
-            "backend": net.backend,
-            "preprocessing": net.preprocessing,
-            "objects": options.objects,
+    max_pixels = settings.pictures.max_pixels
+    made: dict[str, Any] = {"objects": options.objects, "dtype": options.dtype}
+    source: ObjectSource
+    found: Iterator[Decoded[Selection]]
+    if detector == "precomputed":
+        source = given = load_precomputed(options.precomputed)
+        found = given.found(pictures, options.objects, max_pixels)
+    else:
+        source = net = load_detector(
+            detector, _weights(options.detectors, "detectors", detector), on
+        )
+        _log.info("detector %s runs on %s", net.name, net.backend)
+        made |= {
             "score_threshold": options.score_threshold,
             "nms_threshold": options.nms_threshold,
             "nms_per_class": options.nms_per_class,
-            "dtype": options.dtype,
-            "max_pixels": settings.pictures.max_pixels,
+        }
+        queue = decoded(
+            list(pictures.values()), lambda picture: picture, max_pixels, workers, _AHEAD
+        )
+        found = _detected(net, queue, options)
+    attributes = attributes_of(
+        "objects",
+        source.name,
+        source.weights.name,
+        source.weights.digest,
+        source.weights.random,
+        made
+        | {
+            "backend": source.backend,
+            "preprocessing": source.preprocessing,
+            "max_pixels": max_pixels,
         },
     )
-    columns = object_columns(net.feature_width, options.objects, options.dtype)
-    where = f"{on}, {net.backend}"
-    with _shard_writer(out, pictures, columns, attributes, settings, where, net.classes) as writer:
-        queue = decoded(
-            list(pictures.values()),
-            lambda picture: picture,
-            settings.pictures.max_pixels,
-            workers,
-            _AHEAD,
+    columns = object_columns(source.feature_width, options.objects, options.dtype)
+    where = f"{on}, {source.backend}"
+    classes = source.classes
+    with _shard_writer(out, pictures, columns, attributes, settings, where, classes) as writer:
+        for item, best in writer.readable(tracked(found, len(pictures), f"objects, {detector}")):
+            writer.put(item, padded(best, options.objects, item.size, len(classes)))
+
+
+def _detected(
+    net: Detector, queue: Iterable[Decoded[Image.Image]], options: ObjectFeatureSettings
+) -> Iterator[Decoded[Selection]]:
+    """Yield the best objects of pictures, and pictures that failed as they are."""
+    for item in queue:
+        if isinstance(item.value, PictureError):
+            yield Decoded(item.row, item.size, item.value)
+            continue
+        found = net.propose(item.value)
+        best = select_top(
+            found.probs,
+            found.class_boxes,
+            found.features,
+            options.objects,
+            options.nms_threshold,
+            options.nms_per_class,
+            options.score_threshold,
         )
-        for item, picture in writer.readable(tracked(queue, len(pictures), f"objects, {detector}")):
-            found = net.propose(picture)
-            best = select_top(
-                found.probs,
-                found.class_boxes,
-                found.features,
-                options.objects,
-                options.nms_threshold,
-                options.nms_per_class,
-                options.score_threshold,
-            )
-            writer.put(item, padded(best, options.objects, item.size, len(net.classes)))
+        yield Decoded(item.row, item.size, best)
 
 
 def merge_shards(

@@ -32,13 +32,21 @@ CORPORA = config["corpus"]
 DETECTORS = config["detector"]
 SCRATCH = config["text"]["encoder"] == "scratch"
 
+GIVEN = "precomputed"  # the detector's word for objects that were found elsewhere
+
 for section, word in [
     ("image_features.backbones", config["backbone"]),
-    *(("object_features.detectors", detector) for detector in DETECTORS),
+    *(("object_features.detectors", name) for name in DETECTORS if name != GIVEN),
 ]:
     whole, table = section.split(".")
     if word not in config[whole].get(table, {}):
         raise WorkflowError(f"config: {section}: has no {word!r}, which the run asks for")
+
+# Said here: where results of earlier runs lie, Snakemake is content with them in such a case.
+for key in ("path", "classes") if GIVEN in DETECTORS else ():
+    place = config["object_features"][GIVEN][key]
+    if place and not Path(place).exists():
+        raise WorkflowError(f"config: object_features.{GIVEN}.{key}: {place}: is not there")
 
 
 def as_json(**sections):
@@ -73,19 +81,29 @@ def settings_of_images(wildcards):
 
 def settings_of_objects(wildcards):
     """The settings that one detector's features depend on, and no other network's."""
-    return _settings_of_network("object_features", "detectors", wildcards.detector)
+    if wildcards.detector != GIVEN:
+        return _settings_of_network("object_features", "detectors", wildcards.detector)
+    chosen = {key: config["object_features"][key] for key in ("objects", "dtype", GIVEN)}
+    return as_json(pictures=config["pictures"], object_features=chosen)
 
 
 def _settings_of_network(section, table, name):
     chosen = {**config[section], table: {name: config[section][table][name]}}
+    chosen.pop(GIVEN, None)
     return as_json(pictures=config["pictures"], **{section: chosen})
 
 
 def weights_of(section, table):
-    """An input function: the weights file of the network in the wildcards, if it is a file."""
+    """An input function: the weights of the network in the wildcards, if they are a file.
+
+    Of objects found elsewhere it is what holds them; a folder is as old as its list of files.
+    """
 
     def weights(wildcards):
         name = wildcards.get("backbone") or wildcards.get("detector")
+        if name == GIVEN:
+            files = config[section][GIVEN]
+            return [path for path in (files["path"], files["classes"]) if path]
         path = config[section][table][name]["weights"]
         return [path] if Path(path).is_file() or ("/" in path and Path(path).suffix) else []
 
@@ -211,7 +229,7 @@ scattergather:
 wildcard_constraints:
     corpus="|".join(map(re.escape, config["corpora"])),
     backbone="|".join(config["image_features"]["backbones"]),
-    detector="|".join([*config["object_features"]["detectors"], ALONE]),
+    detector="|".join([*config["object_features"]["detectors"], GIVEN, ALONE]),
     variant="full|wo_rgcn|wo_vit|wo_rm|text_only",
     seed=r"\d+",
     split="train|dev|test",

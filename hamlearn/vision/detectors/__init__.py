@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import DetectorSettings
+from hamlearn.settings import DetectorSettings, PrecomputedSettings
 
 if TYPE_CHECKING:
     import torch
 
     from hamlearn.vision.detectors.base import Detector
+    from hamlearn.vision.detectors.precomputed import Precomputed
 
 
 def _mask_rcnn(settings: DetectorSettings, device: "str | torch.device") -> "Detector":
@@ -46,3 +47,14 @@ def load_detector(
     if name not in DETECTORS:
         raise HamlearnError(f"detector {name!r}: expected one of {', '.join(DETECTORS)}")
     return DETECTORS[name](settings, device)
+
+
+def load_precomputed(settings: PrecomputedSettings) -> "Precomputed":
+    """Open what stands in the place of a detector: objects that were found elsewhere.
+
+    Raises:
+        HamlearnError: the files are absent or of another format.
+    """
+    from hamlearn.vision.detectors.precomputed import Precomputed
+
+    return Precomputed(settings)

@@ -26,12 +26,12 @@ class Proposals:
     features: Tensor
 
 
-class Detector(Protocol):
-    """A network that proposes regions.
+class ObjectSource(Protocol):
+    """What objects come from.
 
     Attributes:
         name: word of the configuration.
-        backend: the library that runs it.
+        backend: the library that runs it, or the format of files.
         classes: names of the C classes, the background not among them.
         feature_width: F.
         weights: where its weights come from.
@@ -44,6 +44,10 @@ class Detector(Protocol):
     feature_width: int
     weights: Weights
     preprocessing: dict[str, Any]
+
+
+class Detector(ObjectSource, Protocol):
+    """A network that proposes regions."""
 
     def propose(self, image: Image.Image) -> Proposals:
         """Return the proposals of one picture in RGB."""

@@ -1,0 +1,1 @@
+"""Objects that were found elsewhere: a reader for each format in which people keep them."""

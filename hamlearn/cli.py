@@ -78,6 +78,28 @@ def stats(
     typer.echo(statistics_text(statistics))
 
 
+@corpus_app.command("check")
+def corpus_check(
+    directory: Annotated[Path, typer.Argument(help="Folder of train.txt, valid.txt, test.txt.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of pictures; default: looked for beside the text.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write what is wrong with pictures.")] = None,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Larger is broken.")] = 100_000_000,
+) -> None:
+    """Verify a downloaded Twitter-2015 or -2017: Table 1, and every picture."""
+    from hamlearn.vision.check import check_corpus, write_findings
+
+    check = check_corpus(directory, images, max_pixels)
+    if csv is not None:
+        write_findings(csv, check.findings)
+    typer.echo(check.text)
+    if check.faults:
+        typer.echo("Not usable as it is:\n" + "\n".join(f"- {fault}" for fault in check.faults))
+        raise typer.Exit(1)
+    typer.echo("Usable.")
+
+
 # --- features and graphs ----------------------------------------------------------------------
 
 

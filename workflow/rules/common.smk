@@ -189,6 +189,12 @@ def encoder_arguments(wildcards, input):
     return ["--encoder", input.encoder] if SCRATCH else []
 
 
+def drawn_corpora(wildcards):
+    """The folders of drawn corpora, which say what their words alone can reach."""
+    drawn = [name for name in CORPORA if not config["corpora"][name].get("path")]
+    return expand("results/corpus/{corpus}/drawn", corpus=drawn)
+
+
 def pictures_of_report(wildcards):
     """Failures of every extraction that a run of this configuration looks at."""
     if config["variants"] == ["text_only"]:

@@ -1,12 +1,6 @@
 """The page that a reader sees."""
 
 
-def drawn_corpora(wildcards):
-    """The folders of drawn corpora, which say what their words alone can reach."""
-    drawn = [name for name in CORPORA if not config["corpora"][name].get("path")]
-    return expand("results/corpus/{corpus}/drawn", corpus=drawn)
-
-
 rule report:
     input:
         metrics="results/report/metrics.csv",

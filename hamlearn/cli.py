@@ -25,9 +25,11 @@ app = typer.Typer(
 )
 corpus_app = typer.Typer(help="Read, check and count a corpus.", no_args_is_help=True)
 features_app = typer.Typer(help="Turn pictures into features.", no_args_is_help=True)
+weights_app = typer.Typer(help="Files of weights.", no_args_is_help=True)
 demo_app = typer.Typer(help="The embedded demo.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(features_app, name="features")
+app.add_typer(weights_app, name="weights")
 app.add_typer(demo_app, name="demo")
 
 
@@ -121,7 +123,9 @@ def features_images(
 @features_app.command("objects")
 def features_objects(
     settings: Source,
-    detector: Annotated[str, typer.Option(help="Detector: mask_rcnn, demo or precomputed.")],
+    detector: Annotated[
+        str, typer.Option(help="One of faster_rcnn, mask_rcnn, demo, precomputed.")
+    ],
     posts: Posts,
     out: Out,
     shard: Shard = "1-of-1",
@@ -156,6 +160,23 @@ def graphs(
     from hamlearn.graph.build import build_graphs
 
     build_graphs(objects, out, load_settings(settings).graph)
+
+
+@weights_app.command("convert")
+def weights_convert(
+    source: Annotated[Path, typer.Argument(help="Published .pkl, .bin or .safetensors.")],
+    out: Annotated[Path, typer.Argument(help="The .safetensors that is written.")],
+    sha256: Annotated[str | None, typer.Option(help="Digest that the source must have.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="1600 class names, for the header.")] = None,
+) -> None:
+    """Convert weights of the Visual Genome Faster R-CNN to safetensors, checking every tensor."""
+    from hamlearn.vision.detectors.faster_rcnn import class_names
+    from hamlearn.vision.detectors.vg_weights import convert
+
+    names = class_names(classes) if classes is not None else ()
+    origin, digest = convert(source, out, sha256, names)
+    typer.echo(f"source  {source}  sha256 {origin.source_sha256}")
+    typer.echo(f"result  {out}  sha256 {digest}")
 
 
 def _parts(shard: str) -> tuple[int, int]:

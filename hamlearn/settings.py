@@ -15,7 +15,7 @@ from hamlearn.errors import HamlearnError
 
 Variant = Literal["full", "wo_rgcn", "wo_vit", "wo_rm", "text_only"]
 Backbone = Literal["resnet152", "demo"]
-Network = Literal["mask_rcnn", "demo"]  # detectors that have weights
+Network = Literal["faster_rcnn", "mask_rcnn", "demo"]  # detectors that have weights
 Detector = Literal[Network, "precomputed"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -88,6 +88,14 @@ class DetectorSettings(WeightSettings):
     """Weights and back-end of one detector."""
 
     backend: Literal["auto", "torchvision", "detectron2"] = "auto"
+    classes: str | None = Field(
+        None, description="of faster_rcnn: file of 1600 class names; null: the weights' or vg_0000"
+    )
+    attributes: bool | None = Field(
+        None,
+        description="of faster_rcnn's weights: an attribute head must be there (true), is dropped "
+        "(false), or may be there (null)",
+    )
 
 
 class PrecomputedSettings(Section):
@@ -111,6 +119,9 @@ def _published_backbones() -> dict[Backbone, WeightSettings]:
 
 def _published_detectors() -> dict[Network, DetectorSettings]:
     return {
+        "faster_rcnn": DetectorSettings(
+            weights="resources/weights/faster_rcnn_from_caffe_attr.pkl"
+        ),
         "mask_rcnn": DetectorSettings(weights="COCO_V1"),
         "demo": DetectorSettings(weights="resources/demo/detector.safetensors"),
     }
@@ -208,7 +219,7 @@ class Settings(Section):
     corpus: Corpora = Field(["demo"], min_length=1, description="one or several of `corpora`")
     backbone: Backbone = Field("resnet152", description="network of the whole picture")
     detector: Detectors = Field(
-        ["mask_rcnn"], min_length=1, description="one word swaps the detector"
+        ["faster_rcnn"], min_length=1, description="one word swaps the detector"
     )
     variants: list[Variant] = Field(["full"], min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)

@@ -7,8 +7,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -18,9 +20,22 @@ from torchvision.models.resnet import Bottleneck
 from hamlearn.errors import HamlearnError
 from hamlearn.files import digest_of_file
 from hamlearn.settings import WeightSettings
+from hamlearn.vision.pickles import read_arrays
 
 RANDOM = "random"
 SEED = 0  # of random weights, so that shards of one extraction agree
+_PICKLED = {"model", "__author__", "matching_heuristics"}
+_BROKEN = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 Network = TypeVar("Network", bound=nn.Module)
 _log = logging.getLogger(__name__)
@@ -66,7 +81,7 @@ def load_network(
         path = find_file(settings.weights, published)
         weights = Weights(
             settings.weights if settings.weights in published else path.name,
-            _checked_digest(path, settings, published),
+            checked_digest(path, settings, published),
         )
         try:
             network.load_state_dict(read_state(path))
@@ -122,7 +137,14 @@ def _digest_in_name(path: Path) -> str | None:
     return found.group(1) if found else None
 
 
-def _checked_digest(path: Path, settings: WeightSettings, published: Mapping[str, str]) -> str:
+def checked_digest(
+    path: Path, settings: WeightSettings, published: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Return the sha256 of a file of weights.
+
+    Raises:
+        HamlearnError: it is not the configured one, nor what the file's name tells of it.
+    """
     digest = digest_of_file(path)
     expected = settings.sha256
     if expected is None and settings.weights in published:
@@ -133,22 +155,46 @@ def _checked_digest(path: Path, settings: WeightSettings, published: Mapping[str
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file by name.
+    """Read the tensors of a file by name: .safetensors, a .pkl of arrays, or what torch wrote.
 
     Raises:
         HamlearnError: the file is broken, or holds anything but tensors.
     """
+    if path.suffix == ".pkl":
+        return _pickled_state(path)
     try:
         state = (
             load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except _BROKEN as error:
         raise HamlearnError(f"{path}: not a file of weights ({error})") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise HamlearnError(f"{path}: found other things than tensors, expected a state dict")
     return state
+
+
+def _pickled_state(path: Path) -> dict[str, Tensor]:
+    """Read the arrays that detectron2's pickles keep under "model"."""
+    content = read_arrays(path)
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not content.keys() <= _PICKLED:
+        found = ", ".join(map(repr, content)) if isinstance(content, dict) else repr(content)
+        raise HamlearnError(
+            f"{path}: found {found:.200}, expected a dict of arrays under 'model', and beside "
+            f"it nothing but {', '.join(sorted(_PICKLED - {'model'}))}"
+        )
+    others = [
+        name
+        for name, value in state.items()
+        if not isinstance(name, str) or not isinstance(value, np.ndarray)
+    ]
+    if others:
+        raise HamlearnError(f"{path}: found other things than arrays: {others!r:.200}")
+    return {name: torch.from_numpy(value) for name, value in state.items()}
 
 
 def digest_of_state(state: Mapping[str, Tensor]) -> str:

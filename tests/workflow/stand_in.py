@@ -31,6 +31,8 @@ def main(words: list[str]) -> None:
     out = options.get("--out")
     if words[0] in LISTS:
         files = [Path(out, name) for name in LISTS[words[0]]]
+    elif words[0] == "weights":
+        files = [Path(words[-1])]
     else:
         names = (out, options.get("--failures"), options.get("--jsonl"), options.get("--conll"))
         files = [Path(name) for name in names if name]

@@ -22,7 +22,7 @@ ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 IMPORTED_AS = {"pillow": "PIL", "pytorch-crf": "torchcrf", "pyyaml": "yaml"}
 STAGES = {  # the modules that the CLI calls in each environment
     "corpus": ["demo/corpus", "corpus/prepare"],
-    "vision": ["vision/extraction", "graph/build"],
+    "vision": ["vision/extraction", "vision/detectors/faster_rcnn", "graph/build"],
     "learning": ["learning/vocabulary", "learning/training", "learning/prediction"],
     "report": ["evaluation/evaluate", "report/page"],
 }
@@ -30,7 +30,7 @@ STAGES = {  # the modules that the CLI calls in each environment
 
 def test_rules_are_found():
     assert {"draw_corpus", "vocabulary", "train", "report"} <= RULES.keys()
-    assert len(RULES) == 13
+    assert len(RULES) == 14
 
 
 @pytest.mark.parametrize("name", RULES)

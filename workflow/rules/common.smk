@@ -22,6 +22,7 @@ shell.prefix(f"export PYTHONPATH='{ROOT}'; ")
 # together, fill in what is left out, and turn one word into a list of one.
 sys.path.insert(0, str(ROOT))
 from hamlearn.settings import load_settings
+from hamlearn.vision.published import absent
 
 try:
     config.update(load_settings(json.dumps(config)).model_dump(mode="json"))
@@ -88,9 +89,35 @@ def settings_of_objects(wildcards):
 
 
 def _settings_of_network(section, table, name):
-    chosen = {**config[section], table: {name: config[section][table][name]}}
+    network = config[section][table][name]
+    if is_converted(name):  # whose digest was checked then
+        network = network | {"weights": CONVERTED, "sha256": None}
+    chosen = {**config[section], table: {name: network}}
     chosen.pop(GIVEN, None)
     return as_json(pictures=config["pictures"], **{section: chosen})
+
+
+CONVERTED = "results/weights/faster_rcnn.safetensors"
+
+
+def is_converted(name):
+    """Whether the weights of a network are published in a form that is converted first."""
+    network = config["object_features"]["detectors"].get(name, {})
+    return name == "faster_rcnn" and Path(network["weights"]).suffix in (".pkl", ".bin")
+
+
+def published_weights(wildcards):
+    """The file to convert; one that is absent is explained before anything runs."""
+    network = config["object_features"]["detectors"]["faster_rcnn"]
+    if not Path(network["weights"]).is_file():
+        raise WorkflowError(absent(network["weights"], network["sha256"]))
+    return network["weights"]
+
+
+def digest_of_published(wildcards):
+    """The command line's part for the digest that the file must have, if one is configured."""
+    digest = config["object_features"]["detectors"]["faster_rcnn"]["sha256"]
+    return ["--sha256", digest] if digest else []
 
 
 def weights_of(section, table):
@@ -104,8 +131,11 @@ def weights_of(section, table):
         if name == GIVEN:
             files = config[section][GIVEN]
             return [path for path in (files["path"], files["classes"]) if path]
-        path = config[section][table][name]["weights"]
-        return [path] if Path(path).is_file() or ("/" in path and Path(path).suffix) else []
+        network = config[section][table][name]
+        classes = [network["classes"]] if network.get("classes") else []
+        path = CONVERTED if is_converted(name) else network["weights"]
+        is_file = Path(path).is_file() or ("/" in path and Path(path).suffix)
+        return [path, *classes] if is_file else classes
 
     return weights
 

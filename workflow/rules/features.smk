@@ -56,6 +56,28 @@ rule merge_images:
         " --failures {output.failures:q} {input.shards:q} > {log:q} 2>&1"
 
 
+rule convert_weights:
+    input:
+        published_weights,
+    output:
+        CONVERTED,
+    log:
+        "results/logs/convert_weights.log",
+    benchmark:
+        "results/benchmarks/convert_weights.tsv"
+    conda:
+        "../../envs/vision.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=growing(3000),
+    params:
+        sha256=digest_of_published,
+        source=source_digest("vision/detectors/vg_weights"),
+    shell:
+        "python -m hamlearn weights convert {params.sha256:q} {input:q} {output:q} > {log:q} 2>&1"
+
+
 rule extract_objects_shard:
     input:
         posts="results/corpus/{corpus}/posts.jsonl",

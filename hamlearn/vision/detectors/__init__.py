@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from hamlearn.vision.detectors.precomputed import Precomputed
 
 
+def _faster_rcnn(settings: DetectorSettings, device: "str | torch.device") -> "Detector":
+    from hamlearn.vision.detectors.faster_rcnn import load
+
+    return load(settings, device)
+
+
 def _mask_rcnn(settings: DetectorSettings, device: "str | torch.device") -> "Detector":
     from hamlearn.vision.detectors.mask_rcnn import load
 
@@ -26,6 +32,7 @@ def _demo(settings: DetectorSettings, device: "str | torch.device") -> "Detector
 
 
 DETECTORS: "dict[str, Callable[[DetectorSettings, str | torch.device], Detector]]" = {
+    "faster_rcnn": _faster_rcnn,
     "mask_rcnn": _mask_rcnn,
     "demo": _demo,
 }
@@ -46,6 +53,11 @@ def load_detector(
     """
     if name not in DETECTORS:
         raise HamlearnError(f"detector {name!r}: expected one of {', '.join(DETECTORS)}")
+    own = settings.classes is not None or settings.attributes is not None
+    if own and name != "faster_rcnn":
+        raise HamlearnError(
+            f"detector {name}: found `classes` or `attributes`, which are for faster_rcnn only"
+        )
     return DETECTORS[name](settings, device)
 
 

@@ -91,7 +91,7 @@ def test_the_same_picture_gives_the_same(detector):
 
 
 def test_unknown_names_and_backends():
-    with pytest.raises(HamlearnError, match="'yolo': expected one of mask_rcnn, demo"):
+    with pytest.raises(HamlearnError, match="'yolo': expected one of faster_rcnn, mask_rcnn, demo"):
         load_detector("yolo", DetectorSettings(weights="random"))
     for name in DETECTORS:
         settings = DetectorSettings(weights="random", backend="detectron2")

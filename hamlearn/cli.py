@@ -186,6 +186,30 @@ def _parts(shard: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+# --- weights ----------------------------------------------------------------------------------
+
+
+@weights_app.command("list")
+def weights_list(settings: Source) -> None:
+    """List the weights that the settings need: where they belong, whence, and whether they are."""
+    from hamlearn.vision.needed import needed_files
+
+    for file in needed_files(load_settings(settings)):
+        typer.echo(file.text())
+
+
+@weights_app.command("fetch")
+def weights_fetch(settings: Source) -> None:
+    """Fetch the weights that are absent, whole, verified and resumable; 1 if any is not there."""
+    from hamlearn.vision.needed import fetch_needed
+
+    lacking = False
+    for file, state in fetch_needed(load_settings(settings)):
+        typer.echo(f"{file.what}: {state}")
+        lacking |= state.startswith("absent") or "another" in state
+    raise typer.Exit(int(lacking))
+
+
 # --- learning ---------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from torchvision.models.resnet import Bottleneck
 from hamlearn.errors import HamlearnError
 from hamlearn.files import digest_of_file
 from hamlearn.settings import WeightSettings
+from hamlearn.vision.fetching import fetch
 from hamlearn.vision.pickles import read_arrays
 
 RANDOM = "random"
@@ -115,14 +116,13 @@ def find_file(weights: str, published: Mapping[str, str]) -> Path:
             "expected one of these or `random`"
         )
     url = published[weights]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    path = cached(url)
     if path.is_file():
         return path
     _log.info("%s: fetching %s", path, url)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), _digest_in_name(path), progress=False)
-    except (OSError, RuntimeError) as error:
+        fetch(url, path, digest_in_name(path) or "")
+    except (OSError, HamlearnError) as error:
         raise HamlearnError(
             f"weights {weights}: looked for {path}, which is absent, and could not fetch it from "
             f"{url} ({error}); put that file there, or set `weights` to the path of a copy, or to "
@@ -131,7 +131,12 @@ def find_file(weights: str, published: Mapping[str, str]) -> Path:
     return path
 
 
-def _digest_in_name(path: Path) -> str | None:
+def cached(url: str) -> Path:
+    """Return where torch keeps the file of an address."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
+def digest_in_name(path: Path) -> str | None:
     """Return the beginning of the sha256 that torchvision writes into its file names."""
     found = re.search(r"-([0-9a-f]{8,})\.", path.name)
     return found.group(1) if found else None
@@ -148,7 +153,7 @@ def checked_digest(
     digest = digest_of_file(path)
     expected = settings.sha256
     if expected is None and settings.weights in published:
-        expected = _digest_in_name(path)
+        expected = digest_in_name(path)
     if expected is not None and not digest.startswith(expected):
         raise HamlearnError(f"{path}: sha256 is {digest}, expected {expected}; is it whole?")
     return digest

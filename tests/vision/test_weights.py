@@ -1,6 +1,7 @@
 import hashlib
 import os
 import urllib.error
+import urllib.request
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_published_weights_without_network(cache, monkeypatch):
     def unreachable(*args, **options):
         raise urllib.error.URLError("no route")
 
-    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     url = "https://weights.invalid/net-0123abcd.pth"
     with pytest.raises(HamlearnError) as caught:
         load_network(build, WeightSettings(weights="BEST"), {"BEST": url})

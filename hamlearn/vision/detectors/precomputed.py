@@ -184,7 +184,7 @@ def class_names(path: str | Path) -> list[str]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except FileNotFoundError as error:
         raise HamlearnError(f"{path}: no such file, expected class names, one a line") from error
     except UnicodeDecodeError as error:

@@ -124,7 +124,7 @@ def test_classes_are_the_same_whatever_shard_asks(tmp_path):
     given, (best,) = found(tmp_path, "vinvl")
     assert given.classes == ["ant", "ox", "zebra"]
     assert best.labels.tolist() == [2]
-    (tmp_path / "names.txt").write_text("zebra,striped horse\nox\nant")
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfzebra,striped horse\r\nox\nant\n")
     given, (best,) = found(tmp_path, "vinvl", classes=str(tmp_path / "names.txt"))
     assert given.classes == ["zebra", "ox", "ant"]
     assert best.labels.tolist() == [0]

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import pickle
 import re
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,12 @@ _PICKLED = {"model", "__author__", "matching_heuristics"}
 _BROKEN = (
     SafetensorError,
     pickle.UnpicklingError,
+    struct.error,
+    AssertionError,  # torch's reader of old files
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
     OSError,
     RuntimeError,
     TypeError,

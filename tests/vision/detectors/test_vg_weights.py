@@ -20,6 +20,7 @@ from hamlearn.vision.detectors.vg_weights import (
     read_weights,
     shapes,
 )
+from hamlearn.vision.weights import read_state
 
 ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
 FC = "roi_heads.box_predictor.fc_attr.weight"
@@ -177,6 +178,23 @@ def test_an_attribute_head_is_kept_demanded_or_dropped():
         fitted(without, "a", True)
     with pytest.raises(HamlearnError, match=f"1 missing: {FC}"):
         fitted({name: value for name, value in whole.items() if name != FC}, "a", None)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_old_files_of_torch_with_any_byte_changed_or_cut_are_read_or_refused(tmp_path):
+    path = tmp_path / "old.bin"
+    torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    assert read_state(path)["a"].tolist() == [1, 1]
+    refused = 0
+    for place in range(len(content)):
+        for damaged in (content[:place], content[:place] + b"\x93" + content[place + 1 :]):
+            path.write_bytes(damaged)
+            try:
+                read_state(path)
+            except HamlearnError:
+                refused += 1
+    assert refused > len(content)
 
 
 class Evil:

@@ -1,6 +1,7 @@
 """HamLearning: the parts put together as in Figure 2 of the paper, and decoding (Eq. 16 to 18)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -226,42 +227,14 @@ def build_tagger(
     image_width: int = 0,
     object_width: int = 0,
     n_classes: int = 0,
-    *,
-    heads: int = 12,
-    text_layers: int = 1,
-    vit_layers: int = 4,
-    rgcn_layers: int = 2,
-    rounds: int = 3,
-    share_rounds: bool = False,
-    class_width: int = 300,
-    dropout: float = 0.1,
-    graph_backend: str = "auto",
-    normalize_messages: bool = False,
-    n_relations: int = N_RELATIONS,
+    **sizes: Any,
 ) -> HamLearning:
-    """Return an untrained tagger of one of the VARIANTS; arguments as of `HamLearning`.
+    """Return an untrained tagger of one of the VARIANTS; `sizes` are further ones of `HamLearning`.
 
     Raises:
         HamlearnError: the variant is unknown, or sizes do not fit together.
     """
     if variant not in VARIANTS:
         raise HamlearnError(f"variant: found {variant!r}, expected one of {', '.join(VARIANTS)}")
-    return HamLearning(
-        text_encoder,
-        n_labels,
-        image_width,
-        object_width,
-        n_classes,
-        **VARIANTS[variant],
-        heads=heads,
-        text_layers=text_layers,
-        vit_layers=vit_layers,
-        rgcn_layers=rgcn_layers,
-        rounds=rounds,
-        share_rounds=share_rounds,
-        class_width=class_width,
-        dropout=dropout,
-        graph_backend=graph_backend,
-        normalize_messages=normalize_messages,
-        n_relations=n_relations,
-    )
+    sizes = VARIANTS[variant] | sizes
+    return HamLearning(text_encoder, n_labels, image_width, object_width, n_classes, **sizes)

@@ -143,7 +143,10 @@ class ObjectFeatureSettings(Section):
     objects: PositiveInt = Field(15, description="N, the objects kept by score")
     score_threshold: Fraction = Field(0.2, description="objects below are dropped")
     nms_threshold: Fraction = Field(0.5, description="IoU above which the weaker box is dropped")
-    nms_per_class: bool = Field(False, description="boxes of different classes never suppress")
+    nms_per_class: bool | None = Field(
+        None,
+        description="boxes of different classes never suppress; null: as the detector's authors",
+    )
     dtype: Literal["float16", "float32"] = Field("float16", description="of stored features")
     detectors: dict[Network, DetectorSettings] = Field(default_factory=_published_detectors)
     precomputed: PrecomputedSettings = PrecomputedSettings()

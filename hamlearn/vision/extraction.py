@@ -138,15 +138,18 @@ def extract_objects(
             detector, _weights(options.detectors, "detectors", detector), on
         )
         _log.info("detector %s runs on %s", net.name, net.backend)
+        per_class = options.nms_per_class
+        if per_class is None:
+            per_class = net.nms_per_class
         made |= {
             "score_threshold": options.score_threshold,
             "nms_threshold": options.nms_threshold,
-            "nms_per_class": options.nms_per_class,
+            "nms_per_class": per_class,
         }
         queue = decoded(
             list(pictures.values()), lambda picture: picture, max_pixels, workers, _AHEAD
         )
-        found = _detected(net, queue, options)
+        found = _detected(net, queue, options, per_class)
     attributes = attributes_of(
         "objects",
         source.name,
@@ -169,7 +172,10 @@ def extract_objects(
 
 
 def _detected(
-    net: Detector, queue: Iterable[Decoded[Image.Image]], options: ObjectFeatureSettings
+    net: Detector,
+    queue: Iterable[Decoded[Image.Image]],
+    options: ObjectFeatureSettings,
+    per_class: bool,
 ) -> Iterator[Decoded[Selection]]:
     """Yield the best objects of pictures, and pictures that failed as they are."""
     for item in queue:
@@ -183,7 +189,7 @@ def _detected(
             found.features,
             options.objects,
             options.nms_threshold,
-            options.nms_per_class,
+            per_class,
             options.score_threshold,
         )
         yield Decoded(item.row, item.size, best)

@@ -113,7 +113,7 @@ def test_objects_equal_the_detector_and_the_selection(posts, tmp_path):
             row = [file.row_of[name]]
             opened = picture(posts, name)
             found = detector.propose(opened)
-            best = select_top(found.probs, found.class_boxes, found.features, 5, 0.5, False, 0.08)
+            best = select_top(found.probs, found.class_boxes, found.features, 5, 0.5, True, 0.08)
             count = int(file.rows("counts", row)[0])
             counts.append(count)
             assert count == len(best.scores) > 0
@@ -243,6 +243,7 @@ def test_a_run_that_dies_leaves_nothing(posts, tmp_path, monkeypatch):
 
 class Blind:
     name, backend, classes, feature_width = "blind", "none", ["cat", "dog"], 3
+    nms_per_class = True
     weights = Weights("random", "0" * 64, True)
     preprocessing = {}  # noqa: RUF012
 
@@ -262,6 +263,30 @@ def test_a_picture_without_objects_is_one_object(posts, tmp_path, monkeypatch):
         assert file.rows("boxes", row)[0].tolist() == [[0, 0, 1, 1], *[[0, 0, 0, 0]] * 4]
         assert not file.rows("scores", row).any()
         assert file.attributes["extractor"] == "blind"
+
+
+class Seer(Blind):
+    def propose(self, image):
+        same = torch.tensor([[0.0, 0, 10, 10]])
+        probs = torch.tensor([[0.9, 0.0], [0.0, 0.8]])
+        return Proposals(same.repeat(2, 1), probs, same.repeat(2, 2, 1), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("asked", "habit", "kept"),
+    [(None, True, 2), (None, False, 1), (True, False, 2), (False, True, 1)],
+)
+def test_suppression_is_that_of_the_detector_unless_asked(
+    posts, tmp_path, monkeypatch, asked, habit, kept
+):
+    monkeypatch.setattr(Seer, "nms_per_class", habit)
+    monkeypatch.setitem(DETECTORS, "demo", lambda settings, device: Seer())
+    extract_objects(
+        posts, tmp_path / "a.h5", settings(object_features={"nms_per_class": asked}), "demo"
+    )
+    with FeatureFile(tmp_path / "a.h5") as file:
+        assert file.rows("counts", [file.row_of["wide"]]).tolist() == [kept]
+        assert json.loads(file.attributes["settings"])["nms_per_class"] is (kept == 2)
 
 
 def test_boxes_are_normalised_by_each_side():

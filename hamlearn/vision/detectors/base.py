@@ -47,7 +47,13 @@ class ObjectSource(Protocol):
 
 
 class Detector(ObjectSource, Protocol):
-    """A network that proposes regions."""
+    """A network that proposes regions.
+
+    Attributes:
+        nms_per_class: whether its authors let boxes of different classes lie on each other.
+    """
+
+    nms_per_class: bool
 
     def propose(self, image: Image.Image) -> Proposals:
         """Return the proposals of one picture in RGB."""

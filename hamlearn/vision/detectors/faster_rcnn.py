@@ -28,6 +28,7 @@ class FasterRCNN:
 
     name = "faster_rcnn"
     backend = "torchvision"
+    nms_per_class = False
     feature_width = FEATURE_WIDTH
 
     def __init__(

@@ -25,6 +25,7 @@ class TorchvisionRCNN:
     """A Faster or Mask R-CNN of torchvision as a Detector."""
 
     backend = "torchvision"
+    nms_per_class = True
 
     def __init__(
         self,

@@ -3,12 +3,14 @@
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from hamlearn.corpus.posts import Post, read_posts
+from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 from hamlearn.learning.batches import LengthBuckets, PostDataset
@@ -110,12 +112,12 @@ def predict_posts(
         run: as loaded.
         posts: of any split; their labels are copied, never used.
         pictures: None for a model that reads text alone.
-        device: None takes a GPU where there is one.
+        device: None takes a GPU that is free, where there is one.
     """
     settings = run.facts["settings"]
     data = PostDataset(posts, run.tokenizer, None, settings["text"]["max_subtokens"], pictures)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    found = tag(run.tagger.to(device).eval(), data, settings["training"]["eval_batch_size"], device)
+    with nullcontext(device) if device else free_device() as on:
+        found = tag(run.tagger.to(on).eval(), data, settings["training"]["eval_batch_size"], on)
     return [
         Prediction(
             id=post.id,

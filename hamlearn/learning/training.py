@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from hamlearn.corpus.labels import label_set
 from hamlearn.corpus.posts import Post, read_posts
+from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical, digest_of_file, digest_of_text, whole
 from hamlearn.learning.batches import PostDataset
@@ -91,8 +92,9 @@ def train(
             )
             for split, of_split in by_split.items()
         }
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        facts = _facts(settings, variant, seed, labels, pictures, data, device)
+        device = torch.device(stack.enter_context(free_device()))
+        # A run goes on on another GPU than it began on, so only the kind is written down.
+        facts = _facts(settings, variant, seed, labels, pictures, data, device.type)
         pl.seed_everything(seed, verbose=False)
         tagger = make_tagger(load_encoder(encoder), facts).train()  # Lightning keeps modes
         facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
@@ -258,7 +260,11 @@ def _checkpoints(out: Path, fingerprint: str) -> Path:
 
 
 def _fit(
-    learning: Learning, keeper: KeepBestAndLast, epochs: int, precision: str, device: str
+    learning: Learning,
+    keeper: KeepBestAndLast,
+    epochs: int,
+    precision: str,
+    device: torch.device,
 ) -> None:
     """Run Lightning's loop, from the last checkpoint if there is one."""
     on_terminal = sys.stderr.isatty()
@@ -267,8 +273,8 @@ def _fit(
         log.info("%s: going on after the last epoch that was whole", last)
     with _quiet():
         trainer = pl.Trainer(
-            accelerator="gpu" if device == "cuda" else "cpu",
-            devices=1,
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1 if device.index is None else [device.index],
             precision=precision,  # type: ignore[arg-type]
             max_epochs=epochs,
             gradient_clip_val=learning.settings.clip,

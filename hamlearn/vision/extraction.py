@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from hamlearn.corpus.posts import pictures_of, read_posts
+from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 from hamlearn.settings import ObjectFeatureSettings, Settings
@@ -55,15 +56,14 @@ def extract_images(
         backbone: one of hamlearn.vision.resnet.BACKBONES.
         shard: (i, n) for the i-th of n equal parts of the corpus' pictures, counted from 1.
         threads: of the CPU; None leaves PyTorch's own choice.
-        device: "auto" takes a GPU where there is one.
+        device: "auto" takes a GPU that is free, where there is one.
 
     Raises:
         HamlearnError: weights cannot be loaded, or a picture cannot be read and this is an error.
     """
-    options, workers, on = settings.image_features, _threads(threads), _device(device)
+    options, workers = settings.image_features, _threads(threads)
     net = load_backbone(backbone, _weights(options.backbones, "backbones", backbone))
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
-    net.network.to(on).to(memory_format=layout)
     pictures = shard_of(pictures_of(read_posts(posts_path)), shard)
     attributes = attributes_of(
         "images",
@@ -79,7 +79,11 @@ def extract_images(
         },
     )
     columns = image_columns(net.width, options.dtype, options.regions)
-    with _shard_writer(out, pictures, columns, attributes, settings, str(on)) as writer:
+    with (
+        _device(device) as on,
+        _shard_writer(out, pictures, columns, attributes, settings, str(on)) as writer,
+    ):
+        net.network.to(on).to(memory_format=layout)
         queue = decoded(
             list(pictures.values()),
             net.preprocess,
@@ -119,56 +123,58 @@ def extract_objects(
         detector: one of hamlearn.vision.detectors.DETECTORS, or "precomputed".
         shard: (i, n) for the i-th of n equal parts of the corpus' pictures, counted from 1.
         threads: of the CPU; None leaves PyTorch's own choice.
-        device: "auto" takes a GPU where there is one.
+        device: "auto" takes a GPU that is free, where there is one.
 
     Raises:
         HamlearnError: weights cannot be loaded, or a picture cannot be read and this is an error.
     """
-    options, workers, on = settings.object_features, _threads(threads), _device(device)
+    options, workers = settings.object_features, _threads(threads)
     pictures = shard_of(pictures_of(read_posts(posts_path)), shard)
     max_pixels = settings.pictures.max_pixels
     made: dict[str, Any] = {"objects": options.objects, "dtype": options.dtype}
     source: ObjectSource
     found: Iterator[Decoded[Selection]]
-    if detector == "precomputed":
-        source = given = load_precomputed(options.precomputed)
-        found = given.found(pictures, options.objects, max_pixels)
-    else:
-        source = net = load_detector(
-            detector, _weights(options.detectors, "detectors", detector), on
+    with _device("cpu" if detector == "precomputed" else device) as on:
+        if detector == "precomputed":
+            source = given = load_precomputed(options.precomputed)
+            found = given.found(pictures, options.objects, max_pixels)
+        else:
+            source = net = load_detector(
+                detector, _weights(options.detectors, "detectors", detector), on
+            )
+            _log.info("detector %s runs on %s", net.name, net.backend)
+            per_class = options.nms_per_class
+            if per_class is None:
+                per_class = net.nms_per_class
+            made |= {
+                "score_threshold": options.score_threshold,
+                "nms_threshold": options.nms_threshold,
+                "nms_per_class": per_class,
+            }
+            queue = decoded(
+                list(pictures.values()), lambda picture: picture, max_pixels, workers, _AHEAD
+            )
+            found = _detected(net, queue, options, per_class)
+        attributes = attributes_of(
+            "objects",
+            source.name,
+            source.weights.name,
+            source.weights.digest,
+            source.weights.random,
+            made
+            | {
+                "backend": source.backend,
+                "preprocessing": source.preprocessing,
+                "max_pixels": max_pixels,
+            },
         )
-        _log.info("detector %s runs on %s", net.name, net.backend)
-        per_class = options.nms_per_class
-        if per_class is None:
-            per_class = net.nms_per_class
-        made |= {
-            "score_threshold": options.score_threshold,
-            "nms_threshold": options.nms_threshold,
-            "nms_per_class": per_class,
-        }
-        queue = decoded(
-            list(pictures.values()), lambda picture: picture, max_pixels, workers, _AHEAD
-        )
-        found = _detected(net, queue, options, per_class)
-    attributes = attributes_of(
-        "objects",
-        source.name,
-        source.weights.name,
-        source.weights.digest,
-        source.weights.random,
-        made
-        | {
-            "backend": source.backend,
-            "preprocessing": source.preprocessing,
-            "max_pixels": max_pixels,
-        },
-    )
-    columns = object_columns(source.feature_width, options.objects, options.dtype)
-    where = f"{on}, {source.backend}"
-    classes = source.classes
-    with _shard_writer(out, pictures, columns, attributes, settings, where, classes) as writer:
-        for item, best in writer.readable(tracked(found, len(pictures), f"objects, {detector}")):
-            writer.put(item, padded(best, options.objects, item.size, len(classes)))
+        columns = object_columns(source.feature_width, options.objects, options.dtype)
+        where = f"{on}, {source.backend}"
+        classes = source.classes
+        with _shard_writer(out, pictures, columns, attributes, settings, where, classes) as writer:
+            queued = tracked(found, len(pictures), f"objects, {detector}")
+            for item, best in writer.readable(queued):
+                writer.put(item, padded(best, options.objects, item.size, len(classes)))
 
 
 def _detected(
@@ -347,11 +353,15 @@ def _threads(threads: int | None) -> int:
     return max(1, min(torch.get_num_threads(), 8))
 
 
-def _device(name: str) -> torch.device:
-    """Return the device of a word; "auto" takes a GPU where there is one."""
+@contextmanager
+def _device(name: str) -> Iterator[torch.device]:
+    """Yield the device of a word; "auto" takes a GPU that is free, where there is one."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        with free_device() as found:
+            yield torch.device(found)
+        return
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise HamlearnError(f"device {name!r}: expected auto, cpu or cuda") from error
+    yield device

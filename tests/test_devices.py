@@ -1,0 +1,156 @@
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from hamlearn import devices
+from hamlearn.devices import free_device, one_of
+
+ROOT = Path(__file__).parents[1]
+
+# Takes a name three times, and writes when it took and gave it back; or keeps it for ever.
+HOLDER = """
+import sys, time
+from hamlearn.devices import one_of
+folder, times, *names = sys.argv[1:]
+for _ in range(int(times)):
+    with one_of(names, folder) as index:
+        took = time.monotonic_ns()
+        print(names[index], took, end=" ", flush=True)
+        time.sleep(0.1 if int(times) > 1 else 600)
+        print(time.monotonic_ns(), flush=True)
+"""
+
+
+def holder(folder, times, *names):
+    """A process that takes a name, as a job would."""
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder), str(times), *names],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def names_on_first_line(process, wanted):
+    """Wait until a holder has said that it holds the wanted name."""
+    assert process.stdout.read(len(wanted)) == wanted
+
+
+def test_two_processes_never_hold_the_same_name(tmp_path):
+    orders = (("a", "b"), ("b", "a"), ("a", "b"))  # as in processes that see the GPUs otherwise
+    processes = [holder(tmp_path, 3, *names) for names in orders]
+    spans = {"a": [], "b": []}
+    for process in processes:
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        for line in said.splitlines():
+            name, took, gave = line.split()
+            spans[name].append((int(took), int(gave)))
+    assert sum(map(len, spans.values())) == 9
+    for held in map(sorted, spans.values()):
+        assert held
+        for (_, gave), (took, _) in pairwise(held):
+            assert gave <= took
+
+
+def test_a_killed_holder_frees_its_name_and_who_waits_says_so_once(tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    process = holder(tmp_path, 1, "a", "b")
+    try:
+        names_on_first_line(process, "a")
+        with one_of(["a", "b"], tmp_path) as index:
+            assert index == 1
+            assert caplog.text == ""
+
+            looks = []
+
+            def kill_at_the_second_look(seconds):
+                looks.append(seconds)
+                if len(looks) == 2:
+                    os.kill(process.pid, signal.SIGKILL)
+                    process.wait()
+
+            monkeypatch.setattr(devices.time, "sleep", kill_at_the_second_look)
+            with one_of(["a", "b"], tmp_path) as index:
+                assert index == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert [record.message for record in caplog.records] == [
+        "all 2 devices are taken by other jobs: waiting for one"
+    ]
+
+
+def test_a_name_is_free_after_an_error(tmp_path):
+    def fail():
+        with one_of(["a"], tmp_path):
+            raise RuntimeError("training failed")
+
+    with pytest.raises(RuntimeError, match="training failed"):
+        fail()
+    with one_of(["a"], tmp_path) as index:
+        assert index == 0
+
+
+def test_a_lock_that_cannot_be_written_can_be_held(tmp_path):
+    lock = tmp_path / "hamlearn-a.lock"
+    lock.touch(0o444)
+    with one_of(["a"], tmp_path), lock.open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.fixture
+def gpus(monkeypatch, tmp_path):
+    """Two made-up GPUs; what is PyTorch's current one is written down."""
+    current = []
+
+    @contextmanager
+    def device(index):
+        current.append(index)
+        yield
+        current.append(None)
+
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"uuid{index}")
+    )
+    monkeypatch.setattr(torch.cuda, "device", device)
+    return current
+
+
+def test_each_job_takes_another_gpu_and_makes_it_the_current_one(gpus):
+    with free_device() as first:
+        assert (first, gpus) == ("cuda:0", [0])
+        with free_device() as second:
+            assert (second, gpus) == ("cuda:1", [0, 1])
+    assert gpus == [0, 1, None, None]
+
+
+def test_a_gpu_is_the_same_one_under_another_number(gpus, monkeypatch):
+    with ExitStack() as stack:
+        stack.enter_context(free_device())
+        monkeypatch.setattr(
+            torch.cuda,
+            "get_device_properties",
+            lambda index: SimpleNamespace(uuid=f"uuid{1 - index}"),  # CUDA_VISIBLE_DEVICES=1,0
+        )
+        assert stack.enter_context(free_device()) == "cuda:0"
+
+
+def test_without_a_gpu_any_number_of_jobs_run(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with free_device() as first, free_device() as second:
+        assert (first, second) == ("cpu", "cpu")

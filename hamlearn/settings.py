@@ -216,6 +216,12 @@ class TrainingSettings(Section):
     )
 
 
+class ReportSettings(Section):
+    """What the report shows."""
+
+    pictures: bool = Field(True, description="the page holds thumbnails of at most 12 test posts")
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -236,6 +242,7 @@ class Settings(Section):
     text: TextSettings = TextSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
+    report: ReportSettings = ReportSettings()
     shards: PositiveInt = Field(4, description="extraction jobs per corpus; fix it once")
     track_source: bool = Field(True, description="editing a stage's code reruns the stage")
 

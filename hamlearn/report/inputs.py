@@ -77,6 +77,11 @@ class CorpusResults:
         return [post for post in self.posts if post.split == TEST]
 
     @property
+    def detectors(self) -> list[str]:
+        """The detectors of the runs that see pictures, in their order."""
+        return [name for name in dict.fromkeys(run.detector for run in self.runs) if name != ALONE]
+
+    @property
     def unusable(self) -> list[Post]:
         """The posts whose picture gave nothing; none where no run looks at pictures."""
         if all(run.detector == ALONE for run in self.runs):

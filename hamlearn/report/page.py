@@ -13,6 +13,7 @@ from hamlearn.evaluation.evaluate import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
 from hamlearn.files import whole
 from hamlearn.report import figures
+from hamlearn.report.contact import GROUP_COLOURS, Sheet, contact_sheet
 from hamlearn.report.figures import Picture
 from hamlearn.report.findings import BASE, WITHOUT, Finding, findings, how_told
 from hamlearn.report.inputs import ALONE, TEST, CorpusResults, read_results
@@ -49,6 +50,7 @@ class Section:
         by_cue: a figure for each detector.
         curves: a figure for each variant.
         relevance: a figure for each detector.
+        sheets: what each detector found.
         corpus: Table 1.
         runs: every run.
         provenance: every feature file.
@@ -65,6 +67,7 @@ class Section:
     by_cue: list[Picture]
     curves: list[Picture]
     relevance: list[Picture]
+    sheets: list[Sheet]
     corpus: Table
     runs: Table
     provenance: Table | None
@@ -72,7 +75,8 @@ class Section:
     @property
     def pictures(self) -> list[Picture]:
         """Every figure."""
-        return [*self.by_cue, *self.curves, *self.relevance]
+        found = _present([sheet.counts for sheet in self.sheets])
+        return [*self.by_cue, *self.curves, *self.relevance, *found]
 
 
 def write_report(
@@ -90,7 +94,13 @@ def write_report(
         HamlearnError: an input is absent or malformed.
     """
     corpora = read_results(settings, metrics_csv, Path(results_dir))
-    sections = [section_of(corpus) for corpus in corpora]
+    sections = [
+        section_of(
+            corpus,
+            [contact_sheet(settings, corpus, name, Path(results_dir)) for name in corpus.detectors],
+        )
+        for corpus in corpora
+    ]
     page = render(settings, [state_of(corpus) for corpus in corpora], sections)
     out = Path(out_dir)
     with whole(out / "figures") as part:
@@ -123,17 +133,22 @@ def render(settings: Settings, state: Sequence[str], sections: Sequence[Section]
     return environment.get_template("page.html.jinja").render(
         style=Markup(style),
         inline=lambda picture: Markup(inline(picture.svg, picture.title)),
+        groups=GROUP_COLOURS,
         settings=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
         state=state,
         sections=sections,
     )
 
 
-def section_of(corpus: CorpusResults) -> Section:
-    """Make everything that the page shows of one corpus."""
+def section_of(corpus: CorpusResults, sheets: list[Sheet]) -> Section:
+    """Make everything that the page shows of one corpus.
+
+    Args:
+        corpus: what is known of it.
+        sheets: what each detector found.
+    """
     pairs = variants_of(corpus.scores)
-    detectors = list(dict.fromkeys(detector for detector, _ in pairs))
-    visual = [detector for detector in detectors if detector != ALONE]
+    visual = corpus.detectors
     first = [corpus.runs_of(detector, BASE)[:1] for detector in visual]
     return Section(
         name=corpus.name,
@@ -144,9 +159,10 @@ def section_of(corpus: CorpusResults) -> Section:
         findings=findings(corpus),
         how_told=how_told(corpus),
         types=by_type(corpus),
-        by_cue=_present([figures.f1_by_cue(corpus, name) for name in visual or detectors]),
+        by_cue=_present([figures.f1_by_cue(corpus, name) for name in visual or [ALONE]]),
         curves=[figures.training_curves(corpus, *pair) for pair in pairs],
         relevance=_present([figures.relevance(corpus, run) for runs in first for run in runs]),
+        sheets=sheets,
         corpus=corpus_table(corpus),
         runs=run_facts(corpus),
         provenance=provenance_table(corpus),

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from hamlearn.corpus.posts import Post, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.evaluation.evaluate import evaluate, write_scores
 from hamlearn.settings import Settings
+from tests.builders import write_graphs, write_object_features
 
 CUES = ("scene", "object", "relation", "text")
 TYPES = ("PER", "LOC", "ORG", "MISC")
@@ -42,6 +44,7 @@ class Made:
         failures: image -> status and reason.
         word: the first word of every post.
         encoder: as run.json names it.
+        pictures: whether the picture files are there.
     """
 
     root: Path
@@ -57,6 +60,7 @@ class Made:
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     word: str = "now"
     encoder: str = "scratch"
+    pictures: bool = False
 
     @property
     def metrics(self) -> Path:
@@ -101,6 +105,15 @@ def make(root: Path, **changes: Any) -> Made:
         features = root / "features" / corpus
         for name in ("images/demo", *(f"objects/{one}" for one in made.detectors)):
             _failures(features / f"{name}.failures.csv", made.failures)
+        ids = [post.image for post in posts]
+        for name in made.detectors:
+            objects = features / "objects" / f"{name}.h5"
+            write_object_features(objects, ids, list(made.failures))
+            write_graphs(root / "graphs" / corpus / f"{name}.h5", objects)
+        for post in posts if made.pictures else ():
+            if post.picture is not None:
+                Path(post.picture).parent.mkdir(exist_ok=True)
+                Image.new("RGB", (640, 480), "teal").save(post.picture)
         frames += [
             _run(made, posts, corpus, detector, variant, seed)
             for variant in made.variants
@@ -124,7 +137,9 @@ def _posts(made: Made) -> list[Post]:
                     id=name,
                     split=split,
                     image=name,
-                    picture=None if name in made.failures else f"{name}.jpg",
+                    picture=None
+                    if name in made.failures
+                    else str(made.root / "pictures" / f"{name}.jpg"),
                     words=(made.word, "Jasmine", "Lee", "here"),
                     labels=("O", f"B-{type_}", f"I-{type_}", "O"),
                     cues=(cue,) if made.cues else (),

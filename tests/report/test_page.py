@@ -64,6 +64,7 @@ def test_page_is_whole_and_in_order(made: Made, page: str) -> None:
         "By entity type",
         "Training",
         "Relevance of pictures",
+        "What demo found in pictures",
         "Corpus",
         "Runs",
         "Where the features come from",
@@ -94,6 +95,7 @@ def test_figures_lie_beside(made: Made) -> None:
         "demo-none-text_only-training.svg",
         "demo-demo-f1-by-cue.svg",
         "demo-demo-full-relevance.svg",
+        "demo-demo-objects.svg",
     }
     assert made.metrics.is_file()
     assert sorted(path.name for path in made.out.iterdir()) == [
@@ -191,7 +193,7 @@ def test_same_results_same_bytes_whatever_was_there(made: Made, tmp_path: Path) 
     write_report(made.settings, made.metrics, made.root, again)
     files = sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     files.remove(Path("mine.txt"))
-    assert len(files) == 1 + 7
+    assert len(files) == 1 + 8
     for file in files:
         assert (again / file).read_bytes() == (made.out / file).read_bytes()
 

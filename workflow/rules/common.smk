@@ -225,7 +225,16 @@ def drawn_corpora(wildcards):
     return expand("results/corpus/{corpus}/drawn", corpus=drawn)
 
 
-def pictures_of_report(wildcards):
+def objects_of_report(wildcards):
+    """What every detector found, and how its boxes relate."""
+    if config["variants"] == ["text_only"]:
+        return []
+    objects = "results/features/{corpus}/objects/{detector}.h5"
+    graphs = ["results/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []
+    return expand([objects, *graphs], corpus=CORPORA, detector=DETECTORS)
+
+
+def failures_of_report(wildcards):
     """Failures of every extraction that a run of this configuration looks at."""
     if config["variants"] == ["text_only"]:
         return []

@@ -10,7 +10,8 @@ rule report:
         statistics=expand("results/corpus/{corpus}/statistics.csv", corpus=CORPORA),
         drawn=drawn_corpora,
         predictions=runs(f"results/predictions/{RUN}/test.jsonl"),
-        failures=pictures_of_report,
+        failures=failures_of_report,
+        found=objects_of_report,
     output:
         page=report(
             "results/report/index.html",

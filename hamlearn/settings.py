@@ -188,7 +188,12 @@ class ModelSettings(Section):
     rgcn_layers: PositiveInt = Field(2, description="layers of the spatial encoder (Eq. 5-7)")
     rounds: PositiveInt = Field(3, description="L, rounds of interaction")
     share_rounds: bool = Field(False, description="all rounds use the same weights")
-    class_width: PositiveInt = Field(300, description="width of the class embedding E^v")
+    class_embedding: Literal["learned", "words"] = Field(
+        "learned", description="E^v starts at random, or from the encoder's vectors of class names"
+    )
+    class_width: PositiveInt = Field(
+        300, description="width of the class embedding E^v; with `words`, the encoder's"
+    )
     dropout: Fraction = 0.1
     graph_backend: Literal["auto", "dgl", "dense"] = "auto"
     normalize_messages: bool = Field(False, description="divide Eq. 5's sum by the in-degree")

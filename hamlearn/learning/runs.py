@@ -48,7 +48,9 @@ def make_tagger(encoder: PreTrainedModel, facts: Mapping[str, Any]) -> HamLearni
     Raises:
         HamlearnError: the encoder's width is no multiple of the heads.
     """
-    model, sizes = facts["settings"]["model"], facts["dimensions"]
+    model, sizes = dict(facts["settings"]["model"]), facts["dimensions"]
+    if model.pop("class_embedding", "learned") == "words":
+        model["class_width"] = encoder.get_input_embeddings().embedding_dim
     return build_tagger(
         encoder,
         n_labels=len(facts["labels"]),

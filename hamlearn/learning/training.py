@@ -21,6 +21,7 @@ from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical, digest_of_file, digest_of_text, whole
 from hamlearn.learning.batches import PostDataset
+from hamlearn.learning.classes import class_vectors
 from hamlearn.learning.loop import LAST, KeepBestAndLast, Learning
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.runs import make_tagger, write_run
@@ -97,6 +98,9 @@ def train(
         facts = _facts(settings, variant, seed, labels, pictures, data, device.type)
         pl.seed_everything(seed, verbose=False)
         tagger = make_tagger(load_encoder(encoder), facts).train()  # Lightning keeps modes
+        if settings.model.class_embedding == "words" and pictures and tagger.visual:
+            vectors = class_vectors(tagger.text.encoder, tokenizer, pictures.classes)
+            tagger.visual.start_classes(vectors)
         facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
         learning = Learning(tagger, data["train"], data["dev"], labels, settings.training, seed)
         files = [path for path in (images, objects, graphs) if path is not None]

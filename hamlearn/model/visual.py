@@ -32,6 +32,11 @@ class VisualEmbedding(nn.Module):
         self.classes = nn.Embedding(n_classes + 1, class_width)  # E^v
         self.class_projection = nn.Linear(class_width, width, bias=False)  # W_e
 
+    @torch.no_grad()
+    def start_classes(self, vectors: Tensor) -> None:
+        """Begin E^v with these vectors (C+1, class_width) instead of random ones."""
+        self.classes.weight.copy_(vectors)
+
     def forward(
         self, image: Tensor, objects: Tensor, object_classes: Tensor, has_image: Tensor
     ) -> Tensor:

@@ -6,8 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamlearn.evaluation.evaluate import ALL
+from hamlearn.evaluation.significance import (
+    LEVEL,
+    Counts,
+    Interval,
+    count,
+    difference,
+    level,
+    mean_f1,
+)
 from hamlearn.report.inputs import ALONE, CorpusResults, Run
-from hamlearn.report.noise import LEVEL, Counts, Interval, count, difference, level, mean_f1
 from hamlearn.report.tables import cues_of_scores
 
 BASE = "full"

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from hamlearn.evaluation.significance import count, mean_f1
 from hamlearn.report.findings import findings, how_told
 from hamlearn.report.inputs import CorpusResults, read_results
-from tests.report.fabricated import Made, make
+from tests.report.fabricated import CUES, Made, make
 
 
 def corpus_of(made: Made) -> CorpusResults:
@@ -112,3 +113,16 @@ def test_one_seed_is_owned_up_to(many: CorpusResults, several: Made) -> None:
     assert "With one seed" in how_told(many)
     assert "With one seed" not in how_told(corpus_of(several))
     assert "test posts and seeds" in how_told(corpus_of(several))
+
+
+def test_counts_give_the_scores_of_the_evaluation(made: Made) -> None:
+    (corpus,) = read_results(made.settings, made.metrics, made.root)
+    for run in corpus.runs:
+        for cue in ("all", *CUES):
+            chosen = corpus.scores.query(
+                "variant == @run.variant and split == 'test' and scheme == 'lenient'"
+                " and type == 'all' and cue == @cue"
+            )
+            counts = count(corpus.test, run.predicted, cue)
+            assert mean_f1(counts[None]) == pytest.approx(chosen["f1"].item(), abs=1e-6)
+            assert counts[:, 2].sum() == chosen["support"].item()

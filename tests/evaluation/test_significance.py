@@ -1,11 +1,10 @@
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pytest
 
-from hamlearn.report.inputs import read_results
-from hamlearn.report.noise import DRAWS, count, difference, level, mean_f1
-from tests.report.fabricated import CUES, Made
+from hamlearn.evaluation.significance import difference, level, mean_f1, p_value
 
 
 def slow_f1(rows: Sequence[Sequence[int]]) -> float:
@@ -34,19 +33,6 @@ def some_counts(seeds: int, posts: int, share: float, seed: int = 0) -> np.ndarr
     gold = rng.integers(1, 3, size=(1, posts)).repeat(seeds, axis=0)
     right = rng.binomial(gold, share)
     return np.stack([right, right + rng.integers(0, 2, size=gold.shape), gold], axis=-1)
-
-
-def test_counts_give_the_scores_of_the_evaluation(made: Made) -> None:
-    (corpus,) = read_results(made.settings, made.metrics, made.root)
-    for run in corpus.runs:
-        for cue in ("all", *CUES):
-            chosen = corpus.scores.query(
-                "variant == @run.variant and split == 'test' and scheme == 'lenient'"
-                " and type == 'all' and cue == @cue"
-            )
-            counts = count(corpus.test, run.predicted, cue)
-            assert mean_f1(counts[None]) == pytest.approx(chosen["f1"].item(), abs=1e-6)
-            assert counts[:, 2].sum() == chosen["support"].item()
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -84,8 +70,37 @@ def test_equal_variants_are_seldom_told_apart() -> None:
 def test_level_holds_its_value() -> None:
     found = level(some_counts(1, 60, 0.7))
     assert found.low < found.value < found.high
-    assert DRAWS >= 1000
 
 
 def test_no_entities_score_zero() -> None:
     assert mean_f1(np.zeros((1, 5, 3), dtype=int)) == 0
+
+
+def p_of_all_swaps(base: np.ndarray, other: np.ndarray) -> float:
+    """Try every way of swapping posts."""
+    seeds, posts, _ = base.shape
+
+    def gap(swapped: Sequence[int]) -> float:
+        each = []
+        for s in range(seeds):
+            ours = [(other if swapped[p] else base)[s, p] for p in range(posts)]
+            theirs = [(base if swapped[p] else other)[s, p] for p in range(posts)]
+            each.append(slow_f1(theirs) - slow_f1(ours))
+        return sum(each) / seeds
+
+    seen = abs(gap([0] * posts))
+    ways = list(product((0, 1), repeat=posts))
+    return sum(abs(gap(way)) >= seen - 1e-12 for way in ways) / len(ways)
+
+
+@pytest.mark.parametrize(("seeds", "share"), [(1, 0.75), (2, 0.6), (1, 0.3)])
+def test_p_is_that_of_all_swaps(seeds: int, share: float) -> None:
+    base, other = some_counts(seeds, 9, 0.8), some_counts(seeds, 9, share, seed=1)
+    expected = p_of_all_swaps(base, other)
+    assert p_value(base, other) == pytest.approx(expected, abs=4 * (0.25 / 10_000) ** 0.5)
+
+
+def test_p_of_equal_systems_is_one_and_of_unlike_ones_is_small() -> None:
+    base = some_counts(1, 200, 0.9)
+    assert p_value(base, base) == 1
+    assert p_value(base, some_counts(1, 200, 0.2, seed=1)) == pytest.approx(1 / 10_001)

@@ -1,0 +1,70 @@
+import json
+
+import pytest
+
+from hamlearn.corpus.posts import Post
+from hamlearn.errors import HamlearnError
+from hamlearn.evaluation.compare import COLUMNS, compare, write_comparison
+from hamlearn.evaluation.scores import score
+
+
+def posts_of(n):
+    return [
+        Post(f"p{i}", "test", f"p{i}", None, ("in", "Paris"), ("O", "B-LOC"), ()) for i in range(n)
+    ] + [Post("d", "dev", "d", None, ("x",), ("O",), ())]
+
+
+def write_run(root, corpus, detector, variant, seed, posts, right):
+    """Predict the first `right` test posts rightly, the others not at all."""
+    path = root / corpus / detector / variant / f"seed{seed}" / "test.jsonl"
+    path.parent.mkdir(parents=True)
+    lines, test = [], [post for post in posts if post.split == "test"]
+    for number, post in enumerate(test):
+        predicted = list(post.labels) if number < right else ["O", "O"]
+        lines.append(json.dumps({"id": post.id, "words": post.words, "predicted": predicted}))
+    path.write_text("\n".join(lines))
+    return path
+
+
+def f1_of(posts, right):
+    test = [post.labels for post in posts if post.split == "test"]
+    predicted = [labels if n < right else ("O", "O") for n, labels in enumerate(test)]
+    return 100 * score(test, predicted).micro.f1
+
+
+def test_pairs_of_one_corpus_are_compared_on_common_seeds(tmp_path):
+    posts = posts_of(40)
+    paths = [
+        write_run(tmp_path, "a", "d", "full", 0, posts, 38),
+        write_run(tmp_path, "a", "d", "full", 1, posts, 36),
+        write_run(tmp_path, "a", "none", "text_only", 0, posts, 20),
+        write_run(tmp_path, "a", "d", "wo_rm", 7, posts, 20),
+        write_run(tmp_path, "b", "d", "full", 0, posts, 38),
+    ]
+    pairs = compare(paths, {"a": posts, "b": posts})
+    assert tuple(pairs.columns) == COLUMNS
+    assert len(pairs) == 1
+    pair = pairs.iloc[0]
+    assert (pair["variant"], pair["other"], pair["other_detector"]) == ("full", "text_only", "none")
+    assert (pair["seeds"], pair["posts"]) == (1, 40)
+    assert pair["f1"] == pytest.approx(f1_of(posts, 38))
+    assert pair["difference"] == pytest.approx(f1_of(posts, 20) - f1_of(posts, 38))
+    assert pair["low"] < pair["difference"] < pair["high"] < 0
+    assert pair["p"] < 0.001
+    write_comparison(tmp_path / "pairs.csv", pairs)
+    assert (tmp_path / "pairs.csv").read_text().startswith("corpus,detector,variant,")
+
+
+def test_equal_systems_have_p_one(tmp_path):
+    posts = posts_of(20)
+    paths = [write_run(tmp_path, "a", "d", name, 0, posts, 11) for name in ("full", "wo_rm")]
+    assert compare(paths, {"a": posts})["p"].tolist() == [1]
+
+
+def test_files_of_another_name_or_corpus_are_refused(tmp_path):
+    posts = posts_of(2)
+    path = write_run(tmp_path, "a", "d", "full", 0, posts, 1)
+    with pytest.raises(HamlearnError, match="no posts of a corpus 'a'"):
+        compare([path], {"b": posts})
+    with pytest.raises(HamlearnError, match="expected a file CORPUS/DETECTOR/VARIANT"):
+        compare([path.rename(path.with_name("dev.jsonl"))], {"a": posts})

@@ -124,7 +124,7 @@ def lines_of(table: str, asked: Experiments) -> list[Line]:
 
 
 def _compared(known: PublishedTable, wanted: Sequence[str], whole: bool) -> list[Line]:
-    """Return the published rows that are wanted, or all of them, and the wanted ones without one."""
+    """Return the published rows that are wanted, or all, and the wanted ones that have none."""
     lines = []
     for row in known.rows:
         variant = str(row.words.get("variant", ""))
@@ -174,10 +174,7 @@ def scores_table(
         for corpus in corpora:
             ours = of_line[of_line["corpus"] == corpus]
             printed = line.published.get(corpus, {})
-            types = list(
-                dict.fromkeys(str(name) for name in test[test["corpus"] == corpus]["type"])
-            )
-            measures = _measures(table, types)
+            measures = _measures(table, set(test[test["corpus"] == corpus]["type"]))
             for scheme in ("lenient", "strict"):
                 of_scheme = ours[ours["scheme"] == scheme]
                 if of_scheme.empty and (scheme == "strict" or not printed):
@@ -223,11 +220,11 @@ def statistics_table(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _measures(table: str, types: Sequence[str]) -> list[str]:
+def _measures(table: str, types: set[str]) -> list[str]:
     if table != "table2":
         return list(OVERALL)
     ordered = [name for name in PAPER_ORDER if name in types]
-    return [*ordered, *sorted(set(types) - {*PAPER_ORDER, ALL}), *OVERALL]
+    return [*ordered, *sorted(types - {*PAPER_ORDER, ALL}), *OVERALL]
 
 
 def _of_measure(scores: pd.DataFrame, name: str) -> pd.Series:

@@ -115,7 +115,7 @@ def features_images(
     threads: Threads = None,
 ) -> None:
     """Extract the features of whole pictures (Eq. 2)."""
-    from hamlearn.vision.extraction import extract_images
+    from hamlearn.vision.image_features import extract_images
 
     extract_images(posts, out, load_settings(settings), backbone, _parts(shard), threads)
 
@@ -132,7 +132,7 @@ def features_objects(
     threads: Threads = None,
 ) -> None:
     """Detect objects and extract their features and boxes (Eq. 3)."""
-    from hamlearn.vision.extraction import extract_objects
+    from hamlearn.vision.object_features import extract_objects
 
     extract_objects(posts, out, load_settings(settings), detector, _parts(shard), threads)
 
@@ -145,7 +145,7 @@ def features_merge(
     failures: Annotated[Path | None, typer.Option(help="CSV of pictures that failed.")] = None,
 ) -> None:
     """Join the shards of a corpus into one file, in the order of the corpus."""
-    from hamlearn.vision.extraction import merge_shards
+    from hamlearn.vision.shards import merge_shards
 
     merge_shards(shards, posts, out, failures)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from hamlearn.errors import HamlearnError
+
 _POLL = 0.5  # seconds between two looks at devices that are all taken
 _log = logging.getLogger(__name__)
 
@@ -29,6 +31,24 @@ def free_device() -> Iterator[str]:
     names = [f"gpu-{torch.cuda.get_device_properties(index).uuid}" for index in every]
     with one_of(names) as index, torch.cuda.device(index):
         yield f"cuda:{index}"
+
+
+@contextmanager
+def device_of(name: str) -> Iterator[torch.device]:
+    """Yield the device of a word; "auto" takes a GPU that is free, where there is one.
+
+    Raises:
+        HamlearnError: there is no such device.
+    """
+    if name == "auto":
+        with free_device() as found:
+            yield torch.device(found)
+        return
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise HamlearnError(f"device {name!r}: expected auto, cpu or cuda") from error
+    yield device
 
 
 @contextmanager

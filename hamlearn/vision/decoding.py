@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -70,6 +71,13 @@ def decoded(
             yield queue.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def workers_of(threads: int | None) -> int:
+    """Set PyTorch's threads, where a number is given, and return how many threads decode."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return max(1, min(torch.get_num_threads(), 8))
 
 
 def tracked(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:

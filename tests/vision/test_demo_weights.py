@@ -14,7 +14,7 @@ from hamlearn.demo.vision import load_detector, load_resnet
 from hamlearn.settings import load_settings
 from hamlearn.store import FeatureFile
 from hamlearn.vision import detectors
-from hamlearn.vision.extraction import extract_objects
+from hamlearn.vision.object_features import extract_objects
 from hamlearn.vision.resnet import load_backbone
 
 ROOT = Path(__file__).parents[2]

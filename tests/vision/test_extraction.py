@@ -10,19 +10,15 @@ from hamlearn.corpus.posts import Post, write_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import load_settings
 from hamlearn.store import FeatureFile
-from hamlearn.vision import extraction
+from hamlearn.vision import object_features
 from hamlearn.vision.detectors import DETECTORS, load_detector
 from hamlearn.vision.detectors.base import Proposals
 from hamlearn.vision.detectors.select import select_top
-from hamlearn.vision.extraction import (
-    extract_images,
-    extract_objects,
-    merge_shards,
-    padded,
-    shard_of,
-)
+from hamlearn.vision.image_features import extract_images
 from hamlearn.vision.images import open_picture
+from hamlearn.vision.object_features import extract_objects, padded
 from hamlearn.vision.resnet import load_backbone
+from hamlearn.vision.shards import merge_shards, shard_of
 from hamlearn.vision.weights import Weights
 
 GOOD = ("wide", "tall", "palette", "small", "rotated", "plain")
@@ -235,7 +231,7 @@ def test_a_run_that_dies_leaves_nothing(posts, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return select_top(*args, **options)
 
-    monkeypatch.setattr(extraction, "select_top", dies)
+    monkeypatch.setattr(object_features, "select_top", dies)
     with pytest.raises(KeyboardInterrupt):
         extract_objects(posts, tmp_path / "a.h5", settings(), "demo")
     assert list(tmp_path.iterdir()) == []

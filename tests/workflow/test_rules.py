@@ -22,7 +22,12 @@ ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 IMPORTED_AS = {"pillow": "PIL", "pytorch-crf": "torchcrf", "pyyaml": "yaml"}
 STAGES = {  # the modules that the CLI calls in each environment
     "corpus": ["demo/corpus", "corpus/prepare"],
-    "vision": ["vision/extraction", "vision/detectors/faster_rcnn", "graph/build"],
+    "vision": [
+        "vision/image_features",
+        "vision/object_features",
+        "vision/detectors/faster_rcnn",
+        "graph/build",
+    ],
     "learning": ["learning/vocabulary", "learning/training", "learning/prediction"],
     "report": ["evaluation/evaluate", "report/page"],
 }

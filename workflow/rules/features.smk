@@ -23,7 +23,7 @@ rule extract_images_shard:
         mem_mb=growing(2000),
     params:
         settings=settings_of_images,
-        source=source_digest("vision/extraction", without=("vision/detectors/*",)),
+        source=source_digest("vision/image_features"),
     shell:
         "python -m hamlearn features images --settings {params.settings:q}"
         " --backbone {wildcards.backbone} --posts {input.posts:q} --shard {wildcards.scatteritem}"

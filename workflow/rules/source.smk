@@ -51,7 +51,7 @@ def imported(text):
 def source_of_objects(wildcards):
     """Digest of the extraction of objects by one detector, and no other."""
     return source_digest(
-        "vision/extraction",
+        "vision/object_features",
         f"vision/detectors/{wildcards.detector}",
-        without=("vision/resnet", "vision/detectors/__init__"),
+        without=("vision/detectors/__init__",),
     )

@@ -10,8 +10,9 @@ from hamlearn.graph.build import build_graphs
 from hamlearn.settings import PrecomputedSettings, load_settings
 from hamlearn.store import FeatureFile
 from hamlearn.vision.detectors.precomputed import Precomputed, class_names
-from hamlearn.vision.extraction import extract_objects, merge_shards
 from hamlearn.vision.images import PictureError
+from hamlearn.vision.object_features import extract_objects
+from hamlearn.vision.shards import merge_shards
 from tests.vision.precomputed.kept import SIZE, made_up, tsv_line, write_hdf5, write_vinvl
 
 BEST = 4

@@ -96,14 +96,19 @@ def read_corpus(directory: str | Path, images: str | Path | None = None) -> list
         raise HamlearnError(f"{images}: no such folder; expected the pictures of {directory}")
     posts = []
     seen: Counter[str] = Counter()
+    taken: set[str] = set()
     for split in SPLITS:
         for entry in read_conll(split_file(directory, split)):
             seen[entry.image] += 1
-            again = f"#{seen[entry.image]}" if seen[entry.image] > 1 else ""
+            post_id = entry.image
+            while post_id in taken:  # another IMGID may itself end in #2
+                seen[entry.image] += post_id != entry.image
+                post_id = f"{entry.image}#{seen[entry.image]}"
+            taken.add(post_id)
             picture = None if images is None else picture_path(images, entry.image)
             posts.append(
                 Post(
-                    id=entry.image + again,
+                    id=post_id,
                     split=split,
                     image=entry.image,
                     picture=None if picture is None else str(picture),
@@ -178,6 +183,6 @@ def _token(place: str, text: str) -> tuple[str, str]:
         )
     word, label = fields
     if not is_label(label):
-        raise HamlearnError(f"{place}: label {label!r}; expected O, B-TYPE or I-TYPE")
+        raise HamlearnError(f"{place}: label {label!r:.80}; expected O, B-TYPE or I-TYPE")
     type_ = label[2:]
     return word, label[:2] + SYNONYMS.get(type_, type_)

@@ -95,4 +95,4 @@ def repair(labels: Sequence[str]) -> tuple[str, ...]:
 
 def _check(label: str) -> None:
     if not is_label(label):
-        raise HamlearnError(f"label {label!r}: expected O, B-TYPE or I-TYPE")
+        raise HamlearnError(f"label {label!r:.80}: expected O, B-TYPE or I-TYPE")

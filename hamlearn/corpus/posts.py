@@ -1,16 +1,19 @@
 """A post as every stage sees it, and the file of prepared posts."""
 
 import json
+import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 
 SPLITS = ("train", "dev", "test")
 _LISTS = ("words", "labels", "cues")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,46 @@ def read_posts(path: str | Path, split: str | None = None) -> list[Post]:
             f"{path}: no such file; expected posts prepared by `hamlearn corpus prepare`"
         )
     posts = []
-    with path.open(encoding="utf-8", newline="\n") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                values: dict[str, Any] = json.loads(line)
-                lists: dict[str, Any] = {key: tuple(values[key]) for key in _LISTS}
-                post = Post(**values | lists)
-            except (ValueError, TypeError, KeyError) as error:
-                raise HamlearnError(f"{path}:{number}: not a prepared post ({error})") from error
+                post = _post(json.loads(line.decode()))
+            except (ValueError, RecursionError) as error:
+                raise HamlearnError(
+                    f"{path}:{number}: not a prepared post ({error!s:.200})"
+                ) from error
             if split is None or post.split == split:
                 posts.append(post)
     return posts
+
+
+def _post(values: Any) -> Post:
+    """Return a post of a JSON object; ValueError where it is none."""
+    if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Post)}:
+        expected = ", ".join(field.name for field in fields(Post))
+        raise ValueError(f"found {values!r:.80}, expected an object of {expected}")
+    for key in _LISTS:
+        if not isinstance(values[key], list) or not all(_is_text(item) for item in values[key]):
+            raise ValueError(f"`{key}` is {values[key]!r:.80}, expected a list of texts")
+    for key in ("id", "image"):
+        if not _is_text(values[key]) or not values[key]:
+            raise ValueError(f"`{key}` is {values[key]!r:.80}, expected a text")
+    if values["split"] not in SPLITS:
+        raise ValueError(f"`split` is {values['split']!r:.80}, expected {', '.join(SPLITS)}")
+    if values["picture"] is not None and not _is_text(values["picture"]):
+        raise ValueError(f"`picture` is {values['picture']!r:.80}, expected a path or null")
+    if len(values["words"]) != len(values["labels"]):
+        counts = f"{len(values['words'])} words and {len(values['labels'])} labels"
+        raise ValueError(f"found {counts}, expected one label a word")
+    for label in values["labels"]:
+        if not is_label(label):
+            raise ValueError(f"label {label!r:.80}: expected O, B-TYPE or I-TYPE")
+    return Post(**values | {key: tuple(values[key]) for key in _LISTS})
+
+
+def _is_text(value: Any) -> bool:
+    """Tell whether a value is text that UTF-8 can hold: one without half a surrogate pair."""
+    return isinstance(value, str) and _HALF.search(value) is None
 
 
 def pictures_of(posts: Iterable[Post]) -> dict[str, str | None]:

@@ -89,12 +89,15 @@ def with_cues(posts: Sequence[Post], manifest: Path) -> list[Post]:
                 (Entity(item["start"], item["end"], item["type"]), item["cue"])
                 for item in entry["entities"]
             )
+            if not all(isinstance(cue, str) for _, cue in told):
+                raise TypeError("a cue is no text")
         except (KeyError, TypeError) as error:
             raise HamlearnError(
-                f"{place}: expected `id` and `entities` of start, end, type and cue ({error!r})"
+                f"{place}: expected `id` and `entities` of start, end, type and cue"
+                f" ({error!r:.200})"
             ) from error
         if post_id not in by_id:
-            raise HamlearnError(f"{place}: no post of the corpus has the id {post_id!r}")
+            raise HamlearnError(f"{place}: no post of the corpus has the id {post_id!r:.80}")
         if post_id in cues:
             raise HamlearnError(f"{place}: the post {post_id!r} is here a second time")
         gold = entities(by_id[post_id].labels)
@@ -116,9 +119,10 @@ def _entries(manifest: Path) -> Iterable[tuple[str, Any]]:
         place = f"{manifest}:{number}"
         try:
             yield place, json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HamlearnError(f"{place}: not JSON ({error})") from error
 
 
 def _spelled(some: Iterable[Entity]) -> str:
-    return ", ".join(f"{e.start}-{e.end} {e.type}" for e in some) or "none"
+    spelled = ", ".join(f"{e.start!r}-{e.end!r} {e.type}" for e in some) or "none"
+    return spelled if len(spelled) < 500 else f"{spelled[:500]}..."

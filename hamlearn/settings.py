@@ -176,8 +176,22 @@ class TextSettings(Section):
         "bert-base-uncased", description="hub name, folder, or `scratch` for an untrained BERT"
     )
     scratch: ScratchSettings = ScratchSettings()
-    max_subtokens: PositiveInt = Field(128, description="words past it are predicted O")
+    max_subtokens: PositiveInt = Field(128, description="of a post, or of a window over it")
+    long_posts: Literal["cut", "windows"] = Field(
+        "cut", description="words past max_subtokens are predicted O, or read in further windows"
+    )
+    window_overlap: int = Field(32, ge=0, description="sub-tokens that two windows share at most")
     transformer_layers: PositiveInt = Field(1, description="layers of the textual Transformer")
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> "TextSettings":
+        room = self.max_subtokens - 2  # [CLS] and [SEP]
+        if self.long_posts == "windows" and self.window_overlap >= room:
+            raise ValueError(
+                f"window_overlap: found {self.window_overlap}, expected less than {room}, the"
+                " sub-tokens of words that a window has"
+            )
+        return self
 
 
 class ModelSettings(Section):

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from hamlearn.corpus.labels import repair
 from hamlearn.corpus.posts import Post
 from hamlearn.errors import HamlearnError
 from hamlearn.learning.pictures import Picture, Pictures
-from hamlearn.learning.tokens import Tokens, special_ids, tokenise
+from hamlearn.learning.tokens import Tokens, special_ids
+from hamlearn.learning.windows import count_windows, owned_mask, windows_of
 from hamlearn.model.batch import Batch
 
 log = logging.getLogger(__name__)
@@ -25,20 +26,34 @@ POOL = 50  # batches that are sorted by length together: larger pads less and sh
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One post, ready to be padded: labels (W,) int64 of the words that fit, and the picture."""
+    """One row of a batch, ready to be padded: a post, or a window over a long one.
+
+    Attributes:
+        tokens: of the words that it reads.
+        labels: (W,) int64 of these words; None where gold is not looked at.
+        picture: of the post.
+        owned: (W,) bool, the words that it speaks for; None for all.
+    """
 
     tokens: Tokens
     labels: NDArray[np.int64] | None
     picture: Picture | None
+    owned: NDArray[np.bool_] | None = None
 
 
 class PostDataset(Dataset[Example]):
     """The posts of one split; they are tokenised once, here, and pictures are read when needed.
 
+    It is indexed by rows. A row is a post, but where posts are read in windows, a post that is too
+    long has several, one after the other; `learning.windows.Joining` puts them together again.
+
     Attributes:
         posts: as given.
-        lengths: sub-tokens of each post.
+        post_of: index of the post of each row.
+        lengths: sub-tokens of each row.
         cut_words: words that did not fit into `max_subtokens`, over all posts.
+        cut: the same of each post.
+        in_windows: posts that have several rows.
         missing: posts without a picture.
     """
 
@@ -50,6 +65,7 @@ class PostDataset(Dataset[Example]):
         max_subtokens: int,
         pictures: Pictures | None = None,
         repair_labels: bool = True,
+        overlap: int | None = None,
     ) -> None:
         """Tokenise the posts and number their labels.
 
@@ -61,6 +77,7 @@ class PostDataset(Dataset[Example]):
             max_subtokens: S at most.
             pictures: None for a model that reads text alone.
             repair_labels: read I-X with no B-X before it as B-X.
+            overlap: sub-tokens that two windows over a long post share; None cuts long posts.
 
         Raises:
             HamlearnError: a post has no word, or a label that is not among `labels`.
@@ -73,7 +90,10 @@ class PostDataset(Dataset[Example]):
                     f"post {post.id}: found {len(post.words)} words and {len(post.labels)} labels,"
                     " expected one label a word, and a word at least"
                 )
-        self._tokens = tokenise([post.words for post in self.posts], tokenizer, max_subtokens)
+        words = [post.words for post in self.posts]
+        windows = windows_of(words, tokenizer, max_subtokens, overlap)
+        self._windows = [window for of_post in windows for window in of_post]
+        self.post_of = [index for index, of_post in enumerate(windows) for _ in of_post]
         self._labels: list[NDArray[np.int64]] | None = None
         if labels is not None:
             numbers = {label: number for number, label in enumerate(labels)}
@@ -82,33 +102,45 @@ class PostDataset(Dataset[Example]):
                 for post in self.posts
             ]
         self.pad, self.unk = (special_ids(tokenizer).pad, special_ids(tokenizer).unk)
-        self.lengths = [len(tokens.ids) for tokens in self._tokens]
-        self.cut_words = sum(
-            len(post.words) - tokens.words
-            for post, tokens in zip(self.posts, self._tokens, strict=True)
-        )
-        self.missing = sum(not self.has_picture(index) for index in range(len(self)))
+        self.lengths = [len(window.tokens.ids) for window in self._windows]
+        self.cut = [
+            len(of_words) - of_post[-1].owned[1]
+            for of_words, of_post in zip(words, windows, strict=True)
+        ]
+        self.cut_words = sum(self.cut)
+        self.missing = sum(not self.has_picture(index) for index in range(len(self.posts)))
+        self.in_windows, rows = count_windows(windows)
         if self.cut_words:
             log.info("%d words lie past %d sub-tokens and are cut", self.cut_words, max_subtokens)
+        if self.in_windows:
+            log.info(
+                "%d posts have more than %d sub-tokens: they are read in %d windows",
+                self.in_windows,
+                max_subtokens,
+                rows,
+            )
 
     def __len__(self) -> int:
-        """Return the number of posts."""
-        return len(self.posts)
+        """Return the number of rows, which is that of the posts where none is in windows."""
+        return len(self._windows)
 
     def has_picture(self, index: int) -> bool:
-        """Tell whether the post's picture was read by both extractors."""
+        """Tell whether the picture of the post of this index was read by both extractors."""
         return self.pictures is not None and self.posts[index].image in self.pictures
 
     def __getitem__(self, index: int) -> Example:
-        """Return one post with its picture."""
-        tokens = self._tokens[index]
-        image = self.posts[index].image
-        picture = self.pictures[image] if self.pictures and self.has_picture(index) else None
-        labels = None if self._labels is None else self._labels[index][: tokens.words]
-        return Example(tokens, labels, picture)
+        """Return one row with the picture of its post."""
+        window, post = self._windows[index], self.post_of[index]
+        image = self.posts[post].image
+        picture = self.pictures[image] if self.pictures and self.has_picture(post) else None
+        labels = None
+        if self._labels is not None:
+            labels = self._labels[post][window.first : window.first + window.tokens.words]
+        owned = None if window.owns_all else owned_mask(window)
+        return Example(window.tokens, labels, picture, owned)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Return the posts of these indices as one batch."""
+        """Return these rows as one batch."""
         return self.collate([self[index] for index in indices])
 
     def collate(self, examples: Sequence[Example]) -> Batch:
@@ -129,17 +161,17 @@ class WordDropout(Dataset[Example]):
         self.posts, self.rate, self.seed, self.epoch = posts, rate, seed, epoch
 
     def __len__(self) -> int:
-        """Return the number of posts."""
+        """Return the number of rows."""
         return len(self.posts)
 
     def __getitem__(self, index: int) -> Example:
-        """Return one post, all sub-tokens of a dropped word replaced by one [UNK]."""
+        """Return one row, all sub-tokens of a dropped word replaced by one [UNK]."""
         example = self.posts[index]
         if not self.rate:
             return example
         drawn = np.random.default_rng([self.seed, self.epoch, index]).random(example.tokens.words)
         tokens = drop_words(example.tokens, drawn < self.rate, self.posts.unk)
-        return Example(tokens, example.labels, example.picture)
+        return replace(example, tokens=tokens)
 
 
 def drop_words(tokens: Tokens, dropped: NDArray[np.bool_], unk: int) -> Tokens:
@@ -169,6 +201,14 @@ def collate(examples: Sequence[Example], pad: int, pictures: Pictures | None) ->
     )
     labels = [example.labels for example in examples if example.labels is not None]
     batch.labels = _pad(labels, 0) if labels else None  # (B, W)
+    if any(example.owned is not None for example in examples):
+        owned = [
+            torch.ones(example.tokens.words, dtype=torch.bool)
+            if example.owned is None
+            else torch.from_numpy(example.owned)
+            for example in examples
+        ]
+        batch.owned = torch.nn.utils.rnn.pad_sequence(owned, batch_first=True)  # (B, W)
     if pictures is not None:
         _add_pictures(batch, [example.picture for example in examples], pictures)
     return batch

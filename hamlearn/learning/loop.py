@@ -20,6 +20,7 @@ from hamlearn.evaluation.scores import score
 from hamlearn.files import whole
 from hamlearn.learning.batches import Example, LengthBuckets, PostDataset, WordDropout
 from hamlearn.learning.optimization import make_optimizer, make_schedule
+from hamlearn.learning.windows import Joining, decode, of_owned
 from hamlearn.model.batch import Batch
 from hamlearn.model.tagger import HamLearning
 from hamlearn.settings import TrainingSettings
@@ -58,6 +59,7 @@ class Learning(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
         self._predicted: dict[int, list[str]] = {}
+        self._joining = Joining(dev.post_of)
         self._sums = {"train": torch.zeros(()), "dev": torch.zeros(())}
         self._started = 0.0
 
@@ -98,26 +100,27 @@ class Learning(pl.LightningModule):
         self._sums["train"] = torch.zeros((), device=self.device)
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
-        """Return the loss of one batch (Eq. 17)."""
+        """Return the loss of one batch (Eq. 17), in which each window counts its own words."""
         if number == 0:  # dropout is then the same whether the run was killed before or not
             torch.manual_seed(self.seed * EPOCH_SEEDS + self.current_epoch)
-        loss = self.tagger.loss(batch)
+        loss = self.tagger.loss_of(*of_owned(self.tagger(batch).emissions, batch))
         self._sums["train"] += loss.detach() * len(batch)
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Begin the sums of the dev split."""
         self._predicted = {}
+        self._joining = Joining(self.dev_posts.post_of)
         self._sums["dev"] = torch.zeros((), device=self.device)
 
     def validation_step(self, batch: Batch, number: int) -> None:
         """Add the loss of one batch and keep its labels."""
-        emissions = self.tagger(batch).emissions
-        self._sums["dev"] += self.tagger.loss_of(emissions, batch) * len(batch)
-        paths = self.tagger.decode_of(emissions, batch)
-        for index, path in zip(self.dev_batches.batches[number], paths, strict=True):
-            words = len(self.dev_posts.posts[index].words)
-            self._predicted[index] = name_labels(path, self.labels, words)
+        output = self.tagger(batch)
+        self._sums["dev"] += self.tagger.loss_of(*of_owned(output.emissions, batch)) * len(batch)
+        for scored in self._joining.put(self.dev_batches.batches[number], output, batch):
+            for index, path in zip(scored.posts, decode(self.tagger, scored), strict=True):
+                words = len(self.dev_posts.posts[index].words)
+                self._predicted[index] = name_labels(path, self.labels, words)
 
     def on_train_epoch_end(self) -> None:
         """Score the dev split and write the epoch into the history."""

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from hamlearn.learning.loop import name_labels
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.runs import Run, load_run
 from hamlearn.learning.training import open_pictures
+from hamlearn.learning.windows import Joining, Scored, decode, overlap_of
 from hamlearn.model.tagger import HamLearning
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Prediction:
         predicted: one label a word; O where the word was cut.
         has_image: whether the picture was read.
         relevance: the mean of M by view; None without a picture or without relevance measuring.
+        cut: words at the end that the model did not read.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Prediction:
     predicted: tuple[str, ...]
     has_image: bool
     relevance: dict[str, float] | None
+    cut: int = 0
 
 
 def predict(
@@ -115,7 +118,10 @@ def predict_posts(
         device: None takes a GPU that is free, where there is one.
     """
     settings = run.facts["settings"]
-    data = PostDataset(posts, run.tokenizer, None, settings["text"]["max_subtokens"], pictures)
+    text = settings["text"]
+    data = PostDataset(
+        posts, run.tokenizer, None, text["max_subtokens"], pictures, overlap=overlap_of(text)
+    )
     with nullcontext(device) if device else free_device() as on:
         found = tag(run.tagger.to(on).eval(), data, settings["training"]["eval_batch_size"], on)
     return [
@@ -127,6 +133,7 @@ def predict_posts(
             predicted=tuple(name_labels(path, run.labels, len(post.words))),
             has_image=data.has_picture(index),
             relevance=relevance if relevance and data.has_picture(index) else None,
+            cut=data.cut[index],
         )
         for index, (post, (path, relevance)) in enumerate(zip(data.posts, found, strict=True))
     ]
@@ -138,13 +145,24 @@ def tag(
 ) -> list[tuple[list[int], dict[str, float]]]:
     """Return label numbers and relevance of every post, in order, in batches of like length."""
     found: dict[int, tuple[list[int], dict[str, float]]] = {}
-    for indices in LengthBuckets(data.lengths, batch_size):
-        paths, relevance = tagger.decode(data.batch(indices).to(device))
-        by_view = {view: values.tolist() for view, values in relevance.items()}
-        for place, index in enumerate(indices):
-            scores = {view: values[place] for view, values in by_view.items()}
-            found[index] = (paths[place], scores)
-    return [found[index] for index in range(len(data))]
+    for scored in scored_posts(tagger, data, batch_size, device):
+        by_view = {view: values.tolist() for view, values in scored.relevance.items()}
+        for place, (index, path) in enumerate(
+            zip(scored.posts, decode(tagger, scored), strict=True)
+        ):
+            found[index] = (path, {view: values[place] for view, values in by_view.items()})
+    return [found[index] for index in range(len(data.posts))]
+
+
+@torch.inference_mode()
+def scored_posts(
+    tagger: HamLearning, data: PostDataset, batch_size: int, device: str
+) -> Iterator[Scored]:
+    """Yield emissions and relevance of every post once, in batches of like length."""
+    joining = Joining(data.post_of)
+    for rows in LengthBuckets(data.lengths, batch_size):
+        batch = data.batch(rows).to(device)
+        yield from joining.put(rows, tagger(batch), batch)
 
 
 def write_jsonl(path: str | Path, predictions: Iterable[Prediction]) -> None:

@@ -10,6 +10,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hamlearn.errors import HamlearnError
 
+Pieces = list[list[int]]  # the sub-tokens of each word of one post
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -93,40 +95,61 @@ def tokenise(
     Raises:
         HamlearnError: `max_subtokens` leaves no room for a word, or is more than the encoder takes.
     """
+    special = special_ids(tokenizer)
+    room = max_subtokens - 2
+    return [
+        assemble(fitting([pieces[0][:room], *pieces[1:]], room), special)
+        for pieces in pieces_of(posts, tokenizer, max_subtokens)
+    ]
+
+
+def pieces_of(
+    posts: Iterable[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_subtokens: int
+) -> list[Pieces]:
+    """Return the sub-tokens of every word of every post, [UNK] where a word has none.
+
+    Args:
+        posts: the words of each post.
+        tokenizer: a fast tokenizer.
+        max_subtokens: S at most, 3 or more; nothing is cut here.
+
+    Raises:
+        HamlearnError: `max_subtokens` leaves no room for a word, or is more than the encoder takes.
+    """
     longest = tokenizer.model_max_length
     if not 3 <= max_subtokens <= longest:
         raise HamlearnError(
             f"text.max_subtokens: found {max_subtokens}, expected 3 to {longest}, what"
             f" {tokenizer.name_or_path} takes"
         )
-    special = special_ids(tokenizer)
+    unk = special_ids(tokenizer).unk
     words = [list(post) for post in posts]
     if not words:
         return []
     encoded = tokenizer(words, is_split_into_words=True, add_special_tokens=False, verbose=False)
     return [
-        _assemble(
-            _pieces(ids, encoded.word_ids(row), len(post), special.unk), special, max_subtokens
-        )
+        _pieces(ids, encoded.word_ids(row), len(post), unk)
         for row, (ids, post) in enumerate(zip(encoded["input_ids"], words, strict=True))
     ]
 
 
-def _pieces(ids: list[int], word_ids: list[int], n_words: int, unk: int) -> list[list[int]]:
+def fitting(pieces: Pieces, room: int) -> Pieces:
+    """Return the words that fit whole into `room` sub-tokens, up to the first that does not."""
+    ends = np.cumsum([len(of_word) for of_word in pieces], dtype=np.int64)
+    return pieces[: int(np.searchsorted(ends, room, side="right"))]
+
+
+def assemble(pieces: Pieces, special: SpecialIds) -> Tokens:
+    """Join [CLS], the words, and [SEP]."""
+    ids = [special.cls, *(token for of_word in pieces for token in of_word), special.sep]
+    word_of = np.full(len(ids), -1, dtype=np.int64)
+    word_of[1:-1] = np.repeat(np.arange(len(pieces)), [len(of_word) for of_word in pieces])
+    return Tokens(np.asarray(ids, dtype=np.int64), word_of, len(pieces))
+
+
+def _pieces(ids: list[int], word_ids: list[int], n_words: int, unk: int) -> Pieces:
     """Return the sub-tokens of every word, [UNK] where there are none."""
-    pieces: list[list[int]] = [[] for _ in range(n_words)]
+    pieces: Pieces = [[] for _ in range(n_words)]
     for token, word in zip(ids, word_ids, strict=True):
         pieces[word].append(token)
     return [of_word or [unk] for of_word in pieces]
-
-
-def _assemble(pieces: list[list[int]], special: SpecialIds, max_subtokens: int) -> Tokens:
-    """Join [CLS], the words that fit, and [SEP]."""
-    pieces = [pieces[0][: max_subtokens - 2], *pieces[1:]]
-    ends = np.cumsum([len(of_word) for of_word in pieces], dtype=np.int64)
-    fitting = int(np.searchsorted(ends, max_subtokens - 2, side="right"))
-    ids = [special.cls, *(token for of_word in pieces[:fitting] for token in of_word), special.sep]
-    lengths = [len(of_word) for of_word in pieces[:fitting]]
-    word_of = np.full(len(ids), -1, dtype=np.int64)
-    word_of[1:-1] = np.repeat(np.arange(fitting), lengths)
-    return Tokens(np.asarray(ids, dtype=np.int64), word_of, fitting)

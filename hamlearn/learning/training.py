@@ -26,6 +26,7 @@ from hamlearn.learning.loop import LAST, KeepBestAndLast, Learning
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.runs import make_tagger, write_run
 from hamlearn.learning.tokens import load_tokenizer
+from hamlearn.learning.windows import overlap_of
 from hamlearn.model.dgl_compat import resolve_graph_backend
 from hamlearn.model.tagger import VARIANTS
 from hamlearn.model.text import has_weights, load_encoder
@@ -90,6 +91,7 @@ def train(
                 settings.text.max_subtokens,
                 pictures,
                 settings.training.repair_labels,
+                overlap_of(settings.text.model_dump()),
             )
             for split, of_split in by_split.items()
         }
@@ -198,11 +200,13 @@ def _facts(
         "precision": resolve_precision(settings.training.precision, device),
         "device": device,
         "graph_backend": backend,
-        "posts": {split: len(posts) for split, posts in data.items()},
+        "posts": {split: len(posts.posts) for split, posts in data.items()},
         "missing_pictures": {
             split: None if pictures is None else posts.missing for split, posts in data.items()
         },
         "cut_words": {split: posts.cut_words for split, posts in data.items()},
+        "cut_posts": {split: sum(map(bool, posts.cut)) for split, posts in data.items()},
+        "posts_in_windows": {split: posts.in_windows for split, posts in data.items()},
         "provenance": {} if pictures is None else pictures.provenance,
     }
 

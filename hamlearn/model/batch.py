@@ -32,6 +32,8 @@ class Batch:
         object_mask: (B, O) bool, True on objects.
         boxes: (B, O, 4) float, xyxy normalised to [0, 1].
         relations: (B, O+1, O+1) int64, relation of the edge i -> j or -1; node 0 is the image.
+        owned: (B, W) bool, the words that a row speaks for where rows are windows over long posts;
+            None where every row speaks for all of its words. The network does not look at it.
 
     The visual fields are all None for a model that reads text alone.
     """
@@ -48,6 +50,7 @@ class Batch:
     object_mask: Tensor | None = None
     boxes: Tensor | None = None
     relations: Tensor | None = None
+    owned: Tensor | None = None
 
     def __len__(self) -> int:
         """Return B."""

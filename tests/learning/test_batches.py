@@ -126,6 +126,7 @@ def test_text_alone_has_no_visual_field(tokenizer):
         "boxes",
         "relations",
         "labels",
+        "owned",
     }
     assert {field.name for field in fields(batch) if getattr(batch, field.name) is None} == visual
 

@@ -267,7 +267,7 @@ def test_gold_is_counted_before_truncation(paths, tmp_path, monkeypatch):
 
 def test_a_loss_that_is_no_number_ends_the_run(paths, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        loop.HamLearning, "loss", lambda self, batch: self.emit.weight.sum() * float("nan")
+        loop.HamLearning, "loss_of", lambda self, *_: self.emit.weight.sum() * float("nan")
     )
     with pytest.raises(HamlearnError, match="epoch 1: found a training loss of nan"):
         run(paths, tmp_path / "run")

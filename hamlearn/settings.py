@@ -5,13 +5,16 @@ Snakemake. Every default marked ◇ in the method description stands here and no
 """
 
 import json
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hamlearn.errors import HamlearnError
+from hamlearn.yaml_text import LONGEST, parse
+
+_FAULTS = 20  # named in one message
 
 Variant = Literal["full", "wo_rgcn", "wo_vit", "wo_rm", "text_only"]
 Backbone = Literal["resnet152", "demo"]
@@ -20,7 +23,8 @@ Detector = Literal[Network, "precomputed"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 def _listed(value: Any) -> Any:
@@ -41,13 +45,13 @@ Detectors = Annotated[list[Detector], _one_or_several(Detector)]
 class Section(BaseModel):
     """A part of the configuration: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class GeneratorSettings(Section):
     """A corpus that is drawn instead of read."""
 
-    seed: int = Field(0, ge=0, description="same seed, same bytes")
+    seed: Seed = Field(0, description="same seed, same bytes")
     posts: int = Field(3500, ge=30, description="posts in all three splits together")
 
 
@@ -250,7 +254,7 @@ class Settings(Section):
         ["faster_rcnn"], min_length=1, description="one word swaps the detector"
     )
     variants: list[Variant] = Field(["full"], min_length=1)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    seeds: list[Seed] = Field([0], min_length=1)
     corpora: dict[Name, CorpusSettings] = Field(
         default_factory=lambda: {"demo": CorpusSettings(generator=GeneratorSettings())}
     )
@@ -288,25 +292,39 @@ def load_settings(source: str | Path) -> Settings:
     """
     text, name = str(source), "settings"
     if not text.lstrip().startswith("{"):
-        path = Path(source)
-        if not path.is_file():
-            raise HamlearnError(f"{path}: no such settings file; expected YAML, or JSON text")
-        text, name = path.read_text(encoding="utf-8"), str(path)
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise HamlearnError(f"{name}: not YAML: {error}") from error
+        text, name = _text_of(Path(source)), str(source)
+    values = parse(text, name)
     if not isinstance(values, dict):
         raise HamlearnError(f"{name}: found {type(values).__name__}, expected keys and values")
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         faults = [
-            f"{name}: {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}"
-            f" (found {fault['input']!r:.80})"
+            f"{name}: {'.'.join(map(str, fault['loc'])) or 'settings':.200}: {fault['msg']:.500}"
+            f" (found {reprlib.repr(fault['input']):.80})"
             for fault in error.errors()
         ]
+        if len(faults) > _FAULTS:
+            faults[_FAULTS:] = [f"{name}: and {len(faults) - _FAULTS} more"]
         raise HamlearnError("\n".join(faults)) from error
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a settings file."""
+    try:
+        if not path.is_file():
+            raise HamlearnError(f"{path}: no such settings file; expected YAML, or JSON text")
+        if path.stat().st_size > LONGEST:
+            raise HamlearnError(
+                f"{path}: found {path.stat().st_size} bytes, expected {LONGEST} at most"
+            )
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HamlearnError(
+            f"{path}: byte {error.start + 1}, 0x{error.object[error.start]:02x}, is not UTF-8"
+        ) from error
+    except OSError as error:
+        raise HamlearnError(f"{path!s:.200}: {error.strerror}; expected settings") from error
 
 
 def schema() -> str:

@@ -242,7 +242,8 @@ class TrainingSettings(Section):
 class ReportSettings(Section):
     """What the report shows."""
 
-    pictures: bool = Field(True, description="the page holds thumbnails of at most 12 test posts")
+    pictures: bool = Field(True, description="the page holds thumbnails of test posts")
+    posts: bool = Field(True, description="the page holds every test post, to be looked through")
 
 
 class Settings(Section):

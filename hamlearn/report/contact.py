@@ -190,7 +190,7 @@ def _shown(
 ) -> Iterator[Shown]:
     """Draw those posts whose picture is still there."""
     rows = [objects.row_of[post.image] for post in posts]
-    relations = _relations(graphs, objects, rows)
+    relations = relations_of(graphs, objects, rows)
     for post, row, relation in zip(posts, rows, relations, strict=True):
         try:
             picture = open_picture(post.picture, max_pixels)
@@ -211,12 +211,12 @@ def _shown(
         )
 
 
-def thumbnail(picture: Image.Image) -> str:
+def thumbnail(picture: Image.Image, side: int = SIDE, quality: int = QUALITY) -> str:
     """Return a small JPEG as a data URI; a picture that is small already keeps its size."""
     small = picture.copy()
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((side, side))
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    small.save(buffer, "JPEG", quality=quality, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
@@ -296,7 +296,7 @@ def _edges(boxes: Sequence[Box], relation: NDArray[np.int8], places: Sequence[in
     return edges
 
 
-def _relations(path: Path, objects: FeatureFile, rows: Sequence[int]) -> NDArray[np.int8]:
+def relations_of(path: Path, objects: FeatureFile, rows: Sequence[int]) -> NDArray[np.int8]:
     """Return (rows, N+1, N+1) of a graph file that was made from these objects."""
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file; the report needs it")

@@ -1,5 +1,7 @@
 """The report: one page that needs no network, and its figures as files beside it."""
 
+import base64
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from hamlearn.evaluation.evaluate import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
 from hamlearn.files import whole
 from hamlearn.report import figures
+from hamlearn.report.browser import Browser, browser_of
 from hamlearn.report.contact import GROUP_COLOURS, Sheet, contact_sheet
 from hamlearn.report.figures import Picture
 from hamlearn.report.findings import BASE, WITHOUT, Finding, findings, how_told
@@ -51,6 +54,7 @@ class Section:
         curves: a figure for each variant.
         relevance: a figure for each detector.
         sheets: what each detector found.
+        browser: every test post; None where the page leaves them out.
         corpus: Table 1.
         runs: every run.
         provenance: every feature file.
@@ -68,6 +72,7 @@ class Section:
     curves: list[Picture]
     relevance: list[Picture]
     sheets: list[Sheet]
+    browser: Browser | None
     corpus: Table
     runs: Table
     provenance: Table | None
@@ -98,6 +103,7 @@ def write_report(
         section_of(
             corpus,
             [contact_sheet(settings, corpus, name, Path(results_dir)) for name in corpus.detectors],
+            browser_of(settings, corpus, Path(results_dir)) if settings.report.posts else None,
         )
         for corpus in corpora
     ]
@@ -129,9 +135,12 @@ def render(settings: Settings, state: Sequence[str], sections: Sequence[Section]
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+    folder = Path(__file__).parent / "templates"
+    style, script = ((folder / name).read_text("utf-8") for name in ("style.css", "page.js"))
     return environment.get_template("page.html.jinja").render(
         style=Markup(style),
+        script=Markup(script),
+        script_digest=_digest(script),
         inline=lambda picture: Markup(inline(picture.svg, picture.title)),
         groups=GROUP_COLOURS,
         settings=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
@@ -140,12 +149,13 @@ def render(settings: Settings, state: Sequence[str], sections: Sequence[Section]
     )
 
 
-def section_of(corpus: CorpusResults, sheets: list[Sheet]) -> Section:
+def section_of(corpus: CorpusResults, sheets: list[Sheet], browser: Browser | None) -> Section:
     """Make everything that the page shows of one corpus.
 
     Args:
         corpus: what is known of it.
         sheets: what each detector found.
+        browser: every test post, or None.
     """
     pairs = variants_of(corpus.scores)
     visual = corpus.detectors
@@ -163,6 +173,7 @@ def section_of(corpus: CorpusResults, sheets: list[Sheet]) -> Section:
         curves=[figures.training_curves(corpus, *pair) for pair in pairs],
         relevance=_present([figures.relevance(corpus, run) for runs in first for run in runs]),
         sheets=sheets,
+        browser=browser,
         corpus=corpus_table(corpus),
         runs=run_facts(corpus),
         provenance=provenance_table(corpus),
@@ -190,6 +201,12 @@ def state_of(corpus: CorpusResults) -> str:
     if f1.empty:
         return f"{told}."
     return f"{told}; {chosen[1]} reaches {mean_and_deviation(f1)} F1 on test (lenient, percent)."
+
+
+def _digest(script: str) -> str:
+    """Return what the page's policy says of the only script that may run."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
 def _present(pictures: Sequence[Picture | None]) -> list[Picture]:

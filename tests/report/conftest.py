@@ -4,6 +4,7 @@ import pytest
 
 from hamlearn.report.page import write_report
 from tests.report.fabricated import Made, make
+from tests.report.markup import without_scripts
 
 
 @pytest.fixture(scope="session")
@@ -37,4 +38,4 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture
 def page(made: Made) -> str:
-    return Path(made.out / "index.html").read_text(encoding="utf-8")
+    return without_scripts(Path(made.out / "index.html").read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from hamlearn.report.inputs import CorpusResults, read_results
 from hamlearn.report.page import write_report
 from hamlearn.settings import ReportSettings, Settings
 from tests.report.fabricated import Made, make
+from tests.report.markup import without_scripts
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def sheet(made: Made, settings: Settings | None = None):
 
 def page(made: Made, settings: Settings | None = None) -> str:
     write_report(settings or made.settings, made.metrics, made.root, made.out)
-    return (made.out / "index.html").read_text(encoding="utf-8")
+    return without_scripts((made.out / "index.html").read_text(encoding="utf-8"))
 
 
 def objects(made: Made) -> Path:

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -11,6 +13,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.report.page import write_report
 from hamlearn.settings import Settings
 from tests.report.fabricated import CUES, VARIANTS, Made, make
+from tests.report.markup import without_scripts
 
 RANDOM = "random weights: visual scores carry no meaning"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -37,7 +40,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text.append(data)
 
 
@@ -50,7 +53,7 @@ def read(made: Made) -> Reader:
 
 def report(made: Made) -> str:
     write_report(made.settings, made.metrics, made.root, made.out)
-    return (made.out / "index.html").read_text(encoding="utf-8")
+    return without_scripts((made.out / "index.html").read_text(encoding="utf-8"))
 
 
 def test_page_is_whole_and_in_order(made: Made, page: str) -> None:
@@ -75,17 +78,21 @@ def test_page_is_whole_and_in_order(made: Made, page: str) -> None:
 def test_nothing_is_loaded_from_anywhere(made: Made, several: Made) -> None:
     for results in (made, several):
         reader = read(results)
-        assert not {"script", "link", "img", "iframe", "object", "base"} & {
-            t for t, _ in reader.tags
-        }
+        assert not {"link", "img", "iframe", "object", "base"} & {t for t, _ in reader.tags}
         for tag, attributes in reader.tags:
             for name, value in attributes.items():
                 if name in ("src", "href", "xlink:href", "data", "srcset", "action"):
                     paper = tag == "a" and (value or "").startswith("https://arxiv.org/")
                     assert paper or (value or "").startswith("#"), (tag, name, value)
         page = (results.out / "index.html").read_text(encoding="utf-8")
-        assert not re.search(r"@import|url\((?!#)", page)
+        assert not re.search(
+            r"@import|url\((?!#)|import\(|fetch\(|innerHTML|https?:(?!//arxiv|//www.w3)", page
+        )
         assert "default-src 'none'" in page
+        (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in page
+        assert "<script" not in without_scripts(page)
 
 
 def test_figures_lie_beside(made: Made) -> None:

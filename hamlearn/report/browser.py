@@ -20,7 +20,7 @@ from hamlearn.corpus.posts import Post
 from hamlearn.evaluation.cues import cues_of
 from hamlearn.graph.relations import NONE, RELATIONS
 from hamlearn.report.contact import relations_of, thumbnail
-from hamlearn.report.inputs import CorpusResults, Run
+from hamlearn.report.inputs import CorpusResults
 from hamlearn.report.outcomes import MISSED, OUTCOMES, WRONG_TYPE, outcomes
 from hamlearn.settings import Settings
 from hamlearn.store import FeatureFile
@@ -77,7 +77,7 @@ def browser_of(settings: Settings, corpus: CorpusResults, results: Path) -> Brow
         "relations": RELATIONS,
         "views": VIEWS,
         "cues": sorted({cue for post in test for cue in post.cues}),
-        "runs": [_named(run, corpus.runs) for run in corpus.runs],
+        "runs": [{"name": corpus.name_of(run), "detector": run.detector} for run in corpus.runs],
         "posts": [_post(corpus, place, types) for place in range(len(test))],
         "objects": {name: _objects(settings, corpus, name, results) for name in corpus.detectors},
     }
@@ -98,17 +98,6 @@ def as_json(value: Any) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
-
-
-def _named(run: Run, runs: Sequence[Run]) -> dict[str, Any]:
-    seeds = {other.seed for other in runs}
-    detectors = {other.detector for other in runs} - {"none"}
-    name = run.variant
-    if len(detectors) > 1 and run.detector != "none":
-        name += f", {run.detector}"
-    if len(seeds) > 1:
-        name += f", seed {run.seed}"
-    return {"name": name, "detector": run.detector}
 
 
 def _post(corpus: CorpusResults, place: int, types: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hamlearn.evaluation.evaluate import ALL
 from hamlearn.report.inputs import ALONE, TEST, CorpusResults, Run
+from hamlearn.report.outcomes import outcomes
 from hamlearn.report.style import TEXT, draw, look, place_of
 from hamlearn.report.tables import chosen_rows, cues_of_scores, variants_of
 
@@ -81,27 +82,29 @@ def training_curves(corpus: CorpusResults, detector: str, variant: str) -> Pictu
     )
 
 
-def relevance(corpus: CorpusResults, run: Run) -> Picture | None:
-    """Draw how the relevance scores of the test posts are spread, by view and cue.
+def relevance(corpus: CorpusResults, run: Run, by: str = "cue") -> Picture | None:
+    """Draw how the relevance scores of the test posts are spread, by view and by cue or outcome.
 
     Args:
         corpus: the posts of the run.
         run: with relevance measuring.
+        by: "cue", the first of the post; or "outcome", whether the run labels the post rightly.
 
     Returns:
-        None where no post has a score.
+        None where no post has a score, and by outcome where all are right or all wrong.
     """
-    scores = relevance_by_cue(corpus, run)
+    scores = relevance_by_cue(corpus, run) if by == "cue" else relevance_by_outcome(corpus, run)
     views = [view for view in VIEWS if any(view in by_view for by_view in scores.values())]
-    if not views:
+    if not views or (by == "outcome" and len(scores) < 2):
         return None
     name = f"{corpus.name}-{run.detector}-{run.variant}-relevance"
+    name += "" if by == "cue" else "-by-outcome"
     height = 0.6 + 1.75 * len(views)
     return Picture(
         name,
         draw(name, lambda axes: _spread(axes, views, scores), (WIDTH, height), rows=len(views)),
-        f"Relevance scores of test posts: {corpus.name}, {run.variant}, detector {run.detector},"
-        f" seed {run.seed}",
+        f"Relevance scores of test posts{'' if by == 'cue' else ' by outcome'}: {corpus.name},"
+        f" {run.variant}, detector {run.detector}, seed {run.seed}",
     )
 
 
@@ -111,13 +114,25 @@ def relevance_by_cue(corpus: CorpusResults, run: Run) -> Scores:
     Posts without cues are under `no cue`, or under `all posts` where the corpus has none.
     """
     none = "no cue" if any(post.cues for post in corpus.test) else "all posts"
+    groups = [post.cues[0] if post.cues else none for post in corpus.test]
+    return _grouped(run, groups, (*cues_of_scores(corpus.scores), none))
+
+
+def relevance_by_outcome(corpus: CorpusResults, run: Run) -> Scores:
+    """Return relevance scores of posts that the run labels rightly and of others, by view."""
+    pairs = zip(corpus.test, run.predicted, strict=True)
+    right = [outcomes(post.labels, labels).right for post, labels in pairs]
+    names = ["all entities right" if one else "some entity wrong" for one in right]
+    return _grouped(run, names, ("all entities right", "some entity wrong"))
+
+
+def _grouped(run: Run, groups: Sequence[str], order: Sequence[str]) -> Scores:
     found: dict[str, dict[str, list[float]]] = {}
-    for post, by_view in zip(corpus.test, run.relevance, strict=True):
+    for group, by_view in zip(groups, run.relevance, strict=True):
         for view, score in (by_view or {}).items():
-            cue = post.cues[0] if post.cues else none
-            found.setdefault(cue, {}).setdefault(view, []).append(float(score))
-    order = [cue for cue in (*cues_of_scores(corpus.scores), none) if cue in found]
-    return {cue: {view: np.array(v) for view, v in found[cue].items()} for cue in order}
+            found.setdefault(group, {}).setdefault(view, []).append(float(score))
+    names = [name for name in order if name in found]
+    return {name: {view: np.array(v) for view, v in found[name].items()} for name in names}
 
 
 def _cues(ax: Axes, corpus: CorpusResults, micro: pd.DataFrame, cues: Sequence[str]) -> None:
@@ -159,7 +174,7 @@ def _cues(ax: Axes, corpus: CorpusResults, micro: pd.DataFrame, cues: Sequence[s
     ax.set_xlim(-2, 102)
     ax.set_xlabel("lenient F1 on test, percent")
     ax.grid(axis="x")
-    _legend_above(ax, 1.0)
+    legend_above(ax, 1.0)
 
 
 def _training(axes: Sequence[Axes], corpus: CorpusResults, runs: Sequence[Run]) -> None:
@@ -211,10 +226,10 @@ def _spread(axes: Sequence[Axes], views: Sequence[str], scores: Scores) -> None:
         ax.set_ylim(0, None)
         ax.grid(axis="y")
     axes[-1].set_xlabel("relevance score (mean of M)")
-    _legend_above(axes[0], 1.14)
+    legend_above(axes[0], 1.14)
 
 
-def _legend_above(ax: Axes, height: float) -> None:
+def legend_above(ax: Axes, height: float) -> None:
     """Put a legend of three columns above the axes, at a height in parts of theirs."""
     handles, labels = ax.get_legend_handles_labels()
     is_line = [isinstance(handle, Line2D) for handle in handles]  # the ceiling, to come last

@@ -93,6 +93,14 @@ class CorpusResults:
         found = [run for run in self.runs if (run.detector, run.variant) == (detector, variant)]
         return sorted(found, key=lambda run: run.seed)
 
+    def name_of(self, run: Run) -> str:
+        """Name a run as far as it takes to tell it from the others."""
+        name = run.variant
+        if run.detector != ALONE and len(self.detectors) > 1:
+            name += f" ({run.detector})"
+        several = len({other.seed for other in self.runs}) > 1
+        return f"{name}, seed {run.seed}" if several else name
+
 
 def read_results(settings: Settings, metrics: str | Path, results: Path) -> list[CorpusResults]:
     """Read what the report needs of every corpus in the scores, in their order.

@@ -15,6 +15,7 @@ from hamlearn.evaluation.evaluate import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
 from hamlearn.files import whole
 from hamlearn.report import figures
+from hamlearn.report.analysis import confusion, f1_by_length, f1_by_objects, objects_of_posts
 from hamlearn.report.browser import Browser, browser_of
 from hamlearn.report.contact import GROUP_COLOURS, Sheet, contact_sheet
 from hamlearn.report.figures import Picture
@@ -52,7 +53,9 @@ class Section:
         types: F1 by entity type.
         by_cue: a figure for each detector.
         curves: a figure for each variant.
-        relevance: a figure for each detector.
+        relevance: by cue and by outcome, for each detector.
+        confusions: types taken for each other, for each detector.
+        breakdowns: F1 by length and by number of objects.
         sheets: what each detector found.
         browser: every test post; None where the page leaves them out.
         corpus: Table 1.
@@ -71,6 +74,8 @@ class Section:
     by_cue: list[Picture]
     curves: list[Picture]
     relevance: list[Picture]
+    confusions: list[Table]
+    breakdowns: list[Picture]
     sheets: list[Sheet]
     browser: Browser | None
     corpus: Table
@@ -81,7 +86,7 @@ class Section:
     def pictures(self) -> list[Picture]:
         """Every figure."""
         found = _present([sheet.counts for sheet in self.sheets])
-        return [*self.by_cue, *self.curves, *self.relevance, *found]
+        return [*self.by_cue, *self.breakdowns, *self.curves, *self.relevance, *found]
 
 
 def write_report(
@@ -99,11 +104,13 @@ def write_report(
         HamlearnError: an input is absent or malformed.
     """
     corpora = read_results(settings, metrics_csv, Path(results_dir))
+    folder = Path(results_dir)
     sections = [
         section_of(
             corpus,
-            [contact_sheet(settings, corpus, name, Path(results_dir)) for name in corpus.detectors],
-            browser_of(settings, corpus, Path(results_dir)) if settings.report.posts else None,
+            folder,
+            [contact_sheet(settings, corpus, name, folder) for name in corpus.detectors],
+            browser_of(settings, corpus, folder) if settings.report.posts else None,
         )
         for corpus in corpora
     ]
@@ -149,17 +156,25 @@ def render(settings: Settings, state: Sequence[str], sections: Sequence[Section]
     )
 
 
-def section_of(corpus: CorpusResults, sheets: list[Sheet], browser: Browser | None) -> Section:
+def section_of(
+    corpus: CorpusResults, results: Path, sheets: list[Sheet], browser: Browser | None
+) -> Section:
     """Make everything that the page shows of one corpus.
 
     Args:
         corpus: what is known of it.
+        results: the folder that the workflow writes.
         sheets: what each detector found.
         browser: every test post, or None.
     """
     pairs = variants_of(corpus.scores)
     visual = corpus.detectors
     first = [corpus.runs_of(detector, BASE)[:1] for detector in visual]
+    shown = first if any(first) else [corpus.runs[:1]]
+    breakdowns = [f1_by_length(corpus, name) for name in visual or [ALONE]]
+    for name in visual:
+        objects = objects_of_posts(corpus, name, results)
+        breakdowns.append(f1_by_objects(corpus, name, objects))
     return Section(
         name=corpus.name,
         cautions=cautions(corpus),
@@ -171,7 +186,16 @@ def section_of(corpus: CorpusResults, sheets: list[Sheet], browser: Browser | No
         types=by_type(corpus),
         by_cue=_present([figures.f1_by_cue(corpus, name) for name in visual or [ALONE]]),
         curves=[figures.training_curves(corpus, *pair) for pair in pairs],
-        relevance=_present([figures.relevance(corpus, run) for runs in first for run in runs]),
+        relevance=_present(
+            [
+                figures.relevance(corpus, run, by)
+                for runs in first
+                for run in runs
+                for by in ("cue", "outcome")
+            ]
+        ),
+        confusions=[t for runs in shown for run in runs if (t := confusion(corpus, run))],
+        breakdowns=_present(breakdowns),
         sheets=sheets,
         browser=browser,
         corpus=corpus_table(corpus),

@@ -65,6 +65,7 @@ def test_page_is_whole_and_in_order(made: Made, page: str) -> None:
         "What decides the type",
         "What the numbers say",
         "By entity type",
+        "Where it goes wrong",
         "Training",
         "Relevance of pictures",
         "What demo found in pictures",
@@ -101,6 +102,8 @@ def test_figures_lie_beside(made: Made) -> None:
     assert names == curves | {
         "demo-none-text_only-training.svg",
         "demo-demo-f1-by-cue.svg",
+        "demo-demo-f1-by-length.svg",
+        "demo-demo-f1-by-objects.svg",
         "demo-demo-full-relevance.svg",
         "demo-demo-objects.svg",
     }
@@ -200,7 +203,7 @@ def test_same_results_same_bytes_whatever_was_there(made: Made, tmp_path: Path) 
     write_report(made.settings, made.metrics, made.root, again)
     files = sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     files.remove(Path("mine.txt"))
-    assert len(files) == 1 + 8
+    assert len(files) == 1 + 10
     for file in files:
         assert (again / file).read_bytes() == (made.out / file).read_bytes()
 

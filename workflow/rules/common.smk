@@ -159,6 +159,12 @@ def files_of_corpus(wildcards):
     return [folder / name for name in ("train.txt", dev, "test.txt", *manifest)]
 
 
+def folder_of_corpus(wildcards, input):
+    """The folder of these files where the job sees them, which a storage may have copied."""
+    drawn = config["corpora"][wildcards.corpus]["path"] is None
+    return input[0] if drawn else str(Path(input[0]).parent)
+
+
 def drawn_pictures(wildcards):
     """The folder of drawn pictures; a real corpus's pictures are found through its posts."""
     drawn = not config["corpora"][wildcards.corpus]["path"]

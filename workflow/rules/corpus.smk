@@ -42,7 +42,7 @@ rule prepare_corpus:
         mem_mb=growing(1000),
     params:
         settings=settings_of_corpus,
-        folder=source_of_corpus,
+        folder=folder_of_corpus,
         out=subpath(output.posts, parent=True),
         source=source_digest("corpus/prepare"),
     shell:

@@ -39,7 +39,8 @@ rule report:
     params:
         settings=settings(*sorted(config)),
         out=subpath(output.page, parent=True),
+        results=subpath(output.page, ancestor=2),
         source=source_digest("report/*", files=("report/templates/*",)),
     shell:
         "python -m hamlearn report --settings {params.settings:q} --metrics {input.metrics:q}"
-        " --out {params.out:q} --results results > {log:q} 2>&1"
+        " --out {params.out:q} --results {params.results:q} > {log:q} 2>&1"

@@ -113,7 +113,7 @@ def test_the_constraints_hold_every_dependency_and_no_place():
     assert not re.search(r"[@/]", "".join(pins()))
 
 
-@pytest.mark.parametrize("name", ["default", "slurm"])
+@pytest.mark.parametrize("name", ["default", "slurm", "kubernetes"])
 def test_a_profile_holds_options_and_rules_that_exist(name):
     values = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
     options = {
@@ -125,7 +125,8 @@ def test_a_profile_holds_options_and_rules_that_exist(name):
     assert values["rerun-incomplete"] is True
 
 
-def test_the_slurm_profile_asks_for_a_gpu_where_the_rules_do():
-    values = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+@pytest.mark.parametrize("name", ["slurm", "kubernetes"])
+def test_a_profile_of_a_cluster_asks_for_a_gpu_where_the_rules_do(name):
+    values = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
     asked = {name for name, given in values["set-resources"].items() if given.get("gpu")}
     assert asked == {name for name, body in RULES.items() if "gpu=GPU" in body}

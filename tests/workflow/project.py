@@ -57,8 +57,8 @@ class Project:
         cache = {"XDG_CACHE_HOME": str(self.folder / "cache")}
         return words, {**os.environ, **cache, "PATH": path}
 
-    def snakemake(self, *arguments: str, ok: bool = True) -> str:
-        """Run Snakemake here and return what it says."""
+    def snakemake(self, *arguments: str, ok: bool = True, patience: float = 300) -> str:
+        """Run Snakemake here, for so many seconds at most, and return what it says."""
         words, environment = self.command(*arguments)
         done = subprocess.run(
             words,
@@ -67,7 +67,7 @@ class Project:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=patience,
         )
         assert (done.returncode == 0) == ok, done.stdout
         return done.stdout

@@ -66,7 +66,7 @@ def ran(slurm, tmp_path_factory):
     project.write("bin/python", STAGE.format(python=sys.executable))
     here = ["results/corpus/demo/posts.jsonl", "results/encoder/demo"]
     project.snakemake(*project.overlay(**CHANGES), "--", *here)
-    said = project.snakemake(*SLURM, *KEPT, "--", MODEL)
+    said = project.snakemake(*SLURM, *KEPT, "--", MODEL, patience=900)
     return project, said
 
 

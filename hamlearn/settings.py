@@ -137,6 +137,7 @@ class ImageFeatureSettings(Section):
     regions: bool = Field(False, description="store the 7x7 map too")
     batch_size: PositiveInt = 8
     channels_last: bool = True
+    compile: bool = Field(False, description="torch.compile: each job compiles first")
     dtype: Literal["float16", "float32"] = Field("float16", description="of stored features")
     backbones: dict[Backbone, WeightSettings] = Field(default_factory=_published_backbones)
 

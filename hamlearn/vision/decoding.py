@@ -61,7 +61,9 @@ def decoded(
         return Decoded(row, picture.size, prepare(picture))
 
     queue: deque[Future[Decoded[Prepared]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    # One thread of PyTorch for each that decodes: teams of them would hold up the network's own.
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, "decode", torch.set_num_threads, (1,))
     try:
         for row, path in enumerate(paths):
             queue.append(pool.submit(one, row, path))
@@ -71,6 +73,7 @@ def decoded(
             yield queue.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # for threads to come; those that run keep what they have
 
 
 def workers_of(threads: int | None) -> int:

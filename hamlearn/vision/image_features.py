@@ -13,7 +13,7 @@ from hamlearn.devices import device_of
 from hamlearn.settings import Settings
 from hamlearn.store import attributes_of, image_columns
 from hamlearn.vision.decoding import decoded, tracked, workers_of
-from hamlearn.vision.resnet import features_of, load_backbone
+from hamlearn.vision.resnet import compiled, features_of, load_backbone
 from hamlearn.vision.shards import shard_of, shard_writer
 from hamlearn.vision.weights import configured
 
@@ -66,6 +66,7 @@ def extract_images(
         shard_writer(out, pictures, columns, attributes, settings, str(on)) as writer,
     ):
         net.network.to(on).to(memory_format=layout)
+        quick = compiled(net) if options.compile else net  # for batches of the full size
         queue = decoded(
             list(pictures.values()),
             net.preprocess,
@@ -77,7 +78,8 @@ def extract_images(
         for batch in _batches(readable, options.batch_size):
             tensors = torch.stack([tensor for _, tensor in batch])
             tensors = tensors.to(on, memory_format=layout)
-            pooled, regions = features_of(net, tensors, amp=on.type == "cuda")
+            used = quick if len(batch) == options.batch_size else net
+            pooled, regions = features_of(used, tensors, amp=on.type == "cuda")
             found = {"features": pooled} | ({"regions": regions} if options.regions else {})
             writer.put([item for item, _ in batch], partial(_rows, found))
 

@@ -1,8 +1,8 @@
 """The whole picture as a vector: a frozen ResNet (paper, Eq. 2)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, Self, cast
 
 import torch
 from PIL import Image
@@ -150,6 +150,15 @@ def middle(picture: Image.Image) -> Image.Image:
     return picture.crop((left, top, left + width, top + height))
 
 
+def compiled(backbone: Backbone) -> Backbone:
+    """Return the backbone with its network compiled, once it is first used, for one shape of batch.
+
+    Any other shape would compile it anew: leave those to the backbone as it was.
+    """
+    network = torch.compile(backbone.network, dynamic=False)
+    return replace(backbone, network=cast(FrozenResNet, network))
+
+
 @torch.inference_mode()
 def features_of(backbone: Backbone, pictures: Tensor, amp: bool = False) -> tuple[Tensor, Tensor]:
     """Return features (B, F) and regions (B, 49, F) of preprocessed pictures, as float32.
@@ -158,7 +167,16 @@ def features_of(backbone: Backbone, pictures: Tensor, amp: bool = False) -> tupl
         backbone: with its network on the device of the pictures.
         pictures: (B, 3, H, W).
         amp: compute in half precision; for a GPU.
+
+    Raises:
+        HamlearnError: the network is to be compiled, and there is no working compiler.
     """
-    with torch.autocast(pictures.device.type, torch.float16, enabled=amp):
-        pooled, regions = backbone.network(pictures)
+    try:
+        with torch.autocast(pictures.device.type, torch.float16, enabled=amp):
+            pooled, regions = backbone.network(pictures)
+    except torch._dynamo.exc.BackendCompilerFailed as error:
+        said = " ".join(str(error).split("\n\n")[0].split())
+        raise HamlearnError(
+            f"image_features.compile: found no compiler that works ({said}), expected one, or false"
+        ) from error
     return pooled.float(), regions.float()

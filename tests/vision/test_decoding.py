@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+import torch
 from PIL import Image
 
 from hamlearn.vision.decoding import decoded, tracked
@@ -43,7 +44,8 @@ def test_decoding_runs_beside_the_consumer(paths):
         if picture.width == 2:
             second.set()
 
-    next(decoded(paths, prepare, 1000, workers=1, ahead=2))
+    items = decoded(paths, prepare, 1000, workers=1, ahead=2)
+    next(items)
     assert second.wait(5)
 
 
@@ -60,3 +62,22 @@ def test_progress_without_a_terminal_is_ten_lines(caplog):
     assert list(tracked(range(95), 95, "pictures")) == list(range(95))
     assert len(caplog.messages) == 10
     assert caplog.messages[-1] == "pictures: 95 of 95"
+
+
+def test_threads_that_decode_compute_alone_and_others_as_before(paths):
+    before = torch.get_num_threads()
+    seen, later = [], []
+    torch.set_num_threads(2)
+    try:
+        items = decoded(
+            paths, lambda picture: seen.append(torch.get_num_threads()), 1000, workers=3, ahead=3
+        )
+        for _ in items:
+            assert torch.get_num_threads() == 2
+        thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1] * 12
+    assert later == [2]

@@ -211,6 +211,40 @@ def test_batching_and_layout_change_nothing(posts, tmp_path, options):
     assert features[1] == features[3]
 
 
+def test_compiling_changes_nothing_and_happens_once(posts, tmp_path, monkeypatch):
+    calls, compile_with = [], torch.compile
+
+    def counting(network, **options):
+        def backend(graph, inputs):
+            calls.append(len(inputs[0]))
+            return graph.forward
+
+        return compile_with(network, **options, backend=backend)
+
+    monkeypatch.setattr(torch, "compile", counting)
+    features = []
+    for compiles in (False, True):
+        path = tmp_path / f"{compiles}.h5"
+        extract_images(posts, path, settings(image_features={"compile": compiles}), "demo")
+        with FeatureFile(path) as file:
+            features.append(file.rows("features", range(10)))
+    np.testing.assert_allclose(features[0], features[1], rtol=1e-4, atol=1e-5)
+    assert len(calls) == 1  # six pictures: a batch of four, and two that are not compiled for
+
+
+def test_a_compiler_that_is_missing_is_named(posts, tmp_path, monkeypatch):
+    def fails(graph, inputs):
+        raise RuntimeError("no C++ here")
+
+    compile_with = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda net, **options: compile_with(net, **options, backend=fails)
+    )
+    with pytest.raises(HamlearnError, match=r"image_features.compile: .*no C\+\+ here"):
+        extract_images(posts, tmp_path / "a.h5", settings(image_features={"compile": True}), "demo")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_float16_is_the_rounded_float32(posts, tmp_path):
     found = []
     for dtype in ("float16", "float32"):

@@ -1,0 +1,1 @@
+"""What `make bench` runs: our speed as ratios to a floor that is timed in the same run."""

@@ -1,0 +1,32 @@
+"""How much is measured: the numbers that decide how long `make bench` takes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of a run.
+
+    Attributes:
+        threads: of PyTorch on the CPU.
+        rounds: how often each thing is timed.
+        pictures: that the backbone reads in each round; a multiple of the batch size.
+        detected: pictures that the detector reads in each round.
+        memory: the two numbers of pictures whose peak memory is compared.
+        distinct: picture files behind those.
+        rows: of the files whose size is measured.
+        backbone: network of the whole picture.
+        min_size: pixels of the short side that mask_rcnn sees; None leaves it out.
+        compile: whether torch.compile is timed too.
+    """
+
+    threads: int = 2
+    rounds: int = 5
+    pictures: int = 32
+    detected: int = 12
+    memory: tuple[int, int] = (200, 2000)
+    distinct: int = 20
+    rows: int = 1000
+    backbone: str = "resnet152"
+    min_size: int | None = 320
+    compile: bool = True

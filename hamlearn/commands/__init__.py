@@ -1,0 +1,1 @@
+"""Groups of commands of the command line, beside those of the workflow's stages."""

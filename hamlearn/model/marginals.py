@@ -1,0 +1,98 @@
+"""How sure the CRF is of an entity: exact marginals of spans, by forward and backward sums."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchcrf import CRF
+
+
+class Span(NamedTuple):
+    """A run of labels in one post of a batch.
+
+    Attributes:
+        post: its row in the batch.
+        start: its first word.
+        labels: one label number a word of it, one at least.
+        not_before: labels that the word before it must not have.
+        not_after: labels that the word after it must not have, being those that go on with it.
+    """
+
+    post: int
+    start: int
+    labels: Sequence[int]
+    not_before: Sequence[int] = ()
+    not_after: Sequence[int] = ()
+
+
+@torch.no_grad()
+def span_probabilities(
+    crf: CRF, emissions: Tensor, word_mask: Tensor, spans: Sequence[Span]
+) -> list[float]:
+    """Return for each span the probability that the CRF gives to it, over all label sequences.
+
+    With a_t(k) the log-sum of all label sequences up to word t that end in k, b_t(k) that of all
+    continuations after it, and T the transitions, a span y_s..y_e has
+    log P = logsum_k [a_{s-1}(k) + T(k, y_s)] + sum_t x_t(y_t) + sum_t T(y_t, y_{t+1})
+    + logsum_k [T(y_e, k) + x_{e+1}(k) + b_{e+1}(k)] - log Z, k running over the labels allowed.
+
+    Args:
+        crf: gives the transitions; batch_first.
+        emissions: (B, W, K).
+        word_mask: (B, W) bool, True on words, from the left.
+        spans: of any posts of the batch.
+
+    Returns:
+        One probability a span, in [0, 1].
+    """
+    if not spans:
+        return []
+    scores = emissions.double()  # (B, W, K)
+    moves, first, last = (
+        values.detach().double().to(scores.device)
+        for values in (crf.transitions, crf.start_transitions, crf.end_transitions)
+    )
+    alpha = _forward(scores, moves, first)  # (B, W, K)
+    beta = _backward(scores, word_mask, moves, last)  # (B, W, K)
+    total = (first + scores[:, 0] + beta[:, 0]).logsumexp(-1)  # log Z, (B,)
+    lengths = word_mask.sum(1).tolist()
+    found = []
+    for span in spans:
+        row, labels = span.post, list(span.labels)
+        end = span.start + len(labels)
+        allowed = moves[:, labels[0]].clone()
+        allowed[list(span.not_before)] = -torch.inf
+        before = (
+            first[labels[0]]
+            if span.start == 0
+            else (alpha[row, span.start - 1] + allowed).logsumexp(-1)
+        )
+        inside = scores[row, range(span.start, end), labels].sum()
+        inside = inside + moves[labels[:-1], labels[1:]].sum()
+        allowed = moves[labels[-1]].clone()
+        allowed[list(span.not_after)] = -torch.inf
+        after = (
+            last[labels[-1]]
+            if end == lengths[row]
+            else (allowed + scores[row, end] + beta[row, end]).logsumexp(-1)
+        )
+        found.append(before + inside + after - total[row])
+    return torch.stack(found).exp().clamp(0, 1).tolist()
+
+
+def _forward(scores: Tensor, moves: Tensor, first: Tensor) -> Tensor:
+    """Return a_t(k), (B, W, K); what lies past the words of a post is never looked at."""
+    sums = [first + scores[:, 0]]
+    for word in range(1, scores.shape[1]):
+        sums.append((sums[-1][:, :, None] + moves).logsumexp(1) + scores[:, word])
+    return torch.stack(sums, dim=1)
+
+
+def _backward(scores: Tensor, word_mask: Tensor, moves: Tensor, last: Tensor) -> Tensor:
+    """Return b_t(k), (B, W, K), the last word of a post being followed by the end alone."""
+    sums = [last.expand_as(scores[:, 0])]
+    for word in range(scores.shape[1] - 1, 0, -1):
+        onward = (moves + (scores[:, word] + sums[-1])[:, None]).logsumexp(-1)
+        sums.append(torch.where(word_mask[:, word, None], onward, last))
+    return torch.stack(sums[::-1], dim=1)

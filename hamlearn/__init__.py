@@ -1,3 +1,24 @@
 """HamLearning: hierarchical aligned multimodal learning for NER on tweet posts."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hamlearn.tagging.posts import Entity, Post, Tagged
+    from hamlearn.tagging.tagger import Tagger
+
+    load = Tagger.load
+
 __version__ = "0.1.0"
+__all__ = ["Entity", "Post", "Tagged", "Tagger", "load"]
+
+_PLACES = {"Entity": "posts", "Post": "posts", "Tagged": "posts", "Tagger": "tagger"}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, importing what is behind it when it is first used."""
+    if name == "load":
+        return __getattr__("Tagger").load
+    if name in _PLACES:
+        return getattr(import_module(f"hamlearn.tagging.{_PLACES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,13 +5,14 @@ Heavy packages are imported inside the commands, so that `--help` answers at onc
 
 import logging
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hamlearn.commands import tagging
+from hamlearn.commands.options import Out, Threads, parts_of
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import load_settings
 
@@ -35,8 +36,6 @@ app.add_typer(demo_app, name="demo")
 
 Source = Annotated[str, typer.Option("--settings", help="YAML file, or the sections as JSON.")]
 Posts = Annotated[Path, typer.Option(help="Prepared posts (posts.jsonl).")]
-Out = Annotated[Path, typer.Option(help="What is written, whole or not at all.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's choice.")]
 Shard = Annotated[str, typer.Option(metavar="I-of-N", help="The part of the pictures to do.")]
 ImagesFile = Annotated[Path | None, typer.Option(help="Features of whole pictures.")]
 ObjectsFile = Annotated[Path | None, typer.Option(help="Features of objects.")]
@@ -117,7 +116,7 @@ def features_images(
     """Extract the features of whole pictures (Eq. 2)."""
     from hamlearn.vision.image_features import extract_images
 
-    extract_images(posts, out, load_settings(settings), backbone, _parts(shard), threads)
+    extract_images(posts, out, load_settings(settings), backbone, parts_of(shard), threads)
 
 
 @features_app.command("objects")
@@ -134,7 +133,7 @@ def features_objects(
     """Detect objects and extract their features and boxes (Eq. 3)."""
     from hamlearn.vision.object_features import extract_objects
 
-    extract_objects(posts, out, load_settings(settings), detector, _parts(shard), threads)
+    extract_objects(posts, out, load_settings(settings), detector, parts_of(shard), threads)
 
 
 @features_app.command("merge")
@@ -177,13 +176,6 @@ def weights_convert(
     origin, digest = convert(source, out, sha256, names)
     typer.echo(f"source  {source}  sha256 {origin.source_sha256}")
     typer.echo(f"result  {out}  sha256 {digest}")
-
-
-def _parts(shard: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)-of-(\d+)", shard)
-    if found is None:
-        raise HamlearnError(f"--shard: found {shard!r}, expected for example 2-of-4")
-    return int(found[1]), int(found[2])
 
 
 # --- weights ----------------------------------------------------------------------------------
@@ -254,8 +246,8 @@ def train(
     )
 
 
-@app.command()
-def predict(
+@app.command("predict-split")
+def predict_split(
     run: Annotated[Path, typer.Option(help="Folder of a finished training.")],
     posts: Posts,
     split: Annotated[str, typer.Option(help="train, dev or test.")],
@@ -266,7 +258,7 @@ def predict(
     graphs: GraphsFile = None,
     threads: Threads = None,
 ) -> None:
-    """Predict one split with a trained model."""
+    """Predict one split of a corpus with a trained model."""
     from hamlearn.learning.prediction import predict
 
     predict(run, posts, split, jsonl, conll, images, objects, graphs, threads)
@@ -336,6 +328,12 @@ def schema() -> None:
     from hamlearn.settings import schema
 
     typer.echo(schema(), nl=False)
+
+
+# --- a model that is handed over --------------------------------------------------------------
+
+app.command()(tagging.export)
+app.command()(tagging.predict)
 
 
 # --- demo -------------------------------------------------------------------------------------

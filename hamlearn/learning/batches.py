@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from hamlearn.corpus.labels import repair
 from hamlearn.corpus.posts import Post
 from hamlearn.errors import HamlearnError
-from hamlearn.learning.pictures import Picture, Pictures
+from hamlearn.learning.pictures import Picture, PictureSource
 from hamlearn.learning.tokens import Tokens, special_ids
 from hamlearn.learning.windows import count_windows, owned_mask, windows_of
 from hamlearn.model.batch import Batch
@@ -63,7 +63,7 @@ class PostDataset(Dataset[Example]):
         tokenizer: PreTrainedTokenizerBase,
         labels: Sequence[str] | None,
         max_subtokens: int,
-        pictures: Pictures | None = None,
+        pictures: PictureSource | None = None,
         repair_labels: bool = True,
         overlap: int | None = None,
     ) -> None:
@@ -183,7 +183,7 @@ def drop_words(tokens: Tokens, dropped: NDArray[np.bool_], unk: int) -> Tokens:
     return Tokens(np.where(hit, unk, tokens.ids)[kept], tokens.word_of[kept], tokens.words)
 
 
-def collate(examples: Sequence[Example], pad: int, pictures: Pictures | None) -> Batch:
+def collate(examples: Sequence[Example], pad: int, pictures: PictureSource | None) -> Batch:
     """Pad examples to one batch.
 
     Args:
@@ -214,7 +214,7 @@ def collate(examples: Sequence[Example], pad: int, pictures: Pictures | None) ->
     return batch
 
 
-def _add_pictures(batch: Batch, found: Sequence[Picture | None], pictures: Pictures) -> None:
+def _add_pictures(batch: Batch, found: Sequence[Picture | None], pictures: PictureSource) -> None:
     """Fill the visual fields; where there is no picture they stay zero and masked."""
     b = len(found)
     n = max([len(picture.classes) for picture in found if picture is not None], default=1)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import h5py
 import numpy as np
@@ -34,6 +34,28 @@ class Picture:
     relations: NDArray[np.integer]
 
 
+class PictureSource(Protocol):
+    """Gives pictures by image id, all of the same widths."""
+
+    @property
+    def image_width(self) -> int:
+        """F of the whole picture."""
+        ...
+
+    @property
+    def object_width(self) -> int:
+        """F of an object."""
+        ...
+
+    def __contains__(self, image: str) -> bool:
+        """Tell whether there is a picture of this id."""
+        ...
+
+    def __getitem__(self, image: str) -> Picture:
+        """Return one picture."""
+        ...
+
+
 class Pictures:
     """Looks up pictures by image id; nothing is read before it is asked for."""
 
@@ -51,7 +73,7 @@ class Pictures:
         """
         self.images = _open(images, "images")
         self.objects = _open(objects, "objects")
-        graph_ids, self.relations = _read_graphs(graphs)
+        graph_ids, self.relations, self.graph_attributes = _read_graphs(graphs)
         if graph_ids != list(self.objects.ids):
             raise HamlearnError(
                 f"{graphs}: found the relations of {len(graph_ids)} pictures, expected those of the"
@@ -140,13 +162,18 @@ def _readable(file: FeatureFile) -> dict[str, int]:
     return {image: row for row, image in enumerate(file.ids) if status[row] == OK}
 
 
-def _read_graphs(path: str | Path) -> tuple[list[str], NDArray[np.int8]]:
-    """Return image ids and relations (n, N+1, N+1); both are small enough for memory."""
+def _read_graphs(path: str | Path) -> tuple[list[str], NDArray[np.int8], dict[str, Any]]:
+    """Return image ids, relations (n, N+1, N+1), small enough for memory, and attributes."""
     if not Path(path).is_file():
         raise HamlearnError(f"{path}: no such file; expected graphs made by `hamlearn graph`")
     try:
         with h5py.File(path, "r") as file:
-            return [str(image) for image in file["ids"].asstr()[:]], file["relations"][:]
+            attributes = {
+                name: value.item() if isinstance(value, np.generic) else value
+                for name, value in file.attrs.items()
+            }
+            ids = [str(image) for image in file["ids"].asstr()[:]]
+            return ids, file["relations"][:], attributes
     except (OSError, KeyError) as error:
         raise HamlearnError(
             f"{path}: not a graph file; expected HDF5 with `ids` and `relations` ({error})"

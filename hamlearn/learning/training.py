@@ -208,6 +208,8 @@ def _facts(
         "cut_posts": {split: sum(map(bool, posts.cut)) for split, posts in data.items()},
         "posts_in_windows": {split: posts.in_windows for split, posts in data.items()},
         "provenance": {} if pictures is None else pictures.provenance,
+        "classes": [] if pictures is None else pictures.classes,
+        "graphs": {} if pictures is None else pictures.graph_attributes,
     }
 
 

@@ -18,7 +18,8 @@ class Post:
         text: as it was written; it is split into words as tweets are.
         words: the words, where the post is split already; `text` is then not looked at.
         image: its picture: a path, or a picture that is open; None where it has none.
-        images: several pictures, in the place of `image` or beside it.
+        images: several pictures, in the place of `image` or beside it; the features of all are
+            taken together.
         id: comes back with the result.
     """
 
@@ -31,7 +32,8 @@ class Post:
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All pictures, `image` first."""
-        return (() if self.image is None else (self.image,)) + tuple(self.images)
+        several = self.images if isinstance(self.images, list | tuple) else (self.images,)
+        return (() if self.image is None else (self.image,)) + tuple(several)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Marginals of spans against the sum over all label sequences, one by one."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def enumerated(crf, emissions, span):
         score = crf.start_transitions[path[0]] + crf.end_transitions[path[-1]]
         for word, label in enumerate(path):
             score = score + emissions[span.post, word, label]
-        for one, other in zip(path, path[1:], strict=False):
+        for one, other in pairwise(path):
             score = score + crf.transitions[one, other]
         weight = float(score.double().exp())
         total += weight

@@ -83,6 +83,6 @@ rule predict:
         run=subpath(input.model, parent=True),
         source=source_digest("learning/prediction"),
     shell:
-        "python -m hamlearn predict --run {params.run:q}"
+        "python -m hamlearn predict-split --run {params.run:q}"
         " --posts {input.posts:q} --split {wildcards.split} {params.pictures:q}"
         " --jsonl {output.jsonl:q} --conll {output.conll:q} --threads {threads} > {log:q} 2>&1"

@@ -112,7 +112,7 @@ class Networks:
     @torch.inference_mode()
     def _look(self, picture: Image.Image) -> Seen:
         from hamlearn.vision.detectors.select import select_top
-        from hamlearn.vision.extraction import padded
+        from hamlearn.vision.object_features import padded
         from hamlearn.vision.resnet import features_of
 
         tensor = self._backbone.preprocess(picture)[None].to(self.device)

@@ -16,7 +16,8 @@ from hamlearn.learning.training import train
 from hamlearn.learning.vocabulary import write_scratch_encoder
 from hamlearn.settings import Settings, load_settings
 from hamlearn.tagging.export import export
-from hamlearn.vision.extraction import extract_images, extract_objects
+from hamlearn.vision.image_features import extract_images
+from hamlearn.vision.object_features import extract_objects
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "resources" / "demo"
@@ -88,9 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             files = {name: folder / f"{name}.h5" for name in FEATURES}
         train(posts, folder / "encoder", settings, variant, 0, folder / variant, **files)
         predicted = folder / f"{variant}.predicted"
-        predict(
-            folder / variant, posts, "test", predicted / "test.jsonl", predicted / "a", **files
-        )
+        predict(folder / variant, posts, "test", predicted / "test.jsonl", predicted / "a", **files)
         names = {"corpus": "drawn", "detector": "demo" if files else "none", "variant": variant}
         scores = evaluate([predicted / "test.jsonl"], read_posts(posts), seed=0, **names)
         write_scores(folder / f"{variant}.csv", scores)

@@ -64,7 +64,9 @@ def test_the_card_says_what_it_is_and_how_good(made):
     assert "| train | 17 | 0 |" in card
     assert "Corpus: drawn." in card
     assert "Random weights" not in card
-    assert "pictures are not looked at" in (made.exported["text_only"] / "MODEL_CARD.md").read_text()
+    assert (
+        "pictures are not looked at" in (made.exported["text_only"] / "MODEL_CARD.md").read_text()
+    )
 
 
 def test_random_weights_are_said_in_plain_words(made, tmp_path):
@@ -94,7 +96,9 @@ def test_what_is_there_is_not_overwritten_unless_it_is_an_export(made, tmp_path)
 
 
 def test_scores_of_another_run_are_refused(made, tmp_path):
-    with pytest.raises(HamlearnError, match="no row of variant text_only, seed 0 and detector none"):
+    with pytest.raises(
+        HamlearnError, match="no row of variant text_only, seed 0 and detector none"
+    ):
         export(made.run("text_only"), tmp_path / "out", made.folder / "full.csv")
     assert list(tmp_path.iterdir()) == []
 

@@ -68,7 +68,7 @@ def test_tables(tmp_path):
         Post(text="Bob", id="4"),
     ]
     assert found[2] == Unreadable("5", "a.csv:5: found 4 fields, expected 3")
-    found = read(tmp_path, "a.tsv", 'image\ttext\nb.jpg\tsays "hi\n\t5\' tall\n')
+    found = read(tmp_path, "a.tsv", "image\ttext\nb.jpg\tsays \"hi\n\t5' tall\n")
     assert found == [
         Post(text='says "hi', images=("b.jpg",), id="2"),
         Post(text="5' tall", id="3"),
@@ -164,7 +164,7 @@ def test_pictures_are_found_by_name(pictures, name, file):
     ],
 )
 def test_no_name_leads_out_of_the_folder(pictures, name):
-    with pytest.raises(HamlearnError, match="^picture "):
+    with pytest.raises(HamlearnError, match=r"^picture "):
         in_folder(pictures)(name)
 
 
@@ -191,8 +191,8 @@ def test_any_bytes_are_posts_or_our_error(tmp_path_factory, content, form):
     path.write_bytes(content)
     try:
         found = list(read_posts(path, by_name, form))
-    except HamlearnError as error:
-        assert "header" in str(error) or "columns" in str(error)
+    except HamlearnError:
+        assert form in ("csv", "tsv")  # no usable header
         return
     assert all(isinstance(one, Post | Unreadable) for one in found)
     if form == "text":

@@ -65,12 +65,15 @@ def predict(
             "found more than one of --images, feature files and --no-images, expected one"
         )
     parts = parts_of(shard)
+    import logging
     from contextlib import nullcontext
 
     from hamlearn.devices import free_device
     from hamlearn.tagging.predicting import predict_file
     from hamlearn.tagging.tagger import FeatureFiles
 
+    # What is cut is said of each post, and not again for each window of posts.
+    logging.getLogger("hamlearn.learning.batches").setLevel(logging.WARNING)
     with nullcontext(device) if device else free_device() as on:
         predict_file(
             model,

@@ -89,7 +89,8 @@ def third_party(modules):
         seen.add(path)
         body = ast.parse(path.read_text())
         # The CLI imports its stages inside the commands, and each environment runs its own.
-        nodes = body.body if path.stem == "cli" else ast.walk(body)
+        is_cli = path.stem == "cli" or path.parent.name == "commands"
+        nodes = body.body if is_cli else ast.walk(body)
         for node in nodes:
             if isinstance(node, ast.ImportFrom):
                 names = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]

@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rattler import Channel, Gateway, Subdir, VirtualPackage, install, solve
@@ -69,10 +68,10 @@ def pip(prefix: Path, requirements: list[str], wheels: Path) -> None:
     """Install the requirements with the environment's own pip, from these wheels alone."""
     file = prefix.with_suffix(".pip.txt")
     file.write_text("".join(f"{line}\n" for line in requirements))
-    environment: dict[str, Any] = {
-        name: value for name, value in os.environ.items() if not name.startswith("PIP_")
-    }
-    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels}
+    outside = ("PIP_", "PYTHONPATH")  # neither settings nor packages of the caller
+    environment = {name: os.environ[name] for name in os.environ if not name.startswith(outside)}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
+    environment["PIP_FIND_LINKS"] = str(wheels)
     words = [prefix / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
     done = subprocess.run([*words, "--requirement", file], env=environment, check=False)
     if done.returncode:

@@ -77,7 +77,7 @@ def ran(tmp_path_factory, conda):
     project = Project(tmp_path_factory.mktemp("environments") / "project", real=True)
     project.write("sitecustomize.py", NOTE)
     (project.folder / "bin" / "conda").symlink_to(conda)
-    project.snakemake("--use-conda", *project.overlay(**CHANGES))
+    project.snakemake("--use-conda", *project.overlay(**CHANGES), patience=900)
     return project
 
 

@@ -35,7 +35,7 @@ CHANGES = {
 STAGES = {  # what each environment is for, in the words of the command line
     "corpus": {"demo corpus", "corpus prepare"},
     "vision": {"features images", "features objects", "features merge", "graphs"},
-    "learning": {"vocabulary", "train", "predict"},
+    "learning": {"vocabulary", "train", "predict-split"},
     "report": {"evaluate", "metrics", "report"},
 }
 

@@ -60,7 +60,8 @@ def prepare(
     if corpus not in read.corpora:
         known = ", ".join(sorted(read.corpora))
         raise HamlearnError(f"settings: corpora: found no {corpus!r} among {known}")
-    prepare(source, read.corpora[corpus].images, out)
+    chosen = read.corpora[corpus]
+    prepare(source, chosen.images, out, chosen.dev_share, chosen.dev_seed)
 
 
 @corpus_app.command()
@@ -70,10 +71,10 @@ def stats(
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
 ) -> None:
     """Print the paper's Table 1 for a corpus."""
-    from hamlearn.corpus.prepare import load_corpus
-    from hamlearn.corpus.statistics import corpus_statistics, statistics_text, write_statistics
+    from hamlearn.corpus.prepare import corpus_table
+    from hamlearn.corpus.statistics import statistics_text, write_statistics
 
-    statistics = corpus_statistics(load_corpus(directory, images))
+    statistics = corpus_table(directory, images)
     if csv is not None:
         write_statistics(csv, statistics)
     typer.echo(statistics_text(statistics))

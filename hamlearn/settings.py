@@ -58,9 +58,15 @@ class GeneratorSettings(Section):
 class CorpusSettings(Section):
     """Where a corpus lies, or how it is drawn."""
 
-    path: str | None = Field(None, description="folder with train.txt, valid.txt and test.txt")
+    path: str | None = Field(
+        None, description="folder with train.txt, test.txt and perhaps valid.txt"
+    )
     images: str | None = Field(None, description="folder of pictures named by IMGID; null: none")
     generator: GeneratorSettings | None = Field(None, description="draw the demo corpus instead")
+    dev_share: float = Field(
+        0.1, gt=0, lt=1, description="of train's posts, that are dev where there is no valid.txt"
+    )
+    dev_seed: int = Field(0, ge=0, description="which posts these are")
 
     @model_validator(mode="after")
     def _one_source(self) -> "CorpusSettings":

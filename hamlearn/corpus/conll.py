@@ -1,9 +1,9 @@
-"""The reader of IMGID CoNLL text: `IMGID:<id>`, lines of token and label, a blank line."""
+"""The reader of CoNLL text: `IMGID:<id>`, if any, lines of token and label, a blank line."""
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hamlearn.corpus.labels import is_label
@@ -15,6 +15,7 @@ MARK = "IMGID:"
 BLANKS = "\t "
 LONGEST = 200
 BETWEEN = re.compile(r"[\t ]+")
+ALL = "all"  # the word of every table for all types together
 SYNONYMS = {"OTHER": "MISC"}
 FILES = {"train": ("train.txt",), "dev": ("valid.txt", "dev.txt"), "test": ("test.txt",)}
 
@@ -24,13 +25,13 @@ class Entry:
     """A post as its file has it.
 
     Attributes:
-        image: the IMGID.
+        image: the IMGID; None where the file has no IMGID lines.
         words: the tokens.
         labels: one BIO label a token, OTHER read as MISC.
-        line: number of the IMGID line, from 1.
+        line: number of its first line, from 1.
     """
 
-    image: str
+    image: str | None
     words: tuple[str, ...]
     labels: tuple[str, ...]
     line: int
@@ -40,52 +41,87 @@ def read_conll(path: str | Path) -> list[Entry]:
     r"""Read the posts of one file.
 
     Only TAB, space and newline separate: a NO-BREAK SPACE is a token like any other. `\r\n` is a
-    newline too, and a byte order mark at the start is passed over.
+    newline too, and a byte order mark at the start is passed over. A file has an IMGID line before
+    each post, or none at all, where blank lines alone part the posts.
 
     Args:
         path: a file of UTF-8 text.
 
     Raises:
         HamlearnError: the file is absent or holds no post, a byte is not UTF-8, an IMGID is empty,
-            too long or a path, a post has no words or no IMGID, or a line is not one token and one
-            label of the form `O`, `B-X` or `I-X`. The message begins with file and line.
+            too long or a path, a post has no words, or no IMGID where others have one, or a line is
+            not one token and one label of the form `O`, `B-X` or `I-X`. The message begins with
+            file and line.
     """
-    path = Path(path)
-    entries = []
+    return _renamed([_entries(Path(path))])[0]
+
+
+def _entries(path: Path) -> list[Entry]:
+    """Read the posts of one file with their labels as given."""
+    entries: list[Entry] = []
+    lines = list(_lines(path))
+    marked = next((number for number, text in lines if text.startswith(MARK)), None)
     image, line = None, 0
     words: list[str] = []
     labels: list[str] = []
-    for number, text in [*_lines(path), (0, "")]:
+    for number, text in [*lines, (0, "")]:
         begins = text.startswith(MARK)
-        if image is not None and (begins or not text):
+        if line and (begins or not text):
             if not words:
                 raise HamlearnError(
                     f"{path}:{line}: post {image!r} has no words;"
                     " expected lines of token and label right after it"
                 )
             entries.append(Entry(image, tuple(words), tuple(labels), line))
-            image, words, labels = None, [], []
+            image, line, words, labels = None, 0, [], []
         if begins:
             image, line = _image(f"{path}:{number}", text), number
         elif text:
-            if image is None:
+            if not line and marked is not None:
                 raise HamlearnError(
-                    f"{path}:{number}: found {text!r:.80} in no post; expected `{MARK}<id>` first"
+                    f"{path}:{number}: found {text!r:.80} in no post; expected `{MARK}<id>` first,"
+                    f" as on line {marked} (a post without a picture has an id that no file has)"
                 )
+            line = line or number
             word, label = _token(f"{path}:{number}", text)
             words.append(word)
             labels.append(label)
     if not entries:
-        raise HamlearnError(f"{path}:1: no posts in the file; expected `{MARK}<id>` and its words")
+        raise HamlearnError(
+            f"{path}:1: no posts in the file; expected lines of token and label, `{MARK}<id>` first"
+        )
     return entries
 
 
-def read_corpus(directory: str | Path, images: str | Path | None = None) -> list[Post]:
+def _renamed(files: list[list[Entry]]) -> list[list[Entry]]:
+    """Read OTHER as MISC, unless the corpus has both and so means two things by them."""
+    types = {label[2:] for entries in files for entry in entries for label in entry.labels}
+    names = {old: new for old, new in SYNONYMS.items() if old in types and new not in types}
+    if not names:
+        return files
+
+    def renamed(label: str) -> str:
+        return label[:2] + names.get(label[2:], label[2:])
+
+    return [
+        [replace(entry, labels=tuple(map(renamed, entry.labels))) for entry in entries]
+        for entries in files
+    ]
+
+
+def read_corpus(
+    directory: str | Path,
+    images: str | Path | None = None,
+    splits: Iterable[str] = SPLITS,
+) -> list[Post]:
     """Read train.txt, valid.txt (or dev.txt) and test.txt of a folder, in this order.
+
+    A post without IMGID is named by split and place, as `train-7`, and has no picture.
 
     Args:
         directory: folder of the three files.
         images: folder of pictures named by IMGID; None where the corpus has no pictures.
+        splits: those to read.
 
     Raises:
         HamlearnError: a file is absent or malformed, the dev split is there twice, or the folder
@@ -94,29 +130,43 @@ def read_corpus(directory: str | Path, images: str | Path | None = None) -> list
     directory = Path(directory)
     if images is not None and not Path(images).is_dir():
         raise HamlearnError(f"{images}: no such folder; expected the pictures of {directory}")
+    splits = list(splits)
+    files = _renamed([_entries(split_file(directory, split)) for split in splits])
+    given = {entry.image for entries in files for entry in entries}
     posts = []
     seen: Counter[str] = Counter()
     taken: set[str] = set()
-    for split in SPLITS:
-        for entry in read_conll(split_file(directory, split)):
-            seen[entry.image] += 1
-            post_id = entry.image
+    for split, entries in zip(splits, files, strict=True):
+        for number, entry in enumerate(entries, start=1):
+            image, picture = entry.image, None
+            if image is None:
+                image = f"{split}-{number}"
+                while image in given:  # an IMGID of another file
+                    image += "_"
+            elif images is not None:
+                picture = picture_path(images, image)
+            seen[image] += 1
+            post_id = image
             while post_id in taken:  # another IMGID may itself end in #2
-                seen[entry.image] += post_id != entry.image
-                post_id = f"{entry.image}#{seen[entry.image]}"
+                seen[image] += post_id != image
+                post_id = f"{image}#{seen[image]}"
             taken.add(post_id)
-            picture = None if images is None else picture_path(images, entry.image)
             posts.append(
                 Post(
                     id=post_id,
                     split=split,
-                    image=entry.image,
+                    image=image,
                     picture=None if picture is None else str(picture),
                     words=entry.words,
                     labels=entry.labels,
                 )
             )
     return posts
+
+
+def has_dev(directory: str | Path) -> bool:
+    """Tell whether a folder has a valid.txt or dev.txt."""
+    return any((Path(directory) / name).is_file() for name in FILES["dev"])
 
 
 def split_file(directory: str | Path, split: str) -> Path:
@@ -131,7 +181,10 @@ def split_file(directory: str | Path, split: str) -> Path:
     found = [directory / name for name in FILES[split] if (directory / name).is_file()]
     expected = " or ".join(FILES[split])
     if not found:
-        raise HamlearnError(f"{directory}: the {split} split is absent; expected {expected}")
+        told = ""
+        if split == "test":
+            told = "; move posts of train.txt that training shall not see into a file of that name"
+        raise HamlearnError(f"{directory}: the {split} split is absent; expected {expected}{told}")
     if len(found) > 1:
         raise HamlearnError(f"{directory}: the {split} split is there twice; expected {expected}")
     return found[0]
@@ -167,8 +220,8 @@ def _image(place: str, text: str) -> str:
             f"{place}: IMGID {image!r:.40}... has {len(image.encode())} bytes;"
             f" expected the name of a picture file, {LONGEST} at most"
         )
-    if BETWEEN.search(image):
-        raise HamlearnError(f"{place}: IMGID {image!r} has a separator in it; expected one name")
+    if "\t" in image:
+        raise HamlearnError(f"{place}: IMGID {image!r} has a TAB in it; expected one name")
     return image
 
 
@@ -184,5 +237,9 @@ def _token(place: str, text: str) -> tuple[str, str]:
     word, label = fields
     if not is_label(label):
         raise HamlearnError(f"{place}: label {label!r:.80}; expected O, B-TYPE or I-TYPE")
-    type_ = label[2:]
-    return word, label[:2] + SYNONYMS.get(type_, type_)
+    if label[2:] == ALL:
+        raise HamlearnError(
+            f"{place}: label {label!r}: `{ALL}` is the word for all types together in every table;"
+            " expected another name of the type"
+        )
+    return word, label

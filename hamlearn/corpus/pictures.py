@@ -1,5 +1,6 @@
 """Which file is the picture of a post: an IMGID is a name, and never a path."""
 
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,8 +12,9 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 def picture_path(directory: str | Path, image_id: str) -> Path | None:
     """Return the file of a picture, or None where the folder has none.
 
-    An image id is a name. Among files of that name the extensions are tried in the order of
-    EXTENSIONS, in whatever case.
+    An image id is a name, with its extension or without it. Among files of that name the extensions
+    are tried in the order of EXTENSIONS, in whatever case. Accents may be composed in one of id and
+    file name and not in the other, as happens when files come from another system.
 
     Args:
         directory: folder of pictures named by image id.
@@ -27,27 +29,39 @@ def picture_path(directory: str | Path, image_id: str) -> Path | None:
             "other than `.` and `..`"
         )
     directory = Path(directory)
-    for extension in EXTENSIONS:
-        path = directory / f"{image_id}{extension}"
-        if path.is_file():
-            return path
+    extensions = ("", *EXTENSIONS) if image_id.lower().endswith(EXTENSIONS) else EXTENSIONS
+    for name in dict.fromkeys((image_id, _composed(image_id))):
+        for extension in extensions:
+            path = directory / f"{name}{extension}"
+            if path.is_file():
+                return path
     if not directory.is_dir():
         raise HamlearnError(f"{directory}: no such folder; expected the pictures of the corpus")
     names = _unusual_names(directory, directory.stat().st_mtime_ns)
-    for extension in EXTENSIONS:
-        name = names.get((image_id, extension))
-        if name is not None:
-            return directory / name
+    for extension in extensions:
+        unusual = names.get((_composed(image_id), extension))
+        if unusual is not None:
+            return directory / unusual
     return None
 
 
 @lru_cache(maxsize=4)
 def _unusual_names(directory: Path, changed: int) -> dict[tuple[str, str], str]:
-    """List the pictures of a folder whose extension has a capital letter."""
+    """List pictures whose extension has a capital letter or whose accents are apart.
+
+    Each is there by its composed name without extension, and by that with it.
+    """
     del changed  # part of the key alone: a folder that changed is listed anew
-    return {
-        (path.stem, path.suffix.lower()): path.name
-        for path in sorted(directory.iterdir(), reverse=True)
-        if path.suffix != path.suffix.lower() and path.suffix.lower() in EXTENSIONS
-        if path.is_file()
-    }
+    names = {}
+    for path in sorted(directory.iterdir(), reverse=True):
+        extension = path.suffix.lower()
+        if extension not in EXTENSIONS or not path.is_file():
+            continue
+        if path.suffix != extension or path.name != _composed(path.name):
+            names[_composed(path.stem), extension] = path.name
+            names[_composed(path.name), ""] = path.name
+    return names
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

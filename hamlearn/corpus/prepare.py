@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hamlearn.corpus.conll import read_corpus
+import pandas as pd
+
+from hamlearn.corpus.conll import has_dev, read_corpus
 from hamlearn.corpus.labels import Entity, entities, label_set
-from hamlearn.corpus.posts import Post, write_posts
+from hamlearn.corpus.posts import SPLITS, Post, write_posts
+from hamlearn.corpus.splits import SEED, SHARE, with_dev
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
@@ -18,15 +21,23 @@ MANIFEST = "manifest.jsonl"
 log = logging.getLogger(__name__)
 
 
-def prepare(directory: str | Path, images: str | Path | None, out: str | Path) -> list[Post]:
+def prepare(
+    directory: str | Path,
+    images: str | Path | None,
+    out: str | Path,
+    dev_share: float = SHARE,
+    dev_seed: int = SEED,
+) -> list[Post]:
     """Write posts.jsonl, labels.json and statistics.csv of a corpus into a folder.
 
     Args:
-        directory: folder with train.txt, valid.txt (or dev.txt) and test.txt, and perhaps with
-            manifest.jsonl, whose entities tell the cues.
+        directory: folder with train.txt, test.txt and perhaps valid.txt (or dev.txt), and perhaps
+            with manifest.jsonl, whose entities tell the cues.
         images: folder of pictures named by IMGID; None takes `images` in the corpus folder where
             there is one.
         out: folder of the three files, made if absent.
+        dev_share: share of train that becomes dev where the corpus has no dev split.
+        dev_seed: which posts these are.
 
     Returns:
         The posts, as written.
@@ -34,11 +45,17 @@ def prepare(directory: str | Path, images: str | Path | None, out: str | Path) -
     Raises:
         HamlearnError: the corpus or its manifest is malformed.
     """
-    posts = load_corpus(directory, images)
+    posts = load_corpus(directory, images, dev_share, dev_seed)
     out = Path(out)
-    statistics = corpus_statistics(posts)
+    statistics = corpus_statistics(posts, dev_from_train=not has_dev(directory))
     missing = sum(post.picture is None for post in posts)
-    if missing:
+    if missing == len(posts):
+        log.warning(
+            "%s: no post has a picture file: every variant reads words alone, and text_only does so"
+            " at less cost",
+            directory,
+        )
+    elif missing:
         log.warning("%s: %d of %d posts have no picture file", directory, missing, len(posts))
     write_statistics(out / "statistics.csv", statistics)
     with whole(out / "labels.json") as part:
@@ -48,12 +65,19 @@ def prepare(directory: str | Path, images: str | Path | None, out: str | Path) -
     return posts
 
 
-def load_corpus(directory: str | Path, images: str | Path | None = None) -> list[Post]:
+def load_corpus(
+    directory: str | Path,
+    images: str | Path | None = None,
+    dev_share: float = SHARE,
+    dev_seed: int = SEED,
+) -> list[Post]:
     """Read a corpus with its pictures and cues, as `prepare` writes it.
 
     Args:
         directory: folder of the corpus.
         images: folder of pictures; None takes `images` in the corpus folder where there is one.
+        dev_share: share of train that becomes dev where the corpus has no dev split.
+        dev_seed: which posts these are.
 
     Raises:
         HamlearnError: the corpus or its manifest is malformed.
@@ -61,9 +85,27 @@ def load_corpus(directory: str | Path, images: str | Path | None = None) -> list
     directory = Path(directory)
     if images is None and (directory / "images").is_dir():
         images = directory / "images"
-    posts = read_corpus(directory, images)
+    whole_corpus = has_dev(directory)
+    posts = read_corpus(directory, images, SPLITS if whole_corpus else ("train", "test"))
     manifest = directory / MANIFEST
-    return with_cues(posts, manifest) if manifest.is_file() else posts
+    if manifest.is_file():
+        posts = with_cues(posts, manifest)
+    if whole_corpus:
+        return posts
+    try:
+        return with_dev(posts, dev_share, dev_seed)
+    except HamlearnError as error:
+        raise HamlearnError(f"{directory}: {error}") from error
+
+
+def corpus_table(directory: str | Path, images: str | Path | None = None) -> pd.DataFrame:
+    """Return the paper's Table 1 for a corpus, prepared or not.
+
+    Raises:
+        HamlearnError: the corpus or its manifest is malformed.
+    """
+    posts = load_corpus(directory, images)
+    return corpus_statistics(posts, dev_from_train=not has_dev(directory))
 
 
 def with_cues(posts: Sequence[Post], manifest: Path) -> list[Post]:

@@ -13,6 +13,7 @@ PAPER_ORDER = ("PER", "LOC", "ORG", "MISC")
 COLUMNS = ("quantity", "type", *SPLITS, "total")
 NAMES = {
     "posts": "Tweets",
+    "dev_from_train": "Dev posts out of train",
     "orphan_inside": "Orphan I- tags",
     "longest_post": "Longest post (words)",
     "missing_pictures": "Missing pictures",
@@ -20,17 +21,18 @@ NAMES = {
 Counted = Callable[[Sequence[Post]], int]
 
 
-def corpus_statistics(posts: Sequence[Post]) -> pd.DataFrame:
+def corpus_statistics(posts: Sequence[Post], dev_from_train: bool = False) -> pd.DataFrame:
     """Count a corpus as Table 1 does: entities are B- tags.
 
     Args:
         posts: all posts of a corpus, as read or as prepared.
+        dev_from_train: the corpus came without dev, and some of train is it.
 
     Returns:
         Integers in the columns train, dev, test and total, one row for each `quantity`: entities
         (one row a `type`, then `all`), posts, orphan_inside (I- tags with no B- before them),
         longest_post (words; its total is the longest of all) and missing_pictures (posts with no
-        picture file).
+        picture file); and after posts, if some of train is dev, dev_from_train.
     """
     found = {label[2:] for post in posts for label in post.labels if label != "O"}
     types = [t for t in PAPER_ORDER if t in found] + sorted(found - set(PAPER_ORDER))
@@ -42,6 +44,9 @@ def corpus_statistics(posts: Sequence[Post]) -> pd.DataFrame:
         ("longest_post", "all", lambda some: max((len(post.words) for post in some), default=0)),
         ("missing_pictures", "all", lambda some: sum(post.picture is None for post in some)),
     ]
+    if dev_from_train:
+        at = [name for name, *_ in quantities].index("posts") + 1
+        quantities.insert(at, ("dev_from_train", "all", _in_dev))
     groups = [[post for post in posts if post.split == split] for split in SPLITS]
     groups.append(list(posts))
     rows = [(name, type_, *map(count, groups)) for name, type_, count in quantities]
@@ -73,6 +78,10 @@ def write_statistics(path: str | Path, statistics: pd.DataFrame) -> None:
     """Write statistics as CSV, whole or not at all."""
     with whole(path) as part:
         statistics.to_csv(part, index=False, lineterminator="\n")
+
+
+def _in_dev(some: Sequence[Post]) -> int:
+    return sum(post.split == "dev" for post in some)
 
 
 def _tagged(beginning: str) -> Counted:

@@ -81,7 +81,8 @@ def test_only_other_becomes_misc(tmp_path):
         ("IMGID:1\nx\tO\ny\n", 3, "'y' has no label"),
         ("IMGID:1\n\tO\n", 2, "'O' has no label"),
         ("IMGID:1\nNew York\tB-LOC\n", 2, "found 3 fields"),
-        ("x\tO\n", 1, "in no post"),
+        ("x\tO\n\nIMGID:1\ny\tO\n", 1, "in no post; expected `IMGID:<id>` first, as on line 3"),
+        ("IMGID:1\nx\tO\ny\tB-all\n", 3, "`all` is the word for all types together"),
         ("IMGID:1\nx\tO\n\ny\tO\n", 4, "in no post"),
         ("IMGID:1\nx\tO\n\nIMGID:\ny\tO\n", 4, "the IMGID is empty"),
         ("IMGID:../x\ny\tO\n", 1, "IMGID '../x' is a path"),
@@ -89,7 +90,7 @@ def test_only_other_becomes_misc(tmp_path):
         ("IMGID:..\ny\tO\n", 1, "is a path"),
         ("IMGID:a\\b\ny\tO\n", 1, "is a path"),
         (f"IMGID:{'x' * 300}\ny\tO\n", 1, "has 300 bytes"),
-        ("IMGID:1\tO\ny\tO\n", 1, "has a separator in it"),
+        ("IMGID:1\tO\ny\tO\n", 1, "has a TAB in it"),
         ("IMGID:1\n\nx\tO\n", 1, "post '1' has no words"),
         ("IMGID:1\nIMGID:2\nx\tO\n", 1, "post '1' has no words"),
         ("IMGID:1\nx\tO\n\nIMGID:2\n", 4, "post '2' has no words"),
@@ -137,6 +138,9 @@ def test_an_absent_split_or_folder_is_named(tmp_path):
     write(tmp_path, train=GOOD, test=GOOD)
     with pytest.raises(HamlearnError, match=r"dev split is absent; expected valid.txt or dev.txt"):
         read_corpus(tmp_path)
+    (tmp_path / "test.txt").unlink()
+    with pytest.raises(HamlearnError, match=r"test split is absent; expected test.txt; move posts"):
+        read_corpus(tmp_path, splits=("train", "test"))
     with pytest.raises(HamlearnError, match="no such folder"):
         read_corpus(tmp_path / "elsewhere")
 
@@ -156,3 +160,57 @@ def test_pictures_are_found_by_name(tmp_path):
     assert pictures == {"1": None, "O_2": str(images / "O_2.jpg")}
     with pytest.raises(HamlearnError, match="no such folder; expected the pictures"):
         read_corpus(tmp_path, tmp_path / "photos")
+
+
+SCRIPTS = """IMGID:Bank im Park
+Die O
+N\u00e4hmaschine B-Produkt
+
+IMGID:\u5317\u4eac \u2116 1.jpg
+\u60a3\u8005 O
+\u7cd6\u5c3f B-\u75be\u75c5
+\u75c5 I-\u75be\u75c5
+
+IMGID:\U0001f984
+\u0627\u0644\u0642\u0627\u0647\u0631\u0629\tB-creative-work
+\u0926\u093f\u0932\u094d\u0932\u0940\tB-\u0938\u094d\u0925\u093e\u0928
+"""
+
+
+def test_any_script_any_label_any_name(tmp_path):
+    german, chinese, others = read(tmp_path, SCRIPTS)
+    assert german.image == "Bank im Park"
+    assert chinese.image == "\u5317\u4eac \u2116 1.jpg"
+    assert chinese.labels == ("O", "B-\u75be\u75c5", "I-\u75be\u75c5")
+    assert others.image == "\U0001f984"
+    assert others.words[1] == "\u0926\u093f\u0932\u094d\u0932\u0940"
+    assert others.labels == ("B-creative-work", "B-\u0938\u094d\u0925\u093e\u0928")
+
+
+def test_plain_conll_has_posts_that_are_named_by_their_place(tmp_path):
+    plain = "\n\nAnna B-PER\nsmiles O\n\n\nOslo B-LOC\n"
+    write(tmp_path, train=plain, valid="x O\n", test="IMGID:dev-1\ny O\n")
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("train-1.jpg", "dev-1.jpg"):
+        (images / name).touch()
+    posts = read_corpus(tmp_path, images)
+    assert [(post.id, post.image, post.words) for post in posts] == [
+        ("train-1", "train-1", ("Anna", "smiles")),
+        ("train-2", "train-2", ("Oslo",)),
+        ("dev-1_", "dev-1_", ("x",)),  # another post has this IMGID
+        ("dev-1", "dev-1", ("y",)),
+    ]
+    assert [post.picture for post in posts] == [None] * 3 + [str(images / "dev-1.jpg")]
+    assert read_corpus(tmp_path, images) == posts
+
+
+def test_other_stays_other_where_misc_is_another_type(tmp_path):
+    write(tmp_path, train="x B-OTHER\n", valid="x I-OTHER\n", test="x B-MISC\n")
+    assert [post.labels for post in read_corpus(tmp_path)] == [
+        ("B-OTHER",),
+        ("I-OTHER",),
+        ("B-MISC",),
+    ]
+    write(tmp_path, test="x B-PER\n")
+    assert [post.labels[0] for post in read_corpus(tmp_path)] == ["B-MISC", "I-MISC", "B-PER"]

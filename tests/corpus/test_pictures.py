@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
@@ -35,3 +36,14 @@ def test_ids_with_dots_and_a_missing_folder(tmp_path):
 def test_looking_up_pictures_imports_no_torch():
     code = "import sys, hamlearn.corpus.prepare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("composed", [True, False])
+@pytest.mark.parametrize("name", ["caf\u00e9 am Park.jpg", "caf\u00e9 am Park.PNG"])
+def test_names_with_spaces_and_accents_from_another_system(tmp_path, name, composed):
+    forms = ["NFC", "NFD"] if composed else ["NFD", "NFC"]
+    ours, theirs = (unicodedata.normalize(form, name) for form in forms)
+    (tmp_path / ours).touch()
+    for image in (ours, theirs, ours.rsplit(".", 1)[0], theirs.rsplit(".", 1)[0]):
+        assert picture_path(tmp_path, image) == tmp_path / ours
+    assert picture_path(tmp_path, "caf\u00e9") is None

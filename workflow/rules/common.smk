@@ -154,9 +154,9 @@ def files_of_corpus(wildcards):
     folder = Path(source_of_corpus(wildcards))
     if config["corpora"][wildcards.corpus]["path"] is None:
         return folder
-    dev = "dev.txt" if (folder / "dev.txt").exists() else "valid.txt"
-    manifest = ["manifest.jsonl"] if (folder / "manifest.jsonl").exists() else []
-    return [folder / name for name in ("train.txt", dev, "test.txt", *manifest)]
+    optional = ("valid.txt", "dev.txt", "manifest.jsonl")  # without dev, some of train is it
+    there = [name for name in optional if (folder / name).exists()]
+    return [folder / name for name in ("train.txt", *there, "test.txt")]
 
 
 def folder_of_corpus(wildcards, input):

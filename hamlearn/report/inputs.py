@@ -38,6 +38,7 @@ class Run:
         history: one row an epoch.
         predicted: labels of each test post, in the order of the posts.
         relevance: mean of M by view of each test post; None where there is none.
+        cut: words of each test post that the model did not read.
     """
 
     detector: str
@@ -47,6 +48,7 @@ class Run:
     history: pd.DataFrame
     predicted: Labels
     relevance: Relevance
+    cut: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def _read_corpus(
         scores=scores,
         runs=runs,
         posts=posts,
-        statistics=_table(folder / "statistics.csv", STATISTICS_COLUMNS),
+        # As text: a type may be called NA or 01.
+        statistics=_table(folder / "statistics.csv", STATISTICS_COLUMNS, text=True),
         failures=_read_failures(settings, name, runs, results),
         ceiling=_read_ceiling(settings, name, folder),
     )
@@ -161,14 +164,17 @@ def _read_run(
     if history.empty:
         raise HamlearnError(f"{folder / 'history.csv'}: no epoch; expected one row an epoch")
     predictions = results / "predictions" / place / f"{TEST}.jsonl"
+    predicted = read_predictions(predictions, test)
+    relevance, cut = _read_relevance(predictions, test)
     return Run(
         detector=detector,
         variant=variant,
         seed=seed,
         facts=facts,
         history=history,
-        predicted=read_predictions(predictions, test),
-        relevance=_read_relevance(predictions, test),
+        predicted=predicted,
+        relevance=relevance,
+        cut=cut,
     )
 
 
@@ -188,9 +194,12 @@ def _read_failures(
     return failures
 
 
-def _read_relevance(path: Path, posts: Sequence[Post]) -> Relevance:
-    """Return the relevance scores of each post; the rest of the file was checked before."""
-    found = {}
+def _read_relevance(path: Path, posts: Sequence[Post]) -> tuple[Relevance, list[int]]:
+    """Return the relevance scores of each post, and how many of its words were cut.
+
+    The rest of the file was checked before. One from before there was `cut` has nothing of it.
+    """
+    found, cut = {}, {}
     for line in path.read_bytes().split(b"\n"):
         if line.strip():
             entry = json.loads(line)
@@ -204,7 +213,12 @@ def _read_relevance(path: Path, posts: Sequence[Post]) -> Relevance:
                     " expected a number by view, or null"
                 )
             found[str(entry["id"])] = scores
-    return [found[post.id] for post in posts]
+            cut[str(entry["id"])] = entry.get("cut", 0)
+            if not isinstance(cut[str(entry["id"])], int):
+                raise HamlearnError(
+                    f"{path}: post {entry['id']!r} has cut {entry['cut']!r:.80}; expected a number"
+                )
+    return [found[post.id] for post in posts], [cut[post.id] for post in posts]
 
 
 def _read_ceiling(settings: Settings, name: str, folder: Path) -> dict[str, float]:

@@ -74,22 +74,60 @@ def cautions(corpus: CorpusResults) -> list[Caution]:
         )
     table = unusable_pictures(corpus)
     if table is not None:
-        hit = corpus.unusable
+        hit, posts = corpus.unusable, corpus.posts
         by_split = ", ".join(
             f"{sum(post.split == split for post in hit)} of "
-            f"{sum(post.split == split for post in corpus.posts)} in {split}"
+            f"{sum(post.split == split for post in posts)} in {split}"
             for split in SPLITS
         )
         found.append(
             Caution(
                 corpus.name,
-                f"{len(hit)} of {len(corpus.posts)} posts have no usable picture",
+                f"{len(hit)} of {len(posts)} posts have no usable picture",
                 f"{by_split}. They are tagged from their words alone; nothing stands in for the "
-                "pictures.",
+                "pictures."
+                + (" The variant text_only does the same at less cost." * (len(hit) == len(posts))),
                 table,
             )
         )
+    found += [caution for caution in (_cut(corpus), _dev_from_train(corpus)) if caution]
     return found
+
+
+def _cut(corpus: CorpusResults) -> Caution | None:
+    """Say how many words were not read, by the run that read fewest; None where all were."""
+    lost = {}
+    for run in corpus.runs:
+        words, posts = (dict(run.facts.get(key, {})) for key in ("cut_words", "cut_posts"))
+        words["test"], posts["test"] = sum(run.cut), sum(map(bool, run.cut))
+        lost[sum(words.values())] = (run, words, posts)
+    most = max(lost, default=0)
+    if not most:
+        return None
+    run, words, posts = lost[most]
+    by_split = ", ".join(
+        f"{words.get(split, 0)} words of {posts.get(split, 0)} posts in {split}" for split in SPLITS
+    )
+    limit = run.facts["settings"].get("text", {}).get("max_subtokens", "?")
+    return Caution(
+        corpus.name,
+        f"{most} words lie past {limit} sub-tokens and were not read",
+        f"{by_split}. They are predicted O, and their gold entities count as missed. With "
+        "text.long_posts: windows they are read.",
+    )
+
+
+def _dev_from_train(corpus: CorpusResults) -> Caution | None:
+    """Say that the corpus came without dev; None where it did not."""
+    rows = corpus.statistics[corpus.statistics["quantity"] == "dev_from_train"]
+    if rows.empty:
+        return None
+    return Caution(
+        corpus.name,
+        f"dev is {rows['dev'].iloc[0]} posts of train",
+        "The corpus has no valid.txt or dev.txt, so they were drawn by corpora.dev_share and "
+        "dev_seed, and training did not see them. Scores on dev compare with no others.",
+    )
 
 
 def provenance_table(corpus: CorpusResults) -> Table | None:

@@ -227,6 +227,8 @@ def _announce(facts: dict[str, Any]) -> None:
     for split, count in posts.items():
         if missing[split] is not None:
             log.info("%s: %d posts, %d of them without a picture", split, count, missing[split])
+    if missing == posts:
+        log.warning("no post has a picture: text_only gives as much at less cost")
     for kind, attributes in facts["provenance"].items():
         if attributes.get("random_weights"):
             log.warning("%s: random weights: visual scores carry no meaning", kind)

@@ -49,6 +49,10 @@ def test_real_posts_need_no_drawing(project):
     planned = project.planned(**demo)
     assert planned["prepare_corpus"] == 1
     assert not planned.keys() & {"draw_corpus", "vocabulary"}
+    (project.folder / "posts/dev.txt").unlink()  # some of train is dev then
+    assert project.planned(**demo) == planned
+    (project.folder / "posts/test.txt").unlink()
+    assert "posts/test.txt" in project.snakemake("-n", *project.overlay(**demo), ok=False)
 
 
 def test_the_schema_file_is_current():
@@ -57,7 +61,7 @@ def test_the_schema_file_is_current():
     assert committed == schema(), f"make it anew: {told}"
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "config/offline.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "config/offline.yaml", "config/own.yaml"])
 def test_shipped_configurations_are_valid(name):
     load_settings(ROOT / name)
 

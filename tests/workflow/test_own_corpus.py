@@ -37,7 +37,7 @@ def own(tmp_path_factory):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,  # of a machine that does much else
     )
     assert done.returncode == 0, done.stdout
     return project.folder, done.stdout

@@ -15,6 +15,7 @@ from hamlearn.commands import tagging
 from hamlearn.commands.options import Out, Threads, parts_of
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import load_settings
+from hamlearn.terminal import OneLine, printable
 
 app = typer.Typer(
     name="hamlearn",
@@ -77,7 +78,7 @@ def stats(
     statistics = corpus_table(directory, images)
     if csv is not None:
         write_statistics(csv, statistics)
-    typer.echo(statistics_text(statistics))
+    typer.echo(printable(statistics_text(statistics)))
 
 
 @corpus_app.command("check")
@@ -95,9 +96,10 @@ def corpus_check(
     check = check_corpus(directory, images, max_pixels)
     if csv is not None:
         write_findings(csv, check.findings)
-    typer.echo(check.text)
+    typer.echo(printable(check.text))
     if check.faults:
-        typer.echo("Not usable as it is:\n" + "\n".join(f"- {fault}" for fault in check.faults))
+        faults = "\n".join(f"- {fault}" for fault in check.faults)
+        typer.echo(printable(f"Not usable as it is:\n{faults}"))
         raise typer.Exit(1)
     typer.echo("Usable.")
 
@@ -188,7 +190,7 @@ def weights_list(settings: Source) -> None:
     from hamlearn.vision.needed import needed_files
 
     for file in needed_files(load_settings(settings)):
-        typer.echo(file.text())
+        typer.echo(printable(file.text()))
 
 
 @weights_app.command("fetch")
@@ -393,11 +395,11 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         app()
     except (HamlearnError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(printable(f"error: {error}"), err=True)
         sys.exit(1)

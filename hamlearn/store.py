@@ -35,6 +35,7 @@ from numpy.typing import DTypeLike, NDArray
 import hamlearn
 from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical, digest_of_text, whole
+from hamlearn.hdf5 import member, opened, texts
 
 SCHEMA_VERSION = 1
 KINDS = {
@@ -44,6 +45,10 @@ KINDS = {
 
 Columns = dict[str, tuple[tuple[int, ...], DTypeLike]]
 
+_TEXTS = ("ids", "classes", "reasons")
+_KINDS_OF = dict.fromkeys(("features", "regions", "boxes", "scores"), "f") | dict.fromkeys(
+    ("labels", "counts", "sizes", "status"), "iu"
+)
 _COMMON: Columns = {"sizes": ((2,), np.int32), "status": ((), np.uint8)}
 
 
@@ -218,26 +223,23 @@ class FeatureFile:
                 message says what was found and what was expected.
         """
         self.path = Path(path)
-        if not self.path.is_file():
-            raise HamlearnError(f"{path}: no such file; expected features made by `hamlearn`")
-        try:
-            file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise HamlearnError(f"{path}: not an HDF5 file ({error})") from error
-        with file:
+        with opened(path, "features made by `hamlearn`") as file:
             self.attributes: dict[str, Any] = {
                 name: value.item() if isinstance(value, np.generic) else value
                 for name, value in file.attrs.items()
             }
-            self._check(file)
-            self.ids = _text(file, "ids")
+            members = {name: member(file, name) for name in file}
+            self._check(members)
+            self.ids = texts(members["ids"])
             self.row_of = {image: row for row, image in enumerate(self.ids)}
-            self.classes = _text(file, "classes") if "classes" in file else []
-            self.reasons = _text(file, "reasons")
+            if len(self.row_of) < len(self.ids):
+                raise HamlearnError(f"{path}: an image id comes twice, expected each once")
+            self.classes = texts(members["classes"]) if "classes" in members else []
+            self.reasons = texts(members["reasons"])
             self._data: dict[str, NDArray[Any]] = {
                 name: _mapped(self.path, dataset)
-                for name, dataset in file.items()
-                if name not in ("ids", "classes", "reasons")
+                for name, dataset in members.items()
+                if name not in _TEXTS
             }
 
     def rows(self, name: str, indices: Iterable[int]) -> NDArray[Any]:
@@ -285,7 +287,7 @@ class FeatureFile:
         """Close the file."""
         self.close()
 
-    def _check(self, file: h5py.File) -> None:
+    def _check(self, members: Mapping[str, Any]) -> None:
         found = self.attributes.get("schema_version")
         if found != SCHEMA_VERSION:
             raise HamlearnError(
@@ -295,32 +297,34 @@ class FeatureFile:
         if kind not in KINDS:
             raise HamlearnError(f"{self.path}: holds {kind!r}, expected one of {', '.join(KINDS)}")
         needed = ("ids", "reasons", *(("classes",) if kind == "objects" else ()), *KINDS[kind])
-        for name in needed:
-            if not isinstance(file.get(name), h5py.Dataset):
+        for name in dict.fromkeys((*needed, *members)):
+            if not isinstance(members.get(name), h5py.Dataset):
                 raise HamlearnError(f"{self.path}: no dataset `{name}`, expected {needed}")
-        n = len(file["ids"])
-        for name, dataset in file.items():
-            if name != "classes" and dataset.shape[:1] != (n,):
+        n = members["ids"].size
+        for name, dataset in members.items():
+            if dataset.shape[:1] != (n,) and (name != "classes" or dataset.ndim != 1):
                 raise HamlearnError(
                     f"{self.path}: `{name}` has shape {dataset.shape}, expected {n} rows, one an id"
                 )
-        objects = file["features"].shape[1:2] if kind == "objects" else ()
+        objects = members["features"].shape[1:2] if kind == "objects" else ()
         shapes = {"features": (n, *objects, None), "sizes": (n, 2), "status": (n,)}
         if kind == "objects":
             shapes |= {"boxes": (n, *objects, 4), "counts": (n,)}
             shapes |= {"scores": (n, *objects), "labels": (n, *objects)}
         for name, shape in shapes.items():
-            found = file[name].shape
+            found = members[name].shape
             if len(found) != len(shape) or any(
                 want not in (None, have) for want, have in zip(shape, found, strict=True)
             ):
                 raise HamlearnError(f"{self.path}: `{name}` has shape {found}, expected {shape}")
-
-
-def _text(file: h5py.File, name: str) -> list[str]:
-    if h5py.check_string_dtype(file[name].dtype) is None:
-        raise HamlearnError(f"{file.filename}: `{name}` is {file[name].dtype}, expected text")
-    return [str(text) for text in file[name].asstr()[:]]
+        for name, dataset in members.items():
+            kind = dataset.dtype.kind
+            text = h5py.check_string_dtype(dataset.dtype) is not None
+            if text != (name in _TEXTS) or kind not in _KINDS_OF.get(name, kind):
+                expected = "text" if name in _TEXTS else "numbers"
+                raise HamlearnError(
+                    f"{self.path}: `{name}` is {dataset.dtype}, expected {expected}"
+                )
 
 
 def _mapped(path: Path, dataset: h5py.Dataset) -> NDArray[Any]:

@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
+from hamlearn.graph.relations import RELATIONS
+from hamlearn.hdf5 import member, opened, texts
 from hamlearn.store import FeatureFile
 
+N_RELATIONS = len(RELATIONS)
 OK = 0  # the status of a picture that was read
 
 
@@ -113,15 +116,34 @@ class Pictures:
         return image in self._image_ok and image in self._object_ok
 
     def __getitem__(self, image: str) -> Picture:
-        """Return one picture; KeyError where it is not among those that were read."""
+        """Return one picture; KeyError where it is not among those that were read.
+
+        Raises:
+            HamlearnError: its numbers are not those of a picture.
+        """
         row, objects = [self._image_ok[image]], [self._object_ok[image]]
         count = int(self.objects.rows("counts", objects)[0])
-        return Picture(
+        picture = Picture(
             image=self.images.rows("features", row)[0],
             objects=self.objects.rows("features", objects)[0, :count],
             classes=self.objects.rows("labels", objects)[0, :count],
             boxes=self.objects.rows("boxes", objects)[0, :count],
             relations=self.relations[objects[0], : count + 1, : count + 1],
+        )
+        if not 1 <= count <= self.relations.shape[1] - 1:
+            raise self._wrong(image, f"{count} objects", f"1 to {self.relations.shape[1] - 1}")
+        if not 0 <= picture.classes.min() <= picture.classes.max() <= len(self.objects.classes):
+            raise self._wrong(image, "a class that has no name", "one of `classes`, or none")
+        for values in (picture.objects, picture.boxes):
+            if not np.isfinite(values).all():
+                raise self._wrong(image, "numbers that are not finite", "finite ones")
+        if not np.isfinite(picture.image).all():
+            raise HamlearnError(f"{self.images.path}: {image!r}: features are not finite")
+        return picture
+
+    def _wrong(self, image: str, found: str, expected: str) -> HamlearnError:
+        return HamlearnError(
+            f"{self.objects.path}: {image!r}: found {found}, expected {expected}; extract again"
         )
 
     def close(self) -> None:
@@ -164,17 +186,24 @@ def _readable(file: FeatureFile) -> dict[str, int]:
 
 def _read_graphs(path: str | Path) -> tuple[list[str], NDArray[np.int8], dict[str, Any]]:
     """Return image ids, relations (n, N+1, N+1), small enough for memory, and attributes."""
-    if not Path(path).is_file():
-        raise HamlearnError(f"{path}: no such file; expected graphs made by `hamlearn graph`")
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = {
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in file.attrs.items()
-            }
-            ids = [str(image) for image in file["ids"].asstr()[:]]
-            return ids, file["relations"][:], attributes
-    except (OSError, KeyError) as error:
+    with opened(path, "graphs made by `hamlearn graphs`") as file:
+        attributes = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in file.attrs.items()
+        }
+        ids, relations = (member(file, name) for name in ("ids", "relations"))
+        if not isinstance(ids, h5py.Dataset) or not isinstance(relations, h5py.Dataset):
+            raise HamlearnError(f"{path}: not a graph file; expected `ids` and `relations`")
+        images, n = texts(ids), ids.size
+        if relations.ndim != 3 or len(relations) != n or relations.dtype != np.int8:
+            raise HamlearnError(
+                f"{path}: `relations` are {relations.dtype} of shape {relations.shape}, expected"
+                f" int8 of {n} pictures"
+            )
+        values: NDArray[np.int8] = relations[()]
+    if values.size and not -1 <= values.min() <= values.max() < N_RELATIONS:
         raise HamlearnError(
-            f"{path}: not a graph file; expected HDF5 with `ids` and `relations` ({error})"
-        ) from error
+            f"{path}: found relations from {values.min()} to {values.max()}, expected -1 to"
+            f" {N_RELATIONS - 1}"
+        )
+    return images, values, attributes

@@ -2,23 +2,40 @@
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.model.tagger import HamLearning, build_tagger
-from hamlearn.model.text import load_encoder
+from hamlearn.model.text import has_weights, load_encoder
+from hamlearn.settings import ModelSettings, TextSettings
 
 WEIGHTS, FACTS, HISTORY, ENCODER = "model.safetensors", "run.json", "history.csv", "encoder"
 COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient", "dev_f1_strict", "lr", "seconds")
+
+# What facts of another shape raise where a tagger is built from them.
+_BROKEN = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -100,12 +117,57 @@ def load_run(folder: str | Path) -> Run:
         if not (folder / name).exists():
             raise HamlearnError(f"{folder}: found no {name}; expected the folder of a finished run")
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = json.loads((folder / FACTS).read_bytes().decode())
+        _check_facts(facts)
+        if has_weights(folder / ENCODER):
+            raise HamlearnError(f"{folder / ENCODER}: found weights; expected the shape alone")
+        _check_sizes(folder, facts)
         tagger = make_tagger(load_encoder(folder / ENCODER), facts)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise HamlearnError(f"{folder / FACTS}: not the facts of a run ({error})") from error
+    except HamlearnError:
+        raise
+    except _BROKEN as error:
+        raise HamlearnError(f"{folder / FACTS}: not the facts of a run ({error!s:.300})") from error
     try:
         load_model(tagger, folder / WEIGHTS, strict=True)
     except (SafetensorError, RuntimeError) as error:
         raise HamlearnError(f"{folder / WEIGHTS}: not the weights of this run ({error})") from error
     return Run(tagger.eval(), load_tokenizer(folder / ENCODER), facts["labels"], facts)
+
+
+def _check_facts(facts: Any) -> None:
+    """Check what a tagger is built from; the errors of what is absent say its name."""
+    labels, sizes = facts["labels"], facts["dimensions"]
+    if not isinstance(labels, list) or not labels or len(labels) != len(set(labels)):
+        raise ValueError(f"`labels` is {labels!r:.80}, expected each label once")
+    for label in labels:
+        if not isinstance(label, str) or not is_label(label):
+            raise ValueError(f"label {label!r:.80}: expected O, B-TYPE or I-TYPE")
+    for key in ("image", "object", "classes"):
+        if type(sizes[key]) is not int or sizes[key] < 0:
+            raise ValueError(f"dimensions.{key} is {sizes[key]!r:.80}, expected a whole number")
+    ModelSettings.model_validate(facts["settings"]["model"])
+    TextSettings.model_validate(facts["settings"]["text"])
+
+
+def _check_sizes(folder: Path, facts: dict[str, Any]) -> None:
+    """Refuse a model that is larger than its weights, before any memory is given to it."""
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    encoder = json.loads((folder / ENCODER / "config.json").read_bytes().decode())
+    told = encoder | facts["settings"]["model"] | facts["settings"]["text"]
+    for key, value in told.items():
+        if "layers" in key and isinstance(value, int) and value > len(held):
+            raise ValueError(f"{key} is {value}, expected no more than its {len(held)} tensors")
+    with torch.device("meta"):
+        shapes = make_tagger(load_encoder(folder / ENCODER), facts).state_dict()
+    for name, value in shapes.items():
+        if name in held and held[name] != tuple(value.shape):
+            raise HamlearnError(
+                f"{folder / WEIGHTS}: not the weights of this run: {name} is {held[name]},"
+                f" expected {tuple(value.shape)}"
+            )
+    absent = sum(value.numel() for name, value in shapes.items() if name not in held)
+    if absent > sum(map(math.prod, held.values())):  # tensors that are one are kept once
+        raise HamlearnError(
+            f"{folder / WEIGHTS}: not the weights of this run: they lack most of it"
+        )

@@ -49,9 +49,12 @@ def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            encoder, add_prefix_space=True, local_files_only=Path(encoder).is_dir()
+            encoder,
+            add_prefix_space=True,
+            local_files_only=Path(encoder).is_dir(),
+            trust_remote_code=False,
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # tokenizers raises the bare class on a broken tokenizer.json
         raise HamlearnError(
             f"text.encoder: {encoder}: no tokenizer found, expected a folder or a hub name that has"
             f" one ({error})"

@@ -55,16 +55,18 @@ def _from_folder(folder: Path) -> PreTrainedModel:
         raise HamlearnError(f"text.encoder: {folder}: found no config.json in this folder")
     try:
         if has_weights(folder):
-            return AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        return AutoModel.from_config(config, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+            return AutoModel.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            )
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
+    except Exception as error:  # of any library that transformers asks, each with its own classes
         raise HamlearnError(f"text.encoder: {folder}: not a readable encoder: {error}") from error
 
 
 def _from_hub(name: str) -> PreTrainedModel:
     try:
-        return AutoModel.from_pretrained(name, dtype=torch.float32)
+        return AutoModel.from_pretrained(name, trust_remote_code=False, dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise HamlearnError(
             f"text.encoder: found no folder {name!r} under {Path.cwd()}, and no such encoder in the"

@@ -22,8 +22,10 @@ _BROKEN = (
     ValueError,
     EOFError,
     LookupError,
+    MemoryError,  # of a picture that claims more than there is
+    RecursionError,
     TypeError,
-    OverflowError,
+    ArithmeticError,
     AttributeError,
     struct.error,
     zlib.error,
@@ -70,11 +72,11 @@ def open_picture(path: str | Path | None, max_pixels: int = 100_000_000) -> Imag
     if path is None:
         raise PictureError(Status.MISSING, "the corpus has no picture of this name")
     path = Path(path)
-    if not path.exists():
-        raise PictureError(Status.MISSING, "no such file", path)
-    if not path.is_file():
-        raise PictureError(Status.UNDECODABLE, "not a file", path)
     try:
+        if not path.exists():
+            raise PictureError(Status.MISSING, "no such file", path)
+        if not path.is_file():
+            raise PictureError(Status.UNDECODABLE, "not a file", path)
         if path.stat().st_size == 0:
             raise PictureError(Status.UNDECODABLE, "zero bytes", path)
         with _open_header(path) as image:

@@ -31,6 +31,7 @@ _BROKEN = (
     SafetensorError,
     pickle.UnpicklingError,
     struct.error,
+    ArithmeticError,
     AssertionError,  # torch's reader of old files
     AttributeError,
     EOFError,
@@ -195,6 +196,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
         raise HamlearnError(f"{path}: found other things than tensors, expected a state dict")
+    for name, value in state.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise HamlearnError(f"{path}: {name!r:.80} is no plain tensor, expected its numbers")
     return state
 
 

@@ -266,7 +266,7 @@ def test_files_in_the_wrong_place_are_named(paths, tmp_path):
         Pictures(paths["objects"], paths["objects"], paths["graphs"])
     with pytest.raises(HamlearnError, match=r"none\.h5: no such file"):
         Pictures(paths["images"], paths["objects"], tmp_path / "none.h5")
-    with pytest.raises(HamlearnError, match=r"encoder/config\.json: not a graph file"):
+    with pytest.raises(HamlearnError, match=r"encoder/config\.json: not an HDF5 file"):
         Pictures(paths["images"], paths["objects"], paths["encoder"] / "config.json")
 
 

@@ -93,9 +93,13 @@ class Precomputed:
         """Return the n best objects; boxes without area are dropped."""
         count = len(row.boxes) if row.boxes.ndim else 0
         boxes = _checked(row.place, "boxes", row.boxes, (count, 4) if count else row.boxes.shape)
+        if not count and boxes.size:
+            raise HamlearnError(f"{row.place}: boxes are {boxes.shape}, expected (O, 4)")
         boxes = _inside(row.place, boxes.reshape(count, 4), size)
         shape = (count, self.feature_width) if count else row.features.shape
         features = _checked(row.place, "features", row.features, shape)
+        if not count and features.size:
+            raise HamlearnError(f"{row.place}: {features.size} features, expected none: no boxes")
         features = features.reshape(count, self.feature_width)
         scores = np.zeros(count, np.float32)
         if row.scores is not None:
@@ -120,13 +124,13 @@ class Precomputed:
             for name in map(str, given):
                 if name not in self._label_of:
                     raise HamlearnError(
-                        f"{row.place}: class {name!r} is not among the {len(self.classes)} that"
+                        f"{row.place}: class {name!r:.80} is not among the {len(self.classes)} that"
                         " `object_features.precomputed.classes` names"
                     )
             return np.array([self._label_of[str(name)] for name in given], np.int64)
-        if given.dtype.kind not in "iu" or (
-            count and not 0 <= given.min() <= given.max() < len(self.classes)
-        ):
+        if count and given.dtype.kind not in "iu":
+            raise HamlearnError(f"{row.place}: classes are {given.dtype}, expected whole numbers")
+        if count and not 0 <= given.min() <= given.max() < len(self.classes):
             raise HamlearnError(
                 f"{row.place}: classes are {given.dtype} from {given.min()} to {given.max()},"
                 f" expected whole numbers from 0 to {len(self.classes) - 1}"
@@ -143,9 +147,11 @@ def _checked(
             f"{place}: {name} are {values.dtype} of shape {values.shape}, expected numbers of"
             f" shape {shape}"
         )
-    if not np.isfinite(values).all():
-        raise HamlearnError(f"{place}: {name} are not finite, expected finite numbers")
-    return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        raise HamlearnError(f"{place}: {name} are not finite, expected finite numbers of float32")
+    return numbers
 
 
 def _inside(place: str, boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -145,8 +145,12 @@ def _origin(path: Path) -> Origin | None:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(_HEADER)
         origin = None if header is None else Origin(**json.loads(header))
-    except (SafetensorError, TypeError, ValueError) as error:
+    except (SafetensorError, RecursionError, TypeError, ValueError) as error:
         raise HamlearnError(f"{path}: header says nothing that is understood ({error})") from error
+    if origin is not None and not (
+        isinstance(origin.classes, list) and all(isinstance(name, str) for name in origin.classes)
+    ):
+        raise HamlearnError(f"{path}: header says nothing that is understood of its classes")
     if origin is not None and len(origin.classes) not in (0, CLASSES):
         raise HamlearnError(f"{path}: found {len(origin.classes)} classes, expected {CLASSES}")
     return origin

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
 from hamlearn.files import digest_of_file
+from hamlearn.hdf5 import member, reading, texts
 from hamlearn.vision.precomputed.npz import OWN
 from hamlearn.vision.precomputed.rows import Row, Summary, Survey, absent, by_image, row_of
 
@@ -20,44 +21,47 @@ class Hdf5File:
         """Open the file, which stays open."""
         if not path.is_file():
             raise HamlearnError(f"{path}: no such file, expected HDF5 with one group a picture")
-        try:
+        with reading(path):
             self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise HamlearnError(f"{path}: not an HDF5 file ({error})") from error
-        self.path = path
-        self._groups = by_image(path, ((name, name) for name in sorted(self._file)))
+            self.path = path
+            self._groups = by_image(path, ((name, name) for name in sorted(self._file)))
 
     def survey(self) -> Survey:
         """Read the class names of all groups; the digest is the file's."""
         summary = Summary(self.path)
-        for name in self._groups.values():
-            group = self._group(name)
-            if "names" in group:
-                summary.names.update(map(str, self._values(group, "names").ravel()))
-            summary.labels |= "labels" in group
-            if not summary.width:
-                summary.measure(group["features"].shape)
+        with reading(self.path):
+            for name in self._groups.values():
+                parts = self._parts(name)
+                if "names" in parts:
+                    summary.names.update(map(str, _values(parts["names"]).ravel()))
+                summary.labels |= "labels" in parts
+                if not summary.width:
+                    summary.measure(parts["features"].shape)
         return summary.survey(digest_of_file(self.path))
 
     def read(self, image: str) -> Row:
         """Return one picture."""
         if image not in self._groups:
             raise absent(self.path)
-        group = self._group(self._groups[image])
-        values = {part: self._values(group, part) for part in OWN if part in group}
-        return row_of(f"{self.path}:{group.name}", values)
+        name = self._groups[image]
+        with reading(self.path):
+            values = {part: _values(data) for part, data in self._parts(name).items()}
+        return row_of(f"{self.path}:/{name}", values)
 
-    def _group(self, name: str) -> Any:
-        group = self._file[name]
+    def _parts(self, name: str) -> dict[str, h5py.Dataset]:
+        """Return the datasets of one group."""
+        group = member(self._file, name)
+        found = {part: member(group, part) for part in OWN} if isinstance(group, h5py.Group) else {}
+        parts = {part: data for part, data in found.items() if isinstance(data, h5py.Dataset)}
         for part in ("boxes", "features"):
-            if not isinstance(group, h5py.Group) or not isinstance(group.get(part), h5py.Dataset):
+            if part not in parts:
                 raise HamlearnError(
                     f"{self.path}:/{name}: no dataset `{part}`, expected one group a picture"
                 )
-        return group
+        return parts
 
-    @staticmethod
-    def _values(group: Any, part: str) -> NDArray[Any]:
-        data = group[part]
-        text = h5py.check_string_dtype(data.dtype) is not None
-        return np.asarray(data.asstr()[()] if text else data[()])
+
+def _values(data: h5py.Dataset) -> NDArray[Any]:
+    if h5py.check_string_dtype(data.dtype) is None:
+        return np.asarray(data[()])
+    return np.array(texts(data), dtype=object).reshape(data.shape)

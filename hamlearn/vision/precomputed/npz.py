@@ -1,6 +1,10 @@
 """A folder of npz files, one a picture: VinVL's, or our own layout."""
 
 import hashlib
+import lzma
+import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -25,7 +29,25 @@ VINVL = {
     "width": "image_w",
     "height": "image_h",
 }
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+# What zipfile and numpy raise on broken files, and on headers that claim what is not there.
+_BROKEN = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    lzma.LZMAError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_LARGEST = 1 << 28  # bytes of one array of one picture
 
 
 class NpzFolder:
@@ -99,17 +121,33 @@ def _opened(file: Path) -> Iterator[Any]:
             raise PictureError(Status.UNDECODABLE, "its features are cut, or not an npz", file)
         with np.load(file, allow_pickle=False) as arrays:
             yield arrays
+    except HamlearnError:
+        raise
     except _BROKEN as error:
-        raise PictureError(Status.UNDECODABLE, f"its features: {error}", file) from error
+        raise PictureError(Status.UNDECODABLE, f"its features: {error!s:.200}", file) from error
 
 
 def _array(file: Path, arrays: Any, name: str) -> NDArray[Any]:
-    try:
-        return np.asarray(arrays[name])
-    except ValueError as error:
-        if "pickle" not in str(error):
-            raise PictureError(Status.UNDECODABLE, f"its features: {error}", file) from error
+    """Read one array whose header claims no more than its file unpacks to."""
+    member = f"{name}.npy" if f"{name}.npy" in arrays.zip.namelist() else name
+    with arrays.zip.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, _, kind = read_header(stream)
+    if kind.hasobject:
         raise HamlearnError(
             f"{file}: the array `{name}` holds Python objects, which only unpickling reads;"
             " expected numbers or text: save it again with a fixed dtype"
-        ) from error
+        )
+    claimed, held = math.prod(shape) * kind.itemsize, arrays.zip.getinfo(member).file_size
+    if not 0 <= claimed <= min(held, _LARGEST):
+        raise PictureError(
+            Status.UNDECODABLE,
+            f"its features: `{name}` claims {claimed} bytes, not {min(held, _LARGEST)} at most",
+            file,
+        )
+    return np.asarray(arrays[name])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.corpus.pictures import EXTENSIONS
@@ -107,7 +108,7 @@ def by_image(path: Path, places: Iterable[tuple[str, Place]]) -> dict[str, Place
     for name, place in places:
         image = image_name(name)
         if image in found:
-            raise HamlearnError(f"{path}: the picture {image} is there twice, expected once")
+            raise HamlearnError(f"{path}: the picture {image!r:.80} is there twice, expected once")
         found[image] = place
     return found
 
@@ -127,6 +128,8 @@ def row_of(place: str, values: dict[str, Any]) -> Row:
     if all(side is None for side in sides):
         return Row(place, **values)
     if any(side is None or side.size != 1 or side.dtype.kind not in "iuf" for side in sides):
-        raise HamlearnError(f"{place}: width and height are {sides}, expected two numbers")
+        raise HamlearnError(f"{place}: width and height are {sides!r:.200}, expected two numbers")
+    if not all(np.isfinite(side).all() for side in sides if side is not None):
+        raise HamlearnError(f"{place}: width and height are {sides}, expected finite numbers")
     width, height = (int(side.item()) for side in sides if side is not None)
     return Row(place, size=(width, height), **values)

@@ -84,7 +84,7 @@ def test_folders_that_hold_something_else_are_named(tmp_path):
     with pytest.raises(HamlearnError, match=r"no array `bounding_boxes`, it has boxes, features"):
         NpzFolder(tmp_path, VINVL).survey()
     np.savez(tmp_path / "a.jpg.npz", **made_up())
-    with pytest.raises(HamlearnError, match="the picture a is there twice"):
+    with pytest.raises(HamlearnError, match="the picture 'a' is there twice"):
         NpzFolder(tmp_path, OWN)
 
 

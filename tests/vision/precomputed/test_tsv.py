@@ -64,7 +64,7 @@ def test_a_picture_without_objects(tmp_path):
     [
         (lambda line: line.replace("\t", " ", 1), "5 columns and no header"),
         (lambda line: line + line[:9], "a.tsv:2: found 3 columns, expected 6"),
-        (lambda line: line + line, "the picture a is there twice"),
+        (lambda line: line + line, "the picture 'a' is there twice"),
         (lambda line: line.replace("\t3\t", "\t4\t"), "a.tsv:1: boxes has 12 numbers, expected 16"),
         (lambda line: line.replace("\t3\t", "\tx\t"), "num_boxes is b'x', expected a whole number"),
         (lambda line: line.replace("\t200\t", "\t2e2\t"), "image_w is b'2e2'"),

@@ -12,16 +12,20 @@ from hamlearn.errors import HamlearnError
 from hamlearn.files import digest_of_file
 from hamlearn.settings import Settings, WeightSettings
 from hamlearn.vision.fetching import fetch
-from hamlearn.vision.published import FASTER_RCNN
+from hamlearn.vision.published import FASTER_RCNN, MASK_RCNN
 from hamlearn.vision.weights import RANDOM, cached, digest_in_name
 
-# The addresses of torchvision's names, by network.
+# The addresses of names that publishers give, by network.
 NAMED = {
     "resnet152": {weights.name: weights.url for weights in ResNet152_Weights},
-    "mask_rcnn": {weights.name: weights.url for weights in MaskRCNN_ResNet50_FPN_Weights},
+    "mask_rcnn": {weights.name: weights.url for weights in MaskRCNN_ResNet50_FPN_Weights}
+    | MASK_RCNN,
 }
 # The addresses of files that are configured by path, by network and file name.
-FILES = {"faster_rcnn": FASTER_RCNN}
+FILES = {
+    "faster_rcnn": FASTER_RCNN,
+    "mask_rcnn": {url.rsplit("/", 1)[1]: url for url in MASK_RCNN.values()},
+}
 HUB = "https://huggingface.co"
 _FILES_OF_ENCODER = ("model.safetensors", "pytorch_model.bin")
 

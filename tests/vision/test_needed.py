@@ -115,7 +115,8 @@ def test_the_text_encoder_is_a_folder_or_a_name_of_the_hub(cache, tmp_path):
 
 
 def test_the_published_addresses_tell_their_digests():
-    addresses = [url for table in needed.NAMED.values() for url in table.values()]
+    named = [url for table in needed.NAMED.values() for url in table.values()]
+    addresses = [url for url in named if url not in needed.MASK_RCNN.values()]  # which tell none
     assert len(addresses) >= 3
     for url in addresses:
         assert url.startswith("https://download.pytorch.org/")

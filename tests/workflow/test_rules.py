@@ -9,7 +9,7 @@ import yaml
 from packaging.requirements import Requirement
 from snakemake.cli import get_argument_parser
 
-from tests.workflow.project import ROOT
+from tests.workflow.project import ROOT, Project
 
 RULES = {
     name: body
@@ -26,7 +26,13 @@ STAGES = {  # the modules that the CLI calls in each environment
         "vision/image_features",
         "vision/object_features",
         "vision/detectors/faster_rcnn",
+        "vision/detectors/mask_rcnn",
         "graph/build",
+    ],
+    "detectron2": [
+        "vision/object_features",
+        "vision/detectors/vg_detectron2",
+        "vision/detectors/coco_detectron2",
     ],
     "learning": ["learning/vocabulary", "learning/training", "learning/prediction"],
     "report": ["evaluation/evaluate", "report/page"],
@@ -50,6 +56,9 @@ def test_every_rule_says_what_it_takes_and_depends_on(name):
     assert "mem_mb=growing(" in RULES[name]
     assert re.search(r"^ +source=source_", RULES[name], re.MULTILINE)
     assert "> {log:q} 2>&1" in RULES[name]
+    if name == "extract_objects_shard":  # a function, and a test of its own
+        assert "environment_of_objects" in RULES[name]
+        return
     environment = re.search(r'"\.\./\.\./(envs/\w+\.yaml)"', RULES[name])[1]
     assert (ROOT / environment).is_file()
 
@@ -64,11 +73,22 @@ def packages(environment):
     return [Requirement(line) for line in conda[-1]["pip"]]
 
 
+FROM_CONDA = {  # with detectron2, which is built with some of them, and by what name they import
+    "detectron2": "detectron2",
+    "numpy": "numpy",
+    "pillow": "PIL",
+    "pytorch": "torch",
+    "pyyaml": "yaml",
+    "torchvision": "torchvision",
+}
+
+
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_an_environment_holds_python_pip_and_the_pins_of_the_constraints(environment):
     values = yaml.safe_load(environment.read_text())
     assert values["channels"] == ["conda-forge"]
-    assert [str(one).split()[0] for one in values["dependencies"][:-1]] == ["python", "pip"]
+    more = list(FROM_CONDA) if environment.stem == "detectron2" else []
+    assert [str(one).split()[0] for one in values["dependencies"][:-1]] == ["python", "pip", *more]
     for package in packages(environment):
         assert str(package.specifier) == f"=={pins()[package.name]}", package
 
@@ -76,6 +96,10 @@ def test_an_environment_holds_python_pip_and_the_pins_of_the_constraints(environ
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_an_environment_holds_what_its_stages_import(environment):
     held = {IMPORTED_AS.get(one.name, one.name) for one in packages(environment)}
+    if environment.stem == "detectron2":
+        held |= set(FROM_CONDA.values())
+    else:
+        held.add("detectron2")  # imported where the configuration or `auto` has chosen it
     assert third_party(["cli", *STAGES[environment.stem]]) <= held
 
 
@@ -139,3 +163,26 @@ def test_a_profile_of_a_cluster_asks_for_a_gpu_where_the_rules_do(name):
     values = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
     asked = {name for name, given in values["set-resources"].items() if given.get("gpu")}
     assert asked == {name for name, body in RULES.items() if "gpu=GPU" in body}
+
+
+CONDA = """\
+#!/bin/sh
+case "$*" in
+    *info*) echo '{"conda_prefix": "/conda", "conda_version": "24.7.1", "platform": "linux-64"}';;
+    *config*) echo '{"get": {"channel_priority": "strict"}}';;
+    *) echo conda 24.7.1;;
+esac
+"""
+
+
+def test_objects_are_found_in_the_environment_of_their_backend(tmp_path):
+    project = Project(tmp_path / "project")
+    for name, text in (("conda", CONDA), ("activate", "")):
+        project.write(f"bin/{name}", text)
+        (project.folder / "bin" / name).chmod(0o755)
+    detectors = {"faster_rcnn": {"weights": "random", "backend": "detectron2"}}
+    changes = {"detector": "faster_rcnn", "object_features": {"detectors": detectors}, "shards": 1}
+    shard = "results/features/demo/objects/faster_rcnn.shards/1-of-1.h5"
+    said = project.snakemake("-n", "--use-conda", *project.overlay(**changes), "--", shard)
+    found = re.findall(r"Conda environment .*envs/(\w+)\.yaml will be created", said)
+    assert sorted(found) == ["corpus", "detectron2"], said

@@ -22,12 +22,14 @@ shell.prefix(f"export PYTHONPATH='{ROOT}'; ")
 # together, fill in what is left out, and turn one word into a list of one.
 sys.path.insert(0, str(ROOT))
 from hamlearn.settings import load_settings
+from hamlearn.vision.detectors.backends import demanded
 from hamlearn.vision.published import absent
 
 try:
-    config.update(load_settings(json.dumps(config)).model_dump(mode="json"))
+    SETTINGS = load_settings(json.dumps(config))
 except ValueError as error:
     raise WorkflowError(f"config: {error}") from error
+config.update(SETTINGS.model_dump(mode="json"))
 
 CORPORA = config["corpus"]
 DETECTORS = config["detector"]
@@ -42,6 +44,15 @@ for section, word in [
     whole, table = section.split(".")
     if word not in config[whole].get(table, {}):
         raise WorkflowError(f"config: {section}: has no {word!r}, which the run asks for")
+
+try:
+    BACKENDS = {
+        name: demanded(name, SETTINGS.object_features.detectors[name])
+        for name in DETECTORS
+        if name != GIVEN
+    }
+except ValueError as error:
+    raise WorkflowError(f"config: object_features.detectors: {error}") from error
 
 # Said here: where results of earlier runs lie, Snakemake is content with them in such a case.
 for key in ("path", "classes") if GIVEN in DETECTORS else ():
@@ -110,7 +121,7 @@ def published_weights(wildcards):
     """The file to convert; one that is absent is explained before anything runs."""
     network = config["object_features"]["detectors"]["faster_rcnn"]
     if not Path(network["weights"]).is_file():
-        raise WorkflowError(absent(network["weights"], network["sha256"]))
+        raise WorkflowError(absent("faster_rcnn", network["weights"], network["sha256"]))
     return network["weights"]
 
 
@@ -138,6 +149,12 @@ def weights_of(section, table):
         return [path, *classes] if is_file else classes
 
     return weights
+
+
+def environment_of_objects(wildcards):
+    """The environment of a detector: its own where the configuration fixes detectron2."""
+    fixed = BACKENDS.get(wildcards.detector) == "detectron2"
+    return f"../../envs/{'detectron2' if fixed else 'vision'}.yaml"
 
 
 # --- inputs of the early stages --------------------------------------------------------------

@@ -90,7 +90,7 @@ rule extract_objects_shard:
     benchmark:
         "results/benchmarks/extract_objects/{corpus}/{detector}/{scatteritem}.tsv"
     conda:
-        "../../envs/vision.yaml"
+        environment_of_objects
     threads: EXTRACTION_THREADS
     resources:
         gpu=GPU,

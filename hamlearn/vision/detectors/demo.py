@@ -3,8 +3,8 @@
 import torch
 
 from hamlearn.demo.vision import CLASSES, REGION_WIDTH, build_detector
-from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
+from hamlearn.vision.detectors.backends import chosen_backend
 from hamlearn.vision.detectors.base import Detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, named
 from hamlearn.vision.weights import load_network
@@ -16,9 +16,6 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
     Raises:
         HamlearnError: another backend is asked for, or the weights cannot be loaded.
     """
-    if settings.backend == "detectron2":
-        raise HamlearnError(
-            "detector demo: there is none for backend detectron2, expected `torchvision` or `auto`"
-        )
+    chosen_backend("demo", settings)
     network, weights = load_network(build_detector, settings, {})
     return TorchvisionRCNN("demo", network, named(CLASSES), REGION_WIDTH, weights, device)

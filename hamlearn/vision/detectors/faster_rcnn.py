@@ -3,23 +3,27 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
-from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
+from hamlearn.vision.detectors.backends import Backend, chosen_backend
 from hamlearn.vision.detectors.base import Detector, Proposals
+from hamlearn.vision.detectors.classes import class_names, numbered
+from hamlearn.vision.detectors.pixels import blue_first, resized
 from hamlearn.vision.detectors.vg_network import CLASSES, FEATURE_WIDTH, VisualGenomeNetwork
 from hamlearn.vision.detectors.vg_weights import attribute_names, random_state, read_weights
 from hamlearn.vision.weights import RANDOM, Weights, digest_of_state
 
+if TYPE_CHECKING:
+    from hamlearn.vision.detectors.vg_detectron2 import Detectron2Network
+
 MEAN = (102.9801, 115.9465, 122.7717)  # of blue, green, red
-_THINNEST = 32  # pixels; a side that would be shrunk below is stretched to it
 _log = logging.getLogger(__name__)
 
 
@@ -27,19 +31,19 @@ class FasterRCNN:
     """The Visual Genome network as a Detector."""
 
     name = "faster_rcnn"
-    backend = "torchvision"
     nms_per_class = False
     feature_width = FEATURE_WIDTH
 
     def __init__(
         self,
-        network: VisualGenomeNetwork,
+        network: "VisualGenomeNetwork | Detectron2Network",
         classes: list[str],
         weights: Weights,
         device: str | torch.device = "cpu",
         min_size: int = 600,
         max_size: int = 1000,
         proposals: int = 300,
+        backend: Backend = "torchvision",
     ) -> None:
         """Wrap a network.
 
@@ -51,7 +55,9 @@ class FasterRCNN:
             min_size: pixels to which the short side of a picture is brought.
             max_size: pixels that the long side has at most.
             proposals: P at most.
+            backend: the library that the network is built of.
         """
+        self.backend: str = backend
         self.network = network.requires_grad_(False).eval().to(device)
         self.classes = classes
         self.weights = weights
@@ -90,10 +96,8 @@ class FasterRCNN:
     def pixels(self, image: Image.Image) -> Tensor:
         """Return the network's input (1, 3, H, W), blue first, of a picture in RGB."""
         least, most = self.preprocessing["min_size"], self.preprocessing["max_size"]
-        scale = min(least / min(image.size), most / max(image.size))
-        width, height = (max(int(side * scale + 0.5), _THINNEST) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        return (pil_to_tensor(image)[[2, 1, 0]].to(self.device) - self._mean)[None]
+        image = resized(image, least, most)
+        return (blue_first(image, self.device) - self._mean)[None]
 
     def _regions(self, pixels: Tensor, half: bool) -> tuple[Tensor, Tensor] | None:
         """Return regions (P, 4) and their features (P, 2048), or None past float16's range."""
@@ -114,15 +118,11 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
     """Load the detector with a published file, a converted one, or `random` weights.
 
     Raises:
-        HamlearnError: the backend is not there yet, the weights cannot be loaded, or the file of
-            class names is another.
+        HamlearnError: detectron2 is asked for and does not import, the weights cannot be loaded,
+            or the file of class names is another.
     """
-    if settings.backend == "detectron2":
-        raise HamlearnError(
-            "detector faster_rcnn: backend detectron2 is not part of this version, expected "
-            "`torchvision` or `auto`"
-        )
-    listed: Sequence[str] = class_names(settings.classes) if settings.classes else ()
+    backend = chosen_backend("faster_rcnn", settings)
+    listed: Sequence[str] = class_names(settings.classes, CLASSES) if settings.classes else ()
     if settings.weights == RANDOM:
         state = random_state()
         weights = Weights(RANDOM, digest_of_state(state), random=True)
@@ -134,37 +134,20 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
             listed = listed or origin.classes
         weights = Weights(name, digest)
     if not listed:
-        listed = [f"vg_{number:04}" for number in range(CLASSES)]
+        listed = numbered()
         _log.info("faster_rcnn: no `classes` file; its classes are called vg_0000 to vg_1599")
+    network = _built(backend, state)
+    return FasterRCNN(network, list(listed), weights, device, backend=backend)
+
+
+def _built(backend: Backend, state: dict[str, Tensor]) -> "VisualGenomeNetwork | Detectron2Network":
+    """Build the network, with an attribute head where its weights have one."""
+    attributes = attribute_names() <= state.keys()
+    if backend == "detectron2":
+        from hamlearn.vision.detectors.vg_detectron2 import Detectron2Network
+
+        return Detectron2Network(state, attributes)
     with torch.device("meta"):
-        network = VisualGenomeNetwork(attributes=attribute_names() <= state.keys())
+        network = VisualGenomeNetwork(attributes)
     network.load_state_dict(state, assign=True)
-    return FasterRCNN(network, list(listed), weights, device)
-
-
-def class_names(path: str | Path) -> list[str]:
-    """Read names of the classes: one class a line, the first of its names separated by commas.
-
-    Raises:
-        HamlearnError: the file is absent, or holds other than 1600 different names.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise HamlearnError(f"classes {str(path)!r}: no such file; expected {CLASSES} lines")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise HamlearnError(f"{path}: not UTF-8 ({error})") from error
-    names = [line.split(",")[0].strip() for line in lines]
-    if len(names) != CLASSES:
-        raise HamlearnError(f"{path}: found {len(names)} lines, expected {CLASSES} class names")
-    first: dict[str, int] = {}
-    for number, name in enumerate(names, start=1):
-        if not name:
-            raise HamlearnError(f"{path}:{number}: found no name, expected one class a line")
-        if first.setdefault(name, number) != number:
-            raise HamlearnError(
-                f"{path}:{number}: {name!r} is the class of line {first[name]} too, expected "
-                f"{CLASSES} different names"
-            )
-    return names
+    return network

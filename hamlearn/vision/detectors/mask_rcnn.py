@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO: 80 classes, region features of 1024."""
+"""Mask R-CNN on COCO: 80 classes, region features of 1024, or of 2048 on detectron2."""
 
 import torch
 from torch import nn
@@ -7,10 +7,11 @@ from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
+from hamlearn.vision.detectors.backends import chosen_backend
 from hamlearn.vision.detectors.base import Detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, named
+from hamlearn.vision.published import COCO_V1
 from hamlearn.vision.weights import calm, load_network
 
 _PUBLISHED = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
@@ -53,15 +54,17 @@ def _untrained(network: MaskRCNN) -> None:
 def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Detector:
     """Load the detector.
 
-    Weights are COCO_V1, a file of the same layout, or `random`.
+    Weights are COCO_V1 or a file of the same layout, which run on torchvision, detectron2's
+    R_50_FPN_3x or R_101_C4_3x or a file of their layout, which run on detectron2, or `random`.
 
     Raises:
-        HamlearnError: the backend is not there yet, or the weights cannot be loaded.
+        HamlearnError: the weights do not run on the backend, detectron2 is asked for and does not
+            import, or the weights cannot be loaded.
     """
-    if settings.backend == "detectron2":
-        raise HamlearnError(
-            "detector mask_rcnn: backend detectron2 is not part of this version, expected "
-            "`torchvision` or `auto`"
-        )
-    network, weights = load_network(build_network, settings, {_PUBLISHED.name: _PUBLISHED.url})
-    return TorchvisionRCNN("mask_rcnn", network, named(_CATEGORIES), 1024, weights, device)
+    classes = named(_CATEGORIES)
+    if chosen_backend("mask_rcnn", settings) == "detectron2":
+        from hamlearn.vision.detectors.coco_detectron2 import load_detectron2
+
+        return load_detectron2(settings, list(classes.values()), device)
+    network, weights = load_network(build_network, settings, {COCO_V1: _PUBLISHED.url})
+    return TorchvisionRCNN("mask_rcnn", network, classes, 1024, weights, device)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import PrecomputedSettings
 from hamlearn.vision.decoding import Decoded
+from hamlearn.vision.detectors.classes import class_names, numbered
 from hamlearn.vision.detectors.select import Selection
 from hamlearn.vision.images import PictureError, open_picture
 from hamlearn.vision.precomputed.hdf5 import Hdf5File
@@ -19,7 +20,6 @@ from hamlearn.vision.precomputed.rows import Reader, Row
 from hamlearn.vision.precomputed.tsv import TsvFile
 from hamlearn.vision.weights import Weights
 
-VISUAL_GENOME = 1600  # classes, which TSV files give by number
 UNNAMED = "object"  # the one class of objects whose class is not told
 _SLACK = 2.0  # pixels by which a box may leave its picture
 
@@ -56,7 +56,7 @@ class Precomputed:
                     f"{path}: its classes are numbers; expected `names` instead, or their names in"
                     " the file `object_features.precomputed.classes`"
                 )
-            self.classes = [f"vg_{number:04d}" for number in range(VISUAL_GENOME)]
+            self.classes = numbered()
         else:
             self.classes = sorted(survey.names) or [UNNAMED]
         self._label_of = {name: label for label, name in enumerate(self.classes)}
@@ -180,26 +180,3 @@ def _reader(form: str, path: Path) -> Reader:
     if form == "hdf5":
         return Hdf5File(path)
     return NpzFolder(path, VINVL if form == "vinvl" else OWN)
-
-
-def class_names(path: str | Path) -> list[str]:
-    """Read class names, one a line; of several with commas between them the first counts.
-
-    Raises:
-        HamlearnError: the file is absent or not UTF-8, or a line is empty or comes again.
-    """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except FileNotFoundError as error:
-        raise HamlearnError(f"{path}: no such file, expected class names, one a line") from error
-    except UnicodeDecodeError as error:
-        raise HamlearnError(f"{path}: not UTF-8 text, expected class names") from error
-    names: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        name = line.split(",")[0].strip()
-        if not name or name in names:
-            found = f"is that of line {names[name]} again" if name else "is empty"
-            raise HamlearnError(f"{path}:{number}: the name {found}, expected a name of its own")
-        names[name] = number
-    return list(names)

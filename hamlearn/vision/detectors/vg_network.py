@@ -12,7 +12,9 @@ from torch.nn import functional
 from torchvision.ops import clip_boxes_to_image, nms, roi_pool
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-CLASSES = 1600  # the background follows as one more
+from hamlearn.vision.detectors.classes import VISUAL_GENOME
+
+CLASSES = VISUAL_GENOME  # the background follows as one more
 ATTRIBUTES = 400  # "no attribute" follows as one more
 FEATURE_WIDTH = 2048
 STRIDE = 16  # pixels from one place of the map to the next
@@ -21,9 +23,9 @@ ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # height / width
 RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 _WIDEST = math.log(1000 / 16)  # of a correction of width or height
-_BEFORE_NMS = 6000
-_RPN_NMS = 0.7
-_AT_ONCE = 50  # regions that pass the head together: 300 would take 3 GB
+BEFORE_NMS = 6000
+RPN_NMS = 0.7
+AT_ONCE = 50  # regions that pass the head together: 300 would take 3 GB
 
 
 class Convolution(nn.Conv2d):
@@ -125,12 +127,12 @@ class RegionProposals(nn.Module):
         hidden = self.rpn_head.conv(maps).relu_()
         scores = self.rpn_head.objectness_logits(hidden)[0].permute(1, 2, 0).reshape(-1)  # (hwA,)
         deltas = self.rpn_head.anchor_deltas(hidden)[0].permute(1, 2, 0).reshape(-1, 4)
-        scores, best = scores.topk(min(_BEFORE_NMS, len(scores)))
+        scores, best = scores.topk(min(BEFORE_NMS, len(scores)))
         anchors = anchors_of(maps.shape[-2:], maps.device)[best]
         boxes = clip_boxes_to_image(corrected(anchors, deltas[best], RPN_WEIGHTS), size)
         solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         boxes, scores = boxes[solid], scores[solid]
-        return boxes[nms(boxes, scores, _RPN_NMS)[:count]]
+        return boxes[nms(boxes, scores, RPN_NMS)[:count]]
 
 
 class _BoxPredictor(nn.Module):
@@ -157,7 +159,7 @@ class RegionHeads(nn.Module):
         """Return the features (P, 2048) of the boxes (P, 4)."""
         parts = [
             self.res5(roi_pool(maps, [part], (14, 14), 1 / STRIDE)).mean((2, 3))
-            for part in boxes.split(_AT_ONCE)
+            for part in boxes.split(AT_ONCE)
         ]
         return torch.cat(parts)
 

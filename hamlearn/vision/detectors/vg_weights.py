@@ -1,7 +1,6 @@
 """The published files of the Visual Genome network: read strictly, and converted once."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,13 +14,12 @@ from torch import Tensor
 from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical, digest_of_file, whole
 from hamlearn.settings import WeightSettings
+from hamlearn.vision.detectors.tensors import drawn, matched
 from hamlearn.vision.detectors.vg_network import CLASSES, VisualGenomeNetwork, cell_anchors
 from hamlearn.vision.published import absent
-from hamlearn.vision.weights import SEED, checked_digest, digest_of_state, read_state
+from hamlearn.vision.weights import checked_digest, digest_of_state, read_state
 
 _ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
-_PIXELS = {"pixel_mean", "pixel_std"}
-_COUNT, _VARIANCE = ".norm.num_batches_tracked", ".norm.running_var"
 _HEADER = "hamlearn"  # the key of a converted file's metadata
 
 
@@ -78,44 +76,8 @@ def fitted(
         state = {key: value for key, value in state.items() if key not in head}
     elif attributes is None:
         attributes = bool(head & state.keys())
-    expected = shapes(attributes)
-    faults: dict[str, list[str]] = {"missing": sorted(expected.keys() - state.keys())}
-    extra = sorted(key for key in state.keys() - expected.keys() if not _droppable(key))
-    faults["unexpected"] = [key if len(key) < 120 else f"{key[:120]}..." for key in extra]
-    if _ANCHORS in state and not _own_anchors(state[_ANCHORS]):
-        faults["of other anchors"] = [_ANCHORS]
-    found = {key: state[key] for key in expected if key in state}
-    faults["of another shape"] = [
-        f"{key} is {tuple(value.shape)}, expected {expected[key]}"
-        for key, value in found.items()
-        if tuple(value.shape) != expected[key]
-    ]
-    faults["of another type"] = [
-        f"{key} is {value.dtype}, expected torch.float32"
-        for key, value in found.items()
-        if value.dtype != torch.float32
-    ]
-    if not any(faults.values()):
-        faults["not finite"] = [key for key, value in found.items() if not value.isfinite().all()]
-    if any(faults.values()):
-        lists = (
-            f"\n  {len(keys)} {what}: {', '.join(keys)}" for what, keys in faults.items() if keys
-        )
-        raise HamlearnError(
-            f"{name}: not the {len(expected)} tensors of faster_rcnn:{''.join(lists)}"
-        )
-    return {key: value.detach().contiguous() for key, value in found.items()}
-
-
-def _droppable(key: str) -> bool:
-    if key.endswith(_COUNT):
-        return key.removesuffix(_COUNT) + _VARIANCE in shapes(False)
-    return key == _ANCHORS or key in _PIXELS
-
-
-def _own_anchors(value: Tensor) -> bool:
-    own = cell_anchors()
-    return value.shape == own.shape and torch.allclose(value.float(), own, rtol=0, atol=1e-3)
+    constants = {_ANCHORS: cell_anchors(), "pixel_mean": None, "pixel_std": None}
+    return matched(state, shapes(attributes), constants, name, "faster_rcnn")
 
 
 def read_weights(
@@ -128,7 +90,7 @@ def read_weights(
     """
     path = Path(settings.weights)
     if not path.is_file():
-        raise HamlearnError(absent(settings.weights, settings.sha256))
+        raise HamlearnError(absent("faster_rcnn", settings.weights, settings.sha256))
     digest = checked_digest(path, settings)
     state = read_state(path)
     origin = _origin(path) if path.suffix == ".safetensors" else None
@@ -183,27 +145,5 @@ def convert(
 
 
 def random_state() -> dict[str, Tensor]:
-    """Draw weights, always the same, that keep features near 1 and find something.
-
-    Left as torch draws them, 33 residual blocks without normalisation overflow, and none of 1601
-    classes stands out.
-    """
-    generator = torch.Generator().manual_seed(SEED)
-    return {name: _drawn(name, shape, generator) for name, shape in shapes(True).items()}
-
-
-def _drawn(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    if name.endswith((".norm.weight", _VARIANCE)):
-        return torch.ones(shape)
-    if len(shape) == 1:
-        return torch.zeros(shape)
-    scale = math.sqrt(2 / math.prod(shape[1:]))
-    if "stem" in name:
-        scale /= 60  # of pixels
-    elif "conv3" in name:
-        scale /= 4  # what a block adds
-    elif name.endswith(("bbox_pred.weight", "anchor_deltas.weight")):
-        scale = 0.01  # boxes stay about where they are
-    elif name.endswith(("cls_score.weight", "attr_score.weight", "cls_embedding.weight")):
-        scale = 0.04
-    return torch.randn(shape, generator=generator) * scale
+    """Draw weights, always the same, that find something."""
+    return drawn(shapes(True))

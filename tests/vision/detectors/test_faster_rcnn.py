@@ -1,7 +1,3 @@
-import os
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +9,7 @@ from torchvision.models.resnet import Bottleneck as TorchvisionBottleneck
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
 from hamlearn.vision.detectors import load_detector
-from hamlearn.vision.detectors.faster_rcnn import MEAN, FasterRCNN, class_names, load
+from hamlearn.vision.detectors.faster_rcnn import MEAN, FasterRCNN, load
 from hamlearn.vision.detectors.select import select_top
 from hamlearn.vision.detectors.vg_network import (
     Bottleneck,
@@ -23,63 +19,39 @@ from hamlearn.vision.detectors.vg_network import (
     corrected,
 )
 from hamlearn.vision.weights import Weights
-
-REFERENCE = Path(
-    os.environ.get("HAMLEARN_VG_REFERENCE", Path(__file__).parents[4] / "shared" / "vg_reference")
-)
+from tests.vision.detectors import vg_reference
 
 
 @pytest.fixture(scope="module")
 def reference():
-    """What the authors' published code gives for seeded weights and one picture."""
-    if not (REFERENCE / "reference.npz").is_file():
-        pytest.skip(f"no vg_reference at {REFERENCE}; HAMLEARN_VG_REFERENCE says where it lies")
-    with np.load(REFERENCE / "reference.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return vg_reference.values()
 
 
 @pytest.fixture(scope="module")
-def ours(reference):
-    """The same weights and picture through our detector: network, proposals, selection."""
-    make_weights = runpy.run_path(str(REFERENCE / "make_weights.py"))["make_weights"]
+def network(reference):
     with torch.device("meta"):
         network = VisualGenomeNetwork()
-    network.load_state_dict(make_weights(int(reference["weights_seed"])), assign=True)
-    blue_first = reference["image_bgr"]
-    names = [str(number) for number in range(1600)]
-    weights = Weights("reference", "", random=True)
-    detector = FasterRCNN(network, names, weights, min_size=min(blue_first.shape[1:]))
-    image = Image.fromarray(np.ascontiguousarray(blue_first[::-1].transpose(1, 2, 0)))
-    found = detector.propose(image)
-    threshold = float(reference["nms_threshold"])
-    best = select_top(
-        found.probs, found.class_boxes, found.features, 15, threshold, False, score_threshold=0
-    )
-    return network, found, best
+    network.load_state_dict(vg_reference.weights(reference), assign=True)
+    return network
 
 
-def near(ours, theirs, atol):
-    torch.testing.assert_close(ours, torch.from_numpy(theirs), rtol=0, atol=atol)
+@pytest.fixture(scope="module")
+def ours(reference, network):
+    """The same weights and picture through our detector: proposals, and the best objects."""
+    return vg_reference.detected(reference, network)
 
 
-def test_the_published_codes_proposals(reference, ours):
-    near(ours[1].boxes, reference["proposals"], atol=1e-2)
+def test_the_published_codes_proposals_and_objects(reference, ours):
+    vg_reference.check(reference, *ours)
 
 
-def test_the_published_codes_objects(reference, ours):
-    _, _, best = ours
-    assert best.labels.tolist() == reference["classes"].tolist()
-    near(best.boxes, reference["boxes"], atol=1e-2)
-    near(best.scores, reference["scores"], atol=1e-5)
-    near(best.features, reference["features"], atol=1e-4)
-
-
-def test_the_published_codes_attributes(reference, ours):
-    network, _, best = ours
+def test_the_published_codes_attributes(reference, network, ours):
+    _, best = ours
     logits = network.roi_heads.box_predictor.cls_score(best.features)
     scores, attributes = network.attributes(best.features, logits).max(dim=1)
     assert attributes.tolist() == reference["attribute_ids"].tolist()
-    near(scores, reference["attribute_scores"].astype(np.float32), atol=1e-5)
+    expected = torch.from_numpy(reference["attribute_scores"].astype(np.float32))
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
 
 
 # --- its parts, against slow or other code -----------------------------------------------------
@@ -245,11 +217,8 @@ def test_a_strip_gives_finite_boxes_inside(detector):
 
 
 def test_classes_come_from_a_file(tmp_path, caplog):
-    lines = [f"thing {number},other,{number}" for number in range(1600)]
     path = tmp_path / "objects_vocab.txt"
-    for text in ("\n".join(lines), "\r\n".join(lines) + "\r\n"):
-        path.write_text(text, newline="")
-        assert class_names(path) == [f"thing {number}" for number in range(1600)]
+    path.write_text("\n".join(f"thing {number},other" for number in range(1600)))
     with caplog.at_level("INFO"):
         detector = load(DetectorSettings(weights="random", classes=str(path)))
     assert detector.classes[1599] == "thing 1599"
@@ -261,24 +230,6 @@ def test_classes_without_a_file_are_numbered_and_it_is_said_once(caplog):
         detector = load(DetectorSettings(weights="random"))
     assert (detector.classes[0], detector.classes[1599]) == ("vg_0000", "vg_1599")
     assert caplog.text.count("vg_0000") == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda lines: lines[:-1], "found 1599 lines, expected 1600"),
-        (lambda lines: [*lines, "more"], "found 1601 lines"),
-        (lambda lines: [*lines[:4], " ,x", *lines[5:]], "txt:5: found no name"),
-        (lambda lines: [*lines[:9], "c3", *lines[10:]], "txt:10: 'c3' is the class of line 4"),
-    ],
-)
-def test_a_wrong_file_of_classes_is_named(tmp_path, change, said):
-    path = tmp_path / "classes.txt"
-    path.write_text("\n".join(change([f"c{number}" for number in range(1600)])))
-    with pytest.raises(HamlearnError, match=said):
-        class_names(path)
-    with pytest.raises(HamlearnError, match=r"none\.txt.*no such file"):
-        class_names(tmp_path / "none.txt")
 
 
 @pytest.mark.parametrize("given", [{"classes": "names.txt"}, {"attributes": False}])

@@ -9,7 +9,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.graph.build import build_graphs
 from hamlearn.settings import PrecomputedSettings, load_settings
 from hamlearn.store import FeatureFile
-from hamlearn.vision.detectors.precomputed import Precomputed, class_names
+from hamlearn.vision.detectors.precomputed import Precomputed
 from hamlearn.vision.images import PictureError
 from hamlearn.vision.object_features import extract_objects
 from hamlearn.vision.shards import merge_shards
@@ -195,17 +195,3 @@ def test_memory_is_flat(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 2**20, peaks  # all features of 270 more pictures are 9 MiB
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"a\n\nb", r"names\.txt:2: the name is empty"),
-        (b"a\nb,c\na, d", r"names\.txt:3: the name is that of line 1 again"),
-        (b"\xff", "not UTF-8"),
-    ],
-)
-def test_malformed_class_names_are_named(tmp_path, content, said):
-    (tmp_path / "names.txt").write_bytes(content)
-    with pytest.raises(HamlearnError, match=said):
-        class_names(tmp_path / "names.txt")

@@ -93,10 +93,9 @@ def test_the_same_picture_gives_the_same(detector):
 def test_unknown_names_and_backends():
     with pytest.raises(HamlearnError, match="'yolo': expected one of faster_rcnn, mask_rcnn, demo"):
         load_detector("yolo", DetectorSettings(weights="random"))
-    for name in DETECTORS:
-        settings = DetectorSettings(weights="random", backend="detectron2")
-        with pytest.raises(HamlearnError, match=f"detector {name}.*expected `torchvision`"):
-            load_detector(name, settings)
+    settings = DetectorSettings(weights="random", backend="detectron2")
+    with pytest.raises(HamlearnError, match=r"detector demo.*expected `torchvision`"):
+        load_detector("demo", settings)
 
 
 def test_another_detector_fits_by_one_line(monkeypatch, detector):

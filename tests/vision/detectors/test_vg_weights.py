@@ -149,7 +149,7 @@ def test_everything_that_is_wrong_is_listed():
         "some.bin: not the 535 tensors of faster_rcnn:",
         f"  2 missing: backbone.res2.0.conv1.weight, {MEANS}",
         "  2 unexpected: backbone.res6.0.conv1.weight, module.num_batches_tracked",
-        f"  1 of other anchors: {ANCHORS}",
+        f"  1 of another value than the network's own: {ANCHORS}",
         f"  1 of another shape: {FC} is (512, 2048), expected (512, 2304)",
         "  1 of another type: roi_heads.box_predictor.cls_score.bias is torch.float64, "
         "expected torch.float32",

@@ -41,6 +41,7 @@ Shard = Annotated[str, typer.Option(metavar="I-of-N", help="The part of the pict
 ImagesFile = Annotated[Path | None, typer.Option(help="Features of whole pictures.")]
 ObjectsFile = Annotated[Path | None, typer.Option(help="Features of objects.")]
 GraphsFile = Annotated[Path | None, typer.Option(help="Relation graphs.")]
+CaptionsFile = Annotated[Path | None, typer.Option(help="Lines of `ID.jpg :caption`.")]
 Seed = Annotated[int, typer.Option(min=0)]
 
 
@@ -219,13 +220,14 @@ def vocabulary(settings: Source, posts: Posts, out: Out) -> None:
 @app.command()
 def train(
     settings: Source,
-    variant: Annotated[str, typer.Option(help="full, wo_rgcn, wo_vit, wo_rm or text_only.")],
+    variant: Annotated[str, typer.Option(help="One of those listed in config.yaml.")],
     seed: Seed,
     posts: Posts,
     out: Out,
     images: ImagesFile = None,
     objects: ObjectsFile = None,
     graphs: GraphsFile = None,
+    captions: CaptionsFile = None,
     encoder: Annotated[
         str | None, typer.Option(help="Text encoder; default: the settings' text.encoder.")
     ] = None,
@@ -245,6 +247,7 @@ def train(
         images=images,
         objects=objects,
         graphs=graphs,
+        captions=captions,
         threads=threads,
     )
 
@@ -259,12 +262,13 @@ def predict_split(
     images: ImagesFile = None,
     objects: ObjectsFile = None,
     graphs: GraphsFile = None,
+    captions: CaptionsFile = None,
     threads: Threads = None,
 ) -> None:
     """Predict one split of a corpus with a trained model."""
     from hamlearn.learning.prediction import predict
 
-    predict(run, posts, split, jsonl, conll, images, objects, graphs, threads)
+    predict(run, posts, split, jsonl, conll, images, objects, graphs, captions, threads)
 
 
 # --- evaluation and report --------------------------------------------------------------------

@@ -9,14 +9,31 @@ import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from hamlearn.errors import HamlearnError
+from hamlearn.variants import VARIANTS, variant_of
 from hamlearn.yaml_text import LONGEST, parse
 
 _FAULTS = 20  # named in one message
 
-Variant = Literal["full", "wo_rgcn", "wo_vit", "wo_rm", "text_only"]
+
+def _known(name: str) -> str:
+    variant_of(name)
+    return name
+
+
+Variant = Annotated[
+    str, AfterValidator(_known), Field(json_schema_extra={"enum": list[Any](VARIANTS)})
+]
 Backbone = Literal["resnet152", "demo"]
 Network = Literal["faster_rcnn", "mask_rcnn", "demo"]  # detectors that have weights
 Detector = Literal[Network, "precomputed"]
@@ -67,6 +84,9 @@ class CorpusSettings(Section):
         0.1, gt=0, lt=1, description="of train's posts, that are dev where there is no valid.txt"
     )
     dev_seed: int = Field(0, ge=0, description="which posts these are")
+    captions: str | None = Field(
+        None, description="file of `ID.jpg :caption` lines, which some variants read as text"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> "CorpusSettings":
@@ -193,6 +213,11 @@ class TextSettings(Section):
     )
     window_overlap: int = Field(32, ge=0, description="sub-tokens that two windows share at most")
     transformer_layers: PositiveInt = Field(1, description="layers of the textual Transformer")
+    word_vectors: str | None = Field(
+        None,
+        description="file of word vectors in GloVe's or word2vec's text format, for variants "
+        "without an encoder; null: random",
+    )
 
     @model_validator(mode="after")
     def _windows_advance(self) -> "TextSettings":

@@ -258,6 +258,10 @@ class FeatureFile:
             )
         return np.asarray(self._data[name][np.fromiter(indices, dtype=np.int64)])
 
+    def has(self, name: str) -> bool:
+        """Tell whether the file has a dataset of this name."""
+        return name in self._data
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of one row of a dataset."""
         return tuple(self.rows(name, []).shape[1:])

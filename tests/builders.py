@@ -61,6 +61,7 @@ def write_image_features(
     missing: Sequence[str] = (),
     width: int = IMAGE_WIDTH,
     seed: int = 1,
+    regions: bool = False,
     **attributes: Any,
 ) -> Path:
     """Write features of whole pictures; those in `missing` have status 1 and zeros."""
@@ -69,6 +70,9 @@ def write_image_features(
     features = rng.normal(size=(len(ids), width)).astype(np.float32) * (status == 0)[:, None]
     sizes = np.tile(np.array([[64, 48]], dtype=np.int32), (len(ids), 1)) * (status == 0)[:, None]
     datasets = {"features": features, "sizes": sizes.astype(np.int32), "status": status}
+    if regions:
+        datasets["regions"] = rng.normal(size=(len(ids), 49, width)).astype(np.float16)
+        datasets["regions"] *= (status == 0)[:, None, None]
     return write_store(path, "images", ids, datasets, **attributes)
 
 

@@ -14,7 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from hamlearn.corpus.labels import repair
 from hamlearn.corpus.posts import Post
 from hamlearn.errors import HamlearnError
-from hamlearn.learning.pictures import Picture, PictureSource
+from hamlearn.learning.extras import Extras
+from hamlearn.learning.lexicon import Lexicon, Numbered, pad_characters
+from hamlearn.learning.pictures import REGIONS, Picture, PictureSource
 from hamlearn.learning.tokens import Tokens, special_ids
 from hamlearn.learning.windows import count_windows, owned_mask, windows_of
 from hamlearn.model.batch import Batch
@@ -33,12 +35,14 @@ class Example:
         labels: (W,) int64 of these words; None where gold is not looked at.
         picture: of the post.
         owned: (W,) bool, the words that it speaks for; None for all.
+        numbered: the words and their characters by number; None for a model that reads none.
     """
 
     tokens: Tokens
     labels: NDArray[np.int64] | None
     picture: Picture | None
     owned: NDArray[np.bool_] | None = None
+    numbered: Numbered | None = None
 
 
 class PostDataset(Dataset[Example]):
@@ -66,6 +70,8 @@ class PostDataset(Dataset[Example]):
         pictures: PictureSource | None = None,
         repair_labels: bool = True,
         overlap: int | None = None,
+        lexicon: Lexicon | None = None,
+        extras: Extras | None = None,
     ) -> None:
         """Tokenise the posts and number their labels.
 
@@ -78,12 +84,14 @@ class PostDataset(Dataset[Example]):
             pictures: None for a model that reads text alone.
             repair_labels: read I-X with no B-X before it as B-X.
             overlap: sub-tokens that two windows over a long post share; None cuts long posts.
+            lexicon: numbers whole words and characters; None for a model that reads neither.
+            extras: puts text beside the posts; None for a model that reads none.
 
         Raises:
             HamlearnError: a post has no word, or a label that is not among `labels`.
         """
         self.posts = list(posts)
-        self.pictures = pictures
+        self.pictures, self.lexicon = pictures, lexicon
         for post in self.posts:
             if not post.words or len(post.words) != len(post.labels):
                 raise HamlearnError(
@@ -94,6 +102,11 @@ class PostDataset(Dataset[Example]):
         windows = windows_of(words, tokenizer, max_subtokens, overlap)
         self._windows = [window for of_post in windows for window in of_post]
         self.post_of = [index for index, of_post in enumerate(windows) for _ in of_post]
+        if extras is not None:
+            self._windows = [
+                replace(window, tokens=extras.after(window.tokens, self.posts[post].image))
+                for window, post in zip(self._windows, self.post_of, strict=True)
+            ]
         self._labels: list[NDArray[np.int64]] | None = None
         if labels is not None:
             numbers = {label: number for number, label in enumerate(labels)}
@@ -125,7 +138,7 @@ class PostDataset(Dataset[Example]):
         return len(self._windows)
 
     def has_picture(self, index: int) -> bool:
-        """Tell whether the picture of the post of this index was read by both extractors."""
+        """Tell whether the picture of this post was read by every extractor that is looked at."""
         return self.pictures is not None and self.posts[index].image in self.pictures
 
     def __getitem__(self, index: int) -> Example:
@@ -133,11 +146,13 @@ class PostDataset(Dataset[Example]):
         window, post = self._windows[index], self.post_of[index]
         image = self.posts[post].image
         picture = self.pictures[image] if self.pictures and self.has_picture(post) else None
-        labels = None
-        if self._labels is not None:
-            labels = self._labels[post][window.first : window.first + window.tokens.words]
+        own = slice(window.first, window.first + window.tokens.words)
+        labels = None if self._labels is None else self._labels[post][own]
         owned = None if window.owns_all else owned_mask(window)
-        return Example(window.tokens, labels, picture, owned)
+        numbered = None
+        if self.lexicon is not None:
+            numbered = self.lexicon.number(self.posts[post].words[own])
+        return Example(window.tokens, labels, picture, owned, numbered)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Return these rows as one batch."""
@@ -170,8 +185,10 @@ class WordDropout(Dataset[Example]):
         if not self.rate:
             return example
         drawn = np.random.default_rng([self.seed, self.epoch, index]).random(example.tokens.words)
-        tokens = drop_words(example.tokens, drawn < self.rate, self.posts.unk)
-        return replace(example, tokens=tokens)
+        dropped = drawn < self.rate
+        tokens = drop_words(example.tokens, dropped, self.posts.unk)
+        numbered = example.numbered and example.numbered.drop(dropped)
+        return replace(example, tokens=tokens, numbered=numbered)
 
 
 def drop_words(tokens: Tokens, dropped: NDArray[np.bool_], unk: int) -> Tokens:
@@ -209,35 +226,50 @@ def collate(examples: Sequence[Example], pad: int, pictures: PictureSource | Non
             for example in examples
         ]
         batch.owned = torch.nn.utils.rnn.pad_sequence(owned, batch_first=True)  # (B, W)
+    numbered = [example.numbered for example in examples if example.numbered is not None]
+    if numbered:
+        batch.words = _pad([post.words for post in numbered], 0)  # (B, W)
+        characters = pad_characters(numbered, batch.words.shape[1])
+        batch.characters = torch.from_numpy(characters)  # (B, W, C)
     if pictures is not None:
         _add_pictures(batch, [example.picture for example in examples], pictures)
     return batch
 
 
 def _add_pictures(batch: Batch, found: Sequence[Picture | None], pictures: PictureSource) -> None:
-    """Fill the visual fields; where there is no picture they stay zero and masked."""
-    b = len(found)
-    n = max([len(picture.classes) for picture in found if picture is not None], default=1)
-    image = np.zeros((b, pictures.image_width), dtype=np.float32)
-    objects = np.zeros((b, n, pictures.object_width), dtype=np.float32)
-    classes = np.zeros((b, n), dtype=np.int64)
-    mask = np.zeros((b, n), dtype=bool)
-    boxes = np.zeros((b, n, 4), dtype=np.float32)
-    relations = np.full((b, n + 1, n + 1), -1, dtype=np.int64)
-    for row, picture in enumerate(found):
-        if picture is None:
-            continue
-        count = len(picture.classes)
-        image[row] = picture.image
-        objects[row, :count] = picture.objects
-        classes[row, :count] = picture.classes
-        mask[row, :count] = True
-        boxes[row, :count] = picture.boxes
-        relations[row, : count + 1, : count + 1] = picture.relations
+    """Fill the visual fields that are looked at; where there is no picture they stay zero."""
+    needs, b = pictures.needs, len(found)
     batch.has_image = torch.tensor([picture is not None for picture in found])
-    batch.image, batch.objects = torch.from_numpy(image), torch.from_numpy(objects)
-    batch.object_classes, batch.object_mask = torch.from_numpy(classes), torch.from_numpy(mask)
-    batch.boxes, batch.relations = torch.from_numpy(boxes), torch.from_numpy(relations)
+    if needs.image:
+        batch.image = _filled(found, "image", (b, pictures.image_width))
+    if needs.regions:
+        batch.regions = _filled(found, "regions", (b, REGIONS, pictures.image_width))
+    if not needs.objects:
+        return
+    counts = [0 if picture is None else len(picture.classes) for picture in found]
+    n = max([1, *counts])
+    batch.objects = _filled(found, "objects", (b, n, pictures.object_width))
+    batch.object_classes = _filled(found, "classes", (b, n), np.int64)
+    batch.object_mask = torch.arange(n) < torch.tensor(counts)[:, None]
+    batch.boxes = _filled(found, "boxes", (b, n, 4))
+    if needs.graphs:
+        batch.relations = _filled(found, "relations", (b, n + 1, n + 1), np.int64, -1)
+
+
+def _filled(
+    found: Sequence[Picture | None],
+    name: str,
+    shape: tuple[int, ...],
+    dtype: type[np.generic] = np.float32,
+    value: int = 0,
+) -> Tensor:
+    """Return one field of all pictures as a tensor of a shape, `value` where a picture ends."""
+    filled = np.full(shape, value, dtype=dtype)
+    for row, picture in enumerate(found):
+        if picture is not None:
+            own = getattr(picture, name)
+            filled[row][tuple(slice(length) for length in own.shape)] = own
+    return torch.from_numpy(filled)
 
 
 class LengthBuckets(Sampler[list[int]]):

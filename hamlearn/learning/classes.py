@@ -9,9 +9,33 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hamlearn.errors import HamlearnError
+from hamlearn.model.contract import Tagger
+from hamlearn.model.visual import VisualEmbedding
 
 NONE = "none"  # the class of a whole picture that stands in where nothing was detected
 _NUMBERED = re.compile(r"vg_\d{4}")  # what the Visual Genome detector calls a class without a name
+
+
+def start_classes(
+    tagger: Tagger,
+    encoder: PreTrainedModel | None,
+    tokenizer: PreTrainedTokenizerBase,
+    classes: Sequence[str],
+) -> None:
+    """Let the class embedding of a tagger that has one begin with the names of the classes.
+
+    Args:
+        tagger: its `visual` is a `VisualEmbedding` where it has a class embedding.
+        encoder: of the text.
+        tokenizer: its own.
+        classes: names of the C classes.
+
+    Raises:
+        HamlearnError: the classes have numbers for names.
+    """
+    visual = getattr(tagger, "visual", None)
+    if encoder is not None and isinstance(visual, VisualEmbedding):
+        visual.start_classes(class_vectors(encoder, tokenizer, classes))
 
 
 @torch.no_grad()

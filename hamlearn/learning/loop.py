@@ -22,7 +22,7 @@ from hamlearn.learning.batches import Example, LengthBuckets, PostDataset, WordD
 from hamlearn.learning.optimization import make_optimizer, make_schedule
 from hamlearn.learning.windows import Joining, decode, of_owned
 from hamlearn.model.batch import Batch
-from hamlearn.model.tagger import HamLearning
+from hamlearn.model.contract import Tagger
 from hamlearn.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Learning(pl.LightningModule):
 
     def __init__(
         self,
-        tagger: HamLearning,
+        tagger: Tagger,
         train: PostDataset,
         dev: PostDataset,
         labels: list[str],
@@ -87,7 +87,8 @@ class Learning(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and its schedule."""
         chosen = self.settings
-        optimizer = make_optimizer(self.tagger, chosen.lr, chosen.head_lr, chosen.weight_decay)
+        head_lr = chosen.head_lr or self.tagger.lr
+        optimizer = make_optimizer(self.tagger, chosen.lr, head_lr, chosen.weight_decay)
         schedule = make_schedule(optimizer, self.steps, chosen.warmup)
         return {
             "optimizer": optimizer,
@@ -103,7 +104,10 @@ class Learning(pl.LightningModule):
         """Return the loss of one batch (Eq. 17), in which each window counts its own words."""
         if number == 0:  # dropout is then the same whether the run was killed before or not
             torch.manual_seed(self.seed * EPOCH_SEEDS + self.current_epoch)
-        loss = self.tagger.loss_of(*of_owned(self.tagger(batch).emissions, batch))
+        output = self.tagger(batch)
+        loss = self.tagger.loss_of(*of_owned(output.emissions, batch))
+        if output.auxiliary is not None:
+            loss = loss + output.auxiliary
         self._sums["train"] += loss.detach() * len(batch)
         return loss
 

@@ -1,6 +1,6 @@
 """The visual side of posts: rows of the two feature files and of the graph file, by image id."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -13,32 +13,46 @@ from hamlearn.errors import HamlearnError
 from hamlearn.graph.relations import RELATIONS
 from hamlearn.hdf5 import member, opened, texts
 from hamlearn.store import FeatureFile
+from hamlearn.variants import Needs
 
 N_RELATIONS = len(RELATIONS)
+EVERYTHING = Needs(image=True, objects=True, graphs=True)  # what HamLearning looks at
+REGIONS = 49  # of the 7x7 map
 OK = 0  # the status of a picture that was read
+
+
+def _nothing() -> NDArray[Any]:
+    return np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What the model sees of one picture, padding left out.
+    """What the model sees of one picture, padding left out; empty what it does not look at.
 
     Attributes:
         image: (F,) pooled features of the whole picture.
+        regions: (49, F) its 7x7 map.
         objects: (O, F) region features.
         classes: (O,) class of each object.
         boxes: (O, 4) xyxy, normalised to [0, 1].
         relations: (O+1, O+1) relation of the edge i -> j or -1, node 0 the image.
     """
 
-    image: NDArray[np.floating]
-    objects: NDArray[np.floating]
-    classes: NDArray[np.integer]
-    boxes: NDArray[np.floating]
-    relations: NDArray[np.integer]
+    image: NDArray[np.floating] = field(default_factory=_nothing)
+    regions: NDArray[np.floating] = field(default_factory=_nothing)
+    objects: NDArray[np.floating] = field(default_factory=_nothing)
+    classes: NDArray[np.integer] = field(default_factory=_nothing)
+    boxes: NDArray[np.floating] = field(default_factory=_nothing)
+    relations: NDArray[np.integer] = field(default_factory=_nothing)
 
 
 class PictureSource(Protocol):
     """Gives pictures by image id, all of the same widths."""
+
+    @property
+    def needs(self) -> Needs:
+        """What is looked at."""
+        ...
 
     @property
     def image_width(self) -> int:
@@ -60,36 +74,71 @@ class PictureSource(Protocol):
 
 
 class Pictures:
-    """Looks up pictures by image id; nothing is read before it is asked for."""
+    """Looks up pictures by image id; nothing is read before it is asked for.
 
-    def __init__(self, images: str | Path, objects: str | Path, graphs: str | Path) -> None:
-        """Open the three files and check that they belong together.
+    Attributes:
+        needs: what is looked at; everything else stays empty.
+    """
+
+    def __init__(
+        self,
+        images: str | Path | None = None,
+        objects: str | Path | None = None,
+        graphs: str | Path | None = None,
+        needs: Needs = EVERYTHING,
+    ) -> None:
+        """Open the files that are needed and check that they belong together.
 
         Args:
             images: features of whole pictures.
             objects: features of their objects.
             graphs: relations between the objects, made from `objects`.
+            needs: what is looked at.
 
         Raises:
-            HamlearnError: a file is absent or of another kind, or `graphs` was made from other
-                objects.
+            HamlearnError: a file is absent or of another kind, or lacks what is needed, or `graphs`
+                was made from other objects.
         """
-        self.images = _open(images, "images")
-        self.objects = _open(objects, "objects")
-        graph_ids, self.relations, self.graph_attributes = _read_graphs(graphs)
-        if graph_ids != list(self.objects.ids):
+        given = {"images": images, "objects": objects, "graphs": graphs}
+        absent = ", ".join(name for name in needs.files if given[name] is None)
+        if absent:
+            raise HamlearnError(f"pictures: found no {absent}, expected a file of each")
+        self.needs = needs
+        self._files = {
+            kind: _open(path, kind)
+            for kind, path in given.items()
+            if path is not None and kind in needs.files and kind != "graphs"
+        }
+        self._rows = {kind: _readable(file) for kind, file in self._files.items()}
+        if needs.regions and not self.images.has("regions"):
             raise HamlearnError(
-                f"{graphs}: found the relations of {len(graph_ids)} pictures, expected those of the"
-                f" {len(self.objects.ids)} pictures of {objects}, in the same order"
+                f"{images}: found no regions, expected 7x7 maps: extract with"
+                " `image_features: {regions: true}`"
             )
-        nodes = 1 + self.objects.rows("boxes", [0]).shape[1] if graph_ids else 0
-        if graph_ids and self.relations.shape[1:] != (nodes, nodes):
-            raise HamlearnError(
-                f"{graphs}: found relations of {self.relations.shape[1]} nodes, expected {nodes},"
-                f" the picture and the objects of {objects}"
-            )
-        self._image_ok = _readable(self.images)
-        self._object_ok = _readable(self.objects)
+        self.graph_attributes: dict[str, Any] = {}
+        if needs.graphs and graphs is not None and objects is not None:
+            read = _relations(graphs, objects, self.objects)
+            self.relations, self.graph_attributes = read
+
+    @property
+    def images(self) -> FeatureFile:
+        """The features of whole pictures."""
+        return self._files["images"]
+
+    @property
+    def objects(self) -> FeatureFile:
+        """The features of the objects."""
+        return self._files["objects"]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """F of the whole picture and of an object, and C; 0 for what is not looked at."""
+        sees = self.needs.objects
+        return {
+            "image": self.image_width if "images" in self._files else 0,
+            "object": self.object_width if sees else 0,
+            "classes": len(self.classes) if sees else 0,
+        }
 
     @property
     def image_width(self) -> int:
@@ -108,12 +157,12 @@ class Pictures:
 
     @property
     def provenance(self) -> dict[str, dict[str, Any]]:
-        """The attributes of both feature files."""
-        return {"images": dict(self.images.attributes), "objects": dict(self.objects.attributes)}
+        """The attributes of the feature files."""
+        return {kind: dict(file.attributes) for kind, file in self._files.items()}
 
     def __contains__(self, image: str) -> bool:
-        """Tell whether the picture was read by both extractors."""
-        return image in self._image_ok and image in self._object_ok
+        """Tell whether the picture was read by every extractor that is looked at."""
+        return all(image in rows for rows in self._rows.values())
 
     def __getitem__(self, image: str) -> Picture:
         """Return one picture; KeyError where it is not among those that were read.
@@ -121,25 +170,47 @@ class Pictures:
         Raises:
             HamlearnError: its numbers are not those of a picture.
         """
-        row, objects = [self._image_ok[image]], [self._object_ok[image]]
-        count = int(self.objects.rows("counts", objects)[0])
-        picture = Picture(
-            image=self.images.rows("features", row)[0],
-            objects=self.objects.rows("features", objects)[0, :count],
-            classes=self.objects.rows("labels", objects)[0, :count],
-            boxes=self.objects.rows("boxes", objects)[0, :count],
-            relations=self.relations[objects[0], : count + 1, : count + 1],
-        )
-        if not 1 <= count <= self.relations.shape[1] - 1:
-            raise self._wrong(image, f"{count} objects", f"1 to {self.relations.shape[1] - 1}")
-        if not 0 <= picture.classes.min() <= picture.classes.max() <= len(self.objects.classes):
+        found: dict[str, NDArray[Any]] = {}
+        if "images" in self._files:
+            row = [self._rows["images"][image]]
+            for name, is_read in (("image", self.needs.image), ("regions", self.needs.regions)):
+                if is_read:
+                    dataset = "features" if name == "image" else name
+                    found[name] = self.images.rows(dataset, row)[0]
+                    if not np.isfinite(found[name]).all():
+                        what = f"{image!r}: {dataset} are not finite"
+                        raise HamlearnError(f"{self.images.path}: {what}")
+        if self.needs.objects:
+            row = [self._rows["objects"][image]]
+            found["classes"] = self._labels(image)
+            count = len(found["classes"])
+            for name, dataset in (("objects", "features"), ("boxes", "boxes")):
+                found[name] = self.objects.rows(dataset, row)[0, :count]
+                if not np.isfinite(found[name]).all():
+                    raise self._wrong(image, "numbers that are not finite", "finite ones")
+            if self.needs.graphs:
+                found["relations"] = self.relations[row[0], : count + 1, : count + 1]
+        return Picture(**found)
+
+    def names(self, image: str) -> list[str]:
+        """Return the names of the objects' classes, the best first; none for class "none".
+
+        Raises:
+            HamlearnError: its numbers are not those of a picture.
+        """
+        labels = self._labels(image).tolist()
+        return [self.classes[label] for label in labels if label < len(self.classes)]
+
+    def _labels(self, image: str) -> NDArray[np.integer]:
+        """Return the class of each object."""
+        row = [self._rows["objects"][image]]
+        count, every = int(self.objects.rows("counts", row)[0]), self.objects.rows("labels", row)[0]
+        if not 1 <= count <= len(every):
+            raise self._wrong(image, f"{count} objects", f"1 to {len(every)}")
+        labels = every[:count]
+        if not 0 <= labels.min() <= labels.max() <= len(self.objects.classes):
             raise self._wrong(image, "a class that has no name", "one of `classes`, or none")
-        for values in (picture.objects, picture.boxes):
-            if not np.isfinite(values).all():
-                raise self._wrong(image, "numbers that are not finite", "finite ones")
-        if not np.isfinite(picture.image).all():
-            raise HamlearnError(f"{self.images.path}: {image!r}: features are not finite")
-        return picture
+        return labels
 
     def _wrong(self, image: str, found: str, expected: str) -> HamlearnError:
         return HamlearnError(
@@ -148,8 +219,8 @@ class Pictures:
 
     def close(self) -> None:
         """Close the feature files."""
-        self.images.close()
-        self.objects.close()
+        for file in self._files.values():
+            file.close()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -176,6 +247,25 @@ def _open(path: str | Path, kind: str) -> FeatureFile:
         file.close()
         raise HamlearnError(f"{path}: found features of {found}, expected features of {kind}")
     return file
+
+
+def _relations(
+    graphs: str | Path, path: str | Path, objects: FeatureFile
+) -> tuple[NDArray[np.int8], dict[str, Any]]:
+    """Return the relations (n, N+1, N+1) of the objects of a file, and their attributes."""
+    ids, relations, attributes = _read_graphs(graphs)
+    if ids != list(objects.ids):
+        raise HamlearnError(
+            f"{graphs}: found the relations of {len(ids)} pictures, expected those of the"
+            f" {len(objects.ids)} pictures of {path}, in the same order"
+        )
+    nodes = 1 + objects.rows("boxes", [0]).shape[1] if ids else 0
+    if ids and relations.shape[1:] != (nodes, nodes):
+        raise HamlearnError(
+            f"{graphs}: found relations of {relations.shape[1]} nodes, expected {nodes},"
+            f" the picture and the objects of {path}"
+        )
+    return relations, attributes
 
 
 def _readable(file: FeatureFile) -> dict[str, int]:

@@ -17,9 +17,9 @@ from hamlearn.learning.batches import LengthBuckets, PostDataset
 from hamlearn.learning.loop import name_labels
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.runs import Run, load_run
-from hamlearn.learning.training import open_pictures
+from hamlearn.learning.training import open_extras, open_pictures
 from hamlearn.learning.windows import Joining, Scored, decode, overlap_of
-from hamlearn.model.tagger import HamLearning
+from hamlearn.model.contract import Tagger
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ def predict(
     images: str | Path | None = None,
     objects: str | Path | None = None,
     graphs: str | Path | None = None,
+    captions: str | Path | None = None,
     threads: int | None = None,
 ) -> list[Prediction]:
     """Predict one split and write it as JSON lines and as CoNLL, each whole or not at all.
@@ -68,9 +69,10 @@ def predict(
         split: one of SPLITS.
         jsonl: one object a post, the fields of `Prediction`.
         conll: `token gold predicted` a line, a blank line after each post.
-        images: features of the pictures; None for `text_only`.
-        objects: features of the objects; None for `text_only`.
-        graphs: relations of the objects; None for `text_only`.
+        images: features of the pictures; None for a variant that reads none.
+        objects: features of the objects; None for a variant that reads none.
+        graphs: relations of the objects; None for a variant that reads none.
+        captions: file of captions, for a variant that reads them, if there is one.
         threads: of torch on the CPU; None leaves them as they are.
 
     Returns:
@@ -89,7 +91,7 @@ def predict(
     try:
         if pictures is not None:
             _check_widths(run, pictures)
-        predictions = predict_posts(run, chosen, pictures)
+        predictions = predict_posts(run, chosen, pictures, captions=captions)
     finally:
         if pictures is not None:
             pictures.close()
@@ -107,7 +109,11 @@ def predict(
 
 
 def predict_posts(
-    run: Run, posts: Sequence[Post], pictures: Pictures | None, device: str | None = None
+    run: Run,
+    posts: Sequence[Post],
+    pictures: Pictures | None,
+    device: str | None = None,
+    captions: str | Path | None = None,
 ) -> list[Prediction]:
     """Return the predictions of a loaded run, in the order of the posts.
 
@@ -116,11 +122,21 @@ def predict_posts(
         posts: of any split; their labels are copied, never used.
         pictures: None for a model that reads text alone.
         device: None takes a GPU that is free, where there is one.
+        captions: file of captions, for a variant that reads them, if there is one.
     """
     settings = run.facts["settings"]
     text = settings["text"]
+    longest = text["max_subtokens"]
+    extras = open_extras(run.facts["variant"], run.tokenizer, longest, pictures, captions)
     data = PostDataset(
-        posts, run.tokenizer, None, text["max_subtokens"], pictures, overlap=overlap_of(text)
+        posts,
+        run.tokenizer,
+        None,
+        longest,
+        pictures,
+        overlap=overlap_of(text),
+        lexicon=run.lexicon,
+        extras=extras,
     )
     with nullcontext(device) if device else free_device() as on:
         found = tag(run.tagger.to(on).eval(), data, settings["training"]["eval_batch_size"], on)
@@ -141,7 +157,7 @@ def predict_posts(
 
 @torch.inference_mode()
 def tag(
-    tagger: HamLearning, data: PostDataset, batch_size: int, device: str
+    tagger: Tagger, data: PostDataset, batch_size: int, device: str
 ) -> list[tuple[list[int], dict[str, float]]]:
     """Return label numbers and relevance of every post, in order, in batches of like length."""
     found: dict[int, tuple[list[int], dict[str, float]]] = {}
@@ -156,7 +172,7 @@ def tag(
 
 @torch.inference_mode()
 def scored_posts(
-    tagger: HamLearning, data: PostDataset, batch_size: int, device: str
+    tagger: Tagger, data: PostDataset, batch_size: int, device: str
 ) -> Iterator[Scored]:
     """Yield emissions and relevance of every post once, in batches of like length."""
     joining = Joining(data.post_of)
@@ -183,12 +199,7 @@ def write_conll(path: str | Path, predictions: Iterable[Prediction]) -> None:
 
 def _check_widths(run: Run, pictures: Pictures) -> None:
     expected = run.facts["dimensions"]
-    found = {
-        "image": pictures.image_width,
-        "object": pictures.object_width,
-        "classes": len(pictures.classes),
-    }
-    for name, width in found.items():
+    for name, width in pictures.sizes.items():
         if width != expected[name]:
             raise HamlearnError(
                 f"features: found {name} {width}, expected {expected[name]} as in training"

@@ -11,17 +11,21 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
+from hamlearn.learning.lexicon import Lexicon
 from hamlearn.learning.tokens import load_tokenizer
-from hamlearn.model.tagger import HamLearning, build_tagger
+from hamlearn.model.contract import Sizes, Tagger
+from hamlearn.model.systems import build_tagger
 from hamlearn.model.text import has_weights, load_encoder
 from hamlearn.settings import ModelSettings, TextSettings
+from hamlearn.variants import needs_of
 
 WEIGHTS, FACTS, HISTORY, ENCODER = "model.safetensors", "run.json", "history.csv", "encoder"
+LEXICON = "lexicon.json"  # in the folder of the encoder, of variants that have words of their own
 COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient", "dev_f1_strict", "lr", "seconds")
 
 # What facts of another shape raise where a tagger is built from them.
@@ -47,34 +51,33 @@ class Run:
         tokenizer: the encoder's own.
         labels: the K labels in the order of the model's numbers.
         facts: all of run.json.
+        lexicon: the words that it knows; None for one that reads sub-tokens alone.
     """
 
-    tagger: HamLearning
+    tagger: Tagger
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
     facts: dict[str, Any]
+    lexicon: Lexicon | None = None
 
 
-def make_tagger(encoder: PreTrainedModel, facts: Mapping[str, Any]) -> HamLearning:
+def make_tagger(encoder: PreTrainedModel | None, facts: Mapping[str, Any]) -> Tagger:
     """Return an untrained tagger of the sizes that run.json gives.
 
     Args:
-        encoder: the text encoder.
+        encoder: the text encoder; None for a variant that needs none.
         facts: `variant`, `labels`, `dimensions` and the sections `text` and `model` of `settings`.
 
     Raises:
         HamlearnError: the encoder's width is no multiple of the heads.
     """
-    model, sizes = dict(facts["settings"]["model"]), facts["dimensions"]
-    if model.pop("class_embedding", "learned") == "words":
+    model = dict(facts["settings"]["model"])
+    if model.pop("class_embedding", "learned") == "words" and encoder is not None:
         model["class_width"] = encoder.get_input_embeddings().embedding_dim
     return build_tagger(
         encoder,
-        n_labels=len(facts["labels"]),
-        image_width=sizes["image"],
-        object_width=sizes["object"],
-        n_classes=sizes["classes"],
-        variant=facts["variant"],
+        facts["variant"],
+        Sizes(labels=len(facts["labels"]), **facts["dimensions"]),
         text_layers=facts["settings"]["text"]["transformer_layers"],
         **model,
     )
@@ -82,20 +85,34 @@ def make_tagger(encoder: PreTrainedModel, facts: Mapping[str, Any]) -> HamLearni
 
 def write_run(
     out: str | Path,
-    tagger: HamLearning,
+    tagger: Tagger,
     tokenizer: PreTrainedTokenizerBase,
     facts: Mapping[str, Any],
     history: Sequence[Mapping[str, float]],
+    config: PretrainedConfig,
+    lexicon: Lexicon | None = None,
 ) -> None:
-    """Write a run folder, whole or not at all."""
+    """Write a run folder, whole or not at all.
+
+    Args:
+        out: the folder.
+        tagger: trained.
+        tokenizer: the encoder's own; every variant cuts long posts by it.
+        facts: what run.json holds.
+        history: one row an epoch.
+        config: of the text encoder.
+        lexicon: the words that the run knows, if it has any of its own.
+    """
     with whole(out) as part:
         part.mkdir()
         save_model(tagger, str(part / WEIGHTS))
         text = json.dumps(facts, indent=2, ensure_ascii=False)
         (part / FACTS).write_text(text + "\n", encoding="utf-8")
         write_history(part / HISTORY, history)
-        tagger.text.encoder.config.save_pretrained(part / ENCODER)
+        config.save_pretrained(part / ENCODER)
         tokenizer.save_pretrained(part / ENCODER)
+        if lexicon is not None:
+            lexicon.write(part / ENCODER / LEXICON)
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
@@ -122,7 +139,7 @@ def load_run(folder: str | Path) -> Run:
         if has_weights(folder / ENCODER):
             raise HamlearnError(f"{folder / ENCODER}: found weights; expected the shape alone")
         _check_sizes(folder, facts)
-        tagger = make_tagger(load_encoder(folder / ENCODER), facts)
+        tagger = make_tagger(_encoder(folder, facts), facts)
     except HamlearnError:
         raise
     except _BROKEN as error:
@@ -131,7 +148,16 @@ def load_run(folder: str | Path) -> Run:
         load_model(tagger, folder / WEIGHTS, strict=True)
     except (SafetensorError, RuntimeError) as error:
         raise HamlearnError(f"{folder / WEIGHTS}: not the weights of this run ({error})") from error
-    return Run(tagger.eval(), load_tokenizer(folder / ENCODER), facts["labels"], facts)
+    lexicon = None
+    if needs_of(facts["variant"]).lexicon:
+        lexicon = Lexicon.read(folder / ENCODER / LEXICON)
+    tokenizer = load_tokenizer(folder / ENCODER)
+    return Run(tagger.eval(), tokenizer, facts["labels"], facts, lexicon)
+
+
+def _encoder(folder: Path, facts: Mapping[str, Any]) -> PreTrainedModel | None:
+    """Return the untrained encoder of a run; None for a variant that needs none."""
+    return load_encoder(folder / ENCODER) if needs_of(facts["variant"]).encoder else None
 
 
 def _check_facts(facts: Any) -> None:
@@ -142,7 +168,8 @@ def _check_facts(facts: Any) -> None:
     for label in labels:
         if not isinstance(label, str) or not is_label(label):
             raise ValueError(f"label {label!r:.80}: expected O, B-TYPE or I-TYPE")
-    for key in ("image", "object", "classes"):
+    words = ("words", "word", "characters") if needs_of(facts["variant"]).lexicon else ()
+    for key in ("image", "object", "classes", *words):
         if type(sizes[key]) is not int or sizes[key] < 0:
             raise ValueError(f"dimensions.{key} is {sizes[key]!r:.80}, expected a whole number")
     ModelSettings.model_validate(facts["settings"]["model"])
@@ -153,13 +180,15 @@ def _check_sizes(folder: Path, facts: dict[str, Any]) -> None:
     """Refuse a model that is larger than its weights, before any memory is given to it."""
     with safe_open(folder / WEIGHTS, "pt") as file:
         held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    encoder = json.loads((folder / ENCODER / "config.json").read_bytes().decode())
+    encoder = {}
+    if needs_of(facts["variant"]).encoder:
+        encoder = json.loads((folder / ENCODER / "config.json").read_bytes().decode())
     told = encoder | facts["settings"]["model"] | facts["settings"]["text"]
     for key, value in told.items():
         if "layers" in key and isinstance(value, int) and value > len(held):
             raise ValueError(f"{key} is {value}, expected no more than its {len(held)} tensors")
     with torch.device("meta"):
-        shapes = make_tagger(load_encoder(folder / ENCODER), facts).state_dict()
+        shapes = make_tagger(_encoder(folder, facts), facts).state_dict()
     for name, value in shapes.items():
         if name in held and held[name] != tuple(value.shape):
             raise HamlearnError(

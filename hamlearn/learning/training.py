@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from transformers import PreTrainedTokenizerBase
 
 from hamlearn.corpus.labels import label_set
 from hamlearn.corpus.posts import Post, read_posts
@@ -21,16 +22,18 @@ from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical, digest_of_file, digest_of_text, whole
 from hamlearn.learning.batches import PostDataset
-from hamlearn.learning.classes import class_vectors
+from hamlearn.learning.classes import start_classes
+from hamlearn.learning.extras import Extras, read_captions
 from hamlearn.learning.loop import LAST, KeepBestAndLast, Learning
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.runs import make_tagger, write_run
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.learning.windows import overlap_of
+from hamlearn.learning.words import Words, read_words
 from hamlearn.model.dgl_compat import resolve_graph_backend
-from hamlearn.model.tagger import VARIANTS
-from hamlearn.model.text import has_weights, load_encoder
+from hamlearn.model.text import has_weights, load_config, load_encoder
 from hamlearn.settings import Settings
+from hamlearn.variants import needs_of
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +50,15 @@ def train(
     images: str | Path | None = None,
     objects: str | Path | None = None,
     graphs: str | Path | None = None,
+    captions: str | Path | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
     """Train on the split `train`, choose the epoch on `dev`, and write the folder of the run.
 
-    The splits `train` and `dev` are all that is looked at. A run that was killed goes on after its
-    last whole epoch, from `checkpoints/` beside the folder, if nothing that it depends on has
-    changed since; on the same machine it ends with the same weights as an unbroken one.
+    The splits `train` and `dev` are all that is looked at, but for one thing: where word vectors
+    are read from a file, those of the words of every split are kept. A run that was killed goes on
+    after its last whole epoch, from `checkpoints/` beside the folder, if nothing that it depends on
+    has changed since; on the same machine it ends with the same weights as an unbroken one.
 
     Args:
         posts: prepared posts.
@@ -62,9 +67,10 @@ def train(
         variant: one of VARIANTS.
         seed: of the initial weights, the order of posts, and dropout.
         out: the folder of the run, written whole or not at all.
-        images: features of the pictures; None for `text_only`.
-        objects: features of the objects; None for `text_only`.
-        graphs: relations of the objects; None for `text_only`.
+        images: features of the pictures; None for a variant that reads none.
+        objects: features of the objects; None for a variant that reads none.
+        graphs: relations of the objects; None for a variant that reads none.
+        captions: file of captions, for a variant that reads them, if there is one.
         threads: of torch on the CPU; None leaves them as they are.
 
     Returns:
@@ -83,6 +89,9 @@ def train(
         by_split = {split: _posts_of(posts, split) for split in ("train", "dev")}
         labels = label_set(post.labels for split in by_split.values() for post in split)
         tokenizer = load_tokenizer(encoder)
+        extras = open_extras(variant, tokenizer, settings.text.max_subtokens, pictures, captions)
+        words = read_words(variant, posts, settings.text.word_vectors)
+        lexicon = None if words is None else words.lexicon
         data = {
             split: PostDataset(
                 of_split,
@@ -92,22 +101,26 @@ def train(
                 pictures,
                 settings.training.repair_labels,
                 overlap_of(settings.text.model_dump()),
+                lexicon,
+                extras,
             )
             for split, of_split in by_split.items()
         }
         device = torch.device(stack.enter_context(free_device()))
         # A run goes on on another GPU than it began on, so only the kind is written down.
-        facts = _facts(settings, variant, seed, labels, pictures, data, device.type)
+        facts = _facts(settings, variant, seed, labels, pictures, data, device.type, words)
         pl.seed_everything(seed, verbose=False)
-        tagger = make_tagger(load_encoder(encoder), facts).train()  # Lightning keeps modes
-        if settings.model.class_embedding == "words" and pictures and tagger.visual:
-            vectors = class_vectors(tagger.text.encoder, tokenizer, pictures.classes)
-            tagger.visual.start_classes(vectors)
+        model = load_encoder(encoder) if needs_of(variant).encoder else None
+        tagger = make_tagger(model, facts).train()  # Lightning keeps modes
+        if words is not None:
+            words.put_into(tagger)
+        if settings.model.class_embedding == "words" and needs_of(variant).objects and pictures:
+            start_classes(tagger, model, tokenizer, pictures.classes)
         facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
         learning = Learning(tagger, data["train"], data["dev"], labels, settings.training, seed)
-        files = [path for path in (images, objects, graphs) if path is not None]
+        files = _read_files(variant, images, objects, graphs, captions, settings)
         keeper = KeepBestAndLast(_checkpoints(out, _fingerprint(facts, by_split, encoder, files)))
-        if Path(encoder).is_dir() and not has_weights(encoder):
+        if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
             log.info("%s holds no weights: the text encoder starts untrained", encoder)
         _announce(facts)
         _fit(learning, keeper, settings.training.epochs, facts["precision"], device)
@@ -118,7 +131,8 @@ def train(
         seconds = [row["seconds"] for row in learning.history]
         facts["seconds"] = round(sum(seconds), 2)
         facts["seconds_per_epoch"] = round(sum(seconds) / len(seconds), 2)
-        write_run(out, learning.tagger.cpu(), tokenizer, facts, learning.history)
+        config = load_config(encoder) if model is None else model.config
+        write_run(out, learning.tagger.cpu(), tokenizer, facts, learning.history, config, lexicon)
         keeper.remove()
     log.info(
         "epoch %d of %d chosen: dev F1 %.2f lenient; %.1f s an epoch; written to %s",
@@ -142,15 +156,33 @@ def open_pictures(
     Raises:
         HamlearnError: the variant is unknown, or one with vision lacks a file.
     """
-    if variant not in VARIANTS:
-        raise HamlearnError(f"variant: found {variant!r}, expected one of {', '.join(VARIANTS)}")
-    if not VARIANTS[variant]["vision"]:
+    needs = needs_of(variant)
+    if not needs.pictures:
         return None
-    if images is None or objects is None or graphs is None:
-        given = {"images": images, "objects": objects, "graphs": graphs}
-        absent = ", ".join(name for name, path in given.items() if path is None)
+    given = {"images": images, "objects": objects, "graphs": graphs}
+    absent = ", ".join(name for name in needs.files if given[name] is None)
+    if absent:
         raise HamlearnError(f"variant {variant}: found no {absent}, expected a file of each")
-    return Pictures(images, objects, graphs)
+    return Pictures(images, objects, graphs, needs)
+
+
+def open_extras(
+    variant: str,
+    tokenizer: PreTrainedTokenizerBase,
+    max_subtokens: int,
+    pictures: Pictures | None,
+    captions: str | Path | None,
+) -> Extras | None:
+    """Return what puts text beside the posts; None for a variant that reads none.
+
+    Raises:
+        HamlearnError: the file of captions is absent or is none.
+    """
+    needs = needs_of(variant)
+    if not needs.extras:
+        return None
+    read = read_captions(captions) if needs.captions and captions is not None else {}
+    return Extras(tokenizer, max_subtokens, pictures if needs.names else None, read)
 
 
 def resolve_precision(wanted: str, device: str) -> str:
@@ -175,18 +207,15 @@ def _facts(
     pictures: Pictures | None,
     data: dict[str, PostDataset],
     device: str,
+    words: Words | None,
 ) -> dict[str, Any]:
     """Return what is known of a run before it begins."""
-    sizes = {"image": 0, "object": 0, "classes": 0}
+    sizes = {"image": 0, "object": 0, "classes": 0} if pictures is None else pictures.sizes
+    if words is not None:
+        sizes |= words.sizes
     backend = None
-    if pictures is not None:
-        sizes = {
-            "image": pictures.image_width,
-            "object": pictures.object_width,
-            "classes": len(pictures.classes),
-        }
-        if VARIANTS[variant]["rgcn"]:
-            backend = resolve_graph_backend(settings.model.graph_backend, device)
+    if needs_of(variant).graphs:
+        backend = resolve_graph_backend(settings.model.graph_backend, device)
     return {
         "variant": variant,
         "seed": seed,
@@ -207,6 +236,7 @@ def _facts(
         "cut_words": {split: posts.cut_words for split, posts in data.items()},
         "cut_posts": {split: sum(map(bool, posts.cut)) for split, posts in data.items()},
         "posts_in_windows": {split: posts.in_windows for split, posts in data.items()},
+        "word_vectors": None if words is None else words.told,
         "provenance": {} if pictures is None else pictures.provenance,
         "classes": [] if pictures is None else pictures.classes,
         "graphs": {} if pictures is None else pictures.graph_attributes,
@@ -229,9 +259,28 @@ def _announce(facts: dict[str, Any]) -> None:
             log.info("%s: %d posts, %d of them without a picture", split, count, missing[split])
     if missing == posts:
         log.warning("no post has a picture: text_only gives as much at less cost")
+    if facts["word_vectors"] is not None:
+        log.info("word vectors: %s", facts["word_vectors"])
     for kind, attributes in facts["provenance"].items():
         if attributes.get("random_weights"):
             log.warning("%s: random weights: visual scores carry no meaning", kind)
+
+
+def _read_files(
+    variant: str,
+    images: str | Path | None,
+    objects: str | Path | None,
+    graphs: str | Path | None,
+    captions: str | Path | None,
+    settings: Settings,
+) -> list[str | Path]:
+    """Return the files that a run of a variant depends on, of those given."""
+    needs = needs_of(variant)
+    given = {"images": images, "objects": objects, "graphs": graphs}
+    read = [given[name] for name in needs.files]
+    read += [captions] if needs.captions else []
+    read += [settings.text.word_vectors] if needs.lexicon else []
+    return [path for path in read if path is not None]
 
 
 def _fingerprint(

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hamlearn.learning.tokens import Tokens, assemble, pieces_of, special_ids, tokenise
 from hamlearn.model.batch import Batch
-from hamlearn.model.tagger import HamLearning, Output
+from hamlearn.model.contract import Output, Tagger
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +222,9 @@ class Joining:
         return Scored([post], emissions, emissions.new_ones(emissions.shape[:2]).bool(), relevance)
 
 
-def decode(tagger: HamLearning, scored: Scored) -> list[list[int]]:
+def decode(tagger: Tagger, scored: Scored) -> list[list[int]]:
     """Return the best label sequence of each whole post (Eq. 18)."""
-    with torch.autocast(scored.emissions.device.type, enabled=False):
-        return tagger.crf.decode(scored.emissions.float(), scored.mask)
+    return tagger.paths(scored.emissions, scored.mask)
 
 
 def overlap_of(text: Mapping[str, Any]) -> int | None:

@@ -34,8 +34,13 @@ class Batch:
         relations: (B, O+1, O+1) int64, relation of the edge i -> j or -1; node 0 is the image.
         owned: (B, W) bool, the words that a row speaks for where rows are windows over long posts;
             None where every row speaks for all of its words. The network does not look at it.
+        regions: (B, 49, F) float, the 7x7 map of the picture, row by row.
+        words: (B, W) int64, numbers of whole words in the lexicon, 0 on padding.
+        characters: (B, W, C) int64, numbers of the characters of each word, 0 on padding; C is the
+            longest word's length here.
 
-    The visual fields are all None for a model that reads text alone.
+    A field that the model does not read is None (`hamlearn.variants.Needs`); all visual ones are
+    for a model that reads text alone.
     """
 
     input_ids: Tensor
@@ -51,6 +56,9 @@ class Batch:
     boxes: Tensor | None = None
     relations: Tensor | None = None
     owned: Tensor | None = None
+    regions: Tensor | None = None
+    words: Tensor | None = None
+    characters: Tensor | None = None
 
     def __len__(self) -> int:
         """Return B."""

@@ -1,27 +1,24 @@
 """HamLearning: the parts put together as in Figure 2 of the paper, and decoding (Eq. 16 to 18)."""
 
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.batch import Batch
+from hamlearn.model.contract import Output, Sizes, Tagger
 from hamlearn.model.interaction import Interaction
 from hamlearn.model.relevance import RelevanceFusion
 from hamlearn.model.semantic import SemanticEncoder
 from hamlearn.model.spatial import SpatialEncoder
-from hamlearn.model.text import TextEncoder, load_encoder
+from hamlearn.model.text import TextEncoder
 from hamlearn.model.visual import VisualEmbedding
-
-__all__ = ["VARIANTS", "HamLearning", "Output", "build_tagger", "load_encoder"]
 
 N_RELATIONS = 11  # inside, cover, overlap and eight sectors: those of hamlearn.graph.relations
 
-VARIANTS: dict[str, dict[str, bool]] = {
+FLAGS: dict[str, dict[str, bool]] = {
     # The model of the paper.
     "full": {"vision": True, "vit": True, "rgcn": True, "relevance": True},
     # Semantic view alone: V = V^1, no part of the interaction for V^2.
@@ -35,21 +32,7 @@ VARIANTS: dict[str, dict[str, bool]] = {
 }
 
 
-@dataclass
-class Output:
-    """What the network says about a batch.
-
-    Attributes:
-        emissions: (B, W, K) float32, scores of labels before the CRF.
-        relevance: the mean of M of each post (B,), float32, by view ("semantic", "spatial"); 0
-            where there is no picture; empty for a model that measures none or was given no picture.
-    """
-
-    emissions: Tensor
-    relevance: dict[str, Tensor]
-
-
-class HamLearning(nn.Module):
+class HamLearning(Tagger):
     """The whole model: text, two views of the picture, relevance, interaction, CRF.
 
     A post without a picture is tagged exactly as the same model tags its text alone.
@@ -79,6 +62,8 @@ class HamLearning(nn.Module):
     Raises:
         HamlearnError: the heads do not divide D, or a model with vision has no view.
     """
+
+    crf: CRF
 
     def __init__(
         self,
@@ -167,7 +152,7 @@ class HamLearning(nn.Module):
             or batch.object_classes is None
             or batch.object_mask is None
             or batch.boxes is None
-            or batch.relations is None
+            or ("spatial" in self.views and batch.relations is None)
             or batch.objects.shape[1] == 0
         ):
             return None, {}
@@ -185,56 +170,19 @@ class HamLearning(nn.Module):
                 relevance[name] = score.masked_fill(~batch.has_image, 0)
         return views, relevance
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the mean negative log-likelihood of a post (Eq. 16 and 17), a scalar.
 
-        Raises:
-            HamlearnError: the batch has no labels.
-        """
-        return self.loss_of(self(batch).emissions, batch)
+def build(encoder: PreTrainedModel, variant: str, sizes: Sizes, **settings: Any) -> HamLearning:
+    """Return an untrained model with the parts that a variant has.
 
-    def loss_of(self, emissions: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of emissions that are there already.
-
-        Raises:
-            HamlearnError: the batch has no labels.
-        """
-        if batch.labels is None:
-            raise HamlearnError("loss: found a batch without labels, expected labels (B, W)")
-        with torch.autocast(emissions.device.type, enabled=False):
-            likelihood = self.crf(
-                emissions.float(), batch.labels, batch.word_mask, reduction="mean"
-            )
-        return -likelihood
-
-    @torch.no_grad()
-    def decode(self, batch: Batch) -> tuple[list[list[int]], dict[str, Tensor]]:
-        """Return the best label sequence of each post (Eq. 18), and the relevance by view."""
-        output = self(batch)
-        return self.decode_of(output.emissions, batch), output.relevance
-
-    @torch.no_grad()
-    def decode_of(self, emissions: Tensor, batch: Batch) -> list[list[int]]:
-        """Return the best label sequences of emissions that are there already."""
-        with torch.autocast(emissions.device.type, enabled=False):
-            return self.crf.decode(emissions.float(), batch.word_mask)
-
-
-def build_tagger(
-    text_encoder: PreTrainedModel,
-    variant: str,
-    n_labels: int,
-    image_width: int = 0,
-    object_width: int = 0,
-    n_classes: int = 0,
-    **sizes: Any,
-) -> HamLearning:
-    """Return an untrained tagger of one of the VARIANTS; `sizes` are further ones of `HamLearning`.
-
-    Raises:
-        HamlearnError: the variant is unknown, or sizes do not fit together.
+    Args:
+        encoder: the text encoder.
+        variant: one of FLAGS.
+        sizes: what corpus and features decide.
+        settings: further arguments of `HamLearning`.
     """
-    if variant not in VARIANTS:
-        raise HamlearnError(f"variant: found {variant!r}, expected one of {', '.join(VARIANTS)}")
-    sizes = VARIANTS[variant] | sizes
-    return HamLearning(text_encoder, n_labels, image_width, object_width, n_classes, **sizes)
+    given = {
+        "image_width": sizes.image,
+        "object_width": sizes.object,
+        "n_classes": sizes.classes,
+    }
+    return HamLearning(encoder, sizes.labels, **(FLAGS[variant] | given | settings))

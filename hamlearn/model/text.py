@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.transformer import TransformerStack
@@ -43,6 +43,18 @@ def load_encoder(name: str | Path) -> PreTrainedModel:
             "pooler", None
         )  # the sentence is [CLS] itself, so a pooler would never be trained
     return encoder.train()  # pretrained ones come in evaluation mode, untrained ones do not
+
+
+def load_config(name: str | Path) -> PretrainedConfig:
+    """Return the shape of a Hugging Face encoder, by folder or by hub name.
+
+    Raises:
+        HamlearnError: there is no encoder of that name.
+    """
+    try:
+        return AutoConfig.from_pretrained(name, local_files_only=Path(name).is_dir())
+    except (OSError, ValueError) as error:
+        raise HamlearnError(f"text.encoder: {name}: found no config.json of one") from error
 
 
 def has_weights(folder: str | Path) -> bool:

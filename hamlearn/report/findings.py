@@ -19,13 +19,6 @@ from hamlearn.report.inputs import ALONE, CorpusResults, Run
 from hamlearn.report.tables import cues_of_scores
 
 BASE = "full"
-WITHOUT = {
-    "full": "the model of the paper",
-    "wo_rgcn": "without the spatial graph of the objects",
-    "wo_vit": "without the Transformer over the objects",
-    "wo_rm": "without relevance measuring",
-    "text_only": "without pictures",
-}
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,8 @@ def findings(corpus: CorpusResults) -> list[Finding]:
                 sentence = _against(counted, base, corpus.runs_of(other_detector, variant))
                 found.append(Finding(f"{variant}{where}", sentence))
     if corpus.ceiling:
-        for variant in dict.fromkeys(run.variant for run in corpus.runs if run.detector == ALONE):
+        blind = (run.variant for run in corpus.runs if not run.needs.pictures)
+        for variant in dict.fromkeys(blind):
             sentence = _against_ceiling(counted, corpus.runs_of(ALONE, variant))
             found.append(Finding(f"{variant} and the text ceiling", sentence))
     return found

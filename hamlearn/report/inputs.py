@@ -14,9 +14,9 @@ from hamlearn.corpus.statistics import COLUMNS as STATISTICS_COLUMNS
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions, read_scores
 from hamlearn.settings import Settings
+from hamlearn.variants import ALONE, VARIANTS, Needs, image_file
 
 TEST = "test"
-ALONE = "none"  # the detector's name of runs without pictures
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # safe in a path
 HISTORY_COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient")
 FAILURE_COLUMNS = ("image", "status", "reason")
@@ -31,7 +31,7 @@ class Run:
     """One trained model, as its folder and its predictions tell it.
 
     Attributes:
-        detector: its name, `none` for a run without pictures.
+        detector: its name, `none` for a run that no detector changes.
         variant: of the model.
         seed: of the run.
         facts: what run.json holds.
@@ -49,6 +49,11 @@ class Run:
     predicted: Labels
     relevance: Relevance
     cut: list[int] = field(default_factory=list)
+
+    @property
+    def needs(self) -> Needs:
+        """What it reads; a variant of another version is taken for one that reads words alone."""
+        return VARIANTS[self.variant].needs if self.variant in VARIANTS else Needs()
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,13 @@ class CorpusResults:
 
     @property
     def detectors(self) -> list[str]:
-        """The detectors of the runs that see pictures, in their order."""
+        """The detectors of the runs that see objects, in their order."""
         return [name for name in dict.fromkeys(run.detector for run in self.runs) if name != ALONE]
 
     @property
     def unusable(self) -> list[Post]:
         """The posts whose picture gave nothing; none where no run looks at pictures."""
-        if all(run.detector == ALONE for run in self.runs):
+        if not any(run.needs.pictures for run in self.runs):
             return []
         return [post for post in self.posts if post.image in self.failures]
 
@@ -182,11 +187,12 @@ def _read_failures(
     settings: Settings, corpus: str, runs: Sequence[Run], results: Path
 ) -> dict[str, tuple[str, str]]:
     """Return the pictures that one extraction or another could not use."""
-    detectors = [d for d in dict.fromkeys(run.detector for run in runs) if d != ALONE]
+    stored, backbone = settings.image_features.regions, settings.backbone
+    reading = [run.needs for run in runs if "images" in run.needs.files]
+    stems = [f"images/{image_file(needs, backbone, stored)}" for needs in reading]
+    stems += [f"objects/{run.detector}" for run in runs if run.detector != ALONE]
     folder = results / "features" / corpus
-    tables = [folder / "objects" / f"{detector}.failures.csv" for detector in detectors]
-    if detectors:
-        tables.insert(0, folder / "images" / f"{settings.backbone}.failures.csv")
+    tables = [folder / f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]
     failures: dict[str, tuple[str, str]] = {}
     for table in tables:
         for row in _table(table, FAILURE_COLUMNS, text=True).to_dict("records"):

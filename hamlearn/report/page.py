@@ -19,7 +19,7 @@ from hamlearn.report.analysis import confusion, f1_by_length, f1_by_objects, obj
 from hamlearn.report.browser import Browser, browser_of
 from hamlearn.report.contact import GROUP_COLOURS, Sheet, contact_sheet
 from hamlearn.report.figures import Picture
-from hamlearn.report.findings import BASE, WITHOUT, Finding, findings, how_told
+from hamlearn.report.findings import BASE, Finding, findings, how_told
 from hamlearn.report.inputs import ALONE, TEST, CorpusResults, read_results
 from hamlearn.report.provenance import Caution, cautions, provenance_table
 from hamlearn.report.style import inline
@@ -34,6 +34,7 @@ from hamlearn.report.tables import (
     variants_of,
 )
 from hamlearn.settings import Settings
+from hamlearn.variants import VARIANTS
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +179,10 @@ def section_of(
     return Section(
         name=corpus.name,
         cautions=cautions(corpus),
-        variants=[(name, WITHOUT.get(name, "")) for name in dict.fromkeys(v for _, v in pairs)],
+        variants=[
+            (name, VARIANTS[name].about if name in VARIANTS else "")
+            for name in dict.fromkeys(variant for _, variant in pairs)
+        ],
         headline=[t for split in (TEST, "dev") if (t := headline(corpus, split)) is not None],
         cues=by_cue(corpus),
         findings=findings(corpus),

@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from hamlearn.variants import VARIANTS
+
 TEXT = "#767676"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A", "#E69F00", "#56B4E9")
 MARKS = ("o", "s", "D", "^", "X", "v", "P")
@@ -29,7 +31,7 @@ DASHES: tuple[Dashes, ...] = (
     (0, (8, 2)),
     (0, (1, 3)),
 )
-ORDER = ("full", "wo_rgcn", "wo_vit", "wo_rm", "text_only")  # their colours stay when one is absent
+ORDER = tuple(VARIANTS)  # their colours stay when one is absent
 FONT = "system-ui, -apple-system, Roboto, 'DejaVu Sans', sans-serif"
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -65,8 +67,9 @@ STYLE = {
 
 def look(number: int) -> tuple[str, str, Dashes]:
     """Return colour, mark and dashes of the n-th of some things that are told apart."""
-    place = number % len(COLOURS)
-    return COLOURS[place], MARKS[place], DASHES[place]
+    place, turn = number % len(COLOURS), number // len(COLOURS)
+    other = (place + turn) % len(COLOURS)  # the same colour comes again with another mark
+    return COLOURS[place], MARKS[other], DASHES[other]
 
 
 def place_of(variant: str, variants: Sequence[str]) -> int:

@@ -10,7 +10,8 @@ from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import NAMES
 from hamlearn.evaluation.evaluate import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
-from hamlearn.report.inputs import ALONE, TEST, CorpusResults
+from hamlearn.report.inputs import ALONE, TEST, CorpusResults, Run
+from hamlearn.variants import VARIANTS
 
 ABSENT = "–"  # noqa: RUF001
 MEASURES = {"precision": "P", "recall": "R", "f1": "F1"}
@@ -186,16 +187,21 @@ def run_facts(corpus: CorpusResults) -> Table:
             f"{facts['epoch']} of {training.get('epochs', len(run.history))}",
             f"{facts['seconds_per_epoch']:.1f}",
             str(facts["graph_backend"] or ABSENT),
-            str(text.get("encoder", ABSENT)),
+            _reads(run, str(text.get("encoder", ABSENT))),
             f"{facts.get('precision', ABSENT)} on {facts.get('device', ABSENT)}",
         )
-        rows.append(Row(run.variant, tuple(map(Cell, values)), _detector(run.detector)))
+        rows.append(Row(run.variant, tuple(map(Cell, values)), _seen(run.detector, run.variant)))
     return Table(
         caption="Every run. The epoch is chosen on dev micro F1 (lenient) alone.",
         corner="Variant",
         columns=("Seed", "Parameters", "Epoch", "s / epoch", "Graphs", "Encoder", "Numbers"),
         rows=tuple(rows),
     )
+
+
+def _reads(run: Run, encoder: str) -> str:
+    """Return the text encoder of a run, or its word vectors where it has none."""
+    return encoder if run.needs.encoder else f"word vectors: {run.facts.get('word_vectors')}"
 
 
 def cues_of_scores(scores: pd.DataFrame) -> list[str]:
@@ -223,7 +229,7 @@ def _by_variant(
         Row(
             variant,
             cells(chosen_rows(scores, detector=detector, variant=variant)),
-            _detector(detector),
+            _seen(detector, variant),
         )
         for detector, variant in variants_of(scores)
     )
@@ -260,8 +266,12 @@ def _splits(counts: Mapping[str, int]) -> tuple[Cell, ...]:
     return tuple(Cell(str(number)) for number in (*numbers, sum(numbers)))
 
 
-def _detector(name: str) -> str:
-    return "no pictures" if name == ALONE else name
+def _seen(detector: str, variant: str) -> str:
+    """Say what a run sees: the objects of a detector, the whole picture, or nothing."""
+    if detector != ALONE:
+        return detector
+    sees = variant in VARIANTS and VARIANTS[variant].needs.pictures
+    return "whole picture" if sees else "no pictures"
 
 
 def _over_seeds(corpus: CorpusResults) -> str:

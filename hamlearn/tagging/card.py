@@ -7,14 +7,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hamlearn.tagging.layout import Facts, Network
+from hamlearn.variants import VARIANTS
 
-MEANINGS = {
-    "full": ", the model of the paper",
-    "wo_rgcn": ", without the spatial graph",
-    "wo_vit": ", without the Transformer over the objects",
-    "wo_rm": ", without relevance measuring",
-    "text_only": ", without pictures",
-}
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
 
@@ -39,7 +33,7 @@ def write_card(facts: Facts, rows: list[dict[str, Any]]) -> str:
     corpora = sorted({str(row["corpus"]) for row in rows})
     return environment.get_template("model_card.md.jinja").render(
         facts=facts,
-        meanings=MEANINGS,
+        meanings={name: f", {variant.about}" for name, variant in VARIANTS.items()},
         types=list(dict.fromkeys(label[2:] for label in facts.labels if label != "O")),
         random=[cell(network.name) for network in networks if network.random],
         network=_network,

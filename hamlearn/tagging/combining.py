@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.graph.relations import COVER, INSIDE, NONE
-from hamlearn.learning.pictures import Picture
+from hamlearn.learning.pictures import EVERYTHING, Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Given:
         """Keep them with the widths of their features."""
         self._pictures = pictures
         self.image_width, self.object_width = image_width, object_width
+        self.needs = EVERYTHING
 
     def __contains__(self, image: str) -> bool:
         """Tell whether the post of this id has a picture."""

@@ -13,6 +13,7 @@ import hamlearn
 from hamlearn.errors import HamlearnError
 from hamlearn.files import digest_of_file, whole
 from hamlearn.learning import runs
+from hamlearn.model.tagger import FLAGS, HamLearning
 from hamlearn.settings import GraphSettings
 from hamlearn.tagging.card import write_card
 from hamlearn.tagging.layout import (
@@ -27,6 +28,7 @@ from hamlearn.tagging.layout import (
     is_allowed,
 )
 from hamlearn.tagging.loading import read_model
+from hamlearn.variants import needs_of
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +48,8 @@ def export(run_folder: str | Path, out: str | Path, scores: str | Path | None = 
             variant, seed and detector go along.
 
     Raises:
-        HamlearnError: the run is not whole, `out` holds something else, or the scores have no row
-            of this run.
+        HamlearnError: the run is not whole, or is of another system than HamLearning; `out` holds
+            something else; or the scores have no row of this run.
     """
     run_folder, out = Path(run_folder), Path(out)
     if out.is_symlink() or (out.exists() and not _is_replaceable(out)):
@@ -55,6 +57,11 @@ def export(run_folder: str | Path, out: str | Path, scores: str | Path | None = 
             f"{out}: holds something else than an exported model; expected a new folder"
         )
     run = runs.load_run(run_folder)
+    if not isinstance(run.tagger, HamLearning):
+        raise HamlearnError(
+            f"{run_folder}: found the variant {run.facts['variant']}, expected one of"
+            f" {', '.join(FLAGS)}: systems that these are compared with are not exported"
+        )
     facts = _facts(run_folder, run.facts)
     with whole(out) as part:
         part.mkdir()
@@ -111,7 +118,7 @@ def _facts(folder: Path, run: Mapping[str, Any]) -> Facts:
 
 def _vision(place: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return how the pictures of the training became what the model saw."""
-    if run["variant"] == "text_only":
+    if not needs_of(run["variant"]).pictures:
         return None
     graph = json.loads(run.get("graphs", {}).get("settings", "{}"))
     if not graph:

@@ -69,6 +69,8 @@ def read_model(folder: str | Path) -> Exported:
         raise HamlearnError(
             f"{folder}: {FACTS} and {ENCODER}/config.json do not make a model ({error})"
         ) from error
+    if not isinstance(network, HamLearning):
+        raise HamlearnError(f"{folder}: {FACTS}: variant {facts.variant!r} is never exported")
     try:
         load_model(network, folder / WEIGHTS, strict=True)
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:

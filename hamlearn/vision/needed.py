@@ -11,6 +11,7 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 from hamlearn.errors import HamlearnError
 from hamlearn.files import digest_of_file
 from hamlearn.settings import Settings, WeightSettings
+from hamlearn.variants import any_needs
 from hamlearn.vision.fetching import fetch
 from hamlearn.vision.published import FASTER_RCNN, MASK_RCNN
 from hamlearn.vision.weights import RANDOM, cached, digest_in_name
@@ -80,8 +81,9 @@ def needed_files(settings: Settings) -> list[Needed]:
         HamlearnError: a network that is asked for is not configured.
     """
     found = []
-    if set(settings.variants) != {"text_only"}:
+    if any_needs(settings.variants, "images"):
         found.append(_network("backbone", settings.backbone, settings.image_features.backbones))
+    if any_needs(settings.variants, "objects"):
         for name in settings.detector:
             if name != "precomputed":
                 table = settings.object_features.detectors

@@ -125,6 +125,9 @@ def test_text_alone_has_no_visual_field(tokenizer):
         "object_mask",
         "boxes",
         "relations",
+        "regions",
+        "words",
+        "characters",
         "labels",
         "owned",
     }

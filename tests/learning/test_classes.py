@@ -53,7 +53,7 @@ def test_a_run_starts_from_the_vectors_and_is_loaded_again(paths, tmp_path, monk
         started.append(class_vectors(*given))
         return started[0]
 
-    monkeypatch.setattr("hamlearn.learning.training.class_vectors", seen)
+    monkeypatch.setattr("hamlearn.learning.classes.class_vectors", seen)
     model = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "graph_backend": "dense"}
     settings = load_settings(
         json.dumps(

@@ -20,6 +20,7 @@ from hamlearn.learning.optimization import make_optimizer, make_schedule, warm_u
 from hamlearn.learning.runs import COLUMNS
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.learning.training import resolve_precision, train
+from hamlearn.model.tagger import HamLearning
 from hamlearn.settings import Settings, load_settings
 from tests.builders import make_posts, write_corpus
 
@@ -267,7 +268,7 @@ def test_gold_is_counted_before_truncation(paths, tmp_path, monkeypatch):
 
 def test_a_loss_that_is_no_number_ends_the_run(paths, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        loop.HamLearning, "loss_of", lambda self, *_: self.emit.weight.sum() * float("nan")
+        HamLearning, "loss_of", lambda self, *_: self.emit.weight.sum() * float("nan")
     )
     with pytest.raises(HamlearnError, match="epoch 1: found a training loss of nan"):
         run(paths, tmp_path / "run")

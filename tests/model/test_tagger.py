@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.tagger import VARIANTS, build_tagger
+from hamlearn.model.contract import Sizes
+from hamlearn.model.systems import build_tagger
+from hamlearn.model.tagger import FLAGS as VARIANTS
 from hamlearn.settings import ModelSettings, Settings
 from tests.model.tiny import (
     LABELS,
+    SIZES,
     VISUAL,
     alone,
     has_dgl,
@@ -236,9 +239,10 @@ def test_weights_survive_being_saved_whatever_the_form_of_the_graph():
 
 
 def test_the_settings_of_the_model_are_its_arguments():
-    sizes = ModelSettings(heads=2, class_width=4, rounds=1).model_dump()
+    chosen = ModelSettings(heads=2, class_width=4, rounds=1)
+    sizes = chosen.model_dump(exclude={"class_embedding"})  # decides class_width
     layers = Settings().text.transformer_layers
-    tagger = build_tagger(tiny_encoder(), "full", LABELS, 7, 6, 3, text_layers=layers, **sizes)
+    tagger = build_tagger(tiny_encoder(), "full", SIZES, text_layers=layers, **sizes)
     assert len(tagger.interaction.rounds) == 1
 
 
@@ -248,6 +252,6 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(HamlearnError, match="found 'wo_text', expected one of full, wo_rgcn"):
         tiny_tagger("wo_text")
     with pytest.raises(HamlearnError, match="expected both to be positive"):
-        build_tagger(tiny_encoder(), "full", LABELS, heads=2)
+        build_tagger(tiny_encoder(), "full", Sizes(LABELS), heads=2)
     with pytest.raises(HamlearnError, match="without labels"):
         tiny_tagger().loss(replace(usual_batch(), labels=None))

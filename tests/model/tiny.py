@@ -8,11 +8,14 @@ from transformers import BertConfig, BertModel
 
 from hamlearn.graph.relations import relation_matrices
 from hamlearn.model.batch import Batch
+from hamlearn.model.contract import Sizes, Tagger
 from hamlearn.model.dgl_compat import import_dgl
-from hamlearn.model.tagger import HamLearning, build_tagger
+from hamlearn.model.systems import build_tagger
+from hamlearn.variants import needs_of
 
 WIDTH, LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES = 24, 5, 7, 6, 3
 VISUAL = ("image", "objects", "object_classes", "object_mask", "boxes", "relations")
+SIZES = Sizes(LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES, words=20, word=10, characters=12)
 
 
 def has_dgl() -> bool:
@@ -35,7 +38,7 @@ def tiny_encoder() -> BertModel:
     return BertModel(config, add_pooling_layer=False)
 
 
-def tiny_tagger(variant: str = "full", seed: int = 0, **sizes) -> HamLearning:
+def tiny_tagger(variant: str = "full", seed: int = 0, **sizes) -> Tagger:
     torch.manual_seed(seed)
     sizes = {
         "heads": 2,
@@ -44,9 +47,8 @@ def tiny_tagger(variant: str = "full", seed: int = 0, **sizes) -> HamLearning:
         "graph_backend": "dense",
         **sizes,
     }
-    return build_tagger(
-        tiny_encoder(), variant, LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES, **sizes
-    ).eval()
+    encoder = tiny_encoder() if needs_of(variant).encoder else None
+    return build_tagger(encoder, variant, SIZES, **sizes).eval()
 
 
 def random_batch(
@@ -105,7 +107,18 @@ def random_batch(
         object_mask=object_mask,
         boxes=boxes,
         relations=torch.from_numpy(relations),
+        regions=torch.randn(posts, 49, IMAGE_WIDTH, generator=make) * has_image[:, None, None],
+        words=torch.randint(1, SIZES.words, (posts, words), generator=make) * word_mask,
+        characters=random_characters(word_mask, make),
     )
+
+
+def random_characters(word_mask: Tensor, make: torch.Generator) -> Tensor:
+    """Return (B, W, 5) numbers of characters, one to five a word."""
+    shape = (*word_mask.shape, 5)
+    lengths = torch.randint(1, 6, (*word_mask.shape, 1), generator=make) * word_mask[:, :, None]
+    numbers = torch.randint(1, SIZES.characters, shape, generator=make)
+    return numbers * (torch.arange(5) < lengths)
 
 
 def usual_batch(seed: int = 0) -> Batch:
@@ -117,7 +130,7 @@ def usual_batch(seed: int = 0) -> Batch:
 
 def text_of(batch: Batch) -> Batch:
     """Return the batch with its visual fields taken away."""
-    return replace(batch, has_image=None, **dict.fromkeys(VISUAL))
+    return replace(batch, has_image=None, **dict.fromkeys((*VISUAL, "regions")))
 
 
 def alone(batch: Batch, row: int) -> Batch:
@@ -143,4 +156,7 @@ def alone(batch: Batch, row: int) -> Batch:
         object_mask=cut(batch.object_mask, objects),
         boxes=cut(batch.boxes, objects),
         relations=cut(batch.relations, objects + 1, objects + 1),
+        regions=cut(batch.regions),
+        words=cut(batch.words, words),
+        characters=cut(batch.characters, words, int(batch.characters[row].count_nonzero(-1).max())),
     )

@@ -14,6 +14,7 @@ from hamlearn.corpus.posts import Post, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.evaluation.evaluate import evaluate, write_scores
 from hamlearn.settings import Settings
+from hamlearn.variants import needs_of
 from tests.builders import write_graphs, write_object_features
 
 CUES = ("scene", "object", "relation", "text")
@@ -103,7 +104,11 @@ def make(root: Path, **changes: Any) -> Made:
             ceiling |= {made.cue_names[3]: 1.0}
             _json(folder / "drawn" / "ceiling.json", {"text_ceiling": ceiling})
         features = root / "features" / corpus
-        for name in ("images/demo", *(f"objects/{one}" for one in made.detectors)):
+        for name in (
+            "images/demo",
+            "images/demo_regions",
+            *(f"objects/{one}" for one in made.detectors),
+        ):
             _failures(features / f"{name}.failures.csv", made.failures)
         ids = [post.image for post in posts]
         for name in made.detectors:
@@ -117,7 +122,7 @@ def make(root: Path, **changes: Any) -> Made:
         frames += [
             _run(made, posts, corpus, detector, variant, seed)
             for variant in made.variants
-            for detector in (("none",) if variant == "text_only" else made.detectors)
+            for detector in (made.detectors if needs_of(variant).detector else ("none",))
             for seed in made.seeds
         ]
     write_scores(made.metrics, pd.concat(frames, ignore_index=True))
@@ -164,7 +169,8 @@ def _run(
                 labels = ["O", f"B-{other}", f"I-{other}", "O"]
             elif rng.random() < 0.01:
                 labels[1] = f"I-{labels[1][2:]}"  # right for lenient, not for strict
-            seen = variant not in ("text_only", "wo_rm") and post.image not in made.failures
+            measured = needs_of(variant).objects and variant != "wo_rm"
+            seen = measured and post.image not in made.failures
             mean = 0.1 if place == "text" else 0.4
             views = {view: float(rng.normal(mean, 0.12)) for view in ("semantic", "spatial")}
             entry = {"id": post.id, "words": post.words, "predicted": labels}
@@ -207,11 +213,14 @@ def facts(made: Made, detector: str, variant: str, seed: int) -> dict[str, Any]:
         "parameters": 1_234_567,
         "epoch": 7,
         "seconds_per_epoch": 4.06,
-        "graph_backend": None if variant in ("text_only", "wo_rgcn") else "dgl",
+        "graph_backend": "dgl" if needs_of(variant).graphs else None,
         "precision": "32-true",
         "device": "cpu",
         "settings": {"text": {"encoder": made.encoder}, "training": {"epochs": 8}},
-        "provenance": {} if detector == "none" else attributes,
+        "word_vectors": "random" if needs_of(variant).lexicon else None,
+        "provenance": {
+            kind: told for kind, told in attributes.items() if kind in needs_of(variant).files
+        },
     }
 
 

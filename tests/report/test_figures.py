@@ -7,7 +7,7 @@ import pytest
 
 from hamlearn.report.figures import f1_by_cue, relevance, relevance_by_cue, training_curves
 from hamlearn.report.inputs import CorpusResults, read_results
-from hamlearn.report.style import COLOURS, TEXT, inline, place_of
+from hamlearn.report.style import COLOURS, ORDER, TEXT, inline, place_of
 from tests.report.fabricated import CUES, VARIANTS, Made, make
 
 
@@ -122,4 +122,4 @@ def test_inline_takes_the_colour_of_the_page(corpus: CorpusResults) -> None:
 
 def test_colours_stay_when_a_variant_is_absent() -> None:
     assert place_of("text_only", ["text_only"]) == place_of("text_only", VARIANTS)
-    assert place_of("mine", ["full", "mine"]) == len(VARIANTS)
+    assert place_of("mine", ["full", "mine"]) == len(ORDER)

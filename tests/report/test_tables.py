@@ -4,6 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from hamlearn.report.findings import findings
 from hamlearn.report.inputs import CorpusResults, read_results
 from hamlearn.report.provenance import provenance_table
 from hamlearn.report.tables import (
@@ -164,6 +165,23 @@ def test_runs_that_look_at_no_picture_miss_none(tmp_path: Path) -> None:
     (corpus,) = corpora(made)
     assert unusable_pictures(corpus) is None
     assert provenance_table(corpus) is None
+
+
+def test_a_system_of_the_whole_picture_is_told_from_text_alone(tmp_path: Path) -> None:
+    variants = ("full", "gvatt_bert_crf", "bilstm_crf", "text_only")
+    made = make(tmp_path, variants=variants, failures={"test_1": ("missing", "gone")})
+    (corpus,) = corpora(made)
+    notes = {row.name: row.note for row in run_facts(corpus).rows}
+    assert notes == dict(
+        zip(variants, ("demo", "whole picture", "no pictures", "no pictures"), strict=True)
+    )
+    assert texts(run_facts(corpus), "bilstm_crf")[5] == "word vectors: random"
+    told = {finding.subject for finding in findings(corpus)}
+    assert "gvatt_bert_crf and the text ceiling" not in told
+    assert "bilstm_crf and the text ceiling" in told
+    (alone,) = corpora(make(tmp_path / "b", variants=variants[1:2], failures=made.failures))
+    assert alone.detectors == []
+    assert [post.image for post in alone.unusable] == ["test_1"]
 
 
 def test_run_facts(made: Made) -> None:

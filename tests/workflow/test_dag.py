@@ -15,6 +15,7 @@ from hamlearn.cli import app
 from tests.workflow.project import Project
 
 ABLATIONS = ("full", "wo_rgcn", "wo_vit", "wo_rm")
+DEMO = (*ABLATIONS, "text_only")
 
 
 def runs(n):
@@ -76,7 +77,11 @@ def test_a_second_run_does_nothing(finished):
         ({"backbone": "resnet152"}, IMAGES | runs(4)),
         ({"seeds": [0, 1]}, runs(5)),
         ({"variants": ["text_only", "full"]}, {"metrics": 1} | LEAST),
-        ({"graph": {"far": 0.4}}, {"build_graphs": 1} | runs(4)),
+        ({"variants": [*DEMO, "gvatt_bert_crf", "bilstm_crf"]}, IMAGES | runs(2)),
+        ({"variants": [*DEMO, "ita"], "detector": ["demo", "mask_rcnn"]}, OBJECTS | runs(6)),
+        ({"text": {"word_vectors": "vectors.txt"}}, LEAST),
+        ({"corpora": {"demo": {"captions": "captions.txt"}}}, LEAST),
+        ({"graph": {"far": 0.4}}, {"build_graphs": 1} | runs(3)),
         ({"object_features": {"objects": 9}}, OBJECTS | runs(4)),
         ({"object_features": {"detectors": {"mask_rcnn": {"weights": "random"}}}}, LEAST),
         ({"object_features": {"precomputed": {"format": "tsv"}}}, LEAST),
@@ -96,8 +101,10 @@ def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
         ("vision/resnet", IMAGES | runs(4)),
         ("vision/detectors/demo", OBJECTS | runs(4)),
         ("vision/detectors/mask_rcnn", {}),
-        ("graph/relations", {"build_graphs": 1} | runs(4)),
+        ("graph/relations", {"build_graphs": 1} | runs(3)),
         ("learning/optimization", runs(5)),
+        ("model/baselines/ita", {}),
+        ("variants", {}),
         ("model/spatial", runs(5)),
         ("evaluation/cues", {"evaluate": 5, "metrics": 1, "report": 1}),
         ("demo/grammar", ALL),

@@ -23,6 +23,7 @@ shell.prefix(f"export PYTHONPATH='{ROOT}'; ")
 sys.path.insert(0, str(ROOT))
 from hamlearn.settings import load_settings
 from hamlearn.vision.detectors.backends import demanded
+from hamlearn.variants import ALONE, VARIANTS, any_needs, image_file, needs_of
 from hamlearn.vision.published import absent
 
 try:
@@ -83,12 +84,14 @@ def generator_of_corpus(key):
 def settings_of_corpus(wildcards):
     """The settings that preparing one corpus depends on."""
     name = wildcards.corpus
-    return as_json(corpus=name, corpora={name: config["corpora"][name]})
+    corpus = {key: value for key, value in config["corpora"][name].items() if key != "captions"}
+    return as_json(corpus=name, corpora={name: corpus})
 
 
 def settings_of_images(wildcards):
     """The settings that one backbone's features depend on, and no other network's."""
-    return _settings_of_network("image_features", "backbones", wildcards.backbone)
+    regions = bool(wildcards.grid) or config["image_features"]["regions"]
+    return _settings_of_network("image_features", "backbones", wildcards.backbone, regions=regions)
 
 
 def settings_of_objects(wildcards):
@@ -99,11 +102,11 @@ def settings_of_objects(wildcards):
     return as_json(pictures=config["pictures"], object_features=chosen)
 
 
-def _settings_of_network(section, table, name):
+def _settings_of_network(section, table, name, **others):
     network = config[section][table][name]
     if is_converted(name):  # whose digest was checked then
         network = network | {"weights": CONVERTED, "sha256": None}
-    chosen = {**config[section], table: {name: network}}
+    chosen = {**config[section], table: {name: network}, **others}
     chosen.pop(GIVEN, None)
     return as_json(pictures=config["pictures"], **{section: chosen})
 
@@ -190,8 +193,7 @@ def drawn_pictures(wildcards):
 
 # --- runs ------------------------------------------------------------------------------------
 
-RUN = "{corpus}/{detector}/{variant}/seed{seed}"
-ALONE = "none"  # the detector's place in the paths of text_only, which no detector changes
+RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # no detector, where none changes the run
 
 
 def runs(pattern):
@@ -200,7 +202,7 @@ def runs(pattern):
     paths = [
         pattern.format(
             corpus=corpus,
-            detector=ALONE if variant == "text_only" else detector,
+            detector=detector if needs_of(variant).detector else ALONE,
             variant=variant,
             seed=seed,
         )
@@ -209,16 +211,48 @@ def runs(pattern):
     return list(dict.fromkeys(paths))
 
 
+def features_of_images(corpus, variant):
+    """The path, without its ending, of the features of whole pictures that a variant reads."""
+    stored = config["image_features"]["regions"]
+    name = image_file(needs_of(variant), config["backbone"], stored)
+    return f"results/features/{corpus}/images/{name}"
+
+
 def pictures_of_run(wildcards):
-    """The feature and graph files that a run sees; none for text_only."""
-    if wildcards.variant == "text_only":
-        return {}
-    features = f"results/features/{wildcards.corpus}"
-    return {
-        "images": f"{features}/images/{config['backbone']}.h5",
-        "objects": f"{features}/objects/{wildcards.detector}.h5",
-        "graphs": f"results/graphs/{wildcards.corpus}/{wildcards.detector}.h5",
+    """The feature and graph files, and the captions, that a run reads."""
+    needs, corpus = needs_of(wildcards.variant), wildcards.corpus
+    files = {
+        "images": f"{features_of_images(corpus, wildcards.variant)}.h5",
+        "objects": f"results/features/{corpus}/objects/{wildcards.detector}.h5",
+        "graphs": f"results/graphs/{corpus}/{wildcards.detector}.h5",
     }
+    captions = config["corpora"][corpus]["captions"] if needs.captions else None
+    return {name: files[name] for name in needs.files} | (
+        {"captions": captions} if captions else {}
+    )
+
+
+def vectors_of_run(wildcards):
+    """The file of word vectors that a run begins with, if it has any."""
+    return config["text"]["word_vectors"] or [] if needs_of(wildcards.variant).lexicon else []
+
+
+def settings_of_run(wildcards):
+    """The settings that one run depends on: without an own lexicon, not on word vectors."""
+    text = dict(config["text"])
+    if not needs_of(wildcards.variant).lexicon:
+        del text["word_vectors"]
+    return as_json(text=text, model=config["model"], training=config["training"])
+
+
+def source_of_stage(stage):
+    """A params function: a stage of learning with one variant's model, and no other system's."""
+
+    def digest(wildcards):
+        modules = [f"learning/{stage}", VARIANTS[wildcards.variant].module]
+        return source_digest(*modules, without=("model/systems",))
+
+    return digest
 
 
 def picture_arguments(wildcards, input):
@@ -250,7 +284,7 @@ def drawn_corpora(wildcards):
 
 def objects_of_report(wildcards):
     """What every detector found, and how its boxes relate."""
-    if config["variants"] == ["text_only"]:
+    if not any_needs(config["variants"], "objects"):
         return []
     objects = "results/features/{corpus}/objects/{detector}.h5"
     graphs = ["results/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []
@@ -259,18 +293,16 @@ def objects_of_report(wildcards):
 
 def failures_of_report(wildcards):
     """Failures of every extraction that a run of this configuration looks at."""
-    if config["variants"] == ["text_only"]:
-        return []
-    images = expand(
-        "results/features/{corpus}/images/{backbone}.failures.csv",
-        corpus=CORPORA,
-        backbone=config["backbone"],
-    )
-    return images + expand(
-        "results/features/{corpus}/objects/{detector}.failures.csv",
-        corpus=CORPORA,
-        detector=DETECTORS,
-    )
+    stems = [
+        features_of_images(corpus, variant)
+        for corpus in CORPORA
+        for variant in config["variants"]
+        if "images" in needs_of(variant).files
+    ]
+    if any_needs(config["variants"], "objects"):
+        objects = "results/features/{corpus}/objects/{detector}"
+        stems += expand(objects, corpus=CORPORA, detector=DETECTORS)
+    return [f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]
 
 
 # --- resources -------------------------------------------------------------------------------
@@ -298,7 +330,8 @@ wildcard_constraints:
     corpus="|".join(map(re.escape, config["corpora"])),
     backbone="|".join(config["image_features"]["backbones"]),
     detector="|".join([*config["object_features"]["detectors"], GIVEN, ALONE]),
-    variant="full|wo_rgcn|wo_vit|wo_rm|text_only",
+    grid="(_regions)?",  # of features of whole pictures: with their 7x7 map
+    variant="|".join(VARIANTS),
     seed=r"\d+",
     split="train|dev|test",
 

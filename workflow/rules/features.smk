@@ -10,11 +10,11 @@ rule extract_images_shard:
         pictures=drawn_pictures,
         weights=weights_of("image_features", "backbones"),
     output:
-        temp("results/features/{corpus}/images/{backbone}.shards/{scatteritem}.h5"),
+        temp("results/features/{corpus}/images/{backbone}{grid}.shards/{scatteritem}.h5"),
     log:
-        "results/logs/extract_images/{corpus}/{backbone}/{scatteritem}.log",
+        "results/logs/extract_images/{corpus}/{backbone}{grid}/{scatteritem}.log",
     benchmark:
-        "results/benchmarks/extract_images/{corpus}/{backbone}/{scatteritem}.tsv"
+        "results/benchmarks/extract_images/{corpus}/{backbone}{grid}/{scatteritem}.tsv"
     conda:
         "../../envs/vision.yaml"
     threads: EXTRACTION_THREADS
@@ -34,15 +34,15 @@ rule merge_images:
     input:
         posts="results/corpus/{corpus}/posts.jsonl",
         shards=gather.extraction(
-            "results/features/{{corpus}}/images/{{backbone}}.shards/{scatteritem}.h5"
+            "results/features/{{corpus}}/images/{{backbone}}{{grid}}.shards/{scatteritem}.h5"
         ),
     output:
-        features="results/features/{corpus}/images/{backbone}.h5",
-        failures="results/features/{corpus}/images/{backbone}.failures.csv",
+        features="results/features/{corpus}/images/{backbone}{grid}.h5",
+        failures="results/features/{corpus}/images/{backbone}{grid}.failures.csv",
     log:
-        "results/logs/merge_images/{corpus}/{backbone}.log",
+        "results/logs/merge_images/{corpus}/{backbone}{grid}.log",
     benchmark:
-        "results/benchmarks/merge_images/{corpus}/{backbone}.tsv"
+        "results/benchmarks/merge_images/{corpus}/{backbone}{grid}.tsv"
     conda:
         "../../envs/vision.yaml"
     threads: 1

@@ -30,6 +30,7 @@ rule train:
         unpack(pictures_of_run),
         posts="results/corpus/{corpus}/posts.jsonl",
         encoder=encoder_of_run,
+        vectors=vectors_of_run,
     output:
         model=f"results/models/{RUN}/model.safetensors",
         facts=f"results/models/{RUN}/run.json",
@@ -47,11 +48,11 @@ rule train:
         gpu=GPU,
         mem_mb=growing(2000),
     params:
-        settings=settings("text", "model", "training"),
+        settings=settings_of_run,
         pictures=picture_arguments,
         encoder=encoder_arguments,
         out=subpath(output.model, parent=True),
-        source=source_digest("learning/training"),
+        source=source_of_stage("training"),
     shell:
         "python -m hamlearn train --settings {params.settings:q} --variant {wildcards.variant}"
         " --seed {wildcards.seed} --posts {input.posts:q} {params.pictures:q} {params.encoder:q}"
@@ -81,7 +82,7 @@ rule predict:
     params:
         pictures=picture_arguments,
         run=subpath(input.model, parent=True),
-        source=source_digest("learning/prediction"),
+        source=source_of_stage("prediction"),
     shell:
         "python -m hamlearn predict-split --run {params.run:q}"
         " --posts {input.posts:q} --split {wildcards.split} {params.pictures:q}"

@@ -6,7 +6,7 @@ import functools
 import hashlib
 
 # Settings reach a stage through params; what else these modules do changes no result.
-SHARED = ["__init__", "__main__", "cli", "errors", "files", "settings"]
+SHARED = ["__init__", "__main__", "cli", "errors", "files", "settings", "variants"]
 
 
 @functools.cache

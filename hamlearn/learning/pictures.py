@@ -115,6 +115,11 @@ class Pictures:
                 f"{images}: found no regions, expected 7x7 maps: extract with"
                 " `image_features: {regions: true}`"
             )
+        if needs.regions and self.images.shape("regions") != (REGIONS, self.image_width):
+            raise HamlearnError(
+                f"{images}: found regions of shape {self.images.shape('regions')}, expected"
+                f" {(REGIONS, self.image_width)}"
+            )
         self.graph_attributes: dict[str, Any] = {}
         if needs.graphs and graphs is not None and objects is not None:
             read = _relations(graphs, objects, self.objects)

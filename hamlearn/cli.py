@@ -13,6 +13,7 @@ import typer
 
 from hamlearn.commands import tagging
 from hamlearn.commands.options import Out, Threads, parts_of
+from hamlearn.commands.paper import paper_app
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import load_settings
 from hamlearn.terminal import OneLine, printable
@@ -33,6 +34,7 @@ app.add_typer(corpus_app, name="corpus")
 app.add_typer(features_app, name="features")
 app.add_typer(weights_app, name="weights")
 app.add_typer(demo_app, name="demo")
+app.add_typer(paper_app, name="paper")
 
 
 Source = Annotated[str, typer.Option("--settings", help="YAML file, or the sections as JSON.")]

@@ -37,6 +37,7 @@ Variant = Annotated[
 Backbone = Literal["resnet152", "demo"]
 Network = Literal["faster_rcnn", "mask_rcnn", "demo"]  # detectors that have weights
 Detector = Literal[Network, "precomputed"]
+PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -271,6 +272,17 @@ class TrainingSettings(Section):
     )
 
 
+class ExperimentSettings(Section):
+    """What is trained and tested beside the main runs, and the paper's tables that are made."""
+
+    tables: list[PaperTable] = Field([], description="tables of the paper to make, with figures")
+    rounds: list[PositiveInt] = Field([], description="values of L for `full` (Table 4)")
+    transfer: list[Variant] = Field(
+        [], description="variants that are tested on the other corpora, too (Table 5)"
+    )
+    detectors: list[Detector] = Field([], description="further detectors for `full` (Table 6)")
+
+
 class ReportSettings(Section):
     """What the report shows."""
 
@@ -298,6 +310,7 @@ class Settings(Section):
     text: TextSettings = TextSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
+    experiments: ExperimentSettings = ExperimentSettings()
     report: ReportSettings = ReportSettings()
     shards: PositiveInt = Field(4, description="extraction jobs per corpus; fix it once")
     track_source: bool = Field(True, description="editing a stage's code reruns the stage")

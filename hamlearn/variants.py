@@ -3,6 +3,7 @@
 This module imports no torch: the workflow, the settings and the report ask it as well.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -111,6 +112,17 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+def with_rounds(rounds: int, chosen: int) -> str:
+    """Return the name of `full` with L = `rounds`: its own where that is the configured number."""
+    return "full" if rounds == chosen else f"full-L{rounds}"
+
+
+def base_and_rounds(name: str) -> tuple[str, int | None]:
+    """Return a variant without its `-L2`, and the 2; None where it has the configured rounds."""
+    found = re.fullmatch(r"(full)-L([1-9][0-9]*)", name)
+    return (found[1], int(found[2])) if found else (name, None)
+
+
 def needs_of(variant: str) -> Needs:
     """Return what a variant reads.
 
@@ -121,11 +133,12 @@ def needs_of(variant: str) -> Needs:
 
 
 def variant_of(name: str) -> Variant:
-    """Return a variant by its name.
+    """Return a variant by its name, that of `full` for `full-L2`.
 
     Raises:
         HamlearnError: there is none.
     """
+    name, _ = base_and_rounds(name)
     if name not in VARIANTS:
         raise HamlearnError(f"variant: found {name!r}, expected one of {', '.join(VARIANTS)}")
     return VARIANTS[name]

@@ -11,6 +11,8 @@ from hamlearn.corpus.statistics import PAPER_ORDER
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import ALL, read_scores
 from hamlearn.evaluation.published import PublishedTable, published_tables
+from hamlearn.settings import Settings
+from hamlearn.variants import with_rounds
 
 TITLES = {
     "table1": "Table 1: the corpora, by counts of B- tags",
@@ -74,9 +76,16 @@ class Experiments:
     transfer: Sequence[str] = ()
 
 
-def with_rounds(rounds: int, chosen: int) -> str:
-    """Return the variant that is `full` with L = rounds."""
-    return "full" if rounds == chosen else f"full-L{rounds}"
+def experiments_of(settings: Settings) -> Experiments:
+    """Return what a configuration asks to be trained."""
+    asked = settings.experiments
+    return Experiments(
+        variants=settings.variants,
+        detectors=list(dict.fromkeys([*settings.detector, *asked.detectors])),
+        rounds=asked.rounds,
+        chosen_rounds=settings.model.rounds,
+        transfer=asked.transfer,
+    )
 
 
 def direction(trained: str, tested: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
+from hamlearn.corpus.editions import PUBLISHED
 from hamlearn.errors import HamlearnError
 
-PUBLISHED = Path(__file__).parents[2] / "resources" / "published.yaml"
 TABLES = ("table2", "table3", "table4", "table5", "table6")
 _WORDS = ("method", "variant", "modality", "rounds", "detector")
 

@@ -21,6 +21,7 @@ from hamlearn.report.contact import GROUP_COLOURS, Sheet, contact_sheet
 from hamlearn.report.figures import Picture
 from hamlearn.report.findings import BASE, Finding, findings, how_told
 from hamlearn.report.inputs import ALONE, TEST, CorpusResults, read_results
+from hamlearn.report.paper_tables import paper_tables
 from hamlearn.report.provenance import Caution, cautions, provenance_table
 from hamlearn.report.style import inline
 from hamlearn.report.tables import (
@@ -115,7 +116,12 @@ def write_report(
         )
         for corpus in corpora
     ]
-    page = render(settings, [state_of(corpus) for corpus in corpora], sections)
+    page = render(
+        settings,
+        [state_of(corpus) for corpus in corpora],
+        sections,
+        paper_tables(settings, folder),
+    )
     out = Path(out_dir)
     with whole(out / "figures") as part:
         part.mkdir()
@@ -128,13 +134,19 @@ def write_report(
     log.info("report written to %s", out / "index.html")
 
 
-def render(settings: Settings, state: Sequence[str], sections: Sequence[Section]) -> str:
+def render(
+    settings: Settings,
+    state: Sequence[str],
+    sections: Sequence[Section],
+    paper: Sequence[Table] = (),
+) -> str:
     """Return the page.
 
     Args:
         settings: shown at its end.
         state: one sentence a corpus.
         sections: one a corpus.
+        paper: tables of the paper, and every pair of systems.
     """
     environment = Environment(
         loader=PackageLoader("hamlearn.report"),
@@ -154,6 +166,7 @@ def render(settings: Settings, state: Sequence[str], sections: Sequence[Section]
         settings=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
         state=state,
         sections=sections,
+        paper=paper,
     )
 
 

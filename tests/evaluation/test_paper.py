@@ -10,7 +10,6 @@ from hamlearn.evaluation.paper import (
     lines_of,
     scores_table,
     statistics_table,
-    with_rounds,
 )
 from hamlearn.evaluation.paper_files import as_markdown, write_table
 
@@ -116,10 +115,6 @@ def test_detectors_and_directions_are_told_apart():
     scores = frame_of(score_rows(there, "faster_rcnn", "full", [0.66]))
     table = scores_table("table5", lines_of("table5", ASKED), scores, ASKED)
     assert cell(table, "HamLearning", there, "F1")["published"] == 67.98
-
-
-def test_rounds_have_names():
-    assert (with_rounds(3, 3), with_rounds(2, 3)) == ("full", "full-L2")
 
 
 def test_table_1_counts_and_compares():

@@ -22,8 +22,16 @@ shell.prefix(f"export PYTHONPATH='{ROOT}'; ")
 # together, fill in what is left out, and turn one word into a list of one.
 sys.path.insert(0, str(ROOT))
 from hamlearn.settings import load_settings
+from hamlearn.variants import (
+    ALONE,
+    VARIANTS,
+    any_needs,
+    base_and_rounds,
+    image_file,
+    needs_of,
+    variant_of,
+)
 from hamlearn.vision.detectors.backends import demanded
-from hamlearn.variants import ALONE, VARIANTS, any_needs, image_file, needs_of
 from hamlearn.vision.published import absent
 
 try:
@@ -34,13 +42,15 @@ config.update(SETTINGS.model_dump(mode="json"))
 
 CORPORA = config["corpus"]
 DETECTORS = config["detector"]
+EXPERIMENTS = config["experiments"]
+EVERY_DETECTOR = list(dict.fromkeys([*DETECTORS, *EXPERIMENTS["detectors"]]))
 SCRATCH = config["text"]["encoder"] == "scratch"
 
 GIVEN = "precomputed"  # the detector's word for objects that were found elsewhere
 
 for section, word in [
     ("image_features.backbones", config["backbone"]),
-    *(("object_features.detectors", name) for name in DETECTORS if name != GIVEN),
+    *(("object_features.detectors", name) for name in EVERY_DETECTOR if name != GIVEN),
 ]:
     whole, table = section.split(".")
     if word not in config[whole].get(table, {}):
@@ -49,14 +59,14 @@ for section, word in [
 try:
     BACKENDS = {
         name: demanded(name, SETTINGS.object_features.detectors[name])
-        for name in DETECTORS
+        for name in EVERY_DETECTOR
         if name != GIVEN
     }
 except ValueError as error:
     raise WorkflowError(f"config: object_features.detectors: {error}") from error
 
 # Said here: where results of earlier runs lie, Snakemake is content with them in such a case.
-for key in ("path", "classes") if GIVEN in DETECTORS else ():
+for key in ("path", "classes") if GIVEN in EVERY_DETECTOR else ():
     place = config["object_features"][GIVEN][key]
     if place and not Path(place).exists():
         raise WorkflowError(f"config: object_features.{GIVEN}.{key}: {place}: is not there")
@@ -196,9 +206,9 @@ def drawn_pictures(wildcards):
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # no detector, where none changes the run
 
 
-def runs(pattern):
+def runs(pattern, variants=config["variants"], detectors=DETECTORS):
     """The pattern of one run's file, for every run that the configuration asks for."""
-    triples = product(CORPORA, DETECTORS, config["variants"], config["seeds"])
+    triples = product(CORPORA, detectors, variants, config["seeds"])
     paths = [
         pattern.format(
             corpus=corpus,
@@ -220,7 +230,16 @@ def features_of_images(corpus, variant):
 
 def pictures_of_run(wildcards):
     """The feature and graph files, and the captions, that a run reads."""
-    needs, corpus = needs_of(wildcards.variant), wildcards.corpus
+    return _pictures(wildcards.corpus, wildcards)
+
+
+def pictures_of_transfer(wildcards):
+    """The same of the corpus that a run is tested on, and was not trained on."""
+    return _pictures(wildcards.tested, wildcards)
+
+
+def _pictures(corpus, wildcards):
+    needs = needs_of(wildcards.variant)
     files = {
         "images": f"{features_of_images(corpus, wildcards.variant)}.h5",
         "objects": f"results/features/{corpus}/objects/{wildcards.detector}.h5",
@@ -239,17 +258,24 @@ def vectors_of_run(wildcards):
 
 def settings_of_run(wildcards):
     """The settings that one run depends on: without an own lexicon, not on word vectors."""
-    text = dict(config["text"])
+    text, model = dict(config["text"]), dict(config["model"])
     if not needs_of(wildcards.variant).lexicon:
         del text["word_vectors"]
-    return as_json(text=text, model=config["model"], training=config["training"])
+    _, rounds = base_and_rounds(wildcards.variant)
+    model["rounds"] = rounds or model["rounds"]
+    return as_json(text=text, model=model, training=config["training"])
+
+
+def variant_to_train(wildcards):
+    """The system behind a variant's name: `full` of `full-L2`, which differs in settings alone."""
+    return base_and_rounds(wildcards.variant)[0]
 
 
 def source_of_stage(stage):
     """A params function: a stage of learning with one variant's model, and no other system's."""
 
     def digest(wildcards):
-        modules = [f"learning/{stage}", VARIANTS[wildcards.variant].module]
+        modules = [f"learning/{stage}", variant_of(wildcards.variant).module]
         return source_digest(*modules, without=("model/systems",))
 
     return digest
@@ -257,8 +283,8 @@ def source_of_stage(stage):
 
 def picture_arguments(wildcards, input):
     """The command line's part for these files."""
-    given = pictures_of_run(wildcards)
-    return [word for name in given for word in (f"--{name}", input[name])]
+    given = ("images", "objects", "graphs", "captions")
+    return [word for name in given if name in input.keys() for word in (f"--{name}", input[name])]
 
 
 def encoder_of_run(wildcards):
@@ -331,7 +357,9 @@ wildcard_constraints:
     backbone="|".join(config["image_features"]["backbones"]),
     detector="|".join([*config["object_features"]["detectors"], GIVEN, ALONE]),
     grid="(_regions)?",  # of features of whole pictures: with their 7x7 map
-    variant="|".join(VARIANTS),
+    variant=f"(?:{'|'.join(VARIANTS)})(?:-L[0-9]+)?",
+    tested="|".join(map(re.escape, config["corpora"])),
+    table="table[1-6]",
     seed=r"\d+",
     split="train|dev|test",
 

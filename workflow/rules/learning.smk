@@ -49,12 +49,13 @@ rule train:
         mem_mb=growing(2000),
     params:
         settings=settings_of_run,
+        variant=variant_to_train,
         pictures=picture_arguments,
         encoder=encoder_arguments,
         out=subpath(output.model, parent=True),
         source=source_of_stage("training"),
     shell:
-        "python -m hamlearn train --settings {params.settings:q} --variant {wildcards.variant}"
+        "python -m hamlearn train --settings {params.settings:q} --variant {params.variant}"
         " --seed {wildcards.seed} --posts {input.posts:q} {params.pictures:q} {params.encoder:q}"
         " --out {params.out:q} --threads {threads} > {log:q} 2>&1"
 

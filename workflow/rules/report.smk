@@ -12,6 +12,7 @@ rule report:
         predictions=runs(f"results/predictions/{RUN}/test.jsonl"),
         failures=failures_of_report,
         found=objects_of_report,
+        tables=tables_of_report,
     output:
         page=report(
             "results/report/index.html",

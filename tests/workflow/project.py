@@ -29,6 +29,8 @@ class Project:
         for name in ("workflow", "envs", "profiles", "hamlearn"):
             shutil.copytree(ROOT / name, folder / name, ignore=nothing)
         shutil.copy(ROOT / "config.yaml", folder)
+        (folder / "resources").mkdir()
+        shutil.copy(ROOT / "resources" / "published.yaml", folder / "resources")
         if real:
             shutil.copytree(ROOT / "resources" / "demo", folder / "resources" / "demo")
         else:

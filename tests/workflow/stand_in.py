@@ -34,7 +34,8 @@ def main(words: list[str]) -> None:
     elif words[0] == "weights":
         files = [Path(words[-1])]
     else:
-        names = (out, options.get("--failures"), options.get("--jsonl"), options.get("--conll"))
+        others = ("--failures", "--jsonl", "--conll", "--csv", "--markdown")
+        names = (out, *map(options.get, others))
         files = [Path(name) for name in names if name]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -158,7 +158,7 @@ class Pictures:
     @property
     def classes(self) -> list[str]:
         """The names of the C object classes; the class C, "none", is not among them."""
-        return list(self.objects.classes)
+        return list(self.objects.classes) if "objects" in self._files else []
 
     @property
     def provenance(self) -> dict[str, dict[str, Any]]:

@@ -240,7 +240,7 @@ def test_of_equal_epochs_the_later_one_is_chosen(paths, tmp_path, monkeypatch):
 def test_the_test_split_is_never_looked_at(paths, tmp_path):
     posts = make_posts()
     poisoned = [
-        Post(p.id, p.split, "../../gone", "/nowhere", (), ("nonsense",)) if p.split == "test" else p
+        Post(p.id, p.split, "gone", "/nowhere", ("x",), ("B-NEVER",)) if p.split == "test" else p
         for p in posts
     ]
     write_posts(tmp_path / "posts.jsonl", poisoned)

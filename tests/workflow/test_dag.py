@@ -34,7 +34,7 @@ def rule_of(words):
     if words[:2] == ["features", "merge"]:
         return "merge_objects" if "/objects/" in words[-1] else "merge_images"
     names = {"demo": "draw_corpus", "corpus": "prepare_corpus", "graphs": "build_graphs"}
-    names["features"] = f"extract_{words[1]}_shard"
+    names |= {"features": f"extract_{words[1]}_shard", "predict-split": "predict"}
     return names.get(words[0], words[0])
 
 
@@ -101,7 +101,7 @@ def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
         ("vision/resnet", IMAGES | runs(4)),
         ("vision/detectors/demo", OBJECTS | runs(4)),
         ("vision/detectors/mask_rcnn", {}),
-        ("graph/relations", {"build_graphs": 1} | runs(3)),
+        ("graph/relations", {"build_graphs": 1} | runs(5)),
         ("learning/optimization", runs(5)),
         ("model/baselines/ita", {}),
         ("variants", {}),
@@ -171,7 +171,7 @@ def test_a_killed_run_is_finished_by_the_next(tmp_path):
         process.wait()
     before = len(project.calls())
     project.snakemake("--configfile", "changes.yaml")
-    after = [call["words"][0] for call in project.calls()[before:]]
+    after = [rule_of(call["words"]) for call in project.calls()[before:]]
     assert Counter(after) == runs(2)
     assert project.planned(variants=["full", "text_only"]) == {}
 

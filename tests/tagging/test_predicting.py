@@ -7,7 +7,9 @@ import sys
 import time
 
 import pytest
+from typer.testing import CliRunner
 
+from hamlearn.cli import app
 from hamlearn.errors import HamlearnError
 from hamlearn.tagging import predicting
 from hamlearn.tagging.posts import Entity, Tagged
@@ -196,16 +198,17 @@ def test_a_line_holds_nothing_that_a_terminal_obeys():
     assert (read["id"], read["relevance"]) == ("\ud83d\x1b", {"semantic": 0.333333})
 
 
-def test_the_commands_say_what_is_wrong_in_one_line(made, posts, tmp_path):
-    def run(*words):
-        command = [sys.executable, "-m", "hamlearn", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+def test_the_commands_refuse_what_does_not_go_together(made, posts, tmp_path):
+    def refused(*words):
+        return str(CliRunner().invoke(app, [str(word) for word in words]).exception)
 
     model = made.exported["text_only"]
-    done = run("predict", model, posts, "--out", tmp_path / "o", "--graphs", "g.h5")
-    assert done.returncode == 1
-    assert "expected all or none" in done.stderr
-    done = run("export", tmp_path, tmp_path / "model")
-    assert done.returncode == 1
-    assert "expected the folder of a finished run" in done.stderr
-    assert "Traceback" not in done.stderr
+    predict = ("predict", model, posts, "--out", tmp_path / "out")
+    assert "expected all or none" in refused(*predict, "--graphs", "g.h5")
+    assert "more than one of" in refused(*predict, "--images", tmp_path, "--no-images")
+    assert "expected for example 2-of-4" in refused(*predict, "--shard", "2")
+    said = refused("export", tmp_path, tmp_path / "model")
+    assert "expected the folder of a finished run" in said
+    done = CliRunner().invoke(app, [*map(str, predict), "--device", "cpu"])
+    assert done.exit_code == 0, done.exception
+    assert len(lines_of(tmp_path / "out")) == len(made.posts) + 2

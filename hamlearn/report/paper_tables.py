@@ -52,9 +52,11 @@ def _table(name: str, corpus: str, frame: pd.DataFrame) -> Table:
         note = "" if counts else "published only" if seeds == 0 else _counted(seeds)
         rows.append(Row(str(label), cells, note, "reference" if seeds == 0 and not counts else ""))
     what = "counts" if counts else "percent on test, lenient, mean ± standard deviation over seeds"
+    beside = ""
+    if frame["published"].notna().any():
+        beside = "; in small print what the paper prints, and ours less that"
     return Table(
-        caption=f"{TITLES[name]}. {corpus}: {what}; in small print what the paper prints, and ours"
-        " less that.",
+        caption=f"{TITLES[name]}. {corpus}: {what}{beside}.",
         corner="",
         columns=tuple(measures),
         rows=tuple(rows),

@@ -87,9 +87,10 @@ class Lexicon:
             raise HamlearnError(f"{path}: no such file, expected the words that the run knows")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(tuple(values["words"]), tuple(values["characters"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise HamlearnError(f"{path}: not a lexicon ({error})") from error
+            words, characters = (_texts(values[name]) for name in ("words", "characters"))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise HamlearnError(f"{path}: not a lexicon ({error!s:.200})") from error
+        return cls(words, characters)
 
     @cached_property
     def _words(self) -> dict[str, int]:
@@ -98,6 +99,15 @@ class Lexicon:
     @cached_property
     def _characters(self) -> dict[str, int]:
         return {character: number for number, character in enumerate(self.characters, FIRST)}
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    """Return a list of different texts as it is."""
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("expected lists of texts")
+    if len(set(values)) != len(values):
+        raise ValueError("expected each text once")
+    return tuple(values)
 
 
 @dataclass(frozen=True, slots=True)

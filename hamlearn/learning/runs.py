@@ -151,6 +151,12 @@ def load_run(folder: str | Path) -> Run:
     lexicon = None
     if needs_of(facts["variant"]).lexicon:
         lexicon = Lexicon.read(folder / ENCODER / LEXICON)
+        for name, size in lexicon.sizes.items():
+            if size != facts["dimensions"][name]:
+                raise HamlearnError(
+                    f"{folder / ENCODER / LEXICON}: found {size} {name}, expected"
+                    f" {facts['dimensions'][name]} as in training"
+                )
     tokenizer = load_tokenizer(folder / ENCODER)
     return Run(tagger.eval(), tokenizer, facts["labels"], facts, lexicon)
 

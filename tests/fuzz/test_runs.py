@@ -33,8 +33,9 @@ def good(folder: Path) -> Path:
         "dimensions": {"image": 6, "object": 5, "classes": 3},
         "settings": settings.model_dump(mode="json"),
     }
-    tagger = make_tagger(load_encoder(encoder), facts)
-    write_run(folder / "run", tagger, load_tokenizer(encoder), facts, [])
+    model = load_encoder(encoder)
+    tagger = make_tagger(model, facts)
+    write_run(folder / "run", tagger, load_tokenizer(encoder), facts, [], model.config)
     assert load_run(folder / "run").labels == facts["labels"]
     return folder / "run"
 

@@ -52,9 +52,10 @@ def test_a_lexicon_is_read_as_it_was_written(tmp_path):
     assert Lexicon.read(tmp_path / "lexicon.json") == lexicon
     with pytest.raises(HamlearnError, match="no such file"):
         Lexicon.read(tmp_path / "absent.json")
-    (tmp_path / "bad.json").write_text("[1]")
-    with pytest.raises(HamlearnError, match=r"bad\.json: not a lexicon"):
-        Lexicon.read(tmp_path / "bad.json")
+    for text in ("[1]", "{", '{"words": [1], "characters": []}', '{"words": ["a", "a"]}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(HamlearnError, match=r"bad\.json: not a lexicon"):
+            Lexicon.read(tmp_path / "bad.json")
 
 
 @pytest.mark.parametrize("head", ["", "5 2\n"])

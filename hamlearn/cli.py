@@ -343,6 +343,7 @@ def schema() -> None:
 
 app.command()(tagging.export)
 app.command()(tagging.predict)
+app.command()(tagging.predict_join)
 
 
 # --- demo -------------------------------------------------------------------------------------

@@ -290,6 +290,30 @@ class ReportSettings(Section):
     posts: bool = Field(True, description="the page holds every test post, to be looked through")
 
 
+class PredictSettings(Section):
+    """Entities of posts that are no corpus, by a model that was handed over."""
+
+    model: str | None = Field(None, description="folder made by `export`; null: nothing is asked")
+    posts: str | None = Field(None, description="file of posts")
+    format: Literal["jsonl", "csv", "tsv", "conll", "text"] | None = Field(
+        None, description="of that file; null: by its suffix"
+    )
+    images: str | None = Field(None, description="folder of the pictures that the posts name")
+    no_images: bool = Field(False, description="go by the text alone, whatever the posts name")
+    weights: str | None = Field(
+        None, description="folder of the vision networks' weights; null: the usual places"
+    )
+    shards: PositiveInt = Field(4, description="jobs that the posts are cut into; fix it once")
+
+    @model_validator(mode="after")
+    def _whole_question(self) -> "PredictSettings":
+        if (self.model is None) != (self.posts is None):
+            raise ValueError("give both `model` and `posts`, or neither")
+        if self.no_images and self.images is not None:
+            raise ValueError("give `images` or `no_images`, and not both")
+        return self
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -312,6 +336,7 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()
     experiments: ExperimentSettings = ExperimentSettings()
     report: ReportSettings = ReportSettings()
+    predict: PredictSettings = PredictSettings()
     shards: PositiveInt = Field(4, description="extraction jobs per corpus; fix it once")
     track_source: bool = Field(True, description="editing a stage's code reruns the stage")
 

@@ -35,6 +35,9 @@ def test_one_word_swaps_the_detector():
         ({"corpora": {"mine": {}}}, "corpora.mine"),
         ({"corpora": {"../mine": {"path": "x"}}}, "corpora.../mine"),
         ({"seeds": [-1]}, "seeds.0"),
+        ({"predict": {"model": "mine"}}, "give both `model` and `posts`"),
+        ({"predict": {"images": "a", "no_images": True}}, "give `images` or `no_images`"),
+        ({"predict": {"format": "xml"}}, "predict.format"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(values, key):

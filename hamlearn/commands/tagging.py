@@ -8,6 +8,11 @@ import typer
 from hamlearn.commands.options import Out, Threads, parts_of
 from hamlearn.errors import HamlearnError
 
+Form = Annotated[
+    str | None,
+    typer.Option("--format", help="jsonl, csv, tsv, conll or text; default: by the suffix."),
+]
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished training.")],
@@ -38,10 +43,7 @@ def predict(
     weights: Annotated[
         Path | None, typer.Option(help="Folder of the vision networks' weights.")
     ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option("--format", help="jsonl, csv, tsv, conll or text; default: by the suffix."),
-    ] = None,
+    form: Form = None,
     shard: Annotated[
         str, typer.Option(metavar="I-of-N", help="The part of the posts to do.")
     ] = "1-of-1",
@@ -89,3 +91,15 @@ def predict(
             on,
             threads,
         )
+
+
+def predict_join(
+    posts: Annotated[Path, typer.Argument(help="The posts that `predict` was given.")],
+    parts: Annotated[list[Path], typer.Argument(help="What it wrote of each shard.")],
+    out: Out,
+    form: Form = None,
+) -> None:
+    """Join what `predict` wrote of all shards; each post has one line, in order, or it fails."""
+    from hamlearn.tagging.joining import join
+
+    join(posts, parts, out, form)

@@ -107,7 +107,8 @@ def predict_file(
         }
         with _part_file(out, digest_of_text(canonical(done_by))) as part:
             counts = Counts(before=part.posts)
-            records = islice(source.records(), begin + part.posts, end)
+            skip = begin + part.posts
+            records = islice(source.records(skip), end - skip)
             wanted = _placed(records, keeps, images is not None or features is not None)
             total = end - begin - part.posts
             tagged = tracked(tagger.stream(wanted, batch_size), total, "posts")
@@ -136,9 +137,17 @@ class _Source:
     form: str | None
     images: str | Path | None
 
-    def records(self) -> Iterator[Record]:
-        locate: Locate = _by_name if self.images is None else in_folder(self.images)
-        return read_posts(self.path, locate, self.form)
+    def records(self, skip: int) -> Iterator[Record]:
+        """Return all posts but the first ones, whose pictures are not looked up either."""
+        found: Locate = _by_name if self.images is None else in_folder(self.images)
+        is_skipping = True
+        records = read_posts(
+            self.path, lambda name: name if is_skipping else found(name), self.form
+        )
+        for _ in islice(records, skip):
+            pass
+        is_skipping = False
+        return records
 
     def counted(self) -> Iterator[Record]:
         return read_posts(self.path, _by_name, self.form)

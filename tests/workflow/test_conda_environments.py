@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hamlearn.tagging.export import export
 from tests.workflow.conda.installation import lay
 from tests.workflow.project import ROOT, Project
 
@@ -37,6 +38,7 @@ STAGES = {  # what each environment is for, in the words of the command line
     "vision": {"features images", "features objects", "features merge", "graphs"},
     "learning": {"vocabulary", "train", "predict-split"},
     "report": {"evaluate", "metrics", "report"},
+    "tagging": {"predict model", "predict-join posts.jsonl"},
 }
 
 # Python reads this before anything else: each stage notes where it runs.
@@ -73,11 +75,15 @@ def conda(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, conda):
-    """A project in which the demo in miniature has run, each stage in its environment."""
+    """A project in which the demo in miniature and posts of one's own ran in the environments."""
     project = Project(tmp_path_factory.mktemp("environments") / "project", real=True)
     project.write("sitecustomize.py", NOTE)
     (project.folder / "bin" / "conda").symlink_to(conda)
     project.snakemake("--use-conda", *project.overlay(**CHANGES), patience=900)
+    export(project.folder / "results/models/demo/demo/full/seed0", project.folder / "model")
+    project.write("posts.jsonl", '{"text": "rain at the game"}\n')
+    asked = {"model": "model", "posts": "posts.jsonl", "no_images": True, "shards": 1}
+    project.snakemake("--use-conda", *project.overlay(**CHANGES, predict=asked), patience=900)
     return project
 
 
@@ -100,7 +106,9 @@ def test_every_environment_but_that_of_detectron2_is_used():
     assert STAGES.keys() == {path.stem for path in (ROOT / "envs").glob("*.yaml")} - {"detectron2"}
 
 
-def test_the_run_ends_in_scores_and_a_report(ran):
+def test_the_run_ends_in_scores_and_a_report_and_posts_in_their_entities(ran):
+    (line,) = (ran.folder / "results/posts/posts.jsonl").read_text().splitlines()
+    assert json.loads(line)["words"] == ["rain", "at", "the", "game"]
     with (ran.folder / "results/report/metrics.csv").open(newline="") as file:
         assert {row["variant"] for row in csv.DictReader(file)} == {"full"}
     assert (ran.folder / "results/report/index.html").is_file()

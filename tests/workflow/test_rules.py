@@ -19,7 +19,12 @@ RULES = {
     )
 }
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
-IMPORTED_AS = {"pillow": "PIL", "pytorch-crf": "torchcrf", "pyyaml": "yaml"}
+IMPORTED_AS = {
+    "huggingface-hub": "huggingface_hub",
+    "pillow": "PIL",
+    "pytorch-crf": "torchcrf",
+    "pyyaml": "yaml",
+}
 STAGES = {  # the modules that the CLI calls in each environment
     "corpus": ["demo/corpus", "corpus/prepare"],
     "vision": [
@@ -36,12 +41,19 @@ STAGES = {  # the modules that the CLI calls in each environment
     ],
     "learning": ["learning/vocabulary", "learning/training", "learning/prediction"],
     "report": ["evaluation/evaluate", "report/page"],
+    "tagging": [
+        "tagging/predicting",
+        "tagging/joining",
+        "vision/detectors/faster_rcnn",
+        "vision/detectors/mask_rcnn",
+        "vision/detectors/demo",
+    ],
 }
 
 
 def test_rules_are_found():
     assert {"draw_corpus", "vocabulary", "train", "report"} <= RULES.keys()
-    assert len(RULES) == 18
+    assert len(RULES) == 20
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -65,11 +65,17 @@ try:
 except ValueError as error:
     raise WorkflowError(f"config: object_features.detectors: {error}") from error
 
+PREDICT = config["predict"]
+
 # Said here: where results of earlier runs lie, Snakemake is content with them in such a case.
-for key in ("path", "classes") if GIVEN in EVERY_DETECTOR else ():
-    place = config["object_features"][GIVEN][key]
+places = {
+    f"object_features.{GIVEN}.{key}": config["object_features"][GIVEN][key]
+    for key in (("path", "classes") if GIVEN in EVERY_DETECTOR else ())
+}
+places |= {f"predict.{key}": PREDICT[key] for key in ("model", "posts", "images", "weights")}
+for key, place in places.items():
     if place and not Path(place).exists():
-        raise WorkflowError(f"config: object_features.{GIVEN}.{key}: {place}: is not there")
+        raise WorkflowError(f"config: {key}: {place}: is not there")
 
 
 def as_json(**sections):
@@ -331,6 +337,26 @@ def failures_of_report(wildcards):
     return [f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]
 
 
+# --- posts that are no corpus ----------------------------------------------------------------
+
+POSTS = re.sub(r"[^\w.-]", "_", Path(PREDICT["posts"] or "").stem)  # the name of their entities
+
+
+def asked(wildcards):
+    """What a bare run makes: the entities of posts, where they are asked for, or the report."""
+    if PREDICT["posts"]:
+        return [f"results/posts/{POSTS}.jsonl"]
+    pages = ["results/report/metrics.csv", "results/report/index.html"]
+    return [*pages, *tables_of_report(wildcards)]
+
+
+def options_of_posts(*names):
+    """The command line's part for what the section says of posts and pictures."""
+    given = [(f"--{name.replace('_', '-')}", PREDICT[name]) for name in names]
+    words = [[option] if value is True else [option, value] for option, value in given if value]
+    return [word for pair in words for word in pair]
+
+
 # --- resources -------------------------------------------------------------------------------
 
 # `gpu` counts against the limit in a profile, so that one job at a time uses the only GPU. On a
@@ -350,6 +376,7 @@ def growing(mb):
 
 scattergather:
     extraction=config["shards"],
+    posts=PREDICT["shards"],
 
 
 wildcard_constraints:

@@ -1,0 +1,50 @@
+"""Posts that are no corpus: their entities by shards, which are joined in the posts' order."""
+
+if PREDICT["posts"]:
+
+    rule predict_posts:
+        input:
+            posts=PREDICT["posts"],
+            model=f"{PREDICT['model']}/manifest.json",  # names all files with their digests
+        output:
+            temp(f"results/posts/{POSTS}.shards/{{scatteritem}}.jsonl"),
+        log:
+            f"results/logs/predict_posts/{POSTS}/{{scatteritem}}.log",
+        benchmark:
+            f"results/benchmarks/predict_posts/{POSTS}/{{scatteritem}}.tsv"
+        conda:
+            "../../envs/tagging.yaml"
+        threads: EXTRACTION_THREADS
+        resources:
+            gpu=GPU,
+            mem_mb=growing(4000),
+        params:
+            options=options_of_posts("format", "images", "no_images", "weights"),
+            model=subpath(input.model, parent=True),
+            source=source_digest("tagging/predicting"),
+        shell:
+            "python -m hamlearn predict {params.model:q} {input.posts:q} {params.options:q}"
+            " --shard {wildcards.scatteritem} --out {output:q} --threads {threads} > {log:q} 2>&1"
+
+    rule join_posts:
+        input:
+            posts=PREDICT["posts"],
+            shards=gather.posts(f"results/posts/{POSTS}.shards/{{scatteritem}}.jsonl"),
+        output:
+            f"results/posts/{POSTS}.jsonl",
+        log:
+            f"results/logs/join_posts/{POSTS}.log",
+        benchmark:
+            f"results/benchmarks/join_posts/{POSTS}.tsv"
+        conda:
+            "../../envs/tagging.yaml"
+        threads: 1
+        resources:
+            gpu=0,
+            mem_mb=growing(1000),
+        params:
+            options=options_of_posts("format"),
+            source=source_digest("tagging/joining"),
+        shell:
+            "python -m hamlearn predict-join {input.posts:q} {input.shards:q} {params.options:q}"
+            " --out {output:q} > {log:q} 2>&1"

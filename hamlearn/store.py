@@ -34,8 +34,9 @@ from numpy.typing import DTypeLike, NDArray
 
 import hamlearn
 from hamlearn.errors import HamlearnError
-from hamlearn.files import canonical, digest_of_text, whole
+from hamlearn.files import canonical, digest_of_text
 from hamlearn.hdf5 import member, opened, texts
+from hamlearn.hdf5_output import Sink, whole_hdf5
 
 SCHEMA_VERSION = 1
 KINDS = {
@@ -107,8 +108,9 @@ def attributes_of(
 class FeatureWriter:
     """Fills the rows of one feature file, in any order."""
 
-    def __init__(self, file: h5py.File, ids: Sequence[str], columns: Columns) -> None:
+    def __init__(self, file: h5py.File, sink: Sink, ids: Sequence[str], columns: Columns) -> None:
         """Make the datasets at their full size."""
+        self._sink = sink
         self._ids = list(ids)
         self._columns = columns
         self._reasons = [""] * len(ids)
@@ -137,6 +139,7 @@ class FeatureWriter:
         Raises:
             HamlearnError: a value has another shape than its column, or is not finite in the type
                 in which it is stored.
+            OSError: the disk is full; `feature_writer` makes it an error that names the file.
         """
         for name, (shape, dtype) in self._columns.items():
             with np.errstate(over="ignore"):
@@ -152,6 +155,7 @@ class FeatureWriter:
                 )
             self._data[name][row] = value
         self._data["sizes"][row] = size
+        self._sink.check()
         self._written[row] = True
 
     def fail(self, row: int, status: int, reason: str) -> None:
@@ -185,16 +189,17 @@ def feature_writer(
         classes: the names of object classes.
 
     Raises:
-        HamlearnError: a row was left out, or the same id is given twice.
+        HamlearnError: a row was left out, the same id is given twice, or the disk is full.
     """
     if len(set(ids)) != len(ids):
         raise HamlearnError(f"{path}: an image id comes twice, expected each once")
-    with whole(path) as part, h5py.File(part, "w") as file:
+    with whole_hdf5(path) as (file, sink):
         file.attrs.update(sorted(attributes.items()))
         _put_text(file, "ids", ids)
         if attributes["kind"] == "objects":
             _put_text(file, "classes", classes)
-        writer = FeatureWriter(file, ids, columns)
+        writer = FeatureWriter(file, sink, ids, columns)
+        sink.check()
         yield writer
         writer._finish(file)
 

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,9 @@ def split_sizes(posts: int) -> dict[str, int]:
     return {"train": posts - dev - test, "dev": dev, "test": test}
 
 
-def _write_split(folder: Path, seed: int, split: str, size: int) -> Iterator[dict[str, Any]]:
+def _write_split(
+    folder: Path, seed: int, split: str, size: int
+) -> Generator[dict[str, Any], None, None]:
     with (folder / SPLITS[split][0]).open("w", encoding="utf-8", newline="\n") as text:
         for number in range(size):
             post, rng = draw_post(seed, split, number)
@@ -151,8 +154,8 @@ def write_corpus(out: str | Path, seed: int = 0, posts: int = TOTAL) -> dict[str
         (folder / "images").mkdir(parents=True)
         with (folder / "manifest.jsonl").open("w", encoding="utf-8", newline="\n") as manifest:
             for split, size in sizes.items():
-                for line in _write_split(folder, seed, split, size):
-                    manifest.write(json.dumps(line) + "\n")
+                with closing(_write_split(folder, seed, split, size)) as lines:
+                    manifest.writelines(json.dumps(line) + "\n" for line in lines)
                 logger.info("demo corpus, seed %d: %s has %d posts", seed, split, size)
         ceiling = {name: round(value, 6) for name, value in text_ceiling().items()}
         about = {"seed": seed, "posts": sizes, "shares": CUES, "text_ceiling": ceiling}

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
-from hamlearn.files import canonical, whole
+from hamlearn.files import canonical
 from hamlearn.graph.relations import NONE, RELATIONS, relation_matrices
+from hamlearn.hdf5_output import whole_hdf5
 from hamlearn.settings import GraphSettings
 from hamlearn.store import FeatureFile, attributes_of
 
@@ -47,7 +48,7 @@ def build_graphs(
             )
         n, (most, _) = len(objects.ids), objects.shape("boxes")
         edges = np.zeros(len(RELATIONS), dtype=np.int64)
-        with whole(out) as part, h5py.File(part, "w") as file:
+        with whole_hdf5(out) as (file, sink):
             file.attrs.update(sorted(_attributes(objects, settings).items()))
             file.create_dataset("ids", (n,), h5py.string_dtype(), data=objects.ids or None)
             relations = file.create_dataset(
@@ -57,6 +58,7 @@ def build_graphs(
                 rows = range(start, min(start + BLOCK, n))
                 block = _relations(objects, rows, settings)
                 relations[rows.start : rows.stop] = block
+                sink.check()
                 edges += np.bincount(block[block != NONE], minlength=len(RELATIONS))
                 logger.info("graphs: %d of %d pictures", rows.stop, n)
     counts = dict(zip(RELATIONS, edges.tolist(), strict=True))

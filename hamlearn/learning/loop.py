@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import score
-from hamlearn.files import whole
 from hamlearn.learning.batches import Example, LengthBuckets, PostDataset, WordDropout
+from hamlearn.learning.checkpoints import BEST, LAST, checkpoint, remove_checkpoints
 from hamlearn.learning.optimization import make_optimizer, make_schedule
 from hamlearn.learning.windows import Joining, decode, of_owned
 from hamlearn.model.batch import Batch
@@ -27,7 +26,6 @@ from hamlearn.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
-LAST = "last.ckpt"
 EPOCH_SEEDS = 1_000_003  # seeds of neighbouring runs and epochs do not meet
 
 
@@ -185,17 +183,17 @@ class KeepBestAndLast(Checkpoint):
             raise TypeError(f"found {type(learning).__name__}, expected Learning")
         best = self.best(learning.best_epoch)
         if learning.best_epoch == trainer.current_epoch + 1:
-            with whole(best) as part:
+            with checkpoint(best) as part:
                 save_model(learning.tagger, str(part))
-        with whole(self.folder / LAST) as part:
+        with checkpoint(self.folder / LAST) as part:
             trainer.save_checkpoint(part)
-        for other in self.folder.glob("best-*.safetensors"):
+        for other in self.folder.glob(BEST.format("*")):
             if other != best:
                 other.unlink()
 
     def best(self, epoch: int) -> Path:
         """Return where the weights of the best epoch lie."""
-        return self.folder / f"best-{epoch}.safetensors"
+        return self.folder / BEST.format(epoch)
 
     def restore_best(self, learning: Learning) -> None:
         """Put the weights of the best epoch back into the tagger."""
@@ -203,7 +201,7 @@ class KeepBestAndLast(Checkpoint):
 
     def remove(self) -> None:
         """Remove the folder, once the run folder is written; `checkpoints` too, if it is empty."""
-        shutil.rmtree(self.folder)
+        remove_checkpoints(self.folder)
         with contextlib.suppress(OSError):
             self.folder.parent.rmdir()
 

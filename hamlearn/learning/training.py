@@ -1,7 +1,6 @@
 """Training of one variant with one seed, from prepared posts to the folder of a run."""
 
 import logging
-import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -20,11 +19,12 @@ from hamlearn.corpus.labels import label_set
 from hamlearn.corpus.posts import Post, read_posts
 from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
-from hamlearn.files import canonical, digest_of_file, digest_of_text, whole
+from hamlearn.files import canonical, digest_of_file, digest_of_text
 from hamlearn.learning.batches import PostDataset
+from hamlearn.learning.checkpoints import LAST, open_checkpoints
 from hamlearn.learning.classes import start_classes
 from hamlearn.learning.extras import Extras, read_captions
-from hamlearn.learning.loop import LAST, KeepBestAndLast, Learning
+from hamlearn.learning.loop import KeepBestAndLast, Learning
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.runs import make_tagger, write_run
 from hamlearn.learning.tokens import load_tokenizer
@@ -119,7 +119,9 @@ def train(
         facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
         learning = Learning(tagger, data["train"], data["dev"], labels, settings.training, seed)
         files = _read_files(variant, images, objects, graphs, captions, settings)
-        keeper = KeepBestAndLast(_checkpoints(out, _fingerprint(facts, by_split, encoder, files)))
+        keeper = KeepBestAndLast(
+            open_checkpoints(out, _fingerprint(facts, by_split, encoder, files))
+        )
         if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
             log.info("%s holds no weights: the text encoder starts untrained", encoder)
         _announce(facts)
@@ -304,20 +306,6 @@ def _fingerprint(
             }
         )
     )
-
-
-def _checkpoints(out: Path, fingerprint: str) -> Path:
-    """Return the folder of checkpoints, emptied if it belongs to another run than this one."""
-    folder = out.parent / "checkpoints" / out.name
-    mark = folder / "fingerprint"
-    if folder.exists() and (not mark.is_file() or mark.read_text("utf-8") != fingerprint):
-        log.info("%s: made from other inputs or settings, so training begins anew", folder)
-        shutil.rmtree(folder)
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        with whole(mark) as part:
-            part.write_text(fingerprint, "utf-8")
-    return folder
 
 
 def _fit(

@@ -43,7 +43,10 @@ def reading(path: str | Path) -> Iterator[None]:
         raise
     except _BROKEN as error:
         said = str(error) or type(error).__name__
-        raise HamlearnError(f"{path}: not an HDF5 file, or a broken one ({said:.300})") from error
+        raise HamlearnError(
+            f"{path}: not an HDF5 file, or a broken one ({said:.300}); one that was cut short has"
+            " to be made again"
+        ) from error
 
 
 @contextmanager

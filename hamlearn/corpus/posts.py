@@ -50,13 +50,15 @@ def read_posts(path: str | Path, split: str | None = None) -> list[Post]:
     """Read prepared posts, of one split or of all.
 
     Raises:
-        HamlearnError: the file is absent, or a line is not a prepared post.
+        HamlearnError: the file is absent or empty, or a line is not a prepared post.
     """
     path = Path(path)
     if not path.is_file():
         raise HamlearnError(
             f"{path}: no such file; expected posts prepared by `hamlearn corpus prepare`"
         )
+    if path.stat().st_size == 0:
+        raise HamlearnError(f"{path}: is empty; delete it and prepare the corpus again")
     posts = []
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):

@@ -119,9 +119,11 @@ def with_cues(posts: Sequence[Post], manifest: Path) -> list[Post]:
             `start`, `end` (exclusive), `type` and `cue`.
 
     Raises:
-        HamlearnError: a line is malformed, names no post or one that came before, or its entities
-            are not those of the post's labels.
+        HamlearnError: the manifest is empty, or a line is malformed, names no post or one that came
+            before, or its entities are not those of the post's labels.
     """
+    if manifest.stat().st_size == 0:
+        raise HamlearnError(f"{manifest}: is empty; delete it, or make it again")
     by_id = {post.id: post for post in posts}
     cues: dict[str, tuple[str, ...]] = {}
     for place, entry in _entries(manifest):

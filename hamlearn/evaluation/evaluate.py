@@ -12,7 +12,7 @@ from hamlearn.corpus.posts import SPLITS, Post
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.cues import cues_of, of_cue
 from hamlearn.evaluation.scores import Score, score
-from hamlearn.files import whole
+from hamlearn.files import is_cut, whole
 
 RUN = ("corpus", "detector", "variant", "seed")
 KEYS = (*RUN, "split", "scheme", "type", "cue")
@@ -120,6 +120,10 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file; expected scores of `hamlearn evaluate`")
+    if is_cut(path):
+        raise HamlearnError(
+            f"{path}: ends within a line, so that something is lost; delete it and make it again"
+        )
     try:
         frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -184,11 +184,21 @@ def _check_facts(facts: Any) -> None:
 
 def _check_sizes(folder: Path, facts: dict[str, Any]) -> None:
     """Refuse a model that is larger than its weights, before any memory is given to it."""
-    with safe_open(folder / WEIGHTS, "pt") as file:
-        held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise HamlearnError(
+            f"{folder / WEIGHTS}: not safetensors, or cut short ({error}); such a run has to be"
+            " trained again"
+        ) from error
     encoder = {}
     if needs_of(facts["variant"]).encoder:
-        encoder = json.loads((folder / ENCODER / "config.json").read_bytes().decode())
+        shape = folder / ENCODER / "config.json"
+        try:
+            encoder = json.loads(shape.read_bytes().decode())
+        except ValueError as error:
+            raise HamlearnError(f"{shape}: not the shape of an encoder ({error!s:.300})") from error
     told = encoder | facts["settings"]["model"] | facts["settings"]["text"]
     for key, value in told.items():
         if "layers" in key and isinstance(value, int) and value > len(held):

@@ -13,6 +13,7 @@ from hamlearn.corpus.posts import Post, read_posts
 from hamlearn.corpus.statistics import COLUMNS as STATISTICS_COLUMNS
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions, read_scores
+from hamlearn.files import is_cut
 from hamlearn.settings import Settings
 from hamlearn.variants import ALONE, VARIANTS, Needs, image_file
 
@@ -257,6 +258,10 @@ def _table(path: Path, columns: Sequence[str], text: bool = False) -> pd.DataFra
     """Read a CSV table that has at least these columns."""
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file; the report needs it")
+    if is_cut(path):
+        raise HamlearnError(
+            f"{path}: ends within a line, so that something is lost; delete it and make it again"
+        )
     try:
         frame = pd.read_csv(path, dtype=str if text else None, keep_default_na=not text)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from hamlearn.commands import tagging
-from hamlearn.commands.options import Out, Threads, parts_of
+from hamlearn.commands import demo, tagging
+from hamlearn.commands.options import Out, Seed, Threads, parts_of
 from hamlearn.commands.paper import paper_app
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import load_settings
@@ -29,11 +29,10 @@ app = typer.Typer(
 corpus_app = typer.Typer(help="Read, check and count a corpus.", no_args_is_help=True)
 features_app = typer.Typer(help="Turn pictures into features.", no_args_is_help=True)
 weights_app = typer.Typer(help="Files of weights.", no_args_is_help=True)
-demo_app = typer.Typer(help="The embedded demo.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(features_app, name="features")
 app.add_typer(weights_app, name="weights")
-app.add_typer(demo_app, name="demo")
+app.add_typer(demo.app, name="demo")
 app.add_typer(paper_app, name="paper")
 
 
@@ -44,7 +43,6 @@ ImagesFile = Annotated[Path | None, typer.Option(help="Features of whole picture
 ObjectsFile = Annotated[Path | None, typer.Option(help="Features of objects.")]
 GraphsFile = Annotated[Path | None, typer.Option(help="Relation graphs.")]
 CaptionsFile = Annotated[Path | None, typer.Option(help="Lines of `ID.jpg :caption`.")]
-Seed = Annotated[int, typer.Option(min=0)]
 
 
 # --- corpus -----------------------------------------------------------------------------------
@@ -344,53 +342,6 @@ def schema() -> None:
 app.command()(tagging.export)
 app.command()(tagging.predict)
 app.command()(tagging.predict_join)
-
-
-# --- demo -------------------------------------------------------------------------------------
-
-
-@demo_app.command("corpus")
-def demo_corpus(
-    out: Out,
-    seed: Seed = 0,
-    posts: Annotated[int, typer.Option(help="Posts in all splits together.")] = 3500,
-) -> None:
-    """Draw the demo corpus: the same seed gives the same bytes."""
-    from hamlearn.demo.corpus import write_corpus
-
-    write_corpus(out, seed, posts)
-
-
-@demo_app.command("train-vision")
-def demo_train_vision(
-    out: Out = Path("resources/demo"),
-    seed: Seed = 0,
-    minutes: Annotated[float, typer.Option(help="For everything, about this long.")] = 18.0,
-    threads: Threads = None,
-) -> None:
-    """Draw pictures of another seed and train the tiny ResNet and Faster R-CNN on them."""
-    from hamlearn.demo.training import train_vision
-
-    train_vision(out, seed, minutes, threads=threads or os.cpu_count() or 1)
-
-
-@demo_app.command("measure-vision")
-def demo_measure_vision(
-    weights: Annotated[Path, typer.Option(help="Folder of both files.")] = Path("resources/demo"),
-    seed: Annotated[int, typer.Option(help="Of the pictures; not the training's.")] = 1,
-    pictures: Annotated[int, typer.Option(min=1)] = 1000,
-    threads: Threads = None,
-) -> None:
-    """Measure the tiny vision weights on held-out drawings."""
-    from hamlearn.demo.training import measure_vision
-
-    figures = measure_vision(weights, seed, pictures, threads or os.cpu_count() or 1)
-    typer.echo(f"pictures         {figures.pictures}, drawn with seed {seed}")
-    typer.echo(f"scene accuracy   {figures.scene_accuracy:.4f}")
-    typer.echo(f"mean AP50        {figures.mean_ap50:.4f}")
-    for name, value in figures.ap50.items():
-        typer.echo(f"  {name:<14} {value:.4f}")
-    typer.echo(f"pictures/second  {figures.pictures_per_second:.1f}")
 
 
 # --- the process ------------------------------------------------------------------------------

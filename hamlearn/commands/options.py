@@ -9,6 +9,7 @@ import typer
 from hamlearn.errors import HamlearnError
 
 Out = Annotated[Path, typer.Option(help="What is written, whole or not at all.")]
+Seed = Annotated[int, typer.Option(min=0)]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's choice.")]
 
 

@@ -31,6 +31,7 @@ class Eyes(Protocol):
 
     image_width: int
     object_width: int
+    classes: list[str]
 
     def see(self, picture: posts.Picture) -> Seen:
         """Return one picture; PictureError where it cannot be read."""
@@ -47,6 +48,7 @@ class Networks:
     Attributes:
         image_width: F of whole pictures.
         object_width: F of objects.
+        classes: names of the C classes; the class C, "none", is not among them.
     """
 
     def __init__(self, facts: Facts, weights: str | Path | None, device: str) -> None:
@@ -88,6 +90,7 @@ class Networks:
             _check_loaded(network, loaded.weights.digest, loaded.preprocessing)
         self.image_width = self._backbone.width
         self.object_width = self._detector.feature_width
+        self.classes = list(self._detector.classes)
         _check_widths(facts, self.image_width, self.object_width, len(self._detector.classes))
         self._vision, self._options = vision, _options(vision.detector)
         self._max_pixels = int(vision.backbone.settings.get("max_pixels", 100_000_000))
@@ -149,6 +152,7 @@ class Features:
     Attributes:
         image_width: F of whole pictures.
         object_width: F of objects.
+        classes: names of the C classes; the class C, "none", is not among them.
     """
 
     def __init__(
@@ -167,6 +171,7 @@ class Features:
         _check_made(objects, vision.detector, made["objects"])
         self.image_width = self._pictures.image_width
         self.object_width = self._pictures.object_width
+        self.classes = self._pictures.classes
         _check_widths(facts, self.image_width, self.object_width, len(self._pictures.classes))
 
     def see(self, picture: posts.Picture) -> Seen:

@@ -29,7 +29,7 @@ LEXICON = "lexicon.json"  # in the folder of the encoder, of variants that have 
 COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient", "dev_f1_strict", "lr", "seconds")
 
 # What facts of another shape raise where a tagger is built from them.
-_BROKEN = (
+BROKEN = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -138,11 +138,11 @@ def load_run(folder: str | Path) -> Run:
         _check_facts(facts)
         if has_weights(folder / ENCODER):
             raise HamlearnError(f"{folder / ENCODER}: found weights; expected the shape alone")
-        _check_sizes(folder, facts)
+        check_sizes(folder, facts)
         tagger = make_tagger(_encoder(folder, facts), facts)
     except HamlearnError:
         raise
-    except _BROKEN as error:
+    except BROKEN as error:
         raise HamlearnError(f"{folder / FACTS}: not the facts of a run ({error!s:.300})") from error
     try:
         load_model(tagger, folder / WEIGHTS, strict=True)
@@ -182,8 +182,16 @@ def _check_facts(facts: Any) -> None:
     TextSettings.model_validate(facts["settings"]["text"])
 
 
-def _check_sizes(folder: Path, facts: dict[str, Any]) -> None:
-    """Refuse a model that is larger than its weights, before any memory is given to it."""
+def check_sizes(folder: Path, facts: dict[str, Any]) -> None:
+    """Refuse a model that is larger than its weights, before any memory is given to it.
+
+    Args:
+        folder: holds the weights and the shape of the encoder, of a run or of an exported model.
+        facts: as `make_tagger` takes them.
+
+    Raises:
+        HamlearnError: they do not go together.
+    """
     try:
         with safe_open(folder / WEIGHTS, "pt") as file:
             held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -202,7 +210,10 @@ def _check_sizes(folder: Path, facts: dict[str, Any]) -> None:
     told = encoder | facts["settings"]["model"] | facts["settings"]["text"]
     for key, value in told.items():
         if "layers" in key and isinstance(value, int) and value > len(held):
-            raise ValueError(f"{key} is {value}, expected no more than its {len(held)} tensors")
+            raise HamlearnError(
+                f"{folder}: {key} is {value}, expected no more than the {len(held)} tensors of"
+                f" {WEIGHTS}"
+            )
     with torch.device("meta"):
         shapes = make_tagger(_encoder(folder, facts), facts).state_dict()
     for name, value in shapes.items():

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hamlearn.errors import HamlearnError
 from hamlearn.files import digest_of_file
-from hamlearn.learning.runs import make_tagger
+from hamlearn.learning.runs import BROKEN, check_sizes, make_tagger
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.model.tagger import HamLearning
 from hamlearn.model.text import load_encoder
@@ -64,8 +64,11 @@ def read_model(folder: str | Path) -> Exported:
     for path in sorted((folder / ENCODER).glob("*.json")):
         _refuse_programs(path)
     try:
+        check_sizes(folder, facts.of_run)
         network = make_tagger(load_encoder(folder / ENCODER), facts.of_run)
-    except (AttributeError, KeyError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
+    except HamlearnError:
+        raise
+    except BROKEN as error:
         raise HamlearnError(
             f"{folder}: {FACTS} and {ENCODER}/config.json do not make a model ({error})"
         ) from error

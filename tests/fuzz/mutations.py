@@ -160,32 +160,37 @@ VALUES: tuple[Any, ...] = (
 )
 
 
+def odd(rng: random.Random) -> Any:
+    """Return one of VALUES, as a copy: what is changed later is not the list that all draw from."""
+    return copy.deepcopy(rng.choice(VALUES))
+
+
 def broken_value(rng: random.Random, value: Any) -> Any:
     """Return a JSON-like value with something in it replaced, removed, added or doubled."""
     value = copy.deepcopy(value)
     for _ in range(rng.choice((1, 1, 2, 3))):
         places = list(_places(value))
         if not places:
-            return rng.choice(VALUES)
+            return odd(rng)
         holder, key = rng.choice(places)
         match rng.randrange(7):
             case 0 if isinstance(holder, dict):
                 del holder[key]
             case 1 if isinstance(holder, dict):
-                holder[rng.choice(("", "x", "id", "__class__", "\x1b[0m"))] = rng.choice(VALUES)
+                holder[rng.choice(("", "x", "id", "__class__", "\x1b[0m"))] = odd(rng)
             case 2:
                 other, name = rng.choice(places)
                 holder[key] = copy.deepcopy(other[name])
             case 3:
                 holder[key] = [holder[key]]
             case 4 if isinstance(holder, list):
-                holder.append(rng.choice(VALUES))
+                holder.append(odd(rng))
             case 5 if isinstance(holder, list):
                 del holder[key]
             case _:
-                holder[key] = copy.deepcopy(rng.choice(VALUES))
+                holder[key] = odd(rng)
         if rng.random() < 0.01:
-            return rng.choice(VALUES)
+            return odd(rng)
     return value
 
 

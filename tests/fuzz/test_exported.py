@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from hamlearn.errors import HamlearnError
 from hamlearn.learning.runs import make_tagger, write_run
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.model.text import load_encoder
@@ -130,7 +129,7 @@ def test_what_was_changed_is_refused(folder: Path, small: Path, seed: int) -> No
             }
 
 
-@fuzz(60)
+@fuzz(1_000)
 @given(seeds)
 def test_a_model_that_was_signed_anew_is_read_or_refused(
     folder: Path, good: Path, seed: int
@@ -168,6 +167,3 @@ def test_what_would_take_memory_or_run_code_is_refused(
     sign(broken)
     found = outcome(partial(read_model, broken))
     assert found is None or key == "dimensions"  # which a model of text alone does not look at
-    with pytest.raises(HamlearnError, match=r"changed|lists|schema"):
-        (broken / MANIFEST).write_text((good / MANIFEST).read_text())
-        read_model(broken)

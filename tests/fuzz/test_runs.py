@@ -51,7 +51,7 @@ def _changed(good: Path, folder: Path, name: str, data: bytes) -> Path:
     return folder
 
 
-@fuzz(30)
+@fuzz(300)
 @given(seeds)
 def test_a_run_is_loaded_or_refused(folder: Path, good: Path, seed: int) -> None:
     for rng in cases_of(seed):

@@ -14,6 +14,7 @@ from hamlearn.corpus.posts import Post, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.evaluation.evaluate import evaluate, write_scores
 from hamlearn.settings import Settings
+from hamlearn.variants import VARIANTS as TABLE
 from hamlearn.variants import needs_of
 from tests.builders import write_graphs, write_object_features
 
@@ -156,7 +157,7 @@ def _posts(made: Made) -> list[Post]:
 def _run(
     made: Made, posts: list[Post], corpus: str, detector: str, variant: str, seed: int
 ) -> pd.DataFrame:
-    rng = np.random.default_rng([seed, VARIANTS.index(variant)])
+    rng = np.random.default_rng([seed, list(TABLE).index(variant)])
     run = (corpus, detector, variant, seed)
     files = []
     for split in ("dev", "test"):

@@ -1,7 +1,9 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from hamlearn.errors import HamlearnError
@@ -223,3 +225,11 @@ def test_what_is_no_exported_model_is_named(made, tmp_path):
     (tmp_path / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(HamlearnError, match=r"manifest\.json: not JSON"):
         read_model(tmp_path)
+
+
+def test_systems_that_are_compared_with_are_not_exported(tmp_path, monkeypatch):
+    trained = SimpleNamespace(tagger=torch.nn.Linear(1, 1), facts={"variant": "bert_crf"})
+    monkeypatch.setattr("hamlearn.learning.runs.load_run", lambda folder: trained)
+    with pytest.raises(HamlearnError, match="found the variant bert_crf, expected one of full"):
+        export(tmp_path / "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

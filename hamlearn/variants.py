@@ -81,6 +81,7 @@ _SEES = Needs(image=True, objects=True)
 _RELATES = Needs(image=True, objects=True, graphs=True)
 _WORDS = Needs(encoder=False, lexicon=True)
 _REGIONS = Needs(regions=True)
+_BOTH = Needs(image=True, regions=True, objects=True)
 _TEXT = Needs(names=True, captions=True)
 
 VARIANTS: dict[str, Variant] = {
@@ -107,6 +108,18 @@ VARIANTS: dict[str, Variant] = {
         "adaptive co-attention of words and a 7x7 map",
         "model/baselines/adacan_bert_crf",
         _REGIONS,
+    ),
+    "umt": Variant(
+        "cross-modal Transformer over a 7x7 map, with spans to find",
+        "model/baselines/umt",
+        _REGIONS,
+    ),
+    "umgf": Variant("a graph of words and objects", "model/baselines/umgf", _SEES),
+    "maf": Variant(
+        "text and 7x7 map aligned by contrast and matched", "model/baselines/maf", _REGIONS
+    ),
+    "mgcmt": Variant(
+        "cross-modal Transformers over a 7x7 map and over objects", "model/baselines/mgcmt", _BOTH
     ),
     "ita": Variant("objects' names and captions as text", "model/baselines/ita", _TEXT),
 }

@@ -77,7 +77,7 @@ def make_tagger(encoder: PreTrainedModel | None, facts: Mapping[str, Any]) -> Ta
     return build_tagger(
         encoder,
         facts["variant"],
-        Sizes(labels=len(facts["labels"]), **facts["dimensions"]),
+        Sizes(labels=len(facts["labels"]), names=facts["labels"], **facts["dimensions"]),
         text_layers=facts["settings"]["text"]["transformer_layers"],
         **model,
     )

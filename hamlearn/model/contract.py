@@ -1,6 +1,7 @@
 """What every system is: emissions, then a CRF or a softmax over labels (Eq. 16 to 18)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,8 @@ class Sizes:
         words: entries of the word vocabulary, padding and the unknown word among them.
         word: width of the word vectors.
         characters: entries of the character vocabulary, likewise.
+        names: of the K labels, for a system that looks into them; it may be left out for others.
+        stages: F of each of the four stages of the picture's network.
     """
 
     labels: int
@@ -50,6 +53,8 @@ class Sizes:
     words: int = 0
     word: int = 0
     characters: int = 0
+    names: Sequence[str] = ()
+    stages: Sequence[int] = ()
 
 
 class Tagger(nn.Module, ABC):

@@ -15,7 +15,10 @@ from hamlearn.variants import needs_of
 
 WIDTH, LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES = 24, 5, 7, 6, 3
 VISUAL = ("image", "objects", "object_classes", "object_mask", "boxes", "relations")
-SIZES = Sizes(LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES, words=20, word=10, characters=12)
+NAMES = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
+SIZES = Sizes(
+    LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES, words=20, word=10, characters=12, names=NAMES
+)
 
 
 def has_dgl() -> bool:

@@ -72,7 +72,8 @@ def test_eight_posts_are_learnt_by_heart(variant):
     tagger = tiny_tagger(variant, dropout=0.0, rate=0.0).train()
     pieces = [[1, 2, 1], [1, 1], [2, 1, 1, 1], [1], [1, 1, 1], [3, 1], [1, 1, 2], [1, 1]]
     batch = random_batch(pieces, [2, 1, None, 3, 1, 2, None, 1])
-    optimizer = torch.optim.AdamW(tagger.parameters(), 2e-2)
+    rate = 5e-3 if variant in SEEING else 2e-2
+    optimizer = torch.optim.AdamW(tagger.parameters(), rate)
     before = tagger.loss(batch).item()
     for _ in range(60):
         optimizer.zero_grad()
@@ -90,7 +91,7 @@ def test_mixed_precision_keeps_the_labels_in_float32(variant):
     tagger, batch = tiny_tagger(variant).train(), usual_batch()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = tagger(batch)
-        loss = tagger.loss_of(output.emissions, batch)
+        loss = tagger.loss(batch)
     assert output.emissions.dtype == loss.dtype == torch.float32
     loss.backward()
     assert all(tensor.grad.isfinite().all() for tensor in tagger.parameters())

@@ -162,6 +162,7 @@ class ImageFeatureSettings(Section):
     """The whole picture: ResNet (Eq. 2)."""
 
     regions: bool = Field(False, description="store the 7x7 map too")
+    stages: bool = Field(False, description="store the maps of the four stages too, as 2x2")
     batch_size: PositiveInt = 8
     channels_last: bool = True
     compile: bool = Field(False, description="torch.compile: each job compiles first")

@@ -11,6 +11,7 @@ objects at most, C classes.
 | sizes | (n, 2) int32, width and height in pixels | the same |
 | features | (n, F) float16 or float32 | (n, N, F) |
 | regions | (n, 49, F), on request | - |
+| stage1 to stage4 | (n, 4, F of the stage), on request | - |
 | boxes | - | (n, N, 4) float32, xyxy normalised to [0, 1] |
 | scores | - | (n, N) float32 |
 | labels | - | (n, N) int32, C for "none", -1 on padding |
@@ -47,16 +48,31 @@ KINDS = {
 Columns = dict[str, tuple[tuple[int, ...], DTypeLike]]
 
 _TEXTS = ("ids", "classes", "reasons")
-_KINDS_OF = dict.fromkeys(("features", "regions", "boxes", "scores"), "f") | dict.fromkeys(
+STAGES = ("stage1", "stage2", "stage3", "stage4")
+
+_KINDS_OF = dict.fromkeys(("features", "regions", *STAGES, "boxes", "scores"), "f") | dict.fromkeys(
     ("labels", "counts", "sizes", "status"), "iu"
 )
 _COMMON: Columns = {"sizes": ((2,), np.int32), "status": ((), np.uint8)}
 
 
-def image_columns(width: int, dtype: str, regions: bool = False) -> Columns:
-    """Return name, shape of a row and type of what is stored of whole pictures."""
+def image_columns(
+    width: int, dtype: str, regions: bool = False, stages: Sequence[int] = ()
+) -> Columns:
+    """Return name, shape of a row and type of what is stored of whole pictures.
+
+    Args:
+        width: F.
+        dtype: of what is stored.
+        regions: the 7x7 map as well.
+        stages: F of each stage whose map is stored as 2x2; none for no stages.
+    """
     columns: Columns = {"features": ((width,), dtype)}
-    return columns | ({"regions": ((49, width), dtype)} if regions else {})
+    if regions:
+        columns["regions"] = ((49, width), dtype)
+    return columns | {
+        name: ((4, own), dtype) for name, own in zip(STAGES, stages, strict=bool(stages))
+    }
 
 
 def object_columns(width: int, objects: int, dtype: str) -> Columns:

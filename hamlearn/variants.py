@@ -4,11 +4,12 @@ This module imports no torch: the workflow, the settings and the report ask it a
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from hamlearn.errors import HamlearnError
 
+MAPS = ("regions", "stages")  # of a picture, extracted where they are read
 ALONE = "none"  # the detector's place in the paths of what no detector changes
 
 
@@ -21,6 +22,7 @@ class Needs:
         lexicon: whole words and their characters, numbered by the training split.
         image: the pooled features of the whole picture.
         regions: its 7x7 map.
+        stages: the maps of the four stages of its network, each averaged to 2x2.
         objects: features, classes and boxes of the objects.
         graphs: the relations between the objects.
         names: the names of the objects' classes, as text.
@@ -31,6 +33,7 @@ class Needs:
     lexicon: bool = False
     image: bool = False
     regions: bool = False
+    stages: bool = False
     objects: bool = False
     graphs: bool = False
     names: bool = False
@@ -40,7 +43,7 @@ class Needs:
     def files(self) -> tuple[str, ...]:
         """The files of visual features that are read: `images`, `objects`, `graphs`."""
         read = {
-            "images": self.image or self.regions,
+            "images": self.image or self.regions or self.stages,
             "objects": self.objects or self.graphs or self.names,
             "graphs": self.graphs,
         }
@@ -82,6 +85,7 @@ _RELATES = Needs(image=True, objects=True, graphs=True)
 _WORDS = Needs(encoder=False, lexicon=True)
 _REGIONS = Needs(regions=True)
 _BOTH = Needs(image=True, regions=True, objects=True)
+_STAGES = Needs(image=True, stages=True, objects=True)
 _TEXT = Needs(names=True, captions=True)
 
 VARIANTS: dict[str, Variant] = {
@@ -117,6 +121,11 @@ VARIANTS: dict[str, Variant] = {
     "umgf": Variant("a graph of words and objects", "model/baselines/umgf", _SEES),
     "maf": Variant(
         "text and 7x7 map aligned by contrast and matched", "model/baselines/maf", _REGIONS
+    ),
+    "hvpnet": Variant(
+        "prefixes of several stages of ResNet in each layer of the encoder",
+        "model/baselines/hvpnet",
+        _STAGES,
     ),
     "mgcmt": Variant(
         "cross-modal Transformers over a 7x7 map and over objects", "model/baselines/mgcmt", _BOTH
@@ -157,18 +166,19 @@ def variant_of(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def image_file(needs: Needs, backbone: str, stored: bool) -> str:
+def image_file(needs: Needs, backbone: str, stored: Collection[str] = ()) -> str:
     """Return the name, without `.h5`, of the features of whole pictures that a variant reads.
 
-    The 7x7 maps lie in a file of their own, so that a variant that reads them makes no other one
-    extract again, and nobody else carries 49 regions about.
+    Maps lie in a file of their own, so that a variant that reads them makes no other one extract
+    again, and nobody else carries 49 regions or four stages about.
 
     Args:
         needs: of the variant.
         backbone: the network.
-        stored: whether `image_features.regions` puts the maps into the one file of all.
+        stored: those of MAPS that `image_features` puts into the one file of all.
     """
-    return f"{backbone}_regions" if needs.regions and not stored else backbone
+    own = [name for name in MAPS if getattr(needs, name) and name not in stored]
+    return "_".join([backbone, *own])
 
 
 def any_needs(variants: Iterable[str], file: str) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from hamlearn.corpus.posts import Post, write_posts
 from hamlearn.learning.vocabulary import write_scratch_encoder
 from hamlearn.settings import ScratchSettings
+from hamlearn.store import STAGES
 
 IMAGE_WIDTH, OBJECT_WIDTH, OBJECTS = 6, 5, 4
 CLASSES = ("person", "dog", "ball")
@@ -62,6 +63,7 @@ def write_image_features(
     width: int = IMAGE_WIDTH,
     seed: int = 1,
     regions: bool = False,
+    stages: bool = False,
     **attributes: Any,
 ) -> Path:
     """Write features of whole pictures; those in `missing` have status 1 and zeros."""
@@ -73,6 +75,9 @@ def write_image_features(
     if regions:
         datasets["regions"] = rng.normal(size=(len(ids), 49, width)).astype(np.float16)
         datasets["regions"] *= (status == 0)[:, None, None]
+    for number, name in enumerate(STAGES if stages else (), start=1):
+        values = rng.normal(size=(len(ids), 4, width + number)).astype(np.float16)
+        datasets[name] = values * (status == 0)[:, None, None]
     return write_store(path, "images", ids, datasets, **attributes)
 
 

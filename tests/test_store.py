@@ -41,6 +41,18 @@ def vector(image):
     return np.arange(3) + 10.0 * IDS.index(image)
 
 
+def test_stages_are_stored_each_at_its_own_width():
+    columns = image_columns(7, "float16", stages=(2, 3, 5, 7))
+    assert {name: shape for name, (shape, _) in columns.items()} == {
+        "features": (7,),
+        "stage1": (4, 2),
+        "stage2": (4, 3),
+        "stage3": (4, 5),
+        "stage4": (4, 7),
+    }
+    assert "stage1" not in image_columns(7, "float16", regions=True)
+
+
 def test_round_trip_of_pictures(tmp_path):
     with FeatureFile(write(tmp_path / "a.h5", regions=True)) as file:
         assert file.ids == IDS

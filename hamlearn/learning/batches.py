@@ -16,7 +16,7 @@ from hamlearn.corpus.posts import Post
 from hamlearn.errors import HamlearnError
 from hamlearn.learning.extras import Extras
 from hamlearn.learning.lexicon import Lexicon, Numbered, pad_characters
-from hamlearn.learning.pictures import REGIONS, Picture, PictureSource
+from hamlearn.learning.pictures import PLACES, REGIONS, Picture, PictureSource
 from hamlearn.learning.tokens import Tokens, special_ids
 from hamlearn.learning.windows import count_windows, owned_mask, windows_of
 from hamlearn.model.batch import Batch
@@ -244,6 +244,8 @@ def _add_pictures(batch: Batch, found: Sequence[Picture | None], pictures: Pictu
         batch.image = _filled(found, "image", (b, pictures.image_width))
     if needs.regions:
         batch.regions = _filled(found, "regions", (b, REGIONS, pictures.image_width))
+    if needs.stages:
+        batch.stages = _filled(found, "stages", (b, PLACES, sum(pictures.stage_widths)))
     if not needs.objects:
         return
     counts = [0 if picture is None else len(picture.classes) for picture in found]

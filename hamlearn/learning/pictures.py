@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from hamlearn.errors import HamlearnError
 from hamlearn.graph.relations import RELATIONS
 from hamlearn.hdf5 import member, opened, texts
-from hamlearn.store import FeatureFile
+from hamlearn.store import STAGES, FeatureFile
 from hamlearn.variants import Needs
 
 N_RELATIONS = len(RELATIONS)
 EVERYTHING = Needs(image=True, objects=True, graphs=True)  # what HamLearning looks at
 REGIONS = 49  # of the 7x7 map
+PLACES = 4  # of the 2x2 map of a stage
 OK = 0  # the status of a picture that was read
 
 
@@ -32,6 +33,7 @@ class Picture:
     Attributes:
         image: (F,) pooled features of the whole picture.
         regions: (49, F) its 7x7 map.
+        stages: (4, sum of F) the maps of its four stages as 2x2, side by side.
         objects: (O, F) region features.
         classes: (O,) class of each object.
         boxes: (O, 4) xyxy, normalised to [0, 1].
@@ -40,6 +42,7 @@ class Picture:
 
     image: NDArray[np.floating] = field(default_factory=_nothing)
     regions: NDArray[np.floating] = field(default_factory=_nothing)
+    stages: NDArray[np.floating] = field(default_factory=_nothing)
     objects: NDArray[np.floating] = field(default_factory=_nothing)
     classes: NDArray[np.integer] = field(default_factory=_nothing)
     boxes: NDArray[np.floating] = field(default_factory=_nothing)
@@ -57,6 +60,11 @@ class PictureSource(Protocol):
     @property
     def image_width(self) -> int:
         """F of the whole picture."""
+        ...
+
+    @property
+    def stage_widths(self) -> list[int]:
+        """F of each of the four stages; none where they are not looked at."""
         ...
 
     @property
@@ -120,6 +128,18 @@ class Pictures:
                 f"{images}: found regions of shape {self.images.shape('regions')}, expected"
                 f" {(REGIONS, self.image_width)}"
             )
+        absent = ", ".join(name for name in STAGES if needs.stages and not self.images.has(name))
+        if absent:
+            raise HamlearnError(
+                f"{images}: found no {absent}, expected the maps of all stages: extract with"
+                " `image_features: {stages: true}`"
+            )
+        for name, width in zip(STAGES, self.stage_widths, strict=False):
+            if self.images.shape(name) != (PLACES, width):
+                raise HamlearnError(
+                    f"{images}: found {name} of shape {self.images.shape(name)}, expected"
+                    f" ({PLACES}, F)"
+                )
         self.graph_attributes: dict[str, Any] = {}
         if needs.graphs and graphs is not None and objects is not None:
             read = _relations(graphs, objects, self.objects)
@@ -136,19 +156,27 @@ class Pictures:
         return self._files["objects"]
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """F of the whole picture and of an object, and C; 0 for what is not looked at."""
+    def sizes(self) -> dict[str, Any]:
+        """F of the whole picture and of an object, and C; 0 for what is not looked at.
+
+        F of each stage as well, where they are.
+        """
         sees = self.needs.objects
         return {
             "image": self.image_width if "images" in self._files else 0,
             "object": self.object_width if sees else 0,
             "classes": len(self.classes) if sees else 0,
-        }
+        } | ({"stages": self.stage_widths} if self.needs.stages else {})
 
     @property
     def image_width(self) -> int:
         """F of the whole picture."""
         return self._width(self.images)
+
+    @property
+    def stage_widths(self) -> list[int]:
+        """F of each of the four stages; none where they are not looked at."""
+        return [self.images.shape(name)[-1] for name in STAGES] if self.needs.stages else []
 
     @property
     def object_width(self) -> int:
@@ -182,9 +210,11 @@ class Pictures:
                 if is_read:
                     dataset = "features" if name == "image" else name
                     found[name] = self.images.rows(dataset, row)[0]
-                    if not np.isfinite(found[name]).all():
-                        what = f"{image!r}: {dataset} are not finite"
-                        raise HamlearnError(f"{self.images.path}: {what}")
+                    self._check_finite(image, dataset, found[name])
+            if self.needs.stages:
+                stages = [self.images.rows(name, row)[0] for name in STAGES]
+                found["stages"] = np.concatenate(stages, axis=-1)
+                self._check_finite(image, "stages", found["stages"])
         if self.needs.objects:
             row = [self._rows["objects"][image]]
             found["classes"] = self._labels(image)
@@ -196,6 +226,10 @@ class Pictures:
             if self.needs.graphs:
                 found["relations"] = self.relations[row[0], : count + 1, : count + 1]
         return Picture(**found)
+
+    def _check_finite(self, image: str, dataset: str, values: NDArray[Any]) -> None:
+        if not np.isfinite(values).all():
+            raise HamlearnError(f"{self.images.path}: {image!r}: {dataset} are not finite")
 
     def names(self, image: str) -> list[str]:
         """Return the names of the objects' classes, the best first; none for class "none".

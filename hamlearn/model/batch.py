@@ -35,6 +35,8 @@ class Batch:
         owned: (B, W) bool, the words that a row speaks for where rows are windows over long posts;
             None where every row speaks for all of its words. The network does not look at it.
         regions: (B, 49, F) float, the 7x7 map of the picture, row by row.
+        stages: (B, 4, sum of F) float, the maps of the four stages of the picture's network as 2x2,
+            row by row, one stage beside the other.
         words: (B, W) int64, numbers of whole words in the lexicon, 0 on padding.
         characters: (B, W, C) int64, numbers of the characters of each word, 0 on padding; C is the
             longest word's length here.
@@ -57,6 +59,7 @@ class Batch:
     relations: Tensor | None = None
     owned: Tensor | None = None
     regions: Tensor | None = None
+    stages: Tensor | None = None
     words: Tensor | None = None
     characters: Tensor | None = None
 

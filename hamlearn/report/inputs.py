@@ -15,7 +15,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions, read_scores
 from hamlearn.files import is_cut
 from hamlearn.settings import Settings
-from hamlearn.variants import ALONE, VARIANTS, Needs, image_file
+from hamlearn.variants import ALONE, MAPS, VARIANTS, Needs, image_file
 
 TEST = "test"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # safe in a path
@@ -188,7 +188,8 @@ def _read_failures(
     settings: Settings, corpus: str, runs: Sequence[Run], results: Path
 ) -> dict[str, tuple[str, str]]:
     """Return the pictures that one extraction or another could not use."""
-    stored, backbone = settings.image_features.regions, settings.backbone
+    stored = [name for name in MAPS if getattr(settings.image_features, name)]
+    backbone = settings.backbone
     reading = [run.needs for run in runs if "images" in run.needs.files]
     stems = [f"images/{image_file(needs, backbone, stored)}" for needs in reading]
     stems += [f"objects/{run.detector}" for run in runs if run.detector != ALONE]

@@ -11,7 +11,7 @@ from torch import Tensor
 from hamlearn.corpus.posts import pictures_of, read_posts
 from hamlearn.devices import device_of
 from hamlearn.settings import Settings
-from hamlearn.store import attributes_of, image_columns
+from hamlearn.store import STAGES, attributes_of, image_columns
 from hamlearn.vision.decoding import decoded, tracked, workers_of
 from hamlearn.vision.resnet import compiled, features_of, load_backbone
 from hamlearn.vision.shards import shard_of, shard_writer
@@ -56,11 +56,14 @@ def extract_images(
         {
             "preprocessing": net.preprocessing,
             "regions": options.regions,
+            "stages": options.stages,
             "dtype": options.dtype,
             "max_pixels": settings.pictures.max_pixels,
         },
     )
-    columns = image_columns(net.width, options.dtype, options.regions)
+    columns = image_columns(
+        net.width, options.dtype, options.regions, net.stages if options.stages else ()
+    )
     with (
         device_of(device) as on,
         shard_writer(out, pictures, columns, attributes, settings, str(on)) as writer,
@@ -79,8 +82,9 @@ def extract_images(
             tensors = torch.stack([tensor for _, tensor in batch])
             tensors = tensors.to(on, memory_format=layout)
             used = quick if len(batch) == options.batch_size else net
-            pooled, regions = features_of(used, tensors, amp=on.type == "cuda")
-            found = {"features": pooled} | ({"regions": regions} if options.regions else {})
+            seen = features_of(used, tensors, on.type == "cuda", options.stages)
+            found = dict(zip(("features", "regions", *STAGES), seen, strict=False))
+            found = {name: values for name, values in found.items() if name in columns}
             writer.put([item for item, _ in batch], partial(_rows, found))
 
 

@@ -19,6 +19,14 @@ from hamlearn.vision.weights import Weights, calm, load_network
 _LONGEST = 8
 
 
+_STEM = 4  # layers before the first stage
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """Return maps (B, F, H, W) as (B, H*W, F), row by row."""
+    return maps.flatten(2).transpose(1, 2)
+
+
 class FrozenResNet(nn.Module):
     """The layers of a ResNet up to its last map, which no training changes.
 
@@ -45,17 +53,27 @@ class FrozenResNet(nn.Module):
         """Stay in evaluation mode."""
         return super().train(False)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pictures: Tensor, stages: bool = False) -> tuple[Tensor, ...]:
         """Return the mean of the last map (Eq. 2) and the map itself.
 
         Args:
             pictures: (B, 3, H, W), preprocessed.
+            stages: return the maps of all four stages as well.
 
         Returns:
-            Features (B, F) and regions (B, 49, F), row by row, where the map is 7x7.
+            Features (B, F) and regions (B, 49, F), row by row, where the map is 7x7; then, if asked
+            for, what each stage ends with, averaged to 2x2, (B, 4, F of the stage), row by row.
         """
-        regions = self.layers(pictures).flatten(2).transpose(1, 2)  # (B, 49, F)
-        return regions.mean(1), regions
+        if not stages:
+            regions = _rows(self.layers(pictures))  # (B, 49, F)
+            return regions.mean(1), regions
+        maps, found = pictures, []
+        for number, layer in enumerate(self.layers):
+            maps = layer(maps)
+            if number >= _STEM:
+                found.append(_rows(nn.functional.adaptive_avg_pool2d(maps, 2)))
+        regions = _rows(maps)
+        return regions.mean(1), regions, *found
 
 
 @dataclass(frozen=True)
@@ -64,9 +82,10 @@ class Backbone:
 
     Attributes:
         name: word of the configuration.
-        network: pictures (B, 3, H, W) to features (B, F) and regions (B, 49, F).
+        network: pictures (B, 3, H, W) to features (B, F), regions (B, 49, F), and stages.
         preprocess: a picture in RGB to (3, H, W), as the weights were trained.
         width: F.
+        stages: F of each of the four stages; the last is `width`.
         weights: where they come from.
         preprocessing: the same as `preprocess`, in words and numbers.
     """
@@ -75,6 +94,7 @@ class Backbone:
     network: FrozenResNet
     preprocess: Callable[[Image.Image], Tensor]
     width: int
+    stages: tuple[int, ...]
     weights: Weights
     preprocessing: dict[str, Any]
 
@@ -104,6 +124,7 @@ def _resnet152(settings: WeightSettings) -> Backbone:
         FrozenResNet(resnet),
         lambda picture: transform(middle(picture)),
         2048,
+        (256, 512, 1024, 2048),
         weights,
         {
             "resize": transform.resize_size[0],
@@ -129,6 +150,7 @@ def _demo(settings: WeightSettings) -> Backbone:
         FrozenResNet(resnet),
         resnet_input,
         RESNET_WIDTHS[-1],
+        RESNET_WIDTHS,
         weights,
         {"squeeze": RESNET_SIDE, "interpolation": "bilinear"},
     )
@@ -160,23 +182,28 @@ def compiled(backbone: Backbone) -> Backbone:
 
 
 @torch.inference_mode()
-def features_of(backbone: Backbone, pictures: Tensor, amp: bool = False) -> tuple[Tensor, Tensor]:
+def features_of(
+    backbone: Backbone, pictures: Tensor, amp: bool = False, stages: bool = False
+) -> tuple[Tensor, ...]:
     """Return features (B, F) and regions (B, 49, F) of preprocessed pictures, as float32.
+
+    With `stages`, four further tensors follow, (B, 4, F of the stage).
 
     Args:
         backbone: with its network on the device of the pictures.
         pictures: (B, 3, H, W).
         amp: compute in half precision; for a GPU.
+        stages: return the four stages as well.
 
     Raises:
         HamlearnError: the network is to be compiled, and there is no working compiler.
     """
     try:
         with torch.autocast(pictures.device.type, torch.float16, enabled=amp):
-            pooled, regions = backbone.network(pictures)
+            found = backbone.network(pictures, stages)
     except torch._dynamo.exc.BackendCompilerFailed as error:
         said = " ".join(str(error).split("\n\n")[0].split())
         raise HamlearnError(
             f"image_features.compile: found no compiler that works ({said}), expected one, or false"
         ) from error
-    return pooled.float(), regions.float()
+    return tuple(values.float() for values in found)

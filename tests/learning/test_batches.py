@@ -12,7 +12,16 @@ from hamlearn.errors import HamlearnError
 from hamlearn.learning.batches import POOL, LengthBuckets, PostDataset, WordDropout, drop_words
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.tokens import Tokens, load_tokenizer, special_ids, tokenise
-from tests.builders import CLASSES, make_posts, write_corpus, write_graphs, write_object_features
+from hamlearn.store import STAGES
+from hamlearn.variants import Needs
+from tests.builders import (
+    CLASSES,
+    make_posts,
+    write_corpus,
+    write_graphs,
+    write_image_features,
+    write_object_features,
+)
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER"]
 EMOJI_PARTS = ("\u200d", "\ufffd", "\ufe0f")
@@ -115,6 +124,20 @@ def test_without_any_picture_all_is_zero_and_masked(tokenizer, pictures):
     assert (batch.relations == -1).all()
 
 
+def test_stages_lie_side_by_side(paths, tokenizer, tmp_path):
+    ids = [one.image for one in make_posts()]
+    images = write_image_features(tmp_path / "a.h5", ids, ("train_1",), stages=True)
+    with Pictures(images, needs=Needs(stages=True)) as opened:
+        batch = PostDataset(make_posts(), tokenizer, None, 128, opened).batch([0, 1])
+        widths = opened.sizes["stages"]
+        assert widths == [opened.image_width + k for k in (1, 2, 3, 4)]
+        assert batch.image is None
+        assert batch.stages.shape == (2, 4, sum(widths))
+        assert not batch.stages[1].any()
+        for name, part in zip(STAGES, batch.stages[0].split(widths, dim=-1), strict=True):
+            np.testing.assert_array_equal(part.numpy(), opened.images.rows(name, [0])[0])
+
+
 def test_text_alone_has_no_visual_field(tokenizer):
     batch = PostDataset(make_posts(), tokenizer, None, 128).batch([0, 1])
     visual = {
@@ -126,6 +149,7 @@ def test_text_alone_has_no_visual_field(tokenizer):
         "boxes",
         "relations",
         "regions",
+        "stages",
         "words",
         "characters",
         "labels",

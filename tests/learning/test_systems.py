@@ -12,7 +12,7 @@ from hamlearn.learning.prediction import predict
 from hamlearn.learning.runs import load_run
 from hamlearn.learning.training import train
 from hamlearn.settings import load_settings
-from hamlearn.variants import VARIANTS, needs_of
+from hamlearn.variants import MAPS, VARIANTS, needs_of
 from tests.builders import make_posts, write_corpus, write_image_features
 
 MODEL = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "graph_backend": "dense"}
@@ -26,7 +26,7 @@ def paths(tmp_path_factory):
     posts = make_posts(train=12, dev=4, test=6)
     paths = write_corpus(folder, posts, missing=("train_1", "test_0"))
     ids = [post.image for post in posts]
-    write_image_features(paths["images"], ids, ("train_1", "test_0"), regions=True)
+    write_image_features(paths["images"], ids, ("train_1", "test_0"), regions=True, stages=True)
     captions = [f"{image}.jpg :a dog with a ball\n" for image in ids if image != "test_0"]
     (folder / "captions.txt").write_text("".join(captions))
     return paths | {"captions": folder / "captions.txt"}
@@ -69,15 +69,18 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
     assert found == again
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if needs_of(name).regions])
-def test_a_map_that_is_not_stored_is_asked_for(paths, tmp_path, variant):
+@pytest.mark.parametrize(
+    ("variant", "lacking"),
+    [(name, kind) for name in VARIANTS for kind in MAPS if getattr(needs_of(name), kind)],
+)
+def test_a_map_that_is_not_stored_is_asked_for(paths, tmp_path, variant, lacking):
     ids = [post.image for post in make_posts(train=12, dev=4, test=6)]
     plain = write_image_features(tmp_path / "plain.h5", ids)
-    with pytest.raises(HamlearnError, match=r"found no regions.*regions: true"):
+    files = files_of(paths, variant) | {"images": plain}
+    with pytest.raises(HamlearnError, match=rf"found no .*extract with.*{lacking}: true"):
         train(
-            paths["posts"], paths["encoder"], settings_for(), variant, 0, tmp_path / "run",
-            images=plain,
-        )  # fmt: skip
+            paths["posts"], paths["encoder"], settings_for(), variant, 0, tmp_path / "run", **files
+        )
 
 
 def test_word_vectors_are_where_training_begins(paths, tmp_path, monkeypatch):

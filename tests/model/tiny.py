@@ -15,9 +15,18 @@ from hamlearn.variants import needs_of
 
 WIDTH, LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES = 24, 5, 7, 6, 3
 VISUAL = ("image", "objects", "object_classes", "object_mask", "boxes", "relations")
+STAGES = (2, 3, 5, 7)
 NAMES = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
 SIZES = Sizes(
-    LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES, words=20, word=10, characters=12, names=NAMES
+    LABELS,
+    IMAGE_WIDTH,
+    OBJECT_WIDTH,
+    CLASSES,
+    words=20,
+    word=10,
+    characters=12,
+    names=NAMES,
+    stages=STAGES,
 )
 
 
@@ -111,6 +120,7 @@ def random_batch(
         boxes=boxes,
         relations=torch.from_numpy(relations),
         regions=torch.randn(posts, 49, IMAGE_WIDTH, generator=make) * has_image[:, None, None],
+        stages=torch.randn(posts, 4, sum(STAGES), generator=make) * has_image[:, None, None],
         words=torch.randint(1, SIZES.words, (posts, words), generator=make) * word_mask,
         characters=random_characters(word_mask, make),
     )
@@ -133,7 +143,7 @@ def usual_batch(seed: int = 0) -> Batch:
 
 def text_of(batch: Batch) -> Batch:
     """Return the batch with its visual fields taken away."""
-    return replace(batch, has_image=None, **dict.fromkeys((*VISUAL, "regions")))
+    return replace(batch, has_image=None, **dict.fromkeys((*VISUAL, "regions", "stages")))
 
 
 def alone(batch: Batch, row: int) -> Batch:
@@ -160,6 +170,7 @@ def alone(batch: Batch, row: int) -> Batch:
         boxes=cut(batch.boxes, objects),
         relations=cut(batch.relations, objects + 1, objects + 1),
         regions=cut(batch.regions),
+        stages=cut(batch.stages),
         words=cut(batch.words, words),
         characters=cut(batch.characters, words, int(batch.characters[row].count_nonzero(-1).max())),
     )

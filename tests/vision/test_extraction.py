@@ -99,6 +99,26 @@ def test_image_features_equal_a_plain_forward(posts, tmp_path):
         assert file.attributes["extractor"] == "demo"
 
 
+def test_stages_are_the_quarters_of_each_stages_map(posts, tmp_path):
+    extract_images(posts, tmp_path / "a.h5", settings(image_features={"stages": True}), "demo")
+    backbone = load_backbone("demo", settings().image_features.backbones["demo"])
+    layers = backbone.network.layers
+    maps = backbone.preprocess(picture(posts, GOOD[0]))[None]
+    with FeatureFile(tmp_path / "a.h5") as file, torch.no_grad():
+        assert not file.has("regions")
+        row = [file.row_of[GOOD[0]]]
+        maps = layers[:4](maps)  # the stem
+        for number, layer in enumerate(layers[4:], start=1):
+            maps = layer(maps)
+            found, side = file.rows(f"stage{number}", row)[0], maps.shape[2]
+            assert found.shape == (4, backbone.stages[number - 1])
+            halves = slice(0, (side + 1) // 2), slice(side // 2, side)  # 7 is 0..3 and 3..6
+            for cell in range(4):
+                quarter = maps[0][:, halves[cell // 2], halves[cell % 2]]
+                expected = quarter.mean((1, 2))
+                np.testing.assert_allclose(found[cell], expected, rtol=1e-3, atol=1e-4)
+
+
 def test_objects_equal_the_detector_and_the_selection(posts, tmp_path):
     extract_objects(posts, tmp_path / "a.h5", settings(), "demo")
     detector = load_detector("demo", settings().object_features.detectors["demo"])

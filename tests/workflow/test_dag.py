@@ -78,6 +78,10 @@ def test_a_second_run_does_nothing(finished):
         ({"seeds": [0, 1]}, runs(5)),
         ({"variants": ["text_only", "full"]}, {"metrics": 1} | LEAST),
         ({"variants": [*DEMO, "gvatt_bert_crf", "bilstm_crf"]}, IMAGES | runs(2)),
+        (
+            {"variants": [*DEMO, "umt", "hvpnet"]},
+            {rule: 2 * n for rule, n in IMAGES.items()} | runs(2),
+        ),
         ({"variants": [*DEMO, "ita"], "detector": ["demo", "mask_rcnn"]}, OBJECTS | runs(6)),
         ({"text": {"word_vectors": "vectors.txt"}}, LEAST),
         ({"corpora": {"demo": {"captions": "captions.txt"}}}, LEAST),

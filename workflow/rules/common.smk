@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from hamlearn.settings import load_settings
 from hamlearn.variants import (
     ALONE,
+    MAPS,
     VARIANTS,
     any_needs,
     base_and_rounds,
@@ -44,6 +45,7 @@ CORPORA = config["corpus"]
 DETECTORS = config["detector"]
 EXPERIMENTS = config["experiments"]
 EVERY_DETECTOR = list(dict.fromkeys([*DETECTORS, *EXPERIMENTS["detectors"]]))
+STORED = [name for name in MAPS if config["image_features"][name]]  # in the one file of all
 SCRATCH = config["text"]["encoder"] == "scratch"
 
 GIVEN = "precomputed"  # the detector's word for objects that were found elsewhere
@@ -106,8 +108,8 @@ def settings_of_corpus(wildcards):
 
 def settings_of_images(wildcards):
     """The settings that one backbone's features depend on, and no other network's."""
-    regions = bool(wildcards.grid) or config["image_features"]["regions"]
-    return _settings_of_network("image_features", "backbones", wildcards.backbone, regions=regions)
+    stored = {name: name in wildcards.grid or name in STORED for name in MAPS}
+    return _settings_of_network("image_features", "backbones", wildcards.backbone, **stored)
 
 
 def settings_of_objects(wildcards):
@@ -229,8 +231,7 @@ def runs(pattern, variants=config["variants"], detectors=DETECTORS):
 
 def features_of_images(corpus, variant):
     """The path, without its ending, of the features of whole pictures that a variant reads."""
-    stored = config["image_features"]["regions"]
-    name = image_file(needs_of(variant), config["backbone"], stored)
+    name = image_file(needs_of(variant), config["backbone"], STORED)
     return f"results/features/{corpus}/images/{name}"
 
 
@@ -383,7 +384,7 @@ wildcard_constraints:
     corpus="|".join(map(re.escape, config["corpora"])),
     backbone="|".join(config["image_features"]["backbones"]),
     detector="|".join([*config["object_features"]["detectors"], GIVEN, ALONE]),
-    grid="(_regions)?",  # of features of whole pictures: with their 7x7 map
+    grid="".join(f"(_{name})?" for name in MAPS),  # that features of whole pictures lie with
     variant=f"(?:{'|'.join(VARIANTS)})(?:-L[0-9]+)?",
     tested="|".join(map(re.escape, config["corpora"])),
     table="table[1-6]",

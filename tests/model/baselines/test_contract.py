@@ -14,7 +14,7 @@ from tests.model.tiny import LABELS, alone, random_batch, text_of, tiny_tagger, 
 
 BASELINES = [name for name in VARIANTS if name not in FLAGS]
 SEEING = [name for name in BASELINES if set(needs_of(name).files) & {"images", "graphs"}]
-EVERY = ("image", "objects", "regions")
+EVERY = ("image", "objects", "regions", "stages")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

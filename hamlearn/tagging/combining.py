@@ -71,6 +71,7 @@ class Given:
         """Keep them with the widths of their features."""
         self._pictures = pictures
         self.image_width, self.object_width = image_width, object_width
+        self.stage_widths: list[int] = []
         self.needs = EVERYTHING
 
     def __contains__(self, image: str) -> bool:

@@ -45,17 +45,29 @@ def whole(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _unwritten(path, error.strerror) from error
     try:
-        part = scratch / path.name
-        yield part
-        if path.is_dir() and not path.is_symlink():
-            path.rename(scratch / "replaced")
-        os.replace(part, path)
+        with naming(path):
+            part = scratch / path.name
+            yield part
+            if path.is_dir() and not path.is_symlink():
+                path.rename(scratch / "replaced")
+            os.replace(part, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn what a disk says when it takes no more into one error that names the file.
+
+    Raises:
+        HamlearnError: the disk is full, or is only to be read.
+    """
+    try:
+        yield
     except Exception as error:  # of whatever library wrote; what is not the disk's goes on
         if isinstance(error, HamlearnError) or (refusal := _refusal(error)) is None:
             raise
         raise _unwritten(path, refusal) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _refusal(error: Exception) -> str | None:

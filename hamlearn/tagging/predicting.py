@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import hamlearn
 from hamlearn.errors import HamlearnError
-from hamlearn.files import canonical, digest_of_file, digest_of_text, whole
+from hamlearn.files import canonical, digest_of_file, digest_of_text, naming, whole
 from hamlearn.tagging.posts import Post, Tagged
 from hamlearn.tagging.reading import Locate, Record, format_of, in_folder, read_posts
 from hamlearn.tagging.tagger import WINDOW, FeatureFiles, Tagger
@@ -208,9 +208,11 @@ class _PartFile:
 @contextmanager
 def _part_file(out: Path, done_by: str) -> Iterator[_PartFile]:
     """Open OUT.part where an earlier run left off; it becomes OUT when the block ends well."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     part, state = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
-    with part.open("ab") as file:
+    with naming(part):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("ab")
+    with naming(part), file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

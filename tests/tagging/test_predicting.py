@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import json
 import os
@@ -135,6 +136,26 @@ def test_a_killed_run_goes_on_to_the_same_bytes(made, many, tmp_path, caplog):
     assert f"going on after {done} posts" in caplog.text
     assert out.read_bytes() == expected
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_a_full_disk_is_one_error_and_the_run_goes_on_after_it(made, many, tmp_path, monkeypatch):
+    posts, expected = many
+    model, out = made.exported["text_only"], tmp_path / "out.jsonl"
+    real, calls = os.fsync, []
+
+    def fills(number):
+        calls.append(number)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predicting.os, "fsync", fills)
+        with pytest.raises(HamlearnError, match=r"out.jsonl.part: could not be written: No space"):
+            predict_file(model, posts, out, device="cpu", threads=1)
+    assert not out.exists()
+    assert predict_file(model, posts, out, device="cpu", threads=1).before > 0
+    assert out.read_bytes() == expected
 
 
 def broken_off(monkeypatch, model, posts, out):

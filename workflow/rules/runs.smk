@@ -1,0 +1,129 @@
+"""Runs, one for each corpus, detector, variant and seed: their paths, inputs and settings."""
+
+from itertools import product
+
+RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # no detector, where none changes the run
+
+
+def runs(pattern, variants=config["variants"], detectors=DETECTORS):
+    """The pattern of one run's file, for every run that the configuration asks for."""
+    triples = product(CORPORA, detectors, variants, config["seeds"])
+    paths = [
+        pattern.format(
+            corpus=corpus,
+            detector=detector if needs_of(variant).detector else ALONE,
+            variant=variant,
+            seed=seed,
+        )
+        for corpus, detector, variant, seed in triples
+    ]
+    return list(dict.fromkeys(paths))
+
+
+def features_of_images(corpus, variant):
+    """The path, without its ending, of the features of whole pictures that a variant reads."""
+    name = image_file(needs_of(variant), config["backbone"], STORED)
+    return f"results/features/{corpus}/images/{name}"
+
+
+def pictures_of_run(wildcards):
+    """The feature and graph files, and the captions, that a run reads."""
+    return _pictures(wildcards.corpus, wildcards)
+
+
+def pictures_of_transfer(wildcards):
+    """The same of the corpus that a run is tested on, and was not trained on."""
+    return _pictures(wildcards.tested, wildcards)
+
+
+def _pictures(corpus, wildcards):
+    needs = needs_of(wildcards.variant)
+    files = {
+        "images": f"{features_of_images(corpus, wildcards.variant)}.h5",
+        "objects": f"results/features/{corpus}/objects/{wildcards.detector}.h5",
+        "graphs": f"results/graphs/{corpus}/{wildcards.detector}.h5",
+    }
+    captions = config["corpora"][corpus]["captions"] if needs.captions else None
+    return {name: files[name] for name in needs.files} | (
+        {"captions": captions} if captions else {}
+    )
+
+
+def vectors_of_run(wildcards):
+    """The file of word vectors that a run begins with, if it has any."""
+    return config["text"]["word_vectors"] or [] if needs_of(wildcards.variant).lexicon else []
+
+
+def settings_of_run(wildcards):
+    """The settings that one run depends on: without an own lexicon, not on word vectors."""
+    text, model = dict(config["text"]), dict(config["model"])
+    if not needs_of(wildcards.variant).lexicon:
+        del text["word_vectors"]
+    _, rounds = base_and_rounds(wildcards.variant)
+    model["rounds"] = rounds or model["rounds"]
+    return as_json(text=text, model=model, training=config["training"])
+
+
+def variant_to_train(wildcards):
+    """The system behind a variant's name: `full` of `full-L2`, which differs in settings alone."""
+    return base_and_rounds(wildcards.variant)[0]
+
+
+def source_of_stage(stage):
+    """A params function: a stage of learning with one variant's model, and no other system's."""
+
+    def digest(wildcards):
+        modules = [f"learning/{stage}", variant_of(wildcards.variant).module]
+        return source_digest(*modules, without=("model/systems",))
+
+    return digest
+
+
+def picture_arguments(wildcards, input):
+    """The command line's part for these files."""
+    given = ("images", "objects", "graphs", "captions")
+    return [word for name in given if name in input.keys() for word in (f"--{name}", input[name])]
+
+
+def encoder_of_run(wildcards):
+    """What stands for the text encoder among the inputs: nothing, if it comes from the hub."""
+    if SCRATCH:
+        return f"results/encoder/{wildcards.corpus}"
+    name = config["text"]["encoder"]
+    path = Path(name)  # a name of the hub has one slash at most
+    is_folder = path.is_absolute() or len(path.parts) > 2 or name[0] == "." or path.is_dir()
+    return f"{name}/config.json" if is_folder else []
+
+
+def encoder_arguments(wildcards, input):
+    """The command line's part for an encoder that the workflow made."""
+    return ["--encoder", input.encoder] if SCRATCH else []
+
+
+def drawn_corpora(wildcards):
+    """The folders of drawn corpora, which say what their words alone can reach."""
+    drawn = [name for name in CORPORA if not config["corpora"][name].get("path")]
+    return expand("results/corpus/{corpus}/drawn", corpus=drawn)
+
+
+def objects_of_report(wildcards):
+    """What every detector found, and how its boxes relate."""
+    if not any_needs(config["variants"], "objects"):
+        return []
+    objects = "results/features/{corpus}/objects/{detector}.h5"
+    graphs = ["results/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []
+    return expand([objects, *graphs], corpus=CORPORA, detector=DETECTORS)
+
+
+def failures_of_report(wildcards):
+    """Failures of every extraction that a run of this configuration looks at."""
+    stems = [
+        features_of_images(corpus, variant)
+        for corpus in CORPORA
+        for variant in config["variants"]
+        if "images" in needs_of(variant).files
+    ]
+    if any_needs(config["variants"], "objects"):
+        objects = "results/features/{corpus}/objects/{detector}"
+        stems += expand(objects, corpus=CORPORA, detector=DETECTORS)
+    return [f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]

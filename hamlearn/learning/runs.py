@@ -197,8 +197,7 @@ def check_sizes(folder: Path, facts: dict[str, Any]) -> None:
             held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise HamlearnError(
-            f"{folder / WEIGHTS}: not safetensors, or cut short ({error}); such a run has to be"
-            " trained again"
+            f"{folder / WEIGHTS}: not safetensors, or cut short ({error})"
         ) from error
     encoder = {}
     if needs_of(facts["variant"]).encoder:

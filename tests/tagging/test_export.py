@@ -199,14 +199,16 @@ def test_files_that_do_not_fit_together_are_refused(folder):
     for broken in (b"", b"\xff" * 8, whole[:1000], b"\xff\xff\xff\xff\xff\xff\xff\x7f" + whole[8:]):
         weights.write_bytes(broken)
         seal(folder)
-        with pytest.raises(HamlearnError, match=r"model\.safetensors: not the weights of this"):
+        with pytest.raises(HamlearnError, match=r"model\.safetensors: not safetensors, or cut"):
             read_model(folder)
     weights.write_bytes(whole)
     state = load_file(weights)
     state["emit.weight"] = state["emit.weight"][:1]
     save_file(state, weights)
     seal(folder)
-    with pytest.raises(HamlearnError, match=r"model\.safetensors: not the weights of this model"):
+    with pytest.raises(
+        HamlearnError, match=r"model\.safetensors: not the weights of this run: emit"
+    ):
         read_model(folder)
 
 

@@ -2,13 +2,19 @@
 
 Links that lead out of the file, data kept in other files and datasets without content are refused,
 and so is what would take more memory than a file of its size can honestly hold.
+
+Text of variable length lies in heaps of the file. HDF5 2.0 never returns from a heap with a piece
+of no size, so heaps are walked here first; those of attributes cannot be, and these must be of
+fixed length.
 """
 
 import math
+import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -18,7 +24,11 @@ from hamlearn.errors import HamlearnError
 
 _LEAST = 1 << 24  # bytes that any file may unpack to
 _RATIO = 100  # bytes in memory for each byte of the file, past that
-_REFERENCE = 16  # bytes by which a file refers to a text: length, place, number
+
+# How a file refers to a text of variable length, and what stands before each piece of a heap.
+_REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
+_HEAP = struct.Struct("<4sB3xQ")  # signature, version, size
+_PIECE = struct.Struct("<H6xQ")  # number, 0 for free space; size
 
 # What h5py raises on broken files.
 _BROKEN = (
@@ -62,13 +72,18 @@ def opened(path: str | Path, expected: str) -> Iterator[h5py.File]:
         yield file
 
 
+def name_of(item: h5py.Group | h5py.Dataset) -> str:
+    """Return the name of the file that holds it, without opening what `item.file` opens."""
+    return os.fsdecode(h5py.h5f.get_name(item.id))
+
+
 def member(group: h5py.Group, name: str) -> Any:
     """Return a member of a group, None where there is none.
 
     Raises:
         HamlearnError: it lies elsewhere, or is a dataset that takes more than its file can hold.
     """
-    place = f"{group.file.filename}: `{name}`"
+    place = f"{name_of(group)}: `{name}`"
     if name not in group:
         return None
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -89,7 +104,7 @@ def _measure(place: str, data: h5py.Dataset) -> None:
         )
     if h5py.check_string_dtype(data.dtype) is None and data.dtype.kind not in "fiu":
         raise HamlearnError(f"{place} holds {data.dtype}, expected numbers or text")
-    size = Path(data.file.filename).stat().st_size
+    size = Path(name_of(data)).stat().st_size
     claimed = math.prod(data.shape) * data.dtype.itemsize
     unit = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
     if max(claimed, unit) > max(_LEAST, _RATIO * size):
@@ -99,31 +114,84 @@ def _measure(place: str, data: h5py.Dataset) -> None:
         raise HamlearnError(f"{place} ends past the end of the file; is the file whole?")
 
 
+def root_attributes(file: h5py.File) -> dict[str, Any]:
+    """Return the numbers and texts that are attached to the root of a file.
+
+    Raises:
+        HamlearnError: one is text of variable length, an array, or of another type.
+    """
+    found = {}
+    for name in file.attrs:
+        about = file.attrs.get_id(name)
+        text = h5py.check_string_dtype(about.dtype)
+        if about.shape != () or (text is None and about.dtype.kind not in "bfiu"):
+            raise HamlearnError(
+                f"{name_of(file)}: `{name:.100}` holds {about.dtype} of shape {about.shape},"
+                " expected one number or text"
+            )
+        if text is not None and text.length is None:
+            raise HamlearnError(
+                f"{name_of(file)}: `{name:.100}` is text of variable length, expected a fixed one;"
+                " a file of an older version has to be made again"
+            )
+        value = file.attrs[name].item()
+        found[name] = value.decode() if isinstance(value, bytes) else value
+    return found
+
+
 def texts(data: h5py.Dataset) -> list[str]:
     """Return a dataset of text, flat.
 
     Raises:
-        HamlearnError: it holds something else, or the same text again and again, so that the whole
-            is longer than its file.
+        HamlearnError: it holds something else, or is text of variable length that HDF5 would not
+            return from, or the same text again and again, so that the whole is longer than its
+            file.
     """
-    place = f"{data.file.filename}: `{data.name}`"
     kind = h5py.check_string_dtype(data.dtype)
     if kind is None:
-        raise HamlearnError(f"{place} is {data.dtype}, expected text")
+        raise HamlearnError(f"{name_of(data)}: `{data.name}` is {data.dtype}, expected text")
     if data.size == 0:
         return []
-    if kind.length is None and _letters(data) > Path(data.file.filename).stat().st_size:
-        raise HamlearnError(f"{place} holds more text than its file, expected each text once")
+    if kind.length is None:
+        _check_heaps(data)
     values: NDArray[Any] = np.asarray(data.asstr()[()])
     return [str(text) for text in values.ravel()]
 
 
-def _letters(data: h5py.Dataset) -> int:
-    """Return the bytes of all texts together, by what refers to them; 0 where it cannot be told."""
+def _check_heaps(data: h5py.Dataset) -> None:
+    """Refuse text of variable length that refers to a broken heap, or to more than its file."""
+    place = f"{name_of(data)}: `{data.name}`"
     offset, stored = data.id.get_offset(), data.id.get_storage_size()
-    if offset is None or stored != _REFERENCE * data.size:
-        if data.size > 10_000:
-            raise HamlearnError(f"{data.file.filename}: `{data.name}` is kept in pieces")
-        return 0
-    references = np.fromfile(data.file.filename, "<u4", stored // 4, offset=offset)
-    return int(references[:: _REFERENCE // 4].sum(dtype=np.uint64))
+    if offset is None or stored != _REFERENCE.itemsize * data.size:
+        raise HamlearnError(
+            f"{place} is text kept in pieces, expected it contiguous and uncompressed"
+        )
+    references = np.fromfile(name_of(data), _REFERENCE, data.size, offset=offset)
+    with open(name_of(data), "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if references["length"].sum(dtype=np.uint64) > size:
+            raise HamlearnError(f"{place} holds more text than its file, expected each text once")
+        base = data.file.userblock_size
+        for heap in np.unique(references["heap"][references["length"] > 0]).tolist():
+            if not _is_sound(file, base + heap, size):
+                raise HamlearnError(f"{place} refers to a broken heap at byte {base + heap}")
+
+
+def _is_sound(file: BinaryIO, start: int, end: int) -> bool:
+    """Tell whether the pieces of a heap follow each other to its end."""
+    file.seek(min(start, end))
+    head = file.read(_HEAP.size)
+    if len(head) < _HEAP.size:
+        return False
+    signature, version, size = _HEAP.unpack(head)
+    if signature != b"GCOL" or version != 1 or not _HEAP.size <= size <= end - start:
+        return False
+    pieces = file.read(size - _HEAP.size)
+    at = 0
+    while at + _PIECE.size <= len(pieces):
+        number, length = _PIECE.unpack_from(pieces, at)
+        step = _PIECE.size + length + -length % 8 if number else length
+        if not _PIECE.size <= step <= len(pieces) - at:
+            return False
+        at += step
+    return True

@@ -2,12 +2,13 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from hamlearn.files import whole
 
@@ -104,3 +105,16 @@ def whole_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Sink]]:
             sink.check()
         finally:
             sink.close()
+
+
+def put_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
+    """Write a dataset of text, of fixed length and padded: it is read without heaps."""
+    coded = [text.encode() for text in texts]
+    kind = h5py.string_dtype("utf-8", max(map(len, coded), default=0) or 1)
+    file.create_dataset(name, (len(coded),), kind, data=np.array(coded, kind) if coded else None)
+
+
+def put_attributes(file: h5py.File, attributes: Mapping[str, str | int | bool]) -> None:
+    """Attach numbers and text of fixed length to the root of a file, by name."""
+    for name, value in sorted(attributes.items()):
+        file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value

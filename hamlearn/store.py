@@ -18,7 +18,8 @@ objects at most, C classes.
 | counts | - | (n) int32, objects of each picture |
 | classes | - | (C) text |
 
-Numbers are stored contiguous and uncompressed, so that a reader maps them into memory.
+Numbers are stored contiguous and uncompressed, so that a reader maps them into memory; text is
+UTF-8 of fixed length, padded.
 """
 
 import platform
@@ -36,10 +37,10 @@ from numpy.typing import DTypeLike, NDArray
 import hamlearn
 from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical, digest_of_text
-from hamlearn.hdf5 import member, opened, texts
-from hamlearn.hdf5_output import Sink, whole_hdf5
+from hamlearn.hdf5 import member, opened, root_attributes, texts
+from hamlearn.hdf5_output import Sink, put_attributes, put_texts, whole_hdf5
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KINDS = {
     "images": ("features", "sizes", "status"),
     "objects": ("features", "boxes", "scores", "labels", "counts", "sizes", "status"),
@@ -184,7 +185,7 @@ class FeatureWriter:
         if not self._written.all():
             missing = self._ids[int(np.flatnonzero(~self._written)[0])]
             raise HamlearnError(f"picture {missing} was not written; expected every picture")
-        _put_text(file, "reasons", self._reasons)
+        put_texts(file, "reasons", self._reasons)
 
 
 @contextmanager
@@ -210,18 +211,14 @@ def feature_writer(
     if len(set(ids)) != len(ids):
         raise HamlearnError(f"{path}: an image id comes twice, expected each once")
     with whole_hdf5(path) as (file, sink):
-        file.attrs.update(sorted(attributes.items()))
-        _put_text(file, "ids", ids)
+        put_attributes(file, attributes)
+        put_texts(file, "ids", ids)
         if attributes["kind"] == "objects":
-            _put_text(file, "classes", classes)
+            put_texts(file, "classes", classes)
         writer = FeatureWriter(file, sink, ids, columns)
         sink.check()
         yield writer
         writer._finish(file)
-
-
-def _put_text(file: h5py.File, name: str, texts: Sequence[str]) -> None:
-    file.create_dataset(name, (len(texts),), h5py.string_dtype(), data=list(texts) or None)
 
 
 class FeatureFile:
@@ -245,10 +242,7 @@ class FeatureFile:
         """
         self.path = Path(path)
         with opened(path, "features made by `hamlearn`") as file:
-            self.attributes: dict[str, Any] = {
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in file.attrs.items()
-            }
+            self.attributes = root_attributes(file)
             members = {name: member(file, name) for name in file}
             self._check(members)
             self.ids = texts(members["ids"])

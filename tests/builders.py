@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from hamlearn.corpus.posts import Post, write_posts
+from hamlearn.hdf5_output import put_attributes, put_texts
 from hamlearn.learning.vocabulary import write_scratch_encoder
 from hamlearn.settings import ScratchSettings
 from hamlearn.store import STAGES
@@ -132,10 +133,9 @@ def write_graphs(path: Path, objects: Path, seed: int = 3) -> Path:
         relations[row, 1 : count + 1, 1 : count + 1] = inner
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
-        file["ids"] = list(ids)
+        put_texts(file, "ids", ids)
         file["relations"] = relations
-        file.attrs["schema_version"] = 1
-        file.attrs["kind"] = "graphs"
+        put_attributes(file, {"schema_version": 2, "kind": "graphs"})
     return path
 
 
@@ -149,7 +149,7 @@ def write_store(
     """Write one feature file in the layout of the store."""
     path.parent.mkdir(parents=True, exist_ok=True)
     known = {
-        "schema_version": 1,
+        "schema_version": 2,
         "kind": kind,
         "extractor": "made-up",
         "weights": "random",
@@ -159,16 +159,15 @@ def write_store(
         "settings_digest": "1" * 64,
         "versions": json.dumps({"numpy": np.__version__}),
     }
-    strings = h5py.string_dtype()
     with h5py.File(path, "w") as file:
-        file.create_dataset("ids", data=list(ids), dtype=strings)
+        put_texts(file, "ids", ids)
         reasons = ["missing" if status else "" for status in datasets["status"]]
-        file.create_dataset("reasons", data=reasons, dtype=strings)
+        put_texts(file, "reasons", reasons)
         if kind == "objects":
-            file.create_dataset("classes", data=list(CLASSES), dtype=strings)
+            put_texts(file, "classes", CLASSES)
         for name, values in datasets.items():
             file.create_dataset(name, data=values)
-        file.attrs.update(known | attributes)
+        put_attributes(file, known | attributes)
     return path
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from hamlearn.errors import HamlearnError
+from hamlearn.hdf5_output import put_attributes
 from hamlearn.store import (
     FeatureFile,
     attributes_of,
@@ -68,7 +69,7 @@ def test_round_trip_of_pictures(tmp_path):
         assert file.rows("features", []).shape == (0, 3)
         assert json.loads(file.attributes["settings"]) == {"dtype": "float32", "size": 224}
         assert file.attributes["random_weights"] is True
-        assert file.attributes["schema_version"] == 1
+        assert file.attributes["schema_version"] == 2
         assert {"torch", "numpy", "hamlearn"} <= json.loads(file.attributes["versions"]).keys()
 
 
@@ -178,10 +179,10 @@ def replace(name, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda file: file.attrs.update({"schema_version": 99}), "version 99, expected 1"),
-        (lambda file: file.attrs.pop("schema_version"), "version None, expected 1"),
-        (lambda file: file.attrs.update({"kind": "sounds"}), "'sounds', expected one of images"),
-        (lambda file: file.attrs.update({"kind": "objects"}), "no dataset `classes`"),
+        (lambda file: file.attrs.update({"schema_version": 99}), "version 99, expected 2"),
+        (lambda file: file.attrs.pop("schema_version"), "version None, expected 2"),
+        (lambda file: put_attributes(file, {"kind": "sounds"}), "'sounds', expected one of images"),
+        (lambda file: put_attributes(file, {"kind": "objects"}), "no dataset `classes`"),
         (lambda file: file.pop("features"), "no dataset `features`"),
         (lambda file: file.pop("reasons"), "no dataset `reasons`"),
         (replace("features", np.zeros((4, 3))), r"`features` has shape \(4, 3\), expected 5 rows"),

@@ -4,14 +4,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical
 from hamlearn.graph.relations import NONE, RELATIONS, relation_matrices
-from hamlearn.hdf5_output import whole_hdf5
+from hamlearn.hdf5_output import put_attributes, put_texts, whole_hdf5
 from hamlearn.settings import GraphSettings
 from hamlearn.store import FeatureFile, attributes_of
 
@@ -49,8 +48,8 @@ def build_graphs(
         n, (most, _) = len(objects.ids), objects.shape("boxes")
         edges = np.zeros(len(RELATIONS), dtype=np.int64)
         with whole_hdf5(out) as (file, sink):
-            file.attrs.update(sorted(_attributes(objects, settings).items()))
-            file.create_dataset("ids", (n,), h5py.string_dtype(), data=objects.ids or None)
+            put_attributes(file, _attributes(objects, settings))
+            put_texts(file, "ids", objects.ids)
             relations = file.create_dataset(
                 "relations", (n, most + 1, most + 1), np.int8, fillvalue=NONE
             )

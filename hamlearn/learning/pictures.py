@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
 from hamlearn.graph.relations import RELATIONS
-from hamlearn.hdf5 import member, opened, texts
+from hamlearn.hdf5 import member, opened, root_attributes, texts
 from hamlearn.store import STAGES, FeatureFile
 from hamlearn.variants import Needs
 
@@ -316,10 +316,7 @@ def _readable(file: FeatureFile) -> dict[str, int]:
 def _read_graphs(path: str | Path) -> tuple[list[str], NDArray[np.int8], dict[str, Any]]:
     """Return image ids, relations (n, N+1, N+1), small enough for memory, and attributes."""
     with opened(path, "graphs made by `hamlearn graphs`") as file:
-        attributes = {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in file.attrs.items()
-        }
+        attributes = root_attributes(file)
         ids, relations = (member(file, name) for name in ("ids", "relations"))
         if not isinstance(ids, h5py.Dataset) or not isinstance(relations, h5py.Dataset):
             raise HamlearnError(f"{path}: not a graph file; expected `ids` and `relations`")

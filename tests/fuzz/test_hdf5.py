@@ -99,7 +99,7 @@ def _broken(rng: random.Random, path: Path) -> None:
                 file.create_dataset(name, shape, data=np.full(shape, value))
 
 
-@fuzz(200)
+@fuzz(2_500)
 @given(seeds)
 def test_features_with_wrong_parts_are_read_or_refused(
     folder: Path, files: dict[str, Path], seed: int
@@ -112,7 +112,7 @@ def test_features_with_wrong_parts_are_read_or_refused(
         outcome(partial(look, files | {kind: path}), (seed, kind))
 
 
-@fuzz(400)
+@fuzz(5_000)
 @given(seeds)
 def test_features_of_broken_bytes_are_read_or_refused(
     folder: Path, files: dict[str, Path], seed: int
@@ -124,7 +124,7 @@ def test_features_of_broken_bytes_are_read_or_refused(
         outcome(partial(look, files | {kind: path}), (seed, kind))
 
 
-@fuzz(200)
+@fuzz(2_500)
 @given(seeds)
 def test_given_objects_are_read_or_refused(folder: Path, files: dict[str, Path], seed: int) -> None:
     for rng in cases_of(seed):

@@ -10,6 +10,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.graph import build
 from hamlearn.graph.build import build_graphs
 from hamlearn.graph.relations import RELATIONS, relation_matrix
+from hamlearn.hdf5 import root_attributes
 from hamlearn.settings import GraphSettings
 from tests.builders import write_image_features, write_object_features
 
@@ -54,13 +55,14 @@ def test_thresholds_reach_the_relations(tmp_path, objects):
 def test_provenance_says_which_objects_and_how(tmp_path, objects):
     out = tmp_path / "graphs.h5"
     build_graphs(objects, out, GraphSettings(far=0.25))
-    with h5py.File(out) as graphs, h5py.File(objects) as source:
-        assert graphs.attrs["kind"] == "graphs"
-        assert json.loads(graphs.attrs["names"]) == list(RELATIONS)
-        assert json.loads(graphs.attrs["settings"]) == {"far": 0.25, "overlap_iou": 0.5}
-        assert graphs.attrs["objects_settings_digest"] == source.attrs["settings_digest"]
-        for name in ("schema_version", "extractor", "weights_digest", "random_weights"):
-            assert graphs.attrs[name] == source.attrs[name]
+    with h5py.File(out) as file, h5py.File(objects) as source_file:
+        graphs, source = root_attributes(file), root_attributes(source_file)
+    assert graphs["kind"] == "graphs"
+    assert json.loads(graphs["names"]) == list(RELATIONS)
+    assert json.loads(graphs["settings"]) == {"far": 0.25, "overlap_iou": 0.5}
+    assert graphs["objects_settings_digest"] == source["settings_digest"]
+    for name in ("schema_version", "extractor", "weights_digest", "random_weights"):
+        assert graphs[name] == source[name]
 
 
 def test_the_log_counts_edges_by_relation(tmp_path, objects, caplog):

@@ -221,7 +221,7 @@ def test_graphs_of_other_objects_are_refused(seen: Made) -> None:
     with pytest.raises(HamlearnError, match=r"demo\.h5: not made from"):
         sheet(seen)
     graphs.write_bytes(b"nothing")
-    with pytest.raises(HamlearnError, match="not a graph file"):
+    with pytest.raises(HamlearnError, match="not an HDF5 file"):
         sheet(seen)
 
 

@@ -165,7 +165,7 @@ def _inside(place: str, boxes: NDArray[np.float32], size: tuple[int, int]) -> ND
         raise HamlearnError(f"{place}: a box ends before it begins; expected x1, y1, x2, y2")
     if boxes.max() <= 1 and min(size) > 2:
         raise HamlearnError(f"{place}: no box reaches past 1; expected pixels, not shares")
-    right, low = boxes[:, 2].max(), boxes[:, 3].max()
+    right, low = float(boxes[:, 2].max()), float(boxes[:, 3].max())
     if right > width + _SLACK or low > height + _SLACK or boxes.min() < -_SLACK:
         raise HamlearnError(
             f"{place}: boxes reach {right:.0f},{low:.0f} in a picture of {width}x{height}; expected"

@@ -19,7 +19,7 @@ from hamlearn.evaluation.scores import score
 from hamlearn.learning.batches import Example, LengthBuckets, PostDataset, WordDropout
 from hamlearn.learning.checkpoints import BEST, LAST, checkpoint, remove_checkpoints
 from hamlearn.learning.optimization import make_optimizer, make_schedule
-from hamlearn.learning.windows import Joining, decode, of_owned
+from hamlearn.learning.windows import Joining, decode, name_labels, of_owned
 from hamlearn.model.batch import Batch
 from hamlearn.model.contract import Tagger
 from hamlearn.settings import TrainingSettings
@@ -204,8 +204,3 @@ class KeepBestAndLast(Checkpoint):
         remove_checkpoints(self.folder)
         with contextlib.suppress(OSError):
             self.folder.parent.rmdir()
-
-
-def name_labels(path: list[int], labels: list[str], words: int) -> list[str]:
-    """Return the labels of a decoded path, O for the words that were cut."""
-    return [labels[number] for number in path] + ["O"] * (words - len(path))

@@ -14,11 +14,10 @@ from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 from hamlearn.learning.batches import LengthBuckets, PostDataset
-from hamlearn.learning.loop import name_labels
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.runs import Run, load_run
-from hamlearn.learning.training import open_extras, open_pictures
-from hamlearn.learning.windows import Joining, Scored, decode, overlap_of
+from hamlearn.learning.sources import open_extras, open_pictures
+from hamlearn.learning.windows import Joining, Scored, decode, name_labels, overlap_of
 from hamlearn.model.contract import Tagger
 
 log = logging.getLogger(__name__)

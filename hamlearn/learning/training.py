@@ -13,7 +13,6 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.plugins.environments import LightningEnvironment
-from transformers import PreTrainedTokenizerBase
 
 from hamlearn.corpus.labels import label_set
 from hamlearn.corpus.posts import Post, read_posts
@@ -23,10 +22,10 @@ from hamlearn.files import canonical, digest_of_file, digest_of_text
 from hamlearn.learning.batches import PostDataset
 from hamlearn.learning.checkpoints import LAST, open_checkpoints
 from hamlearn.learning.classes import start_classes
-from hamlearn.learning.extras import Extras, read_captions
 from hamlearn.learning.loop import KeepBestAndLast, Learning
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.runs import make_tagger, write_run
+from hamlearn.learning.sources import open_extras, open_pictures
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.learning.windows import overlap_of
 from hamlearn.learning.words import Words, read_words
@@ -145,46 +144,6 @@ def train(
         out,
     )
     return facts
-
-
-def open_pictures(
-    variant: str,
-    images: str | Path | None,
-    objects: str | Path | None,
-    graphs: str | Path | None,
-) -> Pictures | None:
-    """Open what a variant sees; None for one that reads text alone, whatever files are given.
-
-    Raises:
-        HamlearnError: the variant is unknown, or one with vision lacks a file.
-    """
-    needs = needs_of(variant)
-    if not needs.pictures:
-        return None
-    given = {"images": images, "objects": objects, "graphs": graphs}
-    absent = ", ".join(name for name in needs.files if given[name] is None)
-    if absent:
-        raise HamlearnError(f"variant {variant}: found no {absent}, expected a file of each")
-    return Pictures(images, objects, graphs, needs)
-
-
-def open_extras(
-    variant: str,
-    tokenizer: PreTrainedTokenizerBase,
-    max_subtokens: int,
-    pictures: Pictures | None,
-    captions: str | Path | None,
-) -> Extras | None:
-    """Return what puts text beside the posts; None for a variant that reads none.
-
-    Raises:
-        HamlearnError: the file of captions is absent or is none.
-    """
-    needs = needs_of(variant)
-    if not needs.extras:
-        return None
-    read = read_captions(captions) if needs.captions and captions is not None else {}
-    return Extras(tokenizer, max_subtokens, pictures if needs.names else None, read)
 
 
 def resolve_precision(wanted: str, device: str) -> str:

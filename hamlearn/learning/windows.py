@@ -227,6 +227,11 @@ def decode(tagger: Tagger, scored: Scored) -> list[list[int]]:
     return tagger.paths(scored.emissions, scored.mask)
 
 
+def name_labels(path: list[int], labels: list[str], words: int) -> list[str]:
+    """Return the labels of a decoded path, O for the words that were cut."""
+    return [labels[number] for number in path] + ["O"] * (words - len(path))
+
+
 def overlap_of(text: Mapping[str, Any]) -> int | None:
     """Return the overlap of windows that a run's `text` settings ask for; None where posts are cut.
 

@@ -132,10 +132,15 @@ class DetectorSettings(WeightSettings):
 class PrecomputedSettings(Section):
     """Objects that were found elsewhere, as `detector: precomputed` reads them."""
 
-    format: Literal["vinvl", "tsv", "npz", "hdf5"] = Field(
-        "vinvl", description="folder of VinVL npz, bottom-up-attention TSV, or our own layouts"
+    format: Literal["vinvl", "tsv", "npz", "hdf5", "drawn"] = Field(
+        "vinvl",
+        description="folder of VinVL npz, bottom-up-attention TSV, our own layouts, or a drawn "
+        "corpus with its true objects",
     )
-    path: str = Field("resources/precomputed", description="folder of npz files, or the one file")
+    path: str = Field(
+        "resources/precomputed",
+        description="folder of npz files, or the one file; {corpus} stands for a corpus' name",
+    )
     classes: str | None = Field(
         None, description="file of class names, one a line; null: those in the features"
     )

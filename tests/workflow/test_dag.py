@@ -143,6 +143,17 @@ def test_objects_found_elsewhere_stand_in_for_a_detector(finished):
     assert finished.planned(**changes) == OBJECTS | runs(4)
 
 
+def test_objects_found_elsewhere_can_lie_apart_for_each_corpus(finished):
+    changes = {"detector": "precomputed", "object_features": {"precomputed": {"path": "{corpus}"}}}
+    said = finished.snakemake("-n", *finished.overlay(**changes), ok=False)
+    assert "object_features.precomputed.path: demo: is not there" in said
+    drawn = {"format": "drawn", "path": "results/corpus/{corpus}/drawn"}
+    changes["object_features"] = {"precomputed": drawn}
+    assert finished.planned(**changes) == OBJECTS | runs(4)
+    said = finished.snakemake("-n", "-p", *finished.overlay(**changes))
+    assert '"path": "results/corpus/demo/drawn"' in said
+
+
 def test_text_alone_asks_for_no_picture(tmp_path):
     project = Project(tmp_path / "project")
     found = project.planned(variants=["text_only"])

@@ -68,14 +68,31 @@ except ValueError as error:
 
 PREDICT = config["predict"]
 
+
+def is_drawn(corpus):
+    """Whether a corpus is drawn by the workflow."""
+    return config["corpora"][corpus]["path"] is None
+
+
+def drawn_folder(corpus):
+    """Where a corpus is drawn."""
+    return f"results/corpus/{corpus}/drawn"
+
+
+def given_objects(corpus):
+    """The settings of objects that were found elsewhere, in the pictures of one corpus."""
+    files = config["object_features"][GIVEN]
+    return files | {"path": files["path"].replace("{corpus}", corpus)}
+
+
 # Said here: where results of earlier runs lie, Snakemake is content with them in such a case.
-places = {
-    f"object_features.{GIVEN}.{key}": config["object_features"][GIVEN][key]
-    for key in (("path", "classes") if GIVEN in EVERY_DETECTOR else ())
-}
-places |= {f"predict.{key}": PREDICT[key] for key in ("model", "posts", "images", "weights")}
-for key, place in places.items():
-    if place and not Path(place).exists():
+places = [(f"predict.{key}", PREDICT[key]) for key in ("model", "posts", "images", "weights")]
+for corpus in CORPORA if GIVEN in EVERY_DETECTOR else ():
+    files = given_objects(corpus)
+    places += [(f"object_features.{GIVEN}.{key}", files[key]) for key in ("path", "classes")]
+made = {drawn_folder(corpus) for corpus in CORPORA if is_drawn(corpus)}
+for key, place in places:
+    if place and place not in made and not Path(place).exists():
         raise WorkflowError(f"config: {key}: {place}: is not there")
 
 
@@ -87,6 +104,11 @@ def as_json(**sections):
 def settings(*sections):
     """Whole sections of the configuration as canonical JSON."""
     return as_json(**{section: config[section] for section in sections})
+
+
+def settings_of_report(wildcards):
+    """All settings but those of other posts; a function, since Snakemake fills in braces else."""
+    return settings(*sorted(config.keys() - {"predict"}))
 
 
 def generator_of_corpus(key):
@@ -115,7 +137,8 @@ def settings_of_objects(wildcards):
     """The settings that one detector's features depend on, and no other network's."""
     if wildcards.detector != GIVEN:
         return _settings_of_network("object_features", "detectors", wildcards.detector)
-    chosen = {key: config["object_features"][key] for key in ("objects", "dtype", GIVEN)}
+    chosen = {key: config["object_features"][key] for key in ("objects", "dtype")}
+    chosen[GIVEN] = given_objects(wildcards.corpus)
     return as_json(pictures=config["pictures"], object_features=chosen)
 
 
@@ -160,7 +183,7 @@ def weights_of(section, table):
     def weights(wildcards):
         name = wildcards.get("backbone") or wildcards.get("detector")
         if name == GIVEN:
-            files = config[section][GIVEN]
+            files = given_objects(wildcards.corpus)
             return [path for path in (files["path"], files["classes"]) if path]
         network = config[section][table][name]
         classes = [network["classes"]] if network.get("classes") else []
@@ -182,14 +205,13 @@ def environment_of_objects(wildcards):
 
 def source_of_corpus(wildcards):
     """The folder that a corpus lies in."""
-    path = config["corpora"][wildcards.corpus]["path"]
-    return path or f"results/corpus/{wildcards.corpus}/drawn"
+    return config["corpora"][wildcards.corpus]["path"] or drawn_folder(wildcards.corpus)
 
 
 def files_of_corpus(wildcards):
     """The drawn folder, or the text files of a real corpus: its pictures are too many to list."""
     folder = Path(source_of_corpus(wildcards))
-    if config["corpora"][wildcards.corpus]["path"] is None:
+    if is_drawn(wildcards.corpus):
         return folder
     optional = ("valid.txt", "dev.txt", "manifest.jsonl")  # without dev, some of train is it
     there = [name for name in optional if (folder / name).exists()]
@@ -198,14 +220,12 @@ def files_of_corpus(wildcards):
 
 def folder_of_corpus(wildcards, input):
     """The folder of these files where the job sees them, which a storage may have copied."""
-    drawn = config["corpora"][wildcards.corpus]["path"] is None
-    return input[0] if drawn else str(Path(input[0]).parent)
+    return input[0] if is_drawn(wildcards.corpus) else str(Path(input[0]).parent)
 
 
 def drawn_pictures(wildcards):
     """The folder of drawn pictures; a real corpus's pictures are found through its posts."""
-    drawn = not config["corpora"][wildcards.corpus]["path"]
-    return f"results/corpus/{wildcards.corpus}/drawn" if drawn else []
+    return drawn_folder(wildcards.corpus) if is_drawn(wildcards.corpus) else []
 
 
 # --- posts that are no corpus ----------------------------------------------------------------

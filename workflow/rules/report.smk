@@ -38,7 +38,7 @@ rule report:
         gpu=0,
         mem_mb=growing(1000),
     params:
-        settings=settings(*sorted(config.keys() - {"predict"})),
+        settings=settings_of_report,
         out=subpath(output.page, parent=True),
         results=subpath(output.page, ancestor=2),
         source=source_digest("report/*", files=("report/templates/*",)),

@@ -102,8 +102,7 @@ def encoder_arguments(wildcards, input):
 
 def drawn_corpora(wildcards):
     """The folders of drawn corpora, which say what their words alone can reach."""
-    drawn = [name for name in CORPORA if not config["corpora"][name].get("path")]
-    return expand("results/corpus/{corpus}/drawn", corpus=drawn)
+    return [drawn_folder(name) for name in CORPORA if is_drawn(name)]
 
 
 def objects_of_report(wildcards):

@@ -14,6 +14,7 @@ from hamlearn.vision.decoding import Decoded
 from hamlearn.vision.detectors.classes import class_names, numbered
 from hamlearn.vision.detectors.select import Selection
 from hamlearn.vision.images import PictureError, open_picture
+from hamlearn.vision.precomputed.drawn import DrawnObjects
 from hamlearn.vision.precomputed.hdf5 import Hdf5File
 from hamlearn.vision.precomputed.npz import OWN, VINVL, NpzFolder
 from hamlearn.vision.precomputed.rows import Reader, Row
@@ -179,4 +180,6 @@ def _reader(form: str, path: Path) -> Reader:
         return TsvFile(path)
     if form == "hdf5":
         return Hdf5File(path)
+    if form == "drawn":
+        return DrawnObjects(path)
     return NpzFolder(path, VINVL if form == "vinvl" else OWN)

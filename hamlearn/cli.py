@@ -231,12 +231,18 @@ def train(
     encoder: Annotated[
         str | None, typer.Option(help="Text encoder; default: the settings' text.encoder.")
     ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Default: the settings' training.devices.")
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Train one variant with one seed, and keep the epoch that is best on dev."""
     from hamlearn.learning.training import train
 
     read = load_settings(settings)
+    if devices is not None:
+        training = read.training.model_copy(update={"devices": devices})
+        read = read.model_copy(update={"training": training})
     train(
         posts,
         encoder or read.text.encoder,
@@ -351,6 +357,8 @@ def main() -> None:
     """Run a command; what the user did wrong ends in one message and exit code 1."""
     # OpenMP threads that wait must sleep: spinning ones starve the jobs that run beside this one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # DDP warns where a batch happens to use every parameter.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     handler = logging.StreamHandler()

@@ -1,4 +1,4 @@
-"""One GPU for one job: which of those that this process sees is free."""
+"""One GPU or several for one job: which of those that this process sees are free."""
 
 import fcntl
 import logging
@@ -24,13 +24,31 @@ def free_device() -> Iterator[str]:
     CUDA_VISIBLE_DEVICES says which GPUs there are; a job waits when all of them are taken. Within
     the block the GPU is PyTorch's current one.
     """
+    with free_devices(1) as found:
+        yield found[0]
+
+
+@contextmanager
+def free_devices(count: int) -> Iterator[list[str]]:
+    """Yield as many GPUs as `free_device` yields one; where there is none, "cpu" as often.
+
+    Within the block the first is PyTorch's current one.
+
+    Raises:
+        HamlearnError: this process sees fewer GPUs.
+    """
     if not torch.cuda.is_available():
-        yield "cpu"
+        yield ["cpu"] * count
         return
     every = range(torch.cuda.device_count())
+    if count > len(every):
+        raise HamlearnError(
+            f"training.devices: found {count}, expected no more than the {len(every)} GPUs that"
+            " this process sees"
+        )
     names = [f"gpu-{torch.cuda.get_device_properties(index).uuid}" for index in every]
-    with one_of(names) as index, torch.cuda.device(index):
-        yield f"cuda:{index}"
+    with several_of(names, count) as held, torch.cuda.device(held[0]):
+        yield [f"cuda:{index}" for index in held]
 
 
 @contextmanager
@@ -55,35 +73,67 @@ def device_of(name: str) -> Iterator[torch.device]:
 def one_of(names: Sequence[str], folder: str | Path | None = None) -> Iterator[int]:
     """Hold the first of these names that no other process of this machine holds.
 
-    The kernel takes a name back when its process ends, however it ends.
+    As `several_of` does with a count of one; yields its place.
+    """
+    with several_of(names, 1, folder) as held:
+        yield held[0]
+
+
+@contextmanager
+def several_of(
+    names: Sequence[str], count: int, folder: str | Path | None = None
+) -> Iterator[list[int]]:
+    """Hold the first `count` of these names that no other process of this machine holds.
+
+    The kernel takes a name back when its process ends, however it ends. Who wants several keeps
+    what it has found while it waits for more, and one process at a time does so: two that had half
+    of what they want would wait for each other.
 
     Args:
         names: of devices, the same in every process whatever their order is there.
+        count: as many as there are names at most.
         folder: where the locks lie, shared by all users; None: the system's temporary folder.
 
     Yields:
-        The place of the name that is held.
+        The places of the names that are held, in the order in which they were found.
     """
     place = Path(folder or tempfile.gettempdir())
     with ExitStack() as stack:
         locks = [_opened(place / f"hamlearn-{name}.lock") for name in names]
-        for lock in locks:
+        turn = _opened(place / "hamlearn-several.lock") if count > 1 else None
+        for lock in (*locks, *([] if turn is None else [turn])):
             stack.callback(os.close, lock)
-        index = _first_free(locks)
-        if index is None:
-            _log.info("all %d devices are taken by other jobs: waiting for one", len(names))
-        while index is None:
-            time.sleep(_POLL)
-            index = _first_free(locks)
-        stack.callback(fcntl.flock, locks[index], fcntl.LOCK_UN)  # also of forked processes
-        yield index
+        if turn is not None:
+            _first_free([turn], [], "another job is taking several devices: waiting for it")
+        held: list[int] = []
+        while len(held) < count:
+            others = f"all {len(names) - len(held)}{' other' if held else ''} devices"
+            wanted = "one" if count - len(held) == 1 else count - len(held)
+            reason = f"{others} are taken by other jobs: waiting for {wanted}"
+            held.append(_first_free(locks, held, reason))
+            stack.callback(fcntl.flock, locks[held[-1]], fcntl.LOCK_UN)  # also of forked processes
+        if turn is not None:
+            fcntl.flock(turn, fcntl.LOCK_UN)
+        yield held
 
 
-def _first_free(locks: Sequence[int]) -> int | None:
+def _first_free(locks: Sequence[int], held: Sequence[int], reason: str) -> int:
+    """Lock the first that is free beside those held; who has to wait says why, once."""
+    index = _lock_one(locks, held)
+    if index is None:
+        _log.info(reason)
+    while index is None:
+        time.sleep(_POLL)
+        index = _lock_one(locks, held)
+    return index
+
+
+def _lock_one(locks: Sequence[int], held: Sequence[int]) -> int | None:
     for index, lock in enumerate(locks):
-        with suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return index
+        if index not in held:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return index
     return None
 
 

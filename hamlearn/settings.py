@@ -260,7 +260,7 @@ class TrainingSettings(Section):
     """How the model is trained (Eq. 17)."""
 
     epochs: PositiveInt = 60
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt = Field(32, description="posts of a step, on all devices together")
     eval_batch_size: PositiveInt = 16
     lr: float = Field(3e-5, gt=0, description="peak learning rate")
     head_lr: float | None = Field(
@@ -275,6 +275,9 @@ class TrainingSettings(Section):
     repair_labels: bool = Field(True, description="train on I-X with no B-X before it as B-X")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU that has it, else 32-true"
+    )
+    devices: PositiveInt = Field(
+        1, description="GPUs of one training, or processes where there is no GPU"
     )
 
 

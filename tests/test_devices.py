@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 from hamlearn import devices
-from hamlearn.devices import free_device, one_of
+from hamlearn.devices import free_device, free_devices, one_of, several_of
+from hamlearn.errors import HamlearnError
 
 ROOT = Path(__file__).parents[1]
 
@@ -148,6 +150,62 @@ def test_a_gpu_is_the_same_one_under_another_number(gpus, monkeypatch):
             lambda index: SimpleNamespace(uuid=f"uuid{1 - index}"),  # CUDA_VISIBLE_DEVICES=1,0
         )
         assert stack.enter_context(free_device()) == "cuda:0"
+
+
+def test_a_job_takes_several_gpus_or_as_many_processes(gpus, monkeypatch):
+    with free_devices(2) as found:
+        assert (found, gpus) == (["cuda:0", "cuda:1"], [0])
+    with pytest.raises(HamlearnError, match=r"training.devices: found 3, expected .* the 2 GPUs"):
+        free_devices(3).__enter__()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with free_devices(3) as found:
+        assert found == ["cpu"] * 3
+
+
+def test_two_that_want_several_never_wait_for_each_other(tmp_path, monkeypatch):
+    names, every = ["a", "b", "c"], threading.Barrier(2)
+    monkeypatch.setattr(devices, "_POLL", 0.001)
+    taken, most = set(), []
+
+    def job():
+        every.wait()
+        for _ in range(20):
+            with several_of(names, 2, tmp_path) as held:
+                assert len(held) == 2
+                assert not taken & set(held)
+                taken.update(held)
+                most.append(len(taken))
+                threading.Event().wait(0.001)
+                taken.difference_update(held)
+
+    jobs = [threading.Thread(target=job, daemon=True) for _ in range(2)]
+    for thread in jobs:
+        thread.start()
+    for thread in jobs:
+        thread.join(60)
+    assert most == [2] * 40
+
+
+def test_who_wants_several_keeps_what_it_has_found_while_it_waits(tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    names = ["a", "b", "c"]
+    looks = []
+    with ExitStack() as others:
+        others.enter_context(several_of(names, 2, tmp_path))
+
+        def look(seconds):
+            looks.append(seconds)
+            with pytest.raises(BlockingIOError), (tmp_path / "hamlearn-c.lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            others.close()
+
+        monkeypatch.setattr(devices.time, "sleep", look)
+        with several_of(names, 2, tmp_path) as held:
+            assert held == [2, 0]
+    assert len(looks) == 1
+    assert [record.message for record in caplog.records] == [
+        "all 2 other devices are taken by other jobs: waiting for one"
+    ]
 
 
 def test_without_a_gpu_any_number_of_jobs_run(monkeypatch):

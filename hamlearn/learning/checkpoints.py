@@ -17,6 +17,11 @@ BEST = "best-{}.safetensors"
 MARK, DIGESTS = "fingerprint", "digests"
 
 
+def folder_of(out: Path) -> Path:
+    """Return where the checkpoints of a run lie while it is trained."""
+    return out.parent / "checkpoints" / out.name
+
+
 def open_checkpoints(out: Path, fingerprint: str) -> Path:
     """Return the folder of checkpoints of a run, emptied if nobody can go on from what it holds.
 
@@ -24,7 +29,7 @@ def open_checkpoints(out: Path, fingerprint: str) -> Path:
         out: the folder of the run.
         fingerprint: of all that its weights depend on.
     """
-    folder = out.parent / "checkpoints" / out.name
+    folder = folder_of(out)
     reason = _unfit(folder, fingerprint)
     if reason is not None:
         log.info("%s: %s, so training begins anew", folder, reason)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -19,7 +20,8 @@ from hamlearn.evaluation.scores import score
 from hamlearn.learning.batches import Example, LengthBuckets, PostDataset, WordDropout
 from hamlearn.learning.checkpoints import BEST, LAST, checkpoint, remove_checkpoints
 from hamlearn.learning.optimization import make_optimizer, make_schedule
-from hamlearn.learning.windows import Joining, decode, name_labels, of_owned
+from hamlearn.learning.shares import Shares, batches_of_process
+from hamlearn.learning.windows import Joining, decode, of_owned
 from hamlearn.model.batch import Batch
 from hamlearn.model.contract import Tagger
 from hamlearn.settings import TrainingSettings
@@ -27,10 +29,14 @@ from hamlearn.settings import TrainingSettings
 log = logging.getLogger(__name__)
 
 EPOCH_SEEDS = 1_000_003  # seeds of neighbouring runs and epochs do not meet
+RANK_SEEDS = 2**53  # nor do those of the processes of one training
 
 
 class Learning(pl.LightningModule):
     """Trains a tagger; every epoch depends on seed, epoch and the weights before it alone.
+
+    Several processes can train one tagger: each takes its part of every batch, and predicts its
+    posts of the dev split. At the end of an epoch each knows what all have found.
 
     Attributes:
         history: one row an epoch, the columns of history.csv.
@@ -46,17 +52,24 @@ class Learning(pl.LightningModule):
         labels: list[str],
         settings: TrainingSettings,
         seed: int,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
-        """Take the model and the data of both splits."""
+        """Take the model, the data of both splits, and the place among the processes."""
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # dev may have few posts
         self.tagger = tagger
         self.train_posts, self.dev_posts = train, dev
         self.labels = labels
         self.settings, self.seed = settings, seed
-        self.dev_batches = LengthBuckets(dev.lengths, settings.eval_batch_size)
+        self.rank, self.processes = rank, processes
+        self.dev_batches = batches_of_process(
+            dev.post_of, dev.lengths, settings.eval_batch_size, rank, processes
+        )
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
-        self._predicted: dict[int, list[str]] = {}
+        self._shares = Shares([], rank, processes)
+        self._predicted: dict[int, list[int]] = {}
         self._joining = Joining(dev.post_of)
         self._sums = {"train": torch.zeros(()), "dev": torch.zeros(())}
         self._started = 0.0
@@ -68,16 +81,17 @@ class Learning(pl.LightningModule):
         return per_epoch * self.settings.epochs
 
     def train_dataloader(self) -> DataLoader[Example]:
-        """Return the batches of this epoch."""
+        """Return this process's part of the batches of this epoch."""
         chosen = self.settings
         buckets = LengthBuckets(
             self.train_posts.lengths, chosen.batch_size, self.seed, self.current_epoch
         )
+        self._shares = Shares(buckets.batches, self.rank, self.processes)
         posts = WordDropout(self.train_posts, chosen.word_dropout, self.seed, self.current_epoch)
-        return DataLoader(posts, batch_sampler=buckets, collate_fn=self.train_posts.collate)
+        return DataLoader(posts, batch_sampler=self._shares, collate_fn=self.train_posts.collate)
 
     def val_dataloader(self) -> DataLoader[Example]:
-        """Return the batches of the dev split."""
+        """Return the batches of this process's posts of the dev split."""
         return DataLoader(
             self.dev_posts, batch_sampler=self.dev_batches, collate_fn=self.dev_posts.collate
         )
@@ -99,15 +113,19 @@ class Learning(pl.LightningModule):
         self._sums["train"] = torch.zeros((), device=self.device)
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
-        """Return the loss of one batch (Eq. 17), in which each window counts its own words."""
+        """Return the loss of one batch (Eq. 17), in which each window counts its own words.
+
+        Of several processes, each returns what DDP's mean makes the loss of the whole batch.
+        """
         if number == 0:  # dropout is then the same whether the run was killed before or not
-            torch.manual_seed(self.seed * EPOCH_SEEDS + self.current_epoch)
+            own = self.seed * EPOCH_SEEDS + self.current_epoch
+            torch.manual_seed(own + self.rank * RANK_SEEDS)
         output = self.tagger(batch)
         loss = self.tagger.loss_of(*of_owned(output.emissions, batch))
         if output.auxiliary is not None:
             loss = loss + output.auxiliary
-        self._sums["train"] += loss.detach() * len(batch)
-        return loss
+        self._sums["train"] += loss.detach() * self._shares.counts[number]
+        return loss * self._shares.factors[number]
 
     def on_validation_epoch_start(self) -> None:
         """Begin the sums of the dev split."""
@@ -119,26 +137,25 @@ class Learning(pl.LightningModule):
         """Add the loss of one batch and keep its labels."""
         output = self.tagger(batch)
         self._sums["dev"] += self.tagger.loss_of(*of_owned(output.emissions, batch)) * len(batch)
-        for scored in self._joining.put(self.dev_batches.batches[number], output, batch):
-            for index, path in zip(scored.posts, decode(self.tagger, scored), strict=True):
-                words = len(self.dev_posts.posts[index].words)
-                self._predicted[index] = name_labels(path, self.labels, words)
+        for scored in self._joining.put(self.dev_batches[number], output, batch):
+            self._predicted |= zip(scored.posts, decode(self.tagger, scored), strict=True)
 
     def on_train_epoch_end(self) -> None:
         """Score the dev split and write the epoch into the history."""
         gold = [post.labels for post in self.dev_posts.posts]
-        predicted = [self._predicted[index] for index in range(len(gold))]
+        predicted = self._gathered()
+        sums = {split: self._over_all(value) for split, value in self._sums.items()}
         epoch = self.current_epoch + 1
         row = {
             "epoch": epoch,
-            "train_loss": float(self._sums["train"]) / len(self.train_posts),
-            "dev_loss": float(self._sums["dev"]) / len(self.dev_posts),
+            "train_loss": float(sums["train"]) / len(self.train_posts),
+            "dev_loss": float(sums["dev"]) / len(self.dev_posts),
             "dev_f1_lenient": score(gold, predicted, "lenient").micro.f1,
             "dev_f1_strict": score(gold, predicted, "strict").micro.f1,
             "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(time.monotonic() - self._started, 2),
         }
-        if not torch.isfinite(self._sums["train"]):
+        if not torch.isfinite(sums["train"]) and self.rank == 0:  # which ends the others
             raise HamlearnError(
                 f"epoch {epoch}: found a training loss of {row['train_loss']}, expected a number;"
                 " a smaller training.lr or another training.precision may help"
@@ -157,6 +174,34 @@ class Learning(pl.LightningModule):
             100 * row["dev_f1_strict"],
             row["seconds"],
         )
+
+    def _gathered(self) -> list[list[str]]:
+        """Return the labels of every dev post, of whichever process predicted it.
+
+        Raises:
+            RuntimeError: a post was predicted by none of them, or by several.
+        """
+        posts = self.dev_posts.posts
+        ends = np.cumsum([len(post.words) for post in posts]).tolist()
+        starts = [0, *ends[:-1]]
+        times = np.zeros(len(posts), dtype=np.int64)
+        numbers = np.zeros(ends[-1], dtype=np.int64)  # 0: a word that was cut
+        for index, path in self._predicted.items():
+            times[index] += 1
+            numbers[starts[index] : starts[index] + len(path)] = np.asarray(path) + 1
+        times_of_all, of_all = (
+            self._over_all(torch.from_numpy(own).to(self.device)) for own in (times, numbers)
+        )
+        if not bool((times_of_all == 1).all()):
+            found = times_of_all.unique().tolist()
+            raise RuntimeError(f"dev: found posts predicted {found} times, expected each once")
+        names = ["O", *self.labels]
+        every = [names[number] for number in of_all.tolist()]
+        return [every[start:end] for start, end in zip(starts, ends, strict=True)]
+
+    def _over_all(self, value: Tensor) -> Tensor:
+        """Return the sum of a tensor over all processes."""
+        return self.trainer.strategy.reduce(value, reduce_op="sum")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let history and choice travel with the weights, so that none is lost or doubled."""
@@ -181,6 +226,9 @@ class KeepBestAndLast(Checkpoint):
         """Write the best weights first, then what refers to them, then drop those before."""
         if not isinstance(learning, Learning):
             raise TypeError(f"found {type(learning).__name__}, expected Learning")
+        if learning.rank:
+            trainer.save_checkpoint(self.folder / LAST)  # writes nothing: it meets the first here
+            return
         best = self.best(learning.best_epoch)
         if learning.best_epoch == trainer.current_epoch + 1:
             with checkpoint(best) as part:

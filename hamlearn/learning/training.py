@@ -12,18 +12,24 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from hamlearn.corpus.labels import label_set
 from hamlearn.corpus.posts import Post, read_posts
-from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical, digest_of_file, digest_of_text
 from hamlearn.learning.batches import PostDataset
-from hamlearn.learning.checkpoints import LAST, open_checkpoints
+from hamlearn.learning.checkpoints import LAST, folder_of, open_checkpoints
 from hamlearn.learning.classes import start_classes
 from hamlearn.learning.loop import KeepBestAndLast, Learning
 from hamlearn.learning.pictures import Pictures
+from hamlearn.learning.processes import (
+    KILLED,
+    EndAtOnce,
+    Place,
+    others_at_work,
+    strategy_of,
+    taken_place,
+)
 from hamlearn.learning.runs import make_tagger, write_run
 from hamlearn.learning.sources import open_extras, open_pictures
 from hamlearn.learning.tokens import load_tokenizer
@@ -35,8 +41,6 @@ from hamlearn.settings import Settings
 from hamlearn.variants import needs_of
 
 log = logging.getLogger(__name__)
-
-KILLED = 143  # exit status of a process that ended on SIGTERM
 
 
 def train(
@@ -59,6 +63,9 @@ def train(
     after its last whole epoch, from `checkpoints/` beside the folder, if nothing that it depends on
     has changed since; on the same machine it ends with the same weights as an unbroken one.
 
+    With `training.devices` above 1 this process starts others, `hamlearn train` with the same
+    arguments, and each takes its part of every batch. They stop where all have trained.
+
     Args:
         posts: prepared posts.
         encoder: hub name or folder of the text encoder.
@@ -70,17 +77,17 @@ def train(
         objects: features of the objects; None for a variant that reads none.
         graphs: relations of the objects; None for a variant that reads none.
         captions: file of captions, for a variant that reads them, if there is one.
-        threads: of torch on the CPU; None leaves them as they are.
+        threads: of torch on the CPU, of all processes together; None: as many as torch has here.
 
     Returns:
-        What run.json holds.
+        What run.json holds; of a process that was started by another, what is known before.
 
     Raises:
         HamlearnError: an input is absent or unfit, or the loss is not a number any more.
     """
-    out = Path(out)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    out, count = Path(out), settings.training.devices
+    threads = threads or torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // count))
     with ExitStack() as stack:
         pictures = open_pictures(variant, images, objects, graphs)
         if pictures is not None:
@@ -105,9 +112,10 @@ def train(
             )
             for split, of_split in by_split.items()
         }
-        device = torch.device(stack.enter_context(free_device()))
+        place = stack.enter_context(taken_place(count))
         # A run goes on on another GPU than it began on, so only the kind is written down.
-        facts = _facts(settings, variant, seed, labels, pictures, data, device.type, words)
+        kind = place.device.type
+        facts = _facts(settings, variant, seed, labels, pictures, data, kind, words)
         pl.seed_everything(seed, verbose=False)
         model = load_encoder(encoder) if needs_of(variant).encoder else None
         tagger = make_tagger(model, facts).train()  # Lightning keeps modes
@@ -116,7 +124,13 @@ def train(
         if settings.model.class_embedding == "words" and needs_of(variant).objects and pictures:
             start_classes(tagger, model, tokenizer, pictures.classes)
         facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
-        learning = Learning(tagger, data["train"], data["dev"], labels, settings.training, seed)
+        learning = Learning(
+            tagger, data["train"], data["dev"], labels, settings.training, seed, place.rank, count
+        )
+        if not place.is_first:
+            keeper = KeepBestAndLast(folder_of(out))
+            _fit(learning, keeper, settings.training.epochs, facts["precision"], place)
+            return facts
         files = _read_files(variant, images, objects, graphs, captions, settings)
         keeper = KeepBestAndLast(
             open_checkpoints(out, _fingerprint(facts, by_split, encoder, files))
@@ -124,7 +138,10 @@ def train(
         if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
             log.info("%s holds no weights: the text encoder starts untrained", encoder)
         _announce(facts)
-        _fit(learning, keeper, settings.training.epochs, facts["precision"], device)
+        given = {"images": images, "objects": objects, "graphs": graphs, "captions": captions}
+        command = _command(posts, encoder, settings, variant, seed, out, given, threads)
+        with others_at_work(place, command):
+            _fit(learning, keeper, settings.training.epochs, facts["precision"], place)
         keeper.restore_best(learning)
         chosen = learning.history[learning.best_epoch - 1]
         facts["epoch"] = learning.best_epoch
@@ -204,8 +221,27 @@ def _facts(
     }
 
 
+def _command(
+    posts: str | Path,
+    encoder: str | Path,
+    settings: Settings,
+    variant: str,
+    seed: int,
+    out: Path,
+    given: dict[str, str | Path | None],
+    threads: int,
+) -> list[str]:
+    """Return the words of `hamlearn` that train the same; `given` are the files by option."""
+    used = settings.model_dump_json(include={"text", "model", "training"})
+    words: dict[str, Any] = {"settings": used, "variant": variant, "seed": seed, "posts": posts}
+    words |= {"encoder": encoder, "out": out, "threads": threads}
+    words |= {option: path for option, path in given.items() if path is not None}
+    return ["train", *(f"--{option}={value}" for option, value in words.items())]
+
+
 def _announce(facts: dict[str, Any]) -> None:
     posts, missing = facts["posts"], facts["missing_pictures"]
+    count = facts["settings"]["training"]["devices"]
     log.info(
         "%s, seed %d: %d parameters, %d labels, %s on %s",
         facts["variant"],
@@ -213,11 +249,11 @@ def _announce(facts: dict[str, Any]) -> None:
         facts["parameters"],
         len(facts["labels"]),
         facts["precision"],
-        facts["device"],
+        facts["device"] if count == 1 else f"{facts['device']} x {count}",
     )
-    for split, count in posts.items():
+    for split, number in posts.items():
         if missing[split] is not None:
-            log.info("%s: %d posts, %d of them without a picture", split, count, missing[split])
+            log.info("%s: %d posts, %d of them without a picture", split, number, missing[split])
     if missing == posts:
         log.warning("no post has a picture: text_only gives as much at less cost")
     if facts["word_vectors"] is not None:
@@ -272,22 +308,20 @@ def _fit(
     keeper: KeepBestAndLast,
     epochs: int,
     precision: str,
-    device: torch.device,
+    place: Place,
 ) -> None:
     """Run Lightning's loop, from the last checkpoint if there is one."""
-    on_terminal = sys.stderr.isatty()
+    on_terminal = sys.stderr.isatty() and place.is_first
     last = keeper.folder / LAST
     if last.is_file():
         log.info("%s: going on after the last epoch that was whole", last)
     with _quiet():
         trainer = pl.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1 if device.index is None else [device.index],
+            **strategy_of(place),
             precision=precision,  # type: ignore[arg-type]
             max_epochs=epochs,
             gradient_clip_val=learning.settings.clip,
-            callbacks=[keeper, *([RichProgressBar()] if on_terminal else [])],
-            plugins=[LightningEnvironment()],  # a job of Slurm is one process like any other
+            callbacks=[keeper, EndAtOnce(), *([RichProgressBar()] if on_terminal else [])],
             logger=False,
             enable_progress_bar=on_terminal,
             enable_model_summary=False,

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -350,28 +349,6 @@ def test_encoder_has_a_group_in_every_variant(paths, unbroken):
 def test_precision_on_the_cpu_is_full():
     assert resolve_precision("auto", "cpu") == "32-true"
     assert resolve_precision("16-mixed", "cuda") == "16-mixed"
-
-
-@pytest.mark.parametrize(
-    ("device", "accelerator", "devices"), [("cpu", "cpu", 1), ("cuda:1", "gpu", [1])]
-)
-def test_lightning_trains_on_the_device_that_was_free(
-    tmp_path, monkeypatch, device, accelerator, devices
-):
-    asked = {}
-
-    class Trainer:
-        def __init__(self, **arguments):
-            asked.update(arguments)
-
-        def fit(self, *_, **__):
-            pass
-
-    monkeypatch.setattr(training.pl, "Trainer", Trainer)
-    learning = SimpleNamespace(settings=settings_for().training)
-    keeper = loop.KeepBestAndLast(tmp_path)
-    training._fit(learning, keeper, 1, "32-true", torch.device(device))
-    assert (asked["accelerator"], asked["devices"]) == (accelerator, devices)
 
 
 def test_batches_differ_by_seed_and_epoch_and_only_training_drops_words(paths, monkeypatch):

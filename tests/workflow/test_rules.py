@@ -64,7 +64,7 @@ def test_every_rule_has(name, part):
 
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_says_what_it_takes_and_depends_on(name):
-    assert re.search(r"^ +gpu=(0|GPU),", RULES[name], re.MULTILINE)
+    assert re.search(r"^ +gpu=(0|GPU)( \*|,)", RULES[name], re.MULTILINE)
     assert "mem_mb=growing(" in RULES[name]
     assert re.search(r"^ +source=source_", RULES[name], re.MULTILINE)
     assert "> {log:q} 2>&1" in RULES[name]

@@ -43,10 +43,11 @@ rule train:
     conda:
         "../../envs/learning.yaml"
     # Two trainings of one thread side by side are quicker than one after the other with two.
-    threads: 1
+    threads: config["training"]["devices"]
     resources:
-        gpu=GPU,
-        mem_mb=growing(2000),
+        devices=config["training"]["devices"],
+        gpu=GPU * config["training"]["devices"],
+        mem_mb=growing(2000 * config["training"]["devices"]),
     params:
         settings=settings_of_run,
         variant=variant_to_train,
@@ -57,7 +58,8 @@ rule train:
     shell:
         "python -m hamlearn train --settings {params.settings:q} --variant {params.variant}"
         " --seed {wildcards.seed} --posts {input.posts:q} {params.pictures:q} {params.encoder:q}"
-        " --out {params.out:q} --threads {threads} > {log:q} 2>&1"
+        " --out {params.out:q} --devices {resources.devices} --threads {threads}"
+        " > {log:q} 2>&1"
 
 
 rule predict:

@@ -55,13 +55,17 @@ def vectors_of_run(wildcards):
 
 
 def settings_of_run(wildcards):
-    """The settings that one run depends on: without an own lexicon, not on word vectors."""
+    """The settings that one run depends on: without an own lexicon, not on word vectors.
+
+    How many devices share the work is said beside them: a finished run stays as it is.
+    """
     text, model = dict(config["text"]), dict(config["model"])
+    training = {key: value for key, value in config["training"].items() if key != "devices"}
     if not needs_of(wildcards.variant).lexicon:
         del text["word_vectors"]
     _, rounds = base_and_rounds(wildcards.variant)
     model["rounds"] = rounds or model["rounds"]
-    return as_json(text=text, model=model, training=config["training"])
+    return as_json(text=text, model=model, training=training)
 
 
 def variant_to_train(wildcards):

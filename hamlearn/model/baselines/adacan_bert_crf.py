@@ -10,12 +10,16 @@
 
 Word-guided attention over regions, image-guided attention over words, their fusion, and a gate that
 filters what the picture adds. As in the table that we follow, BERT stands in the place of the
-BiLSTM and the CNN over characters.
+BiLSTM and the CNN over characters; the map is ResNet's, as everywhere here, and not VGG's.
 
-Open there and decided here: what is compared is added inside the tanh (the paper's ⊕ joins it; if
-it stayed apart up to the softmax, the word's part would be the same for all regions and cancel).
-g_t is a vector of D and s_t one number. The hidden layer of attention is 200 wide. Words are not
-attended to past the end of the post.
+Where we differ: what is compared is added inside the tanh. The paper's ⊕ joins it, and so it stays
+apart up to the softmax, where the word's part is the same for all regions and cancels: every word
+would look at the same regions, and every picture at the same words.
+
+Open there and decided here: g_t is a vector of D and s_t one number. The hidden layer of attention
+is 200 wide. Words are not attended to past the end of the post. Keras code of the system that is
+public has one number for g_t, from the sum of P and X, joins the two parts instead of adding them,
+and lets s_t see m_t alone; here it is as the paper writes it.
 
 Without a picture u_t = 0, so that a post is tagged as the same model tags its text alone.
 """

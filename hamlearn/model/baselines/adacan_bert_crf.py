@@ -24,8 +24,6 @@ and lets s_t see m_t alone; here it is as the paper writes it.
 Without a picture u_t = 0, so that a post is tagged as the same model tags its text alone.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchcrf import CRF
@@ -132,22 +130,7 @@ class AdaCAN(Tagger):
 
 
 def build(
-    encoder: PreTrainedModel,
-    variant: str,
-    sizes: Sizes,
-    *,
-    dropout: float = 0.1,
-    attention: int = WIDTH,
-    **settings: Any,
+    encoder: PreTrainedModel, sizes: Sizes, *, dropout: float = 0.1, attention: int = WIDTH
 ) -> AdaCAN:
-    """Return an untrained model.
-
-    Args:
-        encoder: the text encoder.
-        variant: not used.
-        sizes: K, and F of a region.
-        dropout: before the last linear layer.
-        attention: width of the hidden layers of attention.
-        settings: of other systems.
-    """
+    """Return an untrained model."""
     return AdaCAN(encoder, sizes.labels, sizes.image, dropout, attention)

@@ -7,8 +7,6 @@ the sum of its sub-tokens (Eq. 1) where that paper takes the first one, and the 
 that `text.encoder` names. `bert_crf` is the same with a CRF.
 """
 
-from typing import Any
-
 from torch import nn
 from torchcrf import CRF
 from transformers import PreTrainedModel
@@ -42,16 +40,6 @@ class TextTagger(Tagger):
         return Output(self.emit(self.dropout(words)).float(), {})  # (B, W, K)
 
 
-def build(
-    encoder: PreTrainedModel, variant: str, sizes: Sizes, *, dropout: float = 0.1, **settings: Any
-) -> TextTagger:
-    """Return an untrained tagger with a softmax.
-
-    Args:
-        encoder: the text encoder.
-        variant: not used.
-        sizes: K.
-        dropout: before the linear layer.
-        settings: of other systems.
-    """
+def build(encoder: PreTrainedModel, sizes: Sizes, *, dropout: float = 0.1) -> TextTagger:
+    """Return an untrained tagger with a softmax."""
     return TextTagger(encoder, sizes.labels, dropout, crf=False)

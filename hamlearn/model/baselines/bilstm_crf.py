@@ -7,8 +7,6 @@ we follow compares with it in this form). Open there and decided here: 200 units
 as in Ma & Hovy 2016, and dropout of 0.5 before and after the BiLSTM.
 """
 
-from typing import Any
-
 from hamlearn.model.baselines.lexical import LexicalTagger
 from hamlearn.model.contract import Sizes
 
@@ -16,22 +14,7 @@ HIDDEN, DROPOUT = 200, 0.5
 
 
 def build(
-    encoder: object,
-    variant: str,
-    sizes: Sizes,
-    *,
-    hidden: int = HIDDEN,
-    rate: float = DROPOUT,
-    **settings: Any,
+    encoder: object, sizes: Sizes, *, hidden: int = HIDDEN, rate: float = DROPOUT
 ) -> LexicalTagger:
-    """Return an untrained model; of the settings it has none.
-
-    Args:
-        encoder: not used.
-        variant: not used.
-        sizes: what the corpus decides.
-        hidden: units in each direction.
-        rate: of dropout, before and after the BiLSTM.
-        settings: of other systems.
-    """
+    """Return an untrained model; of the settings it has none."""
     return LexicalTagger(sizes, hidden, rate)

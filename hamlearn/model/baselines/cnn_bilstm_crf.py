@@ -10,8 +10,6 @@ dropout 0.5 on the characters' vectors, and before and after the BiLSTM. Left ou
 decay (see `LexicalTagger`), and GloVe, which is read where `text.word_vectors` names a file.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -67,23 +65,8 @@ class CharacterCNN(nn.Module):
 
 
 def build(
-    encoder: object,
-    variant: str,
-    sizes: Sizes,
-    *,
-    hidden: int = HIDDEN,
-    rate: float = DROPOUT,
-    **settings: Any,
+    encoder: object, sizes: Sizes, *, hidden: int = HIDDEN, rate: float = DROPOUT
 ) -> LexicalTagger:
-    """Return an untrained model; of the settings it has none.
-
-    Args:
-        encoder: not used.
-        variant: not used.
-        sizes: what the corpus decides.
-        hidden: units in each direction.
-        rate: of dropout, of characters, and before and after the BiLSTM.
-        settings: of other systems.
-    """
+    """Return an untrained model; of the settings it has none."""
     characters = CharacterCNN(sizes.characters, dropout=rate)
     return LexicalTagger(sizes, hidden, rate, characters, FILTERS)

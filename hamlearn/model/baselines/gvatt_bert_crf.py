@@ -21,8 +21,6 @@ Regions keep their F numbers; U maps them to D.
 Without a picture h'_j = h_j, so that a post is tagged as the same model tags its text alone.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchcrf import CRF
@@ -109,22 +107,7 @@ class GVATT(Tagger):
 
 
 def build(
-    encoder: PreTrainedModel,
-    variant: str,
-    sizes: Sizes,
-    *,
-    dropout: float = 0.1,
-    attention: int = WIDTH,
-    **settings: Any,
+    encoder: PreTrainedModel, sizes: Sizes, *, dropout: float = 0.1, attention: int = WIDTH
 ) -> GVATT:
-    """Return an untrained model.
-
-    Args:
-        encoder: the text encoder.
-        variant: not used.
-        sizes: K, and F of a region.
-        dropout: before the linear layer.
-        attention: width of the hidden layer of attention.
-        settings: of other systems.
-    """
+    """Return an untrained model."""
     return GVATT(encoder, sizes.labels, sizes.image, dropout, attention)

@@ -10,8 +10,6 @@ stack-LSTM model of the same paper, SGD (see `LexicalTagger`), and the paper's o
 vectors; `text.word_vectors` names a file of others.
 """
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
@@ -56,22 +54,7 @@ class CharacterLSTM(nn.Module):
 
 
 def build(
-    encoder: object,
-    variant: str,
-    sizes: Sizes,
-    *,
-    hidden: int = HIDDEN,
-    rate: float = DROPOUT,
-    **settings: Any,
+    encoder: object, sizes: Sizes, *, hidden: int = HIDDEN, rate: float = DROPOUT
 ) -> LexicalTagger:
-    """Return an untrained model; of the settings it has none.
-
-    Args:
-        encoder: not used.
-        variant: not used.
-        sizes: what the corpus decides.
-        hidden: units in each direction, of the words' BiLSTM.
-        rate: of dropout, before and after that BiLSTM.
-        settings: of other systems.
-    """
+    """Return an untrained model; of the settings it has none."""
     return LexicalTagger(sizes, hidden, rate, CharacterLSTM(sizes.characters), 2 * UNITS)

@@ -25,7 +25,6 @@ those that are built like it do.
 
 from collections.abc import Sequence
 from inspect import signature
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -191,23 +190,9 @@ def _mlp(features: int, width: int, out: int) -> nn.Sequential:
 
 
 def build(
-    encoder: PreTrainedModel,
-    variant: str,
-    sizes: Sizes,
-    *,
-    class_width: int = 300,
-    dropout: float = 0.1,
-    **settings: Any,
+    encoder: PreTrainedModel, sizes: Sizes, *, class_width: int = 300, dropout: float = 0.1
 ) -> HVPNeT:
     """Return an untrained model.
-
-    Args:
-        encoder: the text encoder.
-        variant: not used.
-        sizes: K, F of the picture, of its stages and of an object, and C.
-        class_width: of the class embedding.
-        dropout: before the linear layer.
-        settings: of other systems.
 
     Raises:
         HamlearnError: features have no width, or the encoder takes no prefix.

@@ -19,24 +19,12 @@ read of it.
 A post with neither objects nor a caption is exactly its text alone.
 """
 
-from typing import Any
-
 from transformers import PreTrainedModel
 
 from hamlearn.model.baselines.bert import TextTagger
 from hamlearn.model.contract import Sizes
 
 
-def build(
-    encoder: PreTrainedModel, variant: str, sizes: Sizes, *, dropout: float = 0.1, **settings: Any
-) -> TextTagger:
-    """Return an untrained tagger with a CRF; what it reads differs, and not what it is.
-
-    Args:
-        encoder: the text encoder.
-        variant: not used.
-        sizes: K.
-        dropout: before the linear layer.
-        settings: of other systems.
-    """
+def build(encoder: PreTrainedModel, sizes: Sizes, *, dropout: float = 0.1) -> TextTagger:
+    """Return an untrained tagger with a CRF; what it reads differs, and not what it is."""
     return TextTagger(encoder, sizes.labels, dropout, crf=True)

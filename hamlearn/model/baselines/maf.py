@@ -26,8 +26,6 @@ and label those too.
 Without a picture g ⊙ p C is zero, so that a post is tagged as the same model tags its text alone.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchcrf import CRF
@@ -186,23 +184,6 @@ def _mlp(features: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, width), nn.ReLU(), nn.Linear(width, width))
 
 
-def build(
-    encoder: PreTrainedModel,
-    variant: str,
-    sizes: Sizes,
-    *,
-    heads: int = 12,
-    dropout: float = 0.1,
-    **settings: Any,
-) -> MAF:
-    """Return an untrained model.
-
-    Args:
-        encoder: the text encoder.
-        variant: not used.
-        sizes: K, and F of a region.
-        heads: attention heads.
-        dropout: of the cross-modal layer, and before the linear one.
-        settings: of other systems.
-    """
+def build(encoder: PreTrainedModel, sizes: Sizes, *, heads: int = 12, dropout: float = 0.1) -> MAF:
+    """Return an untrained model."""
     return MAF(encoder, sizes.labels, sizes.image, heads, dropout)

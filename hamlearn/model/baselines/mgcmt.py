@@ -24,8 +24,6 @@ F is zero without a picture, so that a post is tagged as the same model tags its
 F_object is zero for a picture without objects.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchcrf import CRF
@@ -150,24 +148,13 @@ class MGCMT(Tagger):
 
 def build(
     encoder: PreTrainedModel,
-    variant: str,
     sizes: Sizes,
     *,
     heads: int = 12,
     class_width: int = 300,
     dropout: float = 0.1,
-    **settings: Any,
 ) -> MGCMT:
     """Return an untrained model.
-
-    Args:
-        encoder: the text encoder.
-        variant: not used.
-        sizes: K, F of the picture and of an object, and C.
-        heads: attention heads.
-        class_width: of the class embedding.
-        dropout: of the layers, and before the last linear one.
-        settings: of other systems.
 
     Raises:
         HamlearnError: the heads do not divide D, or features have no width.

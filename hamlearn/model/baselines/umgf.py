@@ -23,8 +23,6 @@ nothing reads any more.
 Without a picture M_x = 0, so that a post is tagged as the same model tags its text alone.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchcrf import CRF
@@ -190,24 +188,13 @@ class UMGF(Tagger):
 
 def build(
     encoder: PreTrainedModel,
-    variant: str,
     sizes: Sizes,
     *,
     heads: int = 12,
     class_width: int = 300,
     dropout: float = 0.1,
-    **settings: Any,
 ) -> UMGF:
     """Return an untrained model.
-
-    Args:
-        encoder: the text encoder.
-        variant: not used.
-        sizes: K, F of the picture and of an object, and C.
-        heads: attention heads.
-        class_width: of the class embedding.
-        dropout: of the layers, and before the linear one.
-        settings: of other systems.
 
     Raises:
         HamlearnError: the heads do not divide D, or features have no width.

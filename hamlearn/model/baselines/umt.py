@@ -25,7 +25,6 @@ model tags its text alone.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -168,31 +167,15 @@ class UMT(Tagger):
             return -SPAN_LOSS * self.span_crf(spans, gold, batch.word_mask, reduction="mean")
 
 
-def build(
-    encoder: PreTrainedModel,
-    variant: str,
-    sizes: Sizes,
-    *,
-    heads: int = 12,
-    dropout: float = 0.1,
-    **settings: Any,
-) -> UMT:
+def build(encoder: PreTrainedModel, sizes: Sizes, *, heads: int = 12, dropout: float = 0.1) -> UMT:
     """Return an untrained model.
-
-    Args:
-        encoder: the text encoder.
-        variant: not used.
-        sizes: the names of the labels, and F of a region.
-        heads: attention heads.
-        dropout: of the layers, and before the linear ones.
-        settings: of other systems.
 
     Raises:
         HamlearnError: there is not one name a label.
     """
     if len(sizes.names) != sizes.labels:
         raise HamlearnError(
-            f"variant {variant}: found {len(sizes.names)} names of {sizes.labels} labels, expected"
+            f"variant umt: found {len(sizes.names)} names of {sizes.labels} labels, expected"
             " one a label"
         )
     return UMT(encoder, sizes.names, sizes.image, heads, dropout)

@@ -1,6 +1,8 @@
 """What every system has in common, by name: the table of variants is what is tested."""
 
 from dataclasses import replace
+from importlib import import_module
+from inspect import signature
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.model.contract import Sizes
 from hamlearn.model.systems import build_tagger
 from hamlearn.model.tagger import FLAGS
+from hamlearn.settings import ModelSettings
 from hamlearn.variants import VARIANTS, needs_of
 from tests.model.tiny import LABELS, alone, random_batch, text_of, tiny_tagger, usual_batch
 
@@ -116,6 +119,20 @@ def test_an_auxiliary_loss_is_added_in_training_alone():
     tagger.forward = lambda batch: replace(forward(batch), auxiliary=torch.tensor(2.0))
     torch.testing.assert_close(tagger.loss(batch), plain + 2)
     torch.testing.assert_close(tagger.loss_of(tagger(batch).emissions, batch), plain)
+
+
+@pytest.mark.parametrize("variant", BASELINES)
+def test_every_parameter_of_a_system_is_a_setting_or_its_own(variant):
+    """A misspelt one would keep its default, whatever the configuration says."""
+    module = import_module("hamlearn." + VARIANTS[variant].module.replace("/", "."))
+    own = {"encoder", "sizes", "hidden", "rate", "attention"}
+    assert set(signature(module.build).parameters) <= own | set(ModelSettings.model_fields)
+
+
+def test_settings_reach_the_systems_that_have_them():
+    assert tiny_tagger("umt", dropout=0.25).dropout.p == 0.25
+    with pytest.raises(HamlearnError, match="heads"):
+        tiny_tagger("umt", heads=5)
 
 
 def test_what_does_not_fit_is_refused():

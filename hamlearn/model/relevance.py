@@ -49,5 +49,7 @@ class RelevanceFusion(nn.Module):
             )  # Eq. 9
             score = relevance.float().mean(-1)
             image = relevance * image
-        shared = image[:, None].expand_as(objects)
-        return self.fuse(torch.cat([shared, objects], dim=-1)), score  # Eq. 10
+        # Eq. 10 on [image, object], where the image's half is the same for all objects of a post.
+        for_image, for_object = self.fuse.weight.chunk(2, dim=1)
+        shared = nn.functional.linear(image, for_image, self.fuse.bias)[:, None]  # (B, 1, D)
+        return shared + nn.functional.linear(objects, for_object), score

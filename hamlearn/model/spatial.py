@@ -2,10 +2,13 @@
 
 Two forms of the same sum with the same parameters: `dense`, batched adjacency in plain torch, and
 `dgl`, message passing over the edges that exist. Both first add up, for every node, the neighbours
-of each relation, and multiply by the relations' matrices afterwards in one product.
+of each relation, and multiply by the relations' matrices afterwards. A node hears its neighbours
+through a few of the relations only, so this is done by slots, the pairs of relation and node that
+an edge runs into: in full graphs half of the work of multiplying for every pair.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,51 +19,87 @@ IMAGE_BOX = (0.5, 0.5, 1.0, 1.0)  # centre x, centre y, height, width of the who
 USUAL_DEGREE = 16  # neighbours in a full graph: N = 15 objects and the picture
 
 NeighbourSums = Callable[[Tensor], Tensor]
-"""From (B, O+1, D) to the sum over neighbours of each relation, (B, O+1, R*D)."""
+"""From (B, O+1, D) to the sum over the neighbours of each slot, (slots, D)."""
 
 
-def dense_sums(relations: Tensor, n_relations: int, dtype: torch.dtype) -> NeighbourSums:
+@dataclass(frozen=True)
+class Slots:
+    """The pairs of relation and node that some edge runs into, ordered by relation.
+
+    Attributes:
+        relation: (slots,) int64.
+        post: (slots,) int64.
+        node: (slots,) int64, 0..O in its post.
+        counts: slots of each relation, R numbers.
+    """
+
+    relation: Tensor
+    post: Tensor
+    node: Tensor
+    counts: list[int]
+
+
+def find_slots(relations: Tensor, n_relations: int) -> Slots:
+    """Return the slots of a batch of graphs.
+
+    Args:
+        relations: (B, O+1, O+1) int64, [i, j] the relation of the edge i -> j, -1 for none.
+        n_relations: R.
+    """
+    posts, nodes, _ = relations.shape
+    filled = relations.new_zeros(posts, 1 + n_relations, nodes)
+    filled.scatter_(1, 1 + relations, 1)  # [b, 1 + relations[b, i, j], j] = 1; row 0 is no edge
+    filled = filled[:, 1:].transpose(0, 1)  # (R, B, O+1)
+    relation, post, node = filled.nonzero(as_tuple=True)
+    return Slots(relation, post, node, filled.sum((1, 2)).tolist())
+
+
+def dense_sums(relations: Tensor, slots: Slots, dtype: torch.dtype) -> NeighbourSums:
     """Return the sum over neighbours as a product with a batched adjacency.
 
     Args:
         relations: (B, O+1, O+1) int64, [i, j] the relation of the edge i -> j, -1 for none.
-        n_relations: R.
+        slots: of these graphs.
         dtype: of the adjacency.
     """
     posts, nodes, _ = relations.shape
+    n_relations = len(slots.counts)
     kinds = torch.arange(n_relations, device=relations.device)
     incoming = relations.transpose(1, 2)[:, :, None]  # (B, O+1, 1, O+1), [i, :, j] is edge j -> i
     adjacency = (incoming == kinds[:, None]).to(dtype)  # (B, O+1, R, O+1)
     adjacency = adjacency.reshape(posts, nodes * n_relations, nodes)
+    row = (slots.post * nodes + slots.node) * n_relations + slots.relation
 
     def sums(vectors: Tensor) -> Tensor:
-        return torch.bmm(adjacency, vectors).view(posts, nodes, -1)
+        return torch.bmm(adjacency, vectors).flatten(0, 1)[row]
 
     return sums
 
 
-def dgl_sums(relations: Tensor, n_relations: int) -> NeighbourSums:
+def dgl_sums(relations: Tensor, slots: Slots) -> NeighbourSums:
     """Return the sum over neighbours as DGL's message passing.
 
-    The graph runs from nodes to slots, one slot a (node, relation): an edge j -> i of relation r
-    sends v_j to the slot (i, r).
+    The graph runs from nodes to slots: an edge j -> i of relation r sends v_j to the slot (r, i).
 
     Args:
         relations: (B, O+1, O+1) int64, [i, j] the relation of the edge i -> j, -1 for none.
-        n_relations: R.
+        slots: of these graphs.
     """
     dgl = import_dgl()
     posts, nodes, _ = relations.shape
+    number = torch.arange(len(slots.node), device=relations.device)
+    slot_of = relations.new_zeros(len(slots.counts), posts, nodes)
+    slot_of[slots.relation, slots.post, slots.node] = number
     post, source, target = (relations >= 0).nonzero(as_tuple=True)
-    slot = (post * nodes + target) * n_relations + relations[post, source, target]
+    slot = slot_of[relations[post, source, target], post, target]
     graph = dgl.heterograph(
         {("node", "message", "slot"): (post * nodes + source, slot)},
-        num_nodes_dict={"node": posts * nodes, "slot": posts * nodes * n_relations},
+        num_nodes_dict={"node": posts * nodes, "slot": len(number)},
     )
 
     def sums(vectors: Tensor) -> Tensor:
-        summed = dgl.ops.copy_u_sum(graph, vectors.reshape(posts * nodes, -1))
-        return summed.view(posts, nodes, -1)
+        summed: Tensor = dgl.ops.copy_u_sum(graph, vectors.flatten(0, 1))
+        return summed
 
     return sums
 
@@ -93,16 +132,22 @@ class RGCNLayer(nn.Module):
         scale = width if normalize else USUAL_DEGREE * width
         nn.init.normal_(self.relation, std=scale**-0.5)
 
-    def forward(self, vectors: Tensor, sums: NeighbourSums, degree: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, sums: NeighbourSums, slots: Slots, degree: Tensor) -> Tensor:
         """Return the nodes after one layer, (B, O+1, D).
 
         Args:
             vectors: (B, O+1, D).
-            sums: adds up the neighbours of each relation.
+            sums: adds up the neighbours of each slot.
+            slots: of the graphs.
             degree: (B, O+1, 1), number of incoming edges, at least 1.
         """
-        gathered = sums(vectors)  # (B, O+1, R*D)
-        message = gathered @ self.relation.flatten(0, 1)  # (B, O+1, D)
+        posts, nodes, width = vectors.shape
+        gathered = sums(vectors).split(slots.counts)  # R of (slots of a relation, D)
+        spoken = [own @ matrix for own, matrix in zip(gathered, self.relation, strict=True)]
+        message = self.bias.new_zeros(posts * nodes, width)
+        message = message.index_add(
+            0, slots.post * nodes + slots.node, torch.cat(spoken).to(message.dtype)
+        ).view(posts, nodes, width)
         if self.normalize:
             message = message / degree
         message = torch.relu(message + self.bias)  # Eq. 5
@@ -149,13 +194,14 @@ class SpatialEncoder(nn.Module):
         """
         initial = torch.cat([initial_boxes(boxes).to(nodes.dtype), nodes], dim=-1)  # (B, O+1, D+4)
         vectors = self.project(initial)
+        slots = find_slots(relations, self.n_relations)
         if resolve_graph_backend(self.backend, nodes.device) == "dgl":
-            sums = dgl_sums(relations, self.n_relations)
+            sums = dgl_sums(relations, slots)
         else:
-            sums = dense_sums(relations, self.n_relations, vectors.dtype)
+            sums = dense_sums(relations, slots, vectors.dtype)
         degree = (relations >= 0).sum(1)[:, :, None].clamp(min=1)  # (B, O+1, 1)
         for layer in self.layers:
-            vectors = layer(self.dropout(vectors), sums, degree)
+            vectors = layer(self.dropout(vectors), sums, slots, degree)
         return vectors
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamlearn.graph.relations import RELATIONS
-from hamlearn.model.spatial import RGCNLayer, SpatialEncoder, dense_sums, initial_boxes
+from hamlearn.model.spatial import RGCNLayer, SpatialEncoder, dense_sums, find_slots, initial_boxes
 from hamlearn.model.tagger import N_RELATIONS
 from tests.model.tiny import has_dgl, usual_batch
 
@@ -80,14 +80,46 @@ def test_a_message_carries_label_and_direction():
     layer = make().layers[0]
     relations = torch.full((1, 2, 2), -1)
     relations[0, 1, 0] = 4
-    sums = dense_sums(relations, R, torch.float32)(torch.tensor([[[1.0], [10.0]]]))
-    assert sums[0, 0].tolist() == [10.0 if r == 4 else 0.0 for r in range(R)]
-    assert not sums[0, 1].any()
+    slots = find_slots(relations, R)
+    assert [slots.relation.tolist(), slots.post.tolist(), slots.node.tolist()] == [[4], [0], [0]]
+    assert slots.counts == [int(r == 4) for r in range(R)]
+    sums = dense_sums(relations, slots, torch.float32)
+    assert sums(torch.tensor([[[1.0], [10.0]]])).tolist() == [[10.0]]
     vectors = torch.randn(1, 2, WIDTH)
     torch.testing.assert_close(
-        layer(vectors, dense_sums(relations, R, torch.float32), torch.ones(1, 2, 1))[0],
+        layer(vectors, sums, slots, torch.ones(1, 2, 1))[0],
         slow_layer(layer, vectors[0], relations[0]),
     )
+
+
+def every_pair(layer, vectors, relations):
+    """Eq. 5 to 7 with one product for every pair of relation and node, filled or not."""
+    adjacency = (relations.transpose(1, 2)[:, :, None] == torch.arange(R)[:, None]).float()
+    gathered = torch.einsum("birj,bjd->bird", adjacency, vectors)
+    message = torch.einsum("bird,rde->bie", gathered, layer.relation)
+    message = torch.relu(message + layer.bias)
+    gate = torch.sigmoid(layer.gate(torch.cat([message, vectors], dim=-1)))
+    return vectors + gate * message
+
+
+@pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
+def test_leaving_out_the_empty_slots_keeps_outputs_and_gradients(density):
+    nodes, boxes, relations = random_graphs(3, 6, seed=7, density=density)
+    results = []
+    for whole in (False, True):
+        module = make()
+        vectors = nodes.clone().requires_grad_()
+        if whole:
+            output = module.project(torch.cat([initial_boxes(boxes), vectors], dim=-1))
+            for layer in module.layers:
+                output = every_pair(layer, output, relations)
+        else:
+            output = module(vectors, boxes, relations)
+        (output * torch.arange(output.numel()).view_as(output).cos()).sum().backward()
+        gradients = {name: tensor.grad for name, tensor in module.named_parameters()}
+        results.append({"output": output, "nodes": vectors.grad, **gradients})
+    for name, value in results[0].items():
+        torch.testing.assert_close(value, results[1][name], atol=1e-5, rtol=1e-5, msg=name)
 
 
 @needs_dgl
@@ -135,10 +167,11 @@ def test_full_graphs_do_not_blow_up_at_the_start(width):
     relations = torch.randint(0, R, (8, 16, 16))
     relations[:, torch.eye(16, dtype=torch.bool)] = -1
     vectors = torch.randn(8, 16, width)
-    sums = dense_sums(relations, R, torch.float32)
+    slots = find_slots(relations, R)
+    sums = dense_sums(relations, slots, torch.float32)
     degree = torch.full((8, 16, 1), 15)
     for _ in range(2):
-        vectors = layer(vectors, sums, degree)
+        vectors = layer(vectors, sums, slots, degree)
     assert 1 < vectors.std() < 2
 
 

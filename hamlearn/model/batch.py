@@ -75,6 +75,10 @@ class Batch:
         """Return the batch in page-locked memory; called by DataLoader when pin_memory is set."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def rows(self, rows: Tensor) -> Self:
+        """Return the batch of some of its posts, padded as they were; `rows` is (n,) int64."""
+        return self._map(lambda tensor: tensor[rows])
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         changed: dict[str, Any] = {
             field.name: value if value is None else change(value)

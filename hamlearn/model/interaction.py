@@ -195,5 +195,14 @@ class Interaction(nn.Module):
             words, current = self._round(k)(words, word_mask, current, visible, present, last)
         return words
 
+    def idle(self) -> list[nn.Parameter]:
+        """Return the parameters that have no part where no post has a picture."""
+        return [
+            parameter
+            for weights in self.rounds
+            for name, parameter in weights.named_parameters()
+            if not name.startswith("words.") or name.startswith("words.attention.")
+        ]
+
     def _round(self, k: int) -> Round:
         return cast(Round, self.rounds[k % len(self.rounds)])

@@ -128,6 +128,75 @@ def test_gradients_are_finite_where_all_pictures_are_missing(variant, backend):
         assert tensor.grad is None or tensor.grad.isfinite().all(), name
 
 
+def loss_with_everything_computed(tagger, batch):
+    """The loss where missing pictures go through the model, too, and are then taken out."""
+    text = (batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask)
+    sentence, words = tagger.text(*text)
+    views, scores = tagger._see(batch, sentence)
+    words = tagger.interaction(
+        tagger.transform(words), batch.word_mask, views, batch.object_mask, batch.has_image
+    )
+    relevance = {view: score.masked_fill(~batch.has_image, 0) for view, score in scores.items()}
+    return tagger.loss_of(tagger.emit(words), batch), relevance
+
+
+def some_missing(*present):
+    batch = usual_batch()
+    batch.has_image &= torch.tensor(present)
+    batch.object_mask &= batch.has_image[:, None]
+    return batch
+
+
+PRESENT = [(True,) * 4, (True, False, True, False), (False, True, False, False), (False,) * 4]
+
+
+@pytest.mark.parametrize("present", PRESENT)
+@pytest.mark.parametrize("variant", SEEING)
+def test_passing_over_missing_pictures_keeps_outputs_and_gradients(variant, present):
+    results = []
+    for passed_over in (True, False):
+        tagger, batch = tiny_tagger(variant), some_missing(*present)
+        if passed_over:
+            output = tagger(batch)
+            loss, relevance = tagger.loss_of(output.emissions, batch), output.relevance
+        else:
+            loss, relevance = loss_with_everything_computed(tagger, batch)
+        loss.backward()
+        gradients = {name: tensor.grad for name, tensor in tagger.named_parameters()}
+        results.append({"loss": loss, **relevance, **gradients})
+    assert results[0].keys() == results[1].keys()
+    for name, value in results[0].items():
+        torch.testing.assert_close(value, results[1][name], atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_weights_that_a_batch_has_no_use_for_decay_as_if_it_multiplied_them_by_zero():
+    # After a usual batch AdamW has a momentum, too, which goes on.
+    weights = []
+    for passed_over in (True, False):
+        tagger = tiny_tagger("full")
+        optimizer = torch.optim.AdamW(tagger.parameters(), lr=0.01, eps=1e-3, weight_decay=0.5)
+        for batch in (usual_batch(), some_missing(*[False] * 4)):
+            optimizer.zero_grad()
+            loss = tagger.loss(batch)
+            if not passed_over:
+                loss, _ = loss_with_everything_computed(tagger, batch)
+            loss.backward()
+            optimizer.step()
+        weights.append(dict(tagger.named_parameters()))
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], atol=1e-5, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("present", PRESENT)
+def test_pictures_are_computed_for_the_posts_that_have_one(present):
+    tagger, batch = tiny_tagger("full"), some_missing(*present)
+    seen = []
+    tagger.visual.register_forward_hook(lambda module, given, nodes: seen.append(len(nodes)))
+    tagger(batch)
+    count = int(batch.has_image.sum())
+    assert seen == ([count] if count else [])
+
+
 @pytest.mark.parametrize(
     ("variant", "views", "measured"),
     [

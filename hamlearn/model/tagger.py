@@ -181,7 +181,8 @@ class HamLearning(Tagger):
 
     def _see(self, batch: Batch, sentence: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Return V^r of each view, (B, O, D), and the relevance, of posts that have pictures."""
-        assert self.visual is not None and batch.object_mask is not None
+        assert self.visual is not None
+        assert batch.object_mask is not None
         nodes = self.visual(batch.image, batch.objects, batch.object_classes, batch.has_image)
         node_mask = nn.functional.pad(batch.object_mask, (1, 0), value=True)  # the picture
         views, relevance = [], {}

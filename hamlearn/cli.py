@@ -15,7 +15,6 @@ from hamlearn.commands import demo, tagging
 from hamlearn.commands.options import Out, Seed, Threads, parts_of
 from hamlearn.commands.paper import paper_app
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import load_settings
 from hamlearn.terminal import OneLine, printable
 
 app = typer.Typer(
@@ -57,6 +56,7 @@ def prepare(
 ) -> None:
     """Check a corpus and write its posts, labels and statistics."""
     from hamlearn.corpus.prepare import prepare
+    from hamlearn.settings import load_settings
 
     read = load_settings(settings)
     if corpus not in read.corpora:
@@ -118,9 +118,11 @@ def features_images(
     threads: Threads = None,
 ) -> None:
     """Extract the features of whole pictures (Eq. 2)."""
+    parts = parts_of(shard)
+    from hamlearn.settings import load_settings
     from hamlearn.vision.image_features import extract_images
 
-    extract_images(posts, out, load_settings(settings), backbone, parts_of(shard), threads)
+    extract_images(posts, out, load_settings(settings), backbone, parts, threads)
 
 
 @features_app.command("objects")
@@ -135,9 +137,11 @@ def features_objects(
     threads: Threads = None,
 ) -> None:
     """Detect objects and extract their features and boxes (Eq. 3)."""
+    parts = parts_of(shard)
+    from hamlearn.settings import load_settings
     from hamlearn.vision.object_features import extract_objects
 
-    extract_objects(posts, out, load_settings(settings), detector, parts_of(shard), threads)
+    extract_objects(posts, out, load_settings(settings), detector, parts, threads)
 
 
 @features_app.command("merge")
@@ -161,6 +165,7 @@ def graphs(
 ) -> None:
     """Build the spatial relation graph of every picture from its boxes."""
     from hamlearn.graph.build import build_graphs
+    from hamlearn.settings import load_settings
 
     build_graphs(objects, out, load_settings(settings).graph)
 
@@ -188,6 +193,7 @@ def weights_convert(
 @weights_app.command("list")
 def weights_list(settings: Source) -> None:
     """List the weights that the settings need: where they belong, whence, and whether they are."""
+    from hamlearn.settings import load_settings
     from hamlearn.vision.needed import needed_files
 
     for file in needed_files(load_settings(settings)):
@@ -197,6 +203,7 @@ def weights_list(settings: Source) -> None:
 @weights_app.command("fetch")
 def weights_fetch(settings: Source) -> None:
     """Fetch the weights that are absent, whole, verified and resumable; 1 if any is not there."""
+    from hamlearn.settings import load_settings
     from hamlearn.vision.needed import fetch_needed
 
     lacking = False
@@ -213,6 +220,7 @@ def weights_fetch(settings: Source) -> None:
 def vocabulary(settings: Source, posts: Posts, out: Out) -> None:
     """Make the folder of an untrained text encoder, its vocabulary from the training split."""
     from hamlearn.learning.vocabulary import write_scratch_encoder
+    from hamlearn.settings import load_settings
 
     write_scratch_encoder(posts, out, load_settings(settings).text.scratch)
 
@@ -238,6 +246,7 @@ def train(
 ) -> None:
     """Train one variant with one seed, and keep the epoch that is best on dev."""
     from hamlearn.learning.training import train
+    from hamlearn.settings import load_settings
 
     read = load_settings(settings)
     if devices is not None:
@@ -331,6 +340,7 @@ def report(
 ) -> None:
     """Write the page and its figures."""
     from hamlearn.report.page import write_report
+    from hamlearn.settings import load_settings
 
     write_report(load_settings(settings), metrics, results, out)
 

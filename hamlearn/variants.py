@@ -132,11 +132,17 @@ VARIANTS: dict[str, Variant] = {
     ),
     "ita": Variant("objects' names and captions as text", "model/baselines/ita", _TEXT),
 }
+ABLATIONS = ("full", "wo_rgcn", "wo_vit", "wo_rm")  # of the paper's model, itself the first
 
 
 def with_rounds(rounds: int, chosen: int) -> str:
     """Return the name of `full` with L = `rounds`: its own where that is the configured number."""
     return "full" if rounds == chosen else f"full-L{rounds}"
+
+
+def direction(trained: str, tested: str) -> str:
+    """Return the name under which scores on another corpus than the trained one stand."""
+    return f"{trained}_to_{tested}"
 
 
 def base_and_rounds(name: str) -> tuple[str, int | None]:

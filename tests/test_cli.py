@@ -88,11 +88,3 @@ def test_a_wrong_shard_is_named(corpus, shard):
 
 def test_the_schema_is_printed_as_it_is_kept():
     assert CliRunner().invoke(app, ["schema"]).stdout == schema()
-
-
-def test_help_imports_nothing_heavy():
-    loaded = "import sys, hamlearn.cli; print({'torch', 'pandas', 'h5py'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "set()"

@@ -12,7 +12,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import ALL, read_scores
 from hamlearn.evaluation.published import PublishedTable, published_tables
 from hamlearn.settings import Settings
-from hamlearn.variants import with_rounds
+from hamlearn.variants import ABLATIONS, with_rounds
 
 TITLES = {
     "table1": "Table 1: the corpora, by counts of B- tags",
@@ -22,7 +22,6 @@ TITLES = {
     "table5": "Table 5: trained on one corpus, tested on the other",
     "table6": "Table 6: detectors",
 }
-ABLATIONS = ("full", "wo_rgcn", "wo_vit", "wo_rm")
 OVERALL = {"P": "precision", "R": "recall", "F1": "f1"}
 COLUMNS = (
     "table",
@@ -86,11 +85,6 @@ def experiments_of(settings: Settings) -> Experiments:
         chosen_rounds=settings.model.rounds,
         transfer=asked.transfer,
     )
-
-
-def direction(trained: str, tested: str) -> str:
-    """Return the name under which scores on another corpus than the trained one stand."""
-    return f"{trained}_to_{tested}"
 
 
 def lines_of(table: str, asked: Experiments) -> list[Line]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
-from transformers import BertConfig
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.errors import HamlearnError
@@ -138,16 +137,24 @@ def _tokenizer_config(scratch: ScratchSettings) -> dict[str, object]:
 
 
 def _config(scratch: ScratchSettings, vocabulary: int) -> dict[str, object]:
-    config = BertConfig(
-        vocab_size=vocabulary,
-        hidden_size=scratch.width,
-        num_hidden_layers=scratch.layers,
-        num_attention_heads=scratch.heads,
-        intermediate_size=4 * scratch.width,
-        max_position_embeddings=POSITIONS,
-        architectures=["BertModel"],
-    )
-    return config.to_dict()
+    """Return the shape of the encoder, as transformers reads it; this stage needs no PyTorch."""
+    return {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "vocab_size": vocabulary,
+        "pad_token_id": SPECIAL.index("[PAD]"),
+        "hidden_size": scratch.width,
+        "num_hidden_layers": scratch.layers,
+        "num_attention_heads": scratch.heads,
+        "intermediate_size": 4 * scratch.width,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "max_position_embeddings": POSITIONS,
+        "type_vocab_size": 2,
+        "initializer_range": 0.02,
+        "layer_norm_eps": 1e-12,
+    }
 
 
 def _write_json(path: Path, values: dict[str, object]) -> None:

@@ -5,35 +5,19 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from hamlearn.vision.images import PictureError, open_picture
+from hamlearn.vision.images import Decoded, PictureError, open_picture
 
 Prepared = TypeVar("Prepared")
 Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Decoded(Generic[Prepared]):
-    """One picture of a queue.
-
-    Attributes:
-        row: its place in the queue.
-        size: width and height in pixels, upright; zeros where it failed.
-        value: what `prepare` made of it, or the failure.
-    """
-
-    row: int
-    size: tuple[int, int]
-    value: Prepared | PictureError
 
 
 def decoded(

@@ -4,8 +4,10 @@ import logging
 import struct
 import threading
 import zlib
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from PIL import Image, ImageOps
 
@@ -31,6 +33,7 @@ _BROKEN = (
     zlib.error,
     Image.DecompressionBombError,
 )
+Prepared = TypeVar("Prepared")
 _pillow_limit = threading.Lock()
 _log = logging.getLogger(__name__)
 
@@ -57,6 +60,21 @@ class PictureError(HamlearnError):
         super().__init__(reason if path is None else f"{path}: {reason}")
         self.status = status
         self.reason = reason
+
+
+@dataclass(frozen=True)
+class Decoded(Generic[Prepared]):
+    """One picture of a queue.
+
+    Attributes:
+        row: its place in the queue.
+        size: width and height in pixels, upright; zeros where it failed.
+        value: what `prepare` made of it, or the failure.
+    """
+
+    row: int
+    size: tuple[int, int]
+    value: Prepared | PictureError
 
 
 def open_picture(path: str | Path | None, max_pixels: int = 100_000_000) -> Image.Image:

@@ -14,11 +14,11 @@ from hamlearn.corpus.posts import pictures_of, read_posts
 from hamlearn.devices import device_of
 from hamlearn.settings import ObjectFeatureSettings, Settings
 from hamlearn.store import attributes_of, object_columns
-from hamlearn.vision.decoding import Decoded, decoded, tracked, workers_of
+from hamlearn.vision.decoding import decoded, tracked, workers_of
 from hamlearn.vision.detectors import load_detector, load_precomputed
 from hamlearn.vision.detectors.base import Detector, ObjectSource
 from hamlearn.vision.detectors.select import Selection, select_top
-from hamlearn.vision.images import PictureError
+from hamlearn.vision.images import Decoded, PictureError
 from hamlearn.vision.shards import shard_of, shard_writer
 from hamlearn.vision.weights import configured
 

@@ -14,8 +14,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 from hamlearn.settings import Settings
 from hamlearn.store import Columns, FeatureFile, FeatureWriter, feature_writer, merge
-from hamlearn.vision.decoding import Decoded
-from hamlearn.vision.images import PictureError, Status
+from hamlearn.vision.images import Decoded, PictureError, Status
 
 _WAITING = 4  # calls of `put` that may wait for the disk
 _log = logging.getLogger(__name__)

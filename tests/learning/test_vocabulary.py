@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 
 import pytest
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, BertConfig
 
 from hamlearn.corpus.posts import Post, read_posts, write_posts
 from hamlearn.errors import HamlearnError
@@ -101,6 +101,22 @@ def test_tokenizer_knows_the_training_words(tmp_path):
     assert all(tokenizer.unk_token_id not in of_word for of_word in ids)
     assert tokenizer.tokenize("JASMINE") == tokenizer.tokenize("jasmine")
     assert tokenizer.convert_ids_to_tokens(tokenizer("ok")["input_ids"])[0] == "[CLS]"
+
+
+def test_the_shape_is_that_of_a_bert_with_the_defaults_of_transformers(tmp_path):
+    write_posts(tmp_path / "posts.jsonl", make_posts())
+    n_pieces = write_scratch_encoder(tmp_path / "posts.jsonl", tmp_path / "encoder", SCRATCH)
+    expected = BertConfig(
+        vocab_size=n_pieces,
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=96,
+        architectures=["BertModel"],
+    )
+    found = AutoConfig.from_pretrained(tmp_path / "encoder")
+    assert found.to_diff_dict() == expected.to_diff_dict()
+    assert found.to_dict() | {"_name_or_path": ""} == expected.to_dict() | {"_name_or_path": ""}
 
 
 def test_case_is_kept_on_request(tmp_path):

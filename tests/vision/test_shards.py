@@ -9,8 +9,7 @@ import pytest
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import load_settings
 from hamlearn.store import FeatureFile, attributes_of, image_columns
-from hamlearn.vision.decoding import Decoded
-from hamlearn.vision.images import PictureError, Status
+from hamlearn.vision.images import Decoded, PictureError, Status
 from hamlearn.vision.shards import shard_writer
 
 IDS = [f"p{number}" for number in range(12)]

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -112,7 +113,7 @@ def test_an_environment_holds_what_its_stages_import(environment):
         held |= set(FROM_CONDA.values())
     else:
         held.add("detectron2")  # imported where the configuration or `auto` has chosen it
-    assert third_party(["cli", *STAGES[environment.stem]]) <= held
+    assert third_party(["cli", "settings", *STAGES[environment.stem]]) <= held
 
 
 def walk_run(body):
@@ -149,6 +150,50 @@ def third_party(modules):
                 else:
                     found.add(name.split(".")[0])
     return found - set(sys.stdlib_module_names)
+
+
+ODDLY_IMPORTED = """\
+import json; from hamlearn import errors
+async def one():
+    try:
+        import os, hamlearn.files as files
+    except* OSError:
+        from hamlearn.corpus import (  # comment)
+            posts,
+        )
+    else:
+        with open("x") as file: from \\
+            hamlearn.graph.build import build_graphs
+    finally:
+        match json:
+            case 1: import hamlearn.corpus
+for a in ():
+    ...
+else:
+    class A:
+        if a: pass
+        elif 1: from hamlearn.model import text
+"""
+
+
+def test_every_import_of_a_module_is_followed(tmp_path):
+    source = {"ROOT": ROOT, "Path": Path}
+    exec((ROOT / "workflow" / "rules" / "source.smk").read_text(), source)
+    odd = tmp_path / "odd.py"
+    odd.write_text(ODDLY_IMPORTED)
+    for path in [odd, *(ROOT / "hamlearn").rglob("*.py")]:
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+            elif isinstance(node, ast.Import):
+                names |= {one.name for one in node.names}
+        ours = [name.replace(".", "/") for name in names if name.startswith("hamlearn.")]
+        places = {ROOT / f"{one}{end}" for one in ours for end in (".py", "/__init__.py")}
+        text, found = source["read_module"](path)
+        assert text == path.read_text()
+        assert set(found) == {place for place in places if place.is_file()}, path
+    assert len(source["read_module"](odd)[1]) == 8
 
 
 def test_the_constraints_hold_every_dependency_and_no_place():

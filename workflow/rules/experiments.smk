@@ -1,7 +1,6 @@
 """Which runs each table of the paper needs, beside the main ones."""
 
-from hamlearn.evaluation.paper import ABLATIONS, direction
-from hamlearn.variants import with_rounds
+from hamlearn.variants import ABLATIONS, direction, with_rounds
 
 TABLES = "results/report/tables"
 TRANSFER = f"results/transfer/{RUN}/{{tested}}"

@@ -5,6 +5,8 @@ import fnmatch
 import functools
 import hashlib
 
+BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")  # where a tree has statements
+
 # Settings reach a stage through params; what else these modules do changes no result.
 SHARED = ["__init__", "__main__", "cli", "errors", "files", "settings", "variants"]
 
@@ -27,25 +29,28 @@ def source_digest(*modules, without=(), files=()):
         name = path.relative_to(package).with_suffix("").as_posix()
         if name in found or any(fnmatch.fnmatch(name, no) for no in (*SHARED, *without)):
             continue
-        text = path.read_text(encoding="utf-8")
-        found[name] = text
-        waiting += imported(text)
+        found[name], followed = read_module(path)
+        waiting += followed
     digest = hashlib.sha256("".join(f"{n}\0{found[n]}\0" for n in sorted(found)).encode())
     return digest.hexdigest()[:12]
 
 
-def imported(text):
-    """The files of hamlearn that a module imports, anywhere in its text."""
-    names = []
-    for node in ast.walk(ast.parse(text)):
+@functools.cache
+def read_module(path):
+    """A module's text, and the files of hamlearn that it imports, anywhere in it."""
+    text = path.read_text(encoding="utf-8")
+    names, waiting = [], [ast.parse(text)]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-    for name in names:
-        if name.startswith("hamlearn."):
-            place = ROOT / name.replace(".", "/")
-            yield from filter(Path.is_file, (place.with_suffix(".py"), place / "__init__.py"))
+        else:  # statements alone hold imports, and they are a small part of a tree
+            waiting += (one for field in BLOCKS for one in getattr(node, field, ()))
+    places = [ROOT / name.replace(".", "/") for name in names if name.startswith("hamlearn.")]
+    files = [file for at in places for file in (at.with_suffix(".py"), at / "__init__.py")]
+    return text, tuple(filter(Path.is_file, files))
 
 
 def source_of_objects(wildcards):

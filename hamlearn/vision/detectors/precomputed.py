@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import PrecomputedSettings
-from hamlearn.vision.decoding import Decoded
 from hamlearn.vision.detectors.classes import class_names, numbered
 from hamlearn.vision.detectors.select import Selection
-from hamlearn.vision.images import PictureError, open_picture
+from hamlearn.vision.images import Decoded, PictureError, open_picture
 from hamlearn.vision.precomputed.drawn import DrawnObjects
 from hamlearn.vision.precomputed.hdf5 import Hdf5File
 from hamlearn.vision.precomputed.npz import OWN, VINVL, NpzFolder

@@ -1,0 +1,60 @@
+"""What a command imports before it begins: the cost of a start, which hundreds of jobs pay."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NETWORKS = {"torch", "torchvision", "transformers", "lightning", "dgl"}
+TABLES = {"numpy", "pandas", "scipy"}
+SETTINGS = {"pydantic", "yaml"}
+DRAWING = {"matplotlib", "jinja2", "rich"}
+FILES = {"h5py", "PIL", "safetensors", "tokenizers"}
+EVERYTHING = NETWORKS | TABLES | SETTINGS | DRAWING | FILES
+
+# Modules that a stage begins with, and packages that it must do without.
+WITHOUT = {
+    "hamlearn.cli": EVERYTHING,
+    "hamlearn.corpus.prepare": EVERYTHING - TABLES,
+    "hamlearn.demo.corpus": EVERYTHING - {"numpy", "PIL"},
+    "hamlearn.learning.vocabulary": EVERYTHING - SETTINGS - {"tokenizers"},
+    "hamlearn.vision.shards": EVERYTHING - SETTINGS - {"numpy", "h5py", "PIL"},
+    "hamlearn.graph.build": EVERYTHING - SETTINGS - {"numpy", "h5py"},
+    "hamlearn.evaluation.evaluate": EVERYTHING - TABLES,
+    "hamlearn.evaluation.compare": EVERYTHING - TABLES,
+    "hamlearn.report.page": NETWORKS | {"safetensors", "tokenizers"},
+    # Of the networks, transformers itself imports torchvision where that is installed.
+    "hamlearn.learning.prediction, hamlearn.tagging.predicting": {
+        "dgl",
+        "lightning",
+        "matplotlib",
+        "nltk",
+        "pandas",
+        "torchmetrics",
+    },
+}
+
+
+def loaded(modules):
+    """Return the packages in the memory of a new process that has imported these modules."""
+    code = f"import sys, {modules}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("modules", WITHOUT)
+def test_a_stage_begins_without_what_it_does_not_need(modules):
+    found = loaded(modules)
+    assert "hamlearn" in found
+    assert found & WITHOUT[modules] == set()
+
+
+def test_the_workflow_is_read_without_what_its_jobs_need():
+    files = [ROOT / "workflow" / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
+    lines = "\n".join(file.read_text() for file in files)
+    modules = sorted(set(re.findall(r"^(?:from|import) (hamlearn\S*)", lines, re.MULTILINE)))
+    assert {"hamlearn.settings", "hamlearn.variants"} <= set(modules)
+    assert loaded(", ".join(modules)) & (EVERYTHING - SETTINGS) == set()

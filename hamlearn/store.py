@@ -18,7 +18,7 @@ objects at most, C classes.
 | counts | - | (n) int32, objects of each picture |
 | classes | - | (C) text |
 
-Numbers are stored contiguous and uncompressed, so that a reader maps them into memory; text is
+Numbers are stored contiguous and uncompressed, so that each row has its place in the file; text is
 UTF-8 of fixed length, padded.
 """
 
@@ -39,6 +39,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical, digest_of_text
 from hamlearn.hdf5 import member, opened, root_attributes, texts
 from hamlearn.hdf5_output import Sink, put_attributes, put_texts, whole_hdf5
+from hamlearn.hdf5_rows import RowReader
 
 SCHEMA_VERSION = 2
 KINDS = {
@@ -222,7 +223,7 @@ def feature_writer(
 
 
 class FeatureFile:
-    """A feature file open for reading; numbers are mapped into memory, not read.
+    """A feature file open for reading; rows of numbers are read when they are asked for.
 
     Attributes:
         path: of the file.
@@ -251,8 +252,9 @@ class FeatureFile:
                 raise HamlearnError(f"{path}: an image id comes twice, expected each once")
             self.classes = texts(members["classes"]) if "classes" in members else []
             self.reasons = texts(members["reasons"])
-            self._data: dict[str, NDArray[Any]] = {
-                name: _mapped(self.path, dataset)
+            self._reader = RowReader(path)
+            self._data = {
+                name: self._reader.rows_of(dataset)
                 for name, dataset in members.items()
                 if name not in _TEXTS
             }
@@ -265,13 +267,14 @@ class FeatureFile:
             indices: row numbers, in any order.
 
         Raises:
-            HamlearnError: the file has no such dataset.
+            HamlearnError: the file has no such dataset, or cannot be read any more.
+            IndexError: the dataset has no such row.
         """
         if name not in self._data:
             raise HamlearnError(
                 f"{self.path}: no dataset `{name}`; it has {', '.join(sorted(self._data))}"
             )
-        return np.asarray(self._data[name][np.fromiter(indices, dtype=np.int64)])
+        return self._data[name][np.fromiter(indices, dtype=np.int64)]
 
     def has(self, name: str) -> bool:
         """Tell whether the file has a dataset of this name."""
@@ -290,8 +293,8 @@ class FeatureFile:
         }
 
     def close(self) -> None:
-        """Let the mapped numbers go."""
-        self._data = {}
+        """Close the file."""
+        self._reader.close()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -344,14 +347,6 @@ class FeatureFile:
                 raise HamlearnError(
                     f"{self.path}: `{name}` is {dataset.dtype}, expected {expected}"
                 )
-
-
-def _mapped(path: Path, dataset: h5py.Dataset) -> NDArray[Any]:
-    """Map a contiguous dataset into memory; read it where it is not contiguous."""
-    offset = dataset.id.get_offset()
-    if offset is None or dataset.chunks is not None or dataset.size == 0:
-        return np.asarray(dataset[()])
-    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
 
 
 def merge(shards: Iterable[str | Path], ids: Sequence[str], path: str | Path) -> None:

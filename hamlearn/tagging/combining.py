@@ -81,3 +81,7 @@ class Given:
     def __getitem__(self, image: str) -> Picture:
         """Return the picture of a post."""
         return self._pictures[image]
+
+    def read(self, images: Sequence[str]) -> list[Picture]:
+        """Return the pictures of posts."""
+        return [self._pictures[image] for image in images]

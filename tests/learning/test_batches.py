@@ -1,6 +1,7 @@
 from collections import Counter
 from dataclasses import fields
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_batch_is_that_of_a_slow_reading(paths, tokenizer, pictures):
     )
 
 
-def test_visual_fields_are_the_rows_of_the_files(tokenizer, pictures):
+def test_visual_fields_are_the_rows_of_the_files(paths, tokenizer, pictures):
     posts = make_posts()
     data = PostDataset(posts, tokenizer, LABELS, 128, pictures)
     indices = [0, 1, 4, 9]
@@ -101,7 +102,8 @@ def test_visual_fields_are_the_rows_of_the_files(tokenizer, pictures):
         assert np.array_equal(
             batch.boxes[row, :count], pictures.objects.rows("boxes", [at])[0, :count]
         )
-        relations = pictures.relations[at, : count + 1, : count + 1]
+        with h5py.File(paths["graphs"]) as file:
+            relations = file["relations"][at][: count + 1, : count + 1]
         assert np.array_equal(batch.relations[row, : count + 1, : count + 1], relations)
         assert batch.object_mask[row].tolist() == [
             place < count for place in range(max(batch.object_mask.shape[1], count))

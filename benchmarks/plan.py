@@ -15,6 +15,9 @@ class Plan:
         memory: the two numbers of pictures whose peak memory is compared.
         distinct: picture files behind those.
         rows: of the files whose size is measured.
+        read: posts of the files that are read in batches; those of Twitter-2015.
+        cold: batches that are read from the disk.
+        few: posts of the corpus whose stages are started.
         backbone: network of the whole picture.
         min_size: pixels of the short side that mask_rcnn sees; None leaves it out.
         compile: whether torch.compile is timed too.
@@ -27,6 +30,9 @@ class Plan:
     memory: tuple[int, int] = (200, 2000)
     distinct: int = 20
     rows: int = 1000
+    read: int = 8257
+    cold: int = 40
+    few: int = 60
     backbone: str = "resnet152"
     min_size: int | None = 320
     compile: bool = True

@@ -74,8 +74,8 @@ def bytes_per_post(plan: Plan, folder: Path) -> Line:
     }
     images, objects = image_columns(WIDTH, DTYPE), object_columns(WIDTH, N, DTYPE)
     written = {
-        "images": _filled(folder / "images.h5", images, plan.rows),
-        "objects": _filled(folder / "objects.h5", objects, plan.rows),
+        "images": filled(folder / "images.h5", images, plan.rows),
+        "objects": filled(folder / "objects.h5", objects, plan.rows),
         "graphs": folder / "graphs.h5",
     }
     build_graphs(written["objects"], written["graphs"], GraphSettings())
@@ -92,7 +92,7 @@ def bytes_per_post(plan: Plan, folder: Path) -> Line:
     )
 
 
-def _filled(path: Path, columns: Columns, rows: int) -> Path:
+def filled(path: Path, columns: Columns, rows: int) -> Path:
     """Write a feature file as extraction does, with full rows."""
     kind = "objects" if "boxes" in columns else "images"
     full = {name: np.ones(shape, dtype) for name, (shape, dtype) in columns.items()}

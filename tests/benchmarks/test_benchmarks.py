@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import storage, timing
+from benchmarks import startup, storage, timing
 from benchmarks.pictures import LARGEST, SMALLEST, draw, posts_over
 from benchmarks.plan import Plan
 from benchmarks.results import LIBRARIES, Line, show, write
@@ -25,6 +25,9 @@ PLAN = Plan(
     memory=(2, 3),
     distinct=2,
     rows=40,
+    read=100,
+    cold=2,
+    few=40,
     backbone="demo",
     min_size=None,
     compile=False,
@@ -87,8 +90,17 @@ def test_peak_memory_is_that_of_a_process_that_extracts(tmp_path):
     assert (tmp_path / "images.h5").is_file()
 
 
+def two_trainings(folder, cores):
+    """Leave what Snakemake writes of each job, in the place of a workflow that takes a minute."""
+    for run, seconds in (("full", 2), ("text_only", 3)):
+        path = folder / "results" / "benchmarks" / "train" / "demo" / f"{run}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\n{seconds}\t0:00:0{seconds}\n")
+
+
 def test_a_run_ends_in_a_table_and_a_whole_file(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "peak_of", lambda kind, posts, threads: 500.0)
+    monkeypatch.setattr(startup, "_snakemake", two_trainings)
     monkeypatch.setenv("COLUMNS", "150")
     monkeypatch.setattr(command, "Plan", lambda **given: PLAN)
     said = CliRunner().invoke(_app(), ["--out", str(tmp_path / "b.json")], catch_exceptions=False)
@@ -111,6 +123,14 @@ def test_a_run_ends_in_a_table_and_a_whole_file(tmp_path, monkeypatch):
     assert sum(size["numbers"]["by_formula"].values()) == formula
     assert formula < size["value"] < 1.05 * formula
     assert size["verdict"] == "pass"
+    read = {line["what"]: line for line in document["rooms"]["reading"]}
+    assert read["warm, shuffled batches of 32"]["value"] > 0
+    assert len(read["from the disk, shuffled batches of 32"]["numbers"]["seconds"]["map"]) == 2
+    started = {line["what"]: line for line in document["rooms"]["startup"]}
+    assert 0 < started["`hamlearn --help`"]["value"] < 60
+    assert started["stage train, whole"]["value"] == 2.5
+    error = read["float16, largest relative error of a feature"]
+    assert 2**-13 < error["value"] <= 2**-11
 
 
 def _app():

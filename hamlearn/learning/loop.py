@@ -100,7 +100,9 @@ class Learning(pl.LightningModule):
         """Return AdamW and its schedule."""
         chosen = self.settings
         head_lr = chosen.head_lr or self.tagger.lr
-        optimizer = make_optimizer(self.tagger, chosen.lr, head_lr, chosen.weight_decay)
+        # Lightning clips no gradients for a fused optimizer under mixed precision.
+        fused = True if self.trainer.precision == "32-true" else None
+        optimizer = make_optimizer(self.tagger, chosen.lr, head_lr, chosen.weight_decay, fused)
         schedule = make_schedule(optimizer, self.steps, chosen.warmup)
         return {
             "optimizer": optimizer,

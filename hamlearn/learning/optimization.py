@@ -10,7 +10,11 @@ ENCODER = "text.encoder."  # the names of the pretrained encoder's parameters be
 
 
 def make_optimizer(
-    model: nn.Module, lr: float, head_lr: float | None, weight_decay: float
+    model: nn.Module,
+    lr: float,
+    head_lr: float | None,
+    weight_decay: float,
+    fused: bool | None = None,
 ) -> AdamW:
     """Return AdamW with a learning rate for the encoder and one for everything else.
 
@@ -21,6 +25,8 @@ def make_optimizer(
         lr: peak learning rate of the encoder.
         head_lr: of everything but the encoder; None takes `lr`.
         weight_decay: of matrices and embeddings.
+        fused: one pass over the memory of each parameter in the place of a dozen; the same
+            numbers. None is PyTorch's choice.
     """
     groups: list[dict[str, Any]] = []
     for is_encoder in (True, False):
@@ -36,7 +42,7 @@ def make_optimizer(
             decay = weight_decay if decays else 0.0
             if parameters:
                 groups.append({"params": parameters, "lr": rate, "weight_decay": decay})
-    return AdamW(groups)
+    return AdamW(groups, fused=fused)
 
 
 def warm_up_and_decay(step: int, steps: int, warmup: float) -> float:

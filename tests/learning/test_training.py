@@ -15,7 +15,6 @@ from hamlearn.corpus.posts import Post, write_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.learning import loop, training
 from hamlearn.learning.batches import PostDataset
-from hamlearn.learning.optimization import make_optimizer, make_schedule, warm_up_and_decay
 from hamlearn.learning.runs import COLUMNS
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.learning.training import resolve_precision, train
@@ -302,43 +301,21 @@ def test_a_split_without_posts_is_named(paths, tmp_path):
         run(paths | {"posts": tmp_path / "posts.jsonl"}, tmp_path / "run")
 
 
-def test_warm_up_is_a_line_up_and_then_a_line_down():
-    shares = [warm_up_and_decay(step, 100, 0.1) for step in range(101)]
-    assert shares[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
-    assert shares[10:] == pytest.approx([(100 - step) / 90 for step in range(10, 101)])
-    assert all(share > 0 for share in shares[:100])
-    assert warm_up_and_decay(0, 5, 0.0) == 1.0
-    assert warm_up_and_decay(1, 1, 0.1) == 0.0
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", None)])
+def test_the_optimizer_is_fused_where_lightning_can_clip_for_it(
+    paths, tmp_path, monkeypatch, precision, fused
+):
+    seen = []
+    real = training.Learning.configure_optimizers
 
+    def watch(self):
+        found = real(self)
+        seen.append(found["optimizer"].defaults["fused"])
+        return found
 
-def test_groups_of_the_optimizer():
-    model = torch.nn.Module()
-    model.text = torch.nn.Module()
-    model.text.encoder = torch.nn.Linear(3, 2)
-    model.text.transformer = torch.nn.Linear(2, 2)
-    model.norm = torch.nn.LayerNorm(2)
-    optimizer = make_optimizer(model, 1e-5, 1e-3, 0.1)
-    found = {
-        id(parameter): (group["lr"], group["weight_decay"])
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    }
-    expected = {
-        "text.encoder.weight": (1e-5, 0.1),
-        "text.encoder.bias": (1e-5, 0.0),
-        "text.transformer.weight": (1e-3, 0.1),
-        "text.transformer.bias": (1e-3, 0.0),
-        "norm.weight": (1e-3, 0.0),
-        "norm.bias": (1e-3, 0.0),
-    }
-    assert {name: found[id(p)] for name, p in model.named_parameters()} == expected
-    one_lr = make_optimizer(model, 1e-5, None, 0.1)
-    assert {group["lr"] for group in one_lr.param_groups} == {1e-5}
-    schedule = make_schedule(optimizer, 10, 0.0)
-    optimizer.step()
-    schedule.step()
-    rates = sorted({group["lr"] for group in optimizer.param_groups})
-    assert rates == pytest.approx([0.9e-5, 0.9e-3])
+    monkeypatch.setattr(training.Learning, "configure_optimizers", watch)
+    run(paths, tmp_path / "run", settings=settings_for(epochs=1, precision=precision))
+    assert seen == [fused]
 
 
 def test_encoder_has_a_group_in_every_variant(paths, unbroken):

@@ -21,7 +21,7 @@ from hamlearn.report.contact import GROUP_COLOURS, Sheet, contact_sheet
 from hamlearn.report.figures import Picture
 from hamlearn.report.findings import BASE, Finding, findings, how_told
 from hamlearn.report.inputs import ALONE, TEST, CorpusResults, read_results
-from hamlearn.report.paper_tables import paper_tables
+from hamlearn.report.paper_tables import PaperTables, paper_tables
 from hamlearn.report.provenance import Caution, cautions, provenance_table
 from hamlearn.report.style import inline
 from hamlearn.report.tables import (
@@ -138,7 +138,7 @@ def render(
     settings: Settings,
     state: Sequence[str],
     sections: Sequence[Section],
-    paper: Sequence[Table] = (),
+    paper: PaperTables | None = None,
 ) -> str:
     """Return the page.
 
@@ -146,7 +146,7 @@ def render(
         settings: shown at its end.
         state: one sentence a corpus.
         sections: one a corpus.
-        paper: tables of the paper, and every pair of systems.
+        paper: tables of the paper, and every pair of systems, where they are asked for.
     """
     environment = Environment(
         loader=PackageLoader("hamlearn.report"),

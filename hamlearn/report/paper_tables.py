@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,8 +16,20 @@ FOLDER = Path("report", "tables")
 PAIRS = "pairs.csv"
 
 
-def paper_tables(settings: Settings, results: Path) -> list[Table]:
-    """Return the tables that the configuration asks for, one a corpus, and the pairs.
+class PaperTables(NamedTuple):
+    """What the page shows of the paper's experiments.
+
+    Attributes:
+        tables: of the paper, one a corpus.
+        pairs: every pair of systems, by corpus.
+    """
+
+    tables: Sequence[Table]
+    pairs: Mapping[str, Table]
+
+
+def paper_tables(settings: Settings, results: Path) -> PaperTables | None:
+    """Return the tables that the configuration asks for; None where it asks for none.
 
     Args:
         settings: which tables.
@@ -26,6 +38,8 @@ def paper_tables(settings: Settings, results: Path) -> list[Table]:
     Raises:
         HamlearnError: a file is absent or malformed.
     """
+    if not settings.experiments.tables:
+        return None
     folder = results / FOLDER
     tables = []
     for name in settings.experiments.tables:
@@ -33,10 +47,8 @@ def paper_tables(settings: Settings, results: Path) -> list[Table]:
         tables += [
             _table(name, str(corpus), rows) for corpus, rows in frame.groupby("corpus", sort=False)
         ]
-    if settings.experiments.tables:
-        pairs = _read(folder / PAIRS, PAIR_COLUMNS)
-        tables += [_pairs(str(name), rows) for name, rows in pairs.groupby("corpus", sort=False)]
-    return tables
+    pairs = _read(folder / PAIRS, PAIR_COLUMNS).groupby("corpus", sort=False)
+    return PaperTables(tables, {str(name): _pairs(str(name), rows) for name, rows in pairs})
 
 
 def _table(name: str, corpus: str, frame: pd.DataFrame) -> Table:

@@ -43,7 +43,7 @@ def write(results: Path, published: float | None) -> None:
 
 def test_ours_stand_above_the_papers(tmp_path: Path) -> None:
     write(tmp_path, 76.49)
-    table, pairs = paper_tables(ASKED, tmp_path)
+    (table,), pairs = paper_tables(ASKED, tmp_path)
     assert "t: percent on test" in table.caption
     assert "in small print what the paper prints" in table.caption
     ours, theirs = table.rows
@@ -54,7 +54,8 @@ def test_ours_stand_above_the_papers(tmp_path: Path) -> None:
         "reference",
         "74.61",
     )
-    (pair,) = pairs.rows
+    assert list(pairs) == ["t"]
+    (pair,) = pairs["t"].rows
     assert (pair.name, pair.note) == ("bert against full", "demo")
     assert [cell.text for cell in pair.cells] == [
         "−1.00",  # noqa: RUF001
@@ -67,13 +68,13 @@ def test_ours_stand_above_the_papers(tmp_path: Path) -> None:
 
 def test_of_another_corpus_the_paper_prints_nothing(tmp_path: Path) -> None:
     write(tmp_path, None)
-    table, _ = paper_tables(ASKED, tmp_path)
+    (table,), _ = paper_tables(ASKED, tmp_path)
     assert "the paper prints" not in table.caption
     assert [row.cells[0].below for row in table.rows] == [""]
 
 
 def test_no_table_is_asked_for_by_default(tmp_path: Path) -> None:
-    assert paper_tables(Settings(), tmp_path) == []
+    assert paper_tables(Settings(), tmp_path) is None
 
 
 def test_a_table_that_is_absent_or_another_is_named(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def read_module(path):
             names += [alias.name for alias in node.names]
         else:  # statements alone hold imports, and they are a small part of a tree
             waiting += (one for field in BLOCKS for one in getattr(node, field, ()))
-    places = [ROOT / name.replace(".", "/") for name in names if name.startswith("hamlearn.")]
+    places = [ROOT.joinpath(*name.split(".")) for name in names if name.startswith("hamlearn.")]
     files = [file for at in places for file in (at.with_suffix(".py"), at / "__init__.py")]
     return text, tuple(filter(Path.is_file, files))
 

@@ -21,6 +21,12 @@ class Plan:
         backbone: network of the whole picture.
         min_size: pixels of the short side that mask_rcnn sees; None leaves it out.
         compile: whether torch.compile is timed too.
+        batches: of training that each round takes a step on.
+        size: posts of each of them.
+        width: of the text encoder, and so of the model; a multiple of 12.
+        layers: of the text encoder.
+        vocabulary: of the text encoder.
+        graphs: pictures whose graphs are built; the posts of Twitter-2015 are as many.
     """
 
     threads: int = 2
@@ -36,3 +42,9 @@ class Plan:
     backbone: str = "resnet152"
     min_size: int | None = 320
     compile: bool = True
+    batches: int = 2
+    size: int = 32
+    width: int = 768
+    layers: int = 12
+    vocabulary: int = 30522
+    graphs: int = 8257

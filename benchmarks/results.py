@@ -16,7 +16,7 @@ from rich.table import Table
 
 from hamlearn.files import whole
 
-LIBRARIES = ("hamlearn", "torch", "torchvision", "pillow", "numpy", "h5py")
+LIBRARIES = ("hamlearn", "torch", "torchvision", "transformers", "pillow", "numpy", "h5py")
 
 
 @dataclass(frozen=True)

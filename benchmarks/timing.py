@@ -46,14 +46,14 @@ def quicker(taken: Seconds, ours: str, theirs: str) -> float:
     return median(b / a for a, b in zip(taken[ours], taken[theirs], strict=True))
 
 
-def summary(taken: Seconds, pictures: int) -> dict[str, Any]:
-    """Return seconds, their median and minimum, and pictures per second, by name."""
+def summary(taken: Seconds, count: int) -> dict[str, Any]:
+    """Return seconds, their median and minimum, and how many of `count` per second, by name."""
     return {
         name: {
             "seconds": seconds,
             "median": median(seconds),
             "minimum": min(seconds),
-            "per_second": pictures / median(seconds),
+            "per_second": count / median(seconds),
         }
         for name, seconds in taken.items()
     }

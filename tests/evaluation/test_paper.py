@@ -6,12 +6,12 @@ from hamlearn.evaluation.evaluate import COLUMNS as SCORES
 from hamlearn.evaluation.paper import (
     Experiments,
     Line,
-    direction,
     lines_of,
     scores_table,
     statistics_table,
 )
 from hamlearn.evaluation.paper_files import as_markdown, write_table
+from hamlearn.variants import direction
 
 ASKED = Experiments(
     variants=["full", "wo_rm", "umt", "text_only"],

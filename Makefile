@@ -10,10 +10,10 @@ run: .venv/installed
 	.venv/bin/python -m hamlearn summary results/report/metrics.csv
 	@echo "Report: results/report/index.html"
 
-# The workflow's tests use every core by themselves; the others run two files at a time.
+# Two files at a time; the workflow's apart, which start as many jobs as there are cores.
 test: lint
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile --ignore tests/workflow
-	.venv/bin/python -m pytest -q tests/workflow
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile tests/workflow
 
 lint: .venv/installed
 	.venv/bin/ruff check .

@@ -26,6 +26,7 @@ def measure(plan: Plan) -> Iterator[Line]:
     """Yield the lines of this room."""
     with TemporaryDirectory() as name:
         folder = Path(name)
+        (folder / "resources").symlink_to(ROOT / "resources")  # the demo's networks
         small = SMALL | {"corpora": {"demo": {"generator": {"posts": plan.few}}}}
         (folder / "small.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
         workflow = partial(_snakemake, folder, plan.threads)
@@ -70,7 +71,9 @@ def _snakemake(folder: Path, cores: int) -> None:
         [sys.executable, "-m", "snakemake", *words], cwd=ROOT, capture_output=True, text=True
     )
     if done.returncode:
-        raise RuntimeError(f"snakemake ended with {done.returncode}: {done.stderr[-2000:]}")
+        raise RuntimeError(
+            f"snakemake ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}"
+        )
 
 
 def _stages(folder: Path, posts: int) -> Iterator[Line]:

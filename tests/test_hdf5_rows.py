@@ -1,6 +1,7 @@
 """Rows read at their place equal what h5py reads, on every system and from every disk."""
 
 import os
+from contextlib import closing
 
 import h5py
 import numpy as np
@@ -69,7 +70,7 @@ def test_rows_are_those_that_h5py_reads(path, system, monkeypatch):
         np.array(some, np.int64)
         for some in ([], [0], [N - 1, 0], range(N), [7, 7, 8, 9, 8, 3], rng.permutation(N))
     ]
-    with h5py.File(path) as file, RowReader(path) as reader:
+    with h5py.File(path) as file, closing(RowReader(path)) as reader:
         for name, dataset in file.items():
             rows = reader.rows_of(dataset)
             assert (rows.shape, rows.dtype) == (dataset.shape, dataset.dtype)
@@ -84,12 +85,16 @@ def test_rows_are_those_that_h5py_reads(path, system, monkeypatch):
 @pytest.mark.parametrize("row", [-1, N])
 @pytest.mark.parametrize("name", ["half", "chunked"])
 def test_a_row_that_is_not_there(path, name, row):
-    with h5py.File(path) as file, RowReader(path) as reader, pytest.raises(IndexError, match="row"):
+    with (
+        h5py.File(path) as file,
+        closing(RowReader(path)) as reader,
+        pytest.raises(IndexError, match="row"),
+    ):
         reader.rows_of(file[name])[np.array([0, row])]
 
 
 def test_contiguous_rows_are_not_kept_in_memory(path):
-    with h5py.File(path, "r+") as file, RowReader(path) as reader:
+    with h5py.File(path, "r+") as file, closing(RowReader(path)) as reader:
         half, chunked = reader.rows_of(file["half"]), reader.rows_of(file["chunked"])
         before = chunked[np.array([3])].tolist()
         file["half"][3], file["chunked"][3] = 1, 1
@@ -99,7 +104,7 @@ def test_contiguous_rows_are_not_kept_in_memory(path):
 
 
 def test_a_file_that_is_cut_while_it_is_read(path):
-    with RowReader(path) as reader:
+    with closing(RowReader(path)) as reader:
         with h5py.File(path) as file:
             rows = reader.rows_of(file["half"])
             place = file["half"].id.get_offset()
@@ -112,7 +117,7 @@ def test_a_disk_that_fails_is_named(path, monkeypatch):
     def preadv(*_):
         raise OSError(5, "Input/output error")
 
-    with h5py.File(path) as file, RowReader(path) as reader:
+    with h5py.File(path) as file, closing(RowReader(path)) as reader:
         rows = reader.rows_of(file["half"])
         monkeypatch.setattr(os, "preadv", preadv)
         with pytest.raises(HamlearnError, match=r"a\.h5: cannot be read: .*Input/output error"):

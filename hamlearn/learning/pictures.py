@@ -145,10 +145,10 @@ class Pictures:
                     f"{images}: found {name} of shape {self.images.shape(name)}, expected"
                     f" ({PLACES}, F)"
                 )
-        self.graph_attributes: dict[str, Any] = {}
+        self._graphs: Graphs | None = None
         if needs.graphs and graphs is not None and objects is not None:
             self._graphs = Graphs(graphs, self.objects)
-            self.graph_attributes = self._graphs.attributes
+        self.graph_attributes = {} if self._graphs is None else self._graphs.attributes
 
     @property
     def images(self) -> FeatureFile:
@@ -235,7 +235,7 @@ class Pictures:
                 found[name] = [own[:count] for own, count in zip(values, counts, strict=True)]
                 if not all_finite(values):  # which may be past the objects, where it is no matter
                     self._check_objects(images, found[name])
-            if self.needs.graphs:
+            if self._graphs is not None:
                 relations = self._graphs.rows(rows)
                 found["relations"] = [
                     own[: count + 1, : count + 1]
@@ -302,7 +302,7 @@ class Pictures:
         """Close the files."""
         for file in self._files.values():
             file.close()
-        if "_graphs" in vars(self):
+        if self._graphs is not None:
             self._graphs.close()
 
     def __enter__(self) -> Self:

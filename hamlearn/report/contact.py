@@ -3,11 +3,11 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-import h5py
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -17,7 +17,7 @@ from PIL import Image
 from hamlearn.corpus.posts import Post
 from hamlearn.errors import HamlearnError
 from hamlearn.graph.relations import CLASS1, COVER, INSIDE, NONE, OVERLAP, RELATIONS
-from hamlearn.hdf5 import member, opened, texts
+from hamlearn.graph.stored import Graphs
 from hamlearn.report.figures import Picture
 from hamlearn.report.inputs import CorpusResults
 from hamlearn.report.style import COLOURS, draw
@@ -299,15 +299,8 @@ def _edges(boxes: Sequence[Box], relation: NDArray[np.int8], places: Sequence[in
 
 def relations_of(path: Path, objects: FeatureFile, rows: Sequence[int]) -> NDArray[np.int8]:
     """Return (rows, N+1, N+1) of a graph file that was made from these objects."""
-    nodes = objects.shape("boxes")[0] + 1
-    with opened(path, "graphs, which the report needs") as file:
-        ids, relations = member(file, "ids"), member(file, "relations")
-        if not isinstance(ids, h5py.Dataset) or not isinstance(relations, h5py.Dataset):
-            raise HamlearnError(f"{path}: not a graph file; expected `ids` and `relations`")
-        if texts(ids) != objects.ids or relations.shape[1:] != (nodes, nodes):
-            raise HamlearnError(f"{path}: not made from {objects.path}; build the graphs again")
-        chosen = [relations[row] for row in rows]
-    return np.array(chosen, dtype=np.int8).reshape(len(rows), nodes, nodes)
+    with closing(Graphs(path, objects)) as graphs:
+        return graphs.rows(rows)
 
 
 def _classes(

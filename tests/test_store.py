@@ -11,9 +11,9 @@ from hamlearn.store import (
     attributes_of,
     feature_writer,
     image_columns,
-    merge,
     object_columns,
 )
+from hamlearn.vision.shards import merge
 
 IDS = ["a", "17_06_4705", "ü", "d", "e"]
 

@@ -13,7 +13,7 @@ from hamlearn.corpus.posts import pictures_of, read_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 from hamlearn.settings import Settings
-from hamlearn.store import Columns, FeatureFile, FeatureWriter, feature_writer, merge
+from hamlearn.store import Columns, FeatureFile, FeatureWriter, feature_writer
 from hamlearn.vision.images import Decoded, PictureError, Status
 
 _WAITING = 4  # calls of `put` that may wait for the disk
@@ -177,6 +177,61 @@ def merge_shards(
             lines = csv.writer(table, lineterminator="\n")
             lines.writerow(("image", "status", "reason"))
             lines.writerows(rows)
+
+
+def merge(shards: Iterable[str | Path], ids: Sequence[str], path: str | Path) -> None:
+    """Join the shards of one extraction into one file, in the order of the corpus.
+
+    Args:
+        shards: feature files, in any order.
+        ids: the image ids of the corpus, in its order.
+        path: of the merged file.
+
+    Raises:
+        HamlearnError: shards come from different settings, weights or library versions, or do not
+            hold the pictures of the corpus, each once.
+    """
+    files = [FeatureFile(shard) for shard in shards]
+    if not files:
+        raise HamlearnError(f"{path}: no shards given, expected one at least")
+    for file in files[1:]:
+        _same(files[0], file)
+    source = [(file, row) for file in files for row in range(len(file.ids))]
+    place = {file.ids[row]: number for number, (file, row) in enumerate(source)}
+    if len(place) != len(source):
+        raise HamlearnError(f"{path}: a picture is in two shards, expected each in one")
+    for image in [*ids, *place]:
+        if image not in place:
+            raise HamlearnError(f"{path}: picture {image} is in no shard; expected all {len(ids)}")
+    if len(place) != len(set(ids)):
+        stray = next(image for image in place if image not in set(ids))
+        raise HamlearnError(f"{path}: picture {stray} of a shard is not in the corpus")
+    columns = files[0].columns()
+    with feature_writer(path, ids, columns, files[0].attributes, files[0].classes) as writer:
+        for number, image in enumerate(ids):
+            file, row = source[place[image]]
+            status = int(file.rows("status", [row])[0])
+            if status:
+                writer.fail(number, status, file.reasons[row])
+                continue
+            width, height = file.rows("sizes", [row])[0].tolist()
+            values = {name: file.rows(name, [row])[0] for name in columns}
+            writer.put(number, (width, height), **values)
+    for file in files:
+        file.close()
+
+
+def _same(first: FeatureFile, other: FeatureFile) -> None:
+    """Check that two shards were made in the same way."""
+    for name in sorted(first.attributes.keys() | other.attributes.keys()):
+        mine, theirs = first.attributes.get(name), other.attributes.get(name)
+        if mine != theirs:
+            raise HamlearnError(
+                f"{other.path}: `{name}` is {theirs!r}, but {mine!r} in {first.path}; expected "
+                "shards made in the same way: delete one and extract it again"
+            )
+    if first.classes != other.classes or first.columns() != other.columns():
+        raise HamlearnError(f"{other.path}: other classes or shapes than {first.path}")
 
 
 def _summarise(what: str, n: int, failed: Counter[str], random: bool) -> None:

@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import fields
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 
 from hamlearn.corpus.posts import Post
 from hamlearn.errors import HamlearnError
-from hamlearn.learning.batches import POOL, LengthBuckets, PostDataset, WordDropout, drop_words
+from hamlearn.learning.batches import (
+    POOL,
+    LengthBuckets,
+    PostDataset,
+    WordDropout,
+    _filled,
+    drop_words,
+)
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.tokens import Tokens, load_tokenizer, special_ids, tokenise
 from hamlearn.store import STAGES
@@ -307,3 +315,11 @@ def test_a_folder_without_tokenizer_is_named(tmp_path):
 def test_special_ids_are_the_tokenizers(tokenizer):
     special = special_ids(tokenizer)
     assert (special.pad, special.unk, special.cls, special.sep) == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("stored", ["<f2", ">f2", ">f4", "<f8", np.longdouble])
+def test_features_of_any_stored_type_become_float32(stored):
+    picture = SimpleNamespace(image=np.array([0.5, -2, 7], stored))
+    found = _filled([picture, None, picture], "image", (3, 4))
+    assert found.dtype == torch.float32
+    assert found.tolist() == [[0.5, -2, 7, 0], [0] * 4, [0.5, -2, 7, 0]]

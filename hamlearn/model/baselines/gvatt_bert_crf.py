@@ -11,7 +11,9 @@ Attention of the sentence over the regions of the picture, then a gate for every
     h'_j = β_w ⊙ h_j + β_v ⊙ m,   then a linear layer and a CRF
 
 As in the table that we follow, BERT stands in the place of the BiLSTM and its character vectors.
-Left out: those, and the whole picture in the place of regions, which the paper tries as well.
+Left out: those, and the whole picture in the place of regions, which the paper tries as well. The
+text of the paper was not at hand when this was written: check the equations against it before you
+rely on them.
 
 Open there and decided here: the sentence t is [CLS]. Text and region are added inside the tanh: if
 tanh(W_t t) and tanh(W_v v_i) were joined outside, as the formula may be read, the text's part would

@@ -13,6 +13,7 @@ from benchmarks.plan import Plan
 from benchmarks.results import Line
 from benchmarks.steps import CLIP, OPTIMIZER, Training, batches_of, floor_of, training_of
 from benchmarks.timing import in_turn, quicker, summary
+from hamlearn.heap import keep_freed_memory
 from hamlearn.model.batch import Batch
 from hamlearn.model.dgl_compat import resolve_graph_backend
 
@@ -36,7 +37,8 @@ PARTS = {
 
 
 def measure(plan: Plan) -> Iterator[Line]:
-    """Yield the lines of this room."""
+    """Yield the lines of this room; memory is kept, as the command line has it."""
+    keep_freed_memory()
     batches, training = batches_of(plan), training_of(plan)
     yield from of_steps(plan, training, batches)
     yield from of_parts(plan, training, batches)

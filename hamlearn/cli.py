@@ -245,9 +245,11 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train one variant with one seed, and keep the epoch that is best on dev."""
+    from hamlearn.heap import keep_freed_memory
     from hamlearn.learning.training import train
     from hamlearn.settings import load_settings
 
+    keep_freed_memory()
     read = load_settings(settings)
     if devices is not None:
         training = read.training.model_copy(update={"devices": devices})
@@ -281,8 +283,10 @@ def predict_split(
     threads: Threads = None,
 ) -> None:
     """Predict one split of a corpus with a trained model."""
+    from hamlearn.heap import keep_freed_memory
     from hamlearn.learning.prediction import predict
 
+    keep_freed_memory()
     predict(run, posts, split, jsonl, conll, images, objects, graphs, captions, threads)
 
 

@@ -71,7 +71,7 @@ def dense_sums(relations: Tensor, slots: Slots, dtype: torch.dtype) -> Neighbour
     row = (slots.post * nodes + slots.node) * n_relations + slots.relation
 
     def sums(vectors: Tensor) -> Tensor:
-        return torch.bmm(adjacency, vectors).flatten(0, 1)[row]
+        return torch.bmm(adjacency, vectors).flatten(0, 1).index_select(0, row)
 
     return sums
 

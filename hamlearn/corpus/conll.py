@@ -4,7 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from sys import intern
 
 from hamlearn.corpus.labels import is_label
 from hamlearn.corpus.pictures import picture_path
@@ -13,6 +15,7 @@ from hamlearn.errors import HamlearnError
 
 MARK = "IMGID:"
 BLANKS = "\t "
+BOM = b"\xef\xbb\xbf"
 LONGEST = 200
 BETWEEN = re.compile(r"[\t ]+")
 ALL = "all"  # the word of every table for all types together
@@ -59,12 +62,11 @@ def read_conll(path: str | Path) -> list[Entry]:
 def _entries(path: Path) -> list[Entry]:
     """Read the posts of one file with their labels as given."""
     entries: list[Entry] = []
-    lines = list(_lines(path))
-    marked = next((number for number, text in lines if text.startswith(MARK)), None)
+    marked = next((number for number, text in _lines(path) if text.startswith(MARK)), None)
     image, line = None, 0
     words: list[str] = []
     labels: list[str] = []
-    for number, text in [*lines, (0, "")]:
+    for number, text in chain(_lines(path), [(0, "")]):
         begins = text.startswith(MARK)
         if line and (begins or not text):
             if not words:
@@ -84,8 +86,8 @@ def _entries(path: Path) -> list[Entry]:
                 )
             line = line or number
             word, label = _token(f"{path}:{number}", text)
-            words.append(word)
-            labels.append(label)
+            words.append(intern(word))
+            labels.append(intern(label))
     if not entries:
         raise HamlearnError(
             f"{path}:1: no posts in the file; expected lines of token and label, `{MARK}<id>` first"
@@ -101,7 +103,7 @@ def _renamed(files: list[list[Entry]]) -> list[list[Entry]]:
         return files
 
     def renamed(label: str) -> str:
-        return label[:2] + names.get(label[2:], label[2:])
+        return intern(label[:2] + names.get(label[2:], label[2:]))
 
     return [
         [replace(entry, labels=tuple(map(renamed, entry.labels))) for entry in entries]
@@ -194,16 +196,17 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield number and text of each line, without the separators around it."""
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file; expected IMGID CoNLL text")
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    for number, raw in enumerate(content.split(b"\n"), start=1):
-        try:
-            text = raw.removesuffix(b"\r").decode()
-        except UnicodeDecodeError as error:
-            raise HamlearnError(
-                f"{path}:{number}: byte {error.start + 1} of the line,"
-                f" 0x{raw[error.start]:02x}, is not UTF-8"
-            ) from error
-        yield number, text.strip(BLANKS)
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            line = raw.removeprefix(BOM) if number == 1 else raw
+            try:
+                text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
+            except UnicodeDecodeError as error:
+                raise HamlearnError(
+                    f"{path}:{number}: byte {error.start + 1} of the line,"
+                    f" 0x{line[error.start]:02x}, is not UTF-8"
+                ) from error
+            yield number, text.strip(BLANKS)
 
 
 def _image(place: str, text: str) -> str:

@@ -25,7 +25,7 @@ def is_label(label: str) -> bool:
     return LABEL.fullmatch(label) is not None
 
 
-def label_set(sequences: Iterable[Sequence[str]]) -> list[str]:
+def label_set(sequences: Iterable[Iterable[str]]) -> list[str]:
     """Return the labels of a corpus: `O`, then `B-X` and `I-X` of each type in sorted order.
 
     Both labels of a type are there as soon as one of them occurs.

@@ -1,11 +1,16 @@
 """A post as every stage sees it, and the file of prepared posts."""
 
+import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from sys import intern
+from types import TracebackType
+from typing import Any, BinaryIO, Self, overload
 
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
@@ -52,25 +57,119 @@ def read_posts(path: str | Path, split: str | None = None) -> list[Post]:
     Raises:
         HamlearnError: the file is absent or empty, or a line is not a prepared post.
     """
-    path = Path(path)
+    return list(each_post(path, split))
+
+
+def each_post(path: str | Path, split: str | None = None) -> Iterator[Post]:
+    """Yield prepared posts one after the other, of one split or of all.
+
+    Raises:
+        HamlearnError: the file is absent or empty, or a line is not a prepared post.
+    """
+    with _opened(Path(path)) as file:
+        for number, line in enumerate(file, start=1):
+            post = _parsed(line, f"{path}:{number}")
+            if split is None or post.split == split:
+                yield post
+
+
+class StoredPosts(Sequence[Post]):
+    """The posts of one split, read from their file when they are asked for.
+
+    Memory holds 16 bytes a post: where its line begins and ends. Every line of the file is checked
+    when it is opened, and it stays open: a file that takes its place meanwhile is not looked at.
+
+    Attributes:
+        path: of the file.
+        labels: that its words have, in no order.
+        digest: sha256 of its lines.
+    """
+
+    def __init__(self, path: str | Path, split: str) -> None:
+        """Look through a file.
+
+        Raises:
+            HamlearnError: the file is absent or empty, a line is not a prepared post, or none is of
+                this split.
+        """
+        self.path = Path(path)
+        self.labels: set[str] = set()
+        self._spans, end, digest = array("q"), 0, hashlib.sha256()
+        self._file = _opened(self.path)
+        try:
+            for number, line in enumerate(self._file, start=1):
+                begin, end = end, end + len(line)
+                post = _parsed(line, f"{path}:{number}")
+                if post.split == split:
+                    self._spans.extend((begin, end))
+                    self.labels.update(post.labels)
+                    digest.update(line)
+            if not self._spans:
+                raise HamlearnError(f"{path}: found no post of the split `{split}`, expected some")
+        except BaseException:
+            self.close()
+            raise
+        self.digest = digest.hexdigest()
+
+    def __len__(self) -> int:
+        """Return the number of posts."""
+        return len(self._spans) // 2
+
+    @overload
+    def __getitem__(self, index: int) -> Post: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Post]: ...
+
+    def __getitem__(self, index: int | slice) -> Post | list[Post]:
+        """Return a post, or several."""
+        places = range(len(self))[index]  # raises IndexError where there is none
+        return self._read(places) if isinstance(places, int) else [*map(self._read, places)]
+
+    def _read(self, index: int) -> Post:
+        begin, end = self._spans[2 * index : 2 * index + 2]
+        line = os.pread(self._file.fileno(), end - begin, begin)
+        return _parsed(line, f"{self.path}: byte {begin}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file of posts.
+
+    Raises:
+        HamlearnError: it is absent or empty.
+    """
     if not path.is_file():
         raise HamlearnError(
             f"{path}: no such file; expected posts prepared by `hamlearn corpus prepare`"
         )
     if path.stat().st_size == 0:
         raise HamlearnError(f"{path}: is empty; delete it and prepare the corpus again")
-    posts = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                post = _post(json.loads(line.decode()))
-            except (ValueError, RecursionError) as error:
-                raise HamlearnError(
-                    f"{path}:{number}: not a prepared post ({error!s:.200})"
-                ) from error
-            if split is None or post.split == split:
-                posts.append(post)
-    return posts
+    return path.open("rb")
+
+
+def _parsed(line: bytes, place: str) -> Post:
+    """Return the post of a line; HamlearnError, which names the place, where it is none."""
+    try:
+        return _post(json.loads(line.decode()))
+    except (ValueError, RecursionError) as error:
+        raise HamlearnError(f"{place}: not a prepared post ({error!s:.200})") from error
 
 
 def _post(values: Any) -> Post:
@@ -94,7 +193,7 @@ def _post(values: Any) -> Post:
     for label in values["labels"]:
         if not is_label(label):
             raise ValueError(f"label {label!r:.80}: expected O, B-TYPE or I-TYPE")
-    return Post(**values | {key: tuple(values[key]) for key in _LISTS})
+    return Post(**values | {key: tuple(map(intern, values[key])) for key in _LISTS})
 
 
 def _is_text(value: Any) -> bool:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import pandas as pd
@@ -111,7 +112,7 @@ def corpus_table(directory: str | Path, images: str | Path | None = None) -> pd.
 def with_cues(posts: Sequence[Post], manifest: Path) -> list[Post]:
     """Return the posts with the cue of each gold entity, in the order of the entities.
 
-    Posts that the manifest does not name keep no cues.
+    Posts that the manifest does not name stay as they are.
 
     Args:
         posts: all posts of a corpus.
@@ -124,8 +125,8 @@ def with_cues(posts: Sequence[Post], manifest: Path) -> list[Post]:
     """
     if manifest.stat().st_size == 0:
         raise HamlearnError(f"{manifest}: is empty; delete it, or make it again")
-    by_id = {post.id: post for post in posts}
-    cues: dict[str, tuple[str, ...]] = {}
+    number_of = {post.id: number for number, post in enumerate(posts)}
+    made, done = list(posts), bytearray(len(posts))
     for place, entry in _entries(manifest):
         try:
             post_id = str(entry["id"])
@@ -140,31 +141,34 @@ def with_cues(posts: Sequence[Post], manifest: Path) -> list[Post]:
                 f"{place}: expected `id` and `entities` of start, end, type and cue"
                 f" ({error!r:.200})"
             ) from error
-        if post_id not in by_id:
+        number = number_of.get(post_id)
+        if number is None:
             raise HamlearnError(f"{place}: no post of the corpus has the id {post_id!r:.80}")
-        if post_id in cues:
+        if done[number]:
             raise HamlearnError(f"{place}: the post {post_id!r} is here a second time")
-        gold = entities(by_id[post_id].labels)
+        gold = entities(posts[number].labels)
         if [entity for entity, _ in told] != gold:
             found = _spelled(entity for entity, _ in told)
             raise HamlearnError(
                 f"{place}: post {post_id!r} has the entities {found};"
                 f" expected those of its labels, {_spelled(gold)}"
             )
-        cues[post_id] = tuple(cue for _, cue in told)
-    return [replace(post, cues=cues.get(post.id, ())) for post in posts]
+        made[number] = replace(posts[number], cues=tuple(intern(cue) for _, cue in told))
+        done[number] = True
+    return made
 
 
 def _entries(manifest: Path) -> Iterable[tuple[str, Any]]:
     """Yield place and value of each line of JSON."""
-    for number, line in enumerate(manifest.read_bytes().split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"{manifest}:{number}"
-        try:
-            yield place, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise HamlearnError(f"{place}: not JSON ({error})") from error
+    with manifest.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            place = f"{manifest}:{number}"
+            try:
+                yield place, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise HamlearnError(f"{place}: not JSON ({error})") from error
 
 
 def _spelled(some: Iterable[Entity]) -> str:

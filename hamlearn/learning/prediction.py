@@ -2,19 +2,21 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from hamlearn.corpus.posts import Post, read_posts
+from hamlearn.corpus.posts import Post, StoredPosts
 from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 from hamlearn.learning.batches import LengthBuckets, PostDataset
 from hamlearn.learning.pictures import Pictures
+from hamlearn.learning.ragged import Ragged
 from hamlearn.learning.runs import Run, load_run
 from hamlearn.learning.sources import open_extras, open_pictures
 from hamlearn.learning.windows import Joining, Scored, decode, name_labels, overlap_of
@@ -59,7 +61,7 @@ def predict(
     graphs: str | Path | None = None,
     captions: str | Path | None = None,
     threads: int | None = None,
-) -> list[Prediction]:
+) -> None:
     """Predict one split and write it as JSON lines and as CoNLL, each whole or not at all.
 
     Args:
@@ -74,37 +76,26 @@ def predict(
         captions: file of captions, for a variant that reads them, if there is one.
         threads: of torch on the CPU; None leaves them as they are.
 
-    Returns:
-        The predictions, in the order of the posts.
-
     Raises:
         HamlearnError: an input is absent, or is not what the run was trained on.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     run = load_run(run_folder)
-    chosen = read_posts(posts, split)
-    if not chosen:
-        raise HamlearnError(f"{posts}: found no post of the split `{split}`, expected some")
-    pictures = open_pictures(run.facts["variant"], images, objects, graphs)
-    try:
+    with ExitStack() as stack:
+        chosen = stack.enter_context(StoredPosts(posts, split))
+        pictures = open_pictures(run.facts["variant"], images, objects, graphs)
         if pictures is not None:
+            stack.enter_context(pictures)
             _check_widths(run, pictures)
         predictions = predict_posts(run, chosen, pictures, captions=captions)
-    finally:
-        if pictures is not None:
-            pictures.close()
-    write_jsonl(jsonl, predictions)
-    write_conll(conll, predictions)
+        without = write_predictions(jsonl, conll, predictions)
     log.info(
         "%s: %d posts predicted, %s",
         split,
-        len(predictions),
-        "from text alone"
-        if pictures is None
-        else f"{sum(not one.has_image for one in predictions)} of them without a picture",
+        len(chosen),
+        "from text alone" if pictures is None else f"{without} of them without a picture",
     )
-    return predictions
 
 
 def predict_posts(
@@ -113,8 +104,11 @@ def predict_posts(
     pictures: Pictures | None,
     device: str | None = None,
     captions: str | Path | None = None,
-) -> list[Prediction]:
+) -> Iterator[Prediction]:
     """Return the predictions of a loaded run, in the order of the posts.
+
+    All is predicted when this returns, and kept in arrays: 20 bytes a post, 4 a word and 8 for the
+    relevance by each view.
 
     Args:
         run: as loaded.
@@ -139,34 +133,60 @@ def predict_posts(
     )
     with nullcontext(device) if device else free_device() as on:
         found = tag(run.tagger.to(on).eval(), data, settings["training"]["eval_batch_size"], on)
-    return [
-        Prediction(
-            id=post.id,
-            image=post.image,
-            words=post.words,
-            gold=post.labels,
-            predicted=tuple(name_labels(path, run.labels, len(post.words))),
-            has_image=data.has_picture(index),
-            relevance=relevance if relevance and data.has_picture(index) else None,
-            cut=data.cut[index],
-        )
-        for index, (post, (path, relevance)) in enumerate(zip(data.posts, found, strict=True))
-    ]
+    return (_prediction(data, found, run.labels, index) for index in range(len(posts)))
+
+
+def _prediction(data: PostDataset, found: "Found", labels: list[str], index: int) -> Prediction:
+    post, (path, relevance) = data.posts[index], found[index]
+    return Prediction(
+        id=post.id,
+        image=post.image,
+        words=post.words,
+        gold=post.labels,
+        predicted=tuple(name_labels(path, labels, len(post.words))),
+        has_image=data.has_picture(index),
+        relevance=relevance if relevance and data.has_picture(index) else None,
+        cut=data.cut[index],
+    )
+
+
+class Found:
+    """Label numbers and relevance of posts by their index, in whatever order they come."""
+
+    def __init__(self, posts: int) -> None:
+        """Make room for so many posts."""
+        self._paths, self._places = Ragged(), array("i", bytes(4 * posts))
+        self._relevance: dict[str, array[float]] = {}
+
+    def put(self, index: int, path: Sequence[int], relevance: Mapping[str, float]) -> None:
+        """Keep what was found in one post."""
+        self._places[index] = len(self._paths)
+        self._paths.append(path)
+        for view, value in relevance.items():
+            if view not in self._relevance:
+                self._relevance[view] = array("d", bytes(8 * len(self._places)))
+            self._relevance[view][index] = value
+
+    def __len__(self) -> int:
+        """Return the number of posts."""
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> tuple[list[int], dict[str, float]]:
+        """Return label numbers and relevance by view of a post."""
+        relevance = {view: values[index] for view, values in self._relevance.items()}
+        return self._paths[self._places[index]].tolist(), relevance
 
 
 @torch.inference_mode()
-def tag(
-    tagger: Tagger, data: PostDataset, batch_size: int, device: str
-) -> list[tuple[list[int], dict[str, float]]]:
-    """Return label numbers and relevance of every post, in order, in batches of like length."""
-    found: dict[int, tuple[list[int], dict[str, float]]] = {}
+def tag(tagger: Tagger, data: PostDataset, batch_size: int, device: str) -> Found:
+    """Return label numbers and relevance of every post, found in batches of like length."""
+    found = Found(len(data.posts))
     for scored in scored_posts(tagger, data, batch_size, device):
         by_view = {view: values.tolist() for view, values in scored.relevance.items()}
-        for place, (index, path) in enumerate(
-            zip(scored.posts, decode(tagger, scored), strict=True)
-        ):
-            found[index] = (path, {view: values[place] for view, values in by_view.items()})
-    return [found[index] for index in range(len(data.posts))]
+        paths = decode(tagger, scored)
+        for place, (index, path) in enumerate(zip(scored.posts, paths, strict=True)):
+            found.put(index, path, {view: values[place] for view, values in by_view.items()})
+    return found
 
 
 @torch.inference_mode()
@@ -180,20 +200,28 @@ def scored_posts(
         yield from joining.put(rows, tagger(batch), batch)
 
 
-def write_jsonl(path: str | Path, predictions: Iterable[Prediction]) -> None:
-    """Write one JSON object a post."""
-    with whole(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-        for prediction in predictions:
-            file.write(json.dumps(asdict(prediction), ensure_ascii=False) + "\n")
+def write_predictions(
+    jsonl: str | Path, conll: str | Path, predictions: Iterable[Prediction]
+) -> int:
+    """Write one JSON object a post, and `token gold predicted` lines as conlleval reads them.
 
-
-def write_conll(path: str | Path, predictions: Iterable[Prediction]) -> None:
-    """Write `token gold predicted` lines, as conlleval reads them."""
-    with whole(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+    Returns:
+        How many posts were read without a picture.
+    """
+    without = 0
+    with (
+        whole(jsonl) as objects,
+        whole(conll) as lines,
+        objects.open("w", encoding="utf-8", newline="\n") as json_file,
+        lines.open("w", encoding="utf-8", newline="\n") as conll_file,
+    ):
         for one in predictions:
+            without += not one.has_image
+            json_file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
             for columns in zip(one.words, one.gold, one.predicted, strict=True):
-                file.write(" ".join(columns) + "\n")
-            file.write("\n")
+                conll_file.write(" ".join(columns) + "\n")
+            conll_file.write("\n")
+    return without
 
 
 def _check_widths(run: Run, pictures: Pictures) -> None:

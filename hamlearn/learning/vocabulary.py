@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
-from hamlearn.corpus.posts import read_posts
+from hamlearn.corpus.posts import each_post
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 from hamlearn.settings import ScratchSettings
@@ -42,10 +42,9 @@ def write_scratch_encoder(posts_path: str | Path, out: str | Path, scratch: Scra
             f"text.scratch.width: found {scratch.width}, expected a multiple of the"
             f" {scratch.heads} heads"
         )
-    posts = read_posts(posts_path, "train")
-    if not posts:
+    words = Counter(word for post in each_post(posts_path, "train") for word in post.words)
+    if not words:
         raise HamlearnError(f"{posts_path}: no post of the split `train` to make a vocabulary from")
-    words = Counter(word for post in posts for word in post.words)
     vocabulary = wordpieces(words, scratch.vocabulary, scratch.lowercase)
     with whole(out) as part:
         part.mkdir()

@@ -1,6 +1,7 @@
 """Posts longer than the encoder reads at once: overlapping windows, joined again before the CRF."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from hamlearn.learning.ragged import Ragged
 from hamlearn.learning.tokens import Tokens, assemble, pieces_of, special_ids, tokenise
 from hamlearn.model.batch import Batch
 from hamlearn.model.contract import Output, Tagger
@@ -34,6 +36,36 @@ class Window:
     def owns_all(self) -> bool:
         """Whether it speaks for all the words that it reads."""
         return self.owned == (self.first, self.first + self.tokens.words)
+
+
+class Windows:
+    """The windows of a split, in arrays: 40 bytes each, and 8 for each of their sub-tokens."""
+
+    def __init__(self) -> None:
+        """Begin without windows."""
+        self._ids, self._word_of, self._spans = Ragged(), Ragged(), Ragged()
+
+    def append(self, window: Window) -> None:
+        """Put a window behind the others."""
+        tokens = window.tokens
+        self._ids.append(tokens.ids)
+        self._word_of.append(tokens.word_of)
+        self._spans.append((tokens.words, window.first, *window.owned))
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self._spans)
+
+    def __getitem__(self, index: int) -> Window:
+        """Return a window by its number, from 0."""
+        words, first, start, stop = self._spans[index].tolist()
+        tokens = Tokens(self._ids[index], self._word_of[index], words)
+        return Window(tokens, first, (start, stop))
+
+    @property
+    def lengths(self) -> "array[int]":
+        """The sub-tokens of each window."""
+        return self._ids.lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +215,8 @@ class Joining:
 
     def __init__(self, post_of: Sequence[int]) -> None:
         """Take the post of each row, in the order of rows; rows of a post follow each other."""
-        self.post_of = list(post_of)
-        self._rows: dict[int, list[int]] = {}
-        for row, post in enumerate(self.post_of):
-            self._rows.setdefault(post, []).append(row)
+        self.post_of = post_of
+        self._ends = np.cumsum(np.bincount(post_of))  # of the rows of each post
         self._waiting: dict[int, tuple[Tensor, dict[str, Tensor]]] = {}
 
     def put(self, rows: Sequence[int], output: Output, batch: Batch) -> Iterator[Scored]:
@@ -199,7 +229,8 @@ class Joining:
         """
         emissions, own = of_owned(output.emissions, batch)
         posts = [self.post_of[row] for row in rows]
-        single = [place for place, post in enumerate(posts) if len(self._rows[post]) == 1]
+        rows_of = {post: self._rows(post) for post in posts}
+        single = [place for place, post in enumerate(posts) if len(rows_of[post]) == 1]
         if len(single) == len(rows):
             yield Scored(posts, emissions, own.word_mask, output.relevance)
             return
@@ -210,12 +241,15 @@ class Joining:
         for place in sorted(set(range(len(rows))) - set(single)):
             relevance = {view: scores[place] for view, scores in output.relevance.items()}
             self._waiting[rows[place]] = (emissions[place][own.word_mask[place]], relevance)
-        for post in dict.fromkeys(posts):
-            if len(self._rows[post]) > 1 and self._waiting.keys() >= set(self._rows[post]):
+        for post, of_it in rows_of.items():
+            if len(of_it) > 1 and self._waiting.keys() >= set(of_it):
                 yield self._joined(post)
 
+    def _rows(self, post: int) -> range:
+        return range(int(self._ends[post - 1]) if post else 0, int(self._ends[post]))
+
     def _joined(self, post: int) -> Scored:
-        parts = [self._waiting.pop(row) for row in self._rows[post]]
+        parts = [self._waiting.pop(row) for row in self._rows(post)]
         emissions = torch.cat([part for part, _ in parts])[None]  # (1, W, K)
         views = parts[0][1]
         relevance = {view: torch.stack([p[view] for _, p in parts]).mean(0)[None] for view in views}
@@ -242,7 +276,12 @@ def overlap_of(text: Mapping[str, Any]) -> int | None:
     return int(text["window_overlap"])
 
 
-def count_windows(windows: Iterable[Sequence[Window]]) -> tuple[int, int]:
-    """Return how many posts are in several windows, and how many windows these have."""
-    several = [len(of_post) for of_post in windows if len(of_post) > 1]
-    return len(several), sum(several)
+def count_windows(post_of: Sequence[int]) -> tuple[int, int]:
+    """Return how many posts are in several windows, and how many windows these have.
+
+    Args:
+        post_of: index of the post of each window.
+    """
+    counts = np.bincount(post_of)
+    several = counts[counts > 1]
+    return len(several), int(several.sum())

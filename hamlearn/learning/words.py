@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hamlearn.corpus.posts import read_posts
+from hamlearn.corpus.posts import each_post
 from hamlearn.learning.lexicon import FIRST, WIDTH, Lexicon, read_vectors
 from hamlearn.model.baselines.lexical import LexicalTagger
 from hamlearn.model.contract import Tagger
@@ -61,10 +61,10 @@ def read_words(variant: str, posts: str | Path, vectors: str | None) -> Words | 
     """
     if not needs_of(variant).lexicon:
         return None
-    train = [post.words for post in read_posts(posts, "train")]
+    train = (post.words for post in each_post(posts, "train"))
     if vectors is None:
         return Words(Lexicon.of(train), WIDTH, {}, "random")
-    wanted = {word.lower() for post in read_posts(posts) for word in post.words}
+    wanted = {word.lower() for post in each_post(posts) for word in post.words}
     found = read_vectors(vectors, wanted)
     lexicon = Lexicon.of(train, found)
     width = len(next(iter(found.values()))) if found else WIDTH

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hamlearn.corpus.posts import pictures_of, read_posts
+from hamlearn.corpus.posts import each_post, pictures_of
 from hamlearn.devices import device_of
 from hamlearn.settings import ObjectFeatureSettings, Settings
 from hamlearn.store import attributes_of, object_columns
@@ -51,7 +51,7 @@ def extract_objects(
         HamlearnError: weights cannot be loaded, or a picture cannot be read and this is an error.
     """
     options, workers = settings.object_features, workers_of(threads)
-    pictures = shard_of(pictures_of(read_posts(posts_path)), shard)
+    pictures = shard_of(pictures_of(each_post(posts_path)), shard)
     with device_of("cpu" if detector == PRECOMPUTED else device) as on:
         if detector == PRECOMPUTED:
             source, found, chosen = _given(pictures, settings)

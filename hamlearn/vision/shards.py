@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hamlearn.corpus.posts import pictures_of, read_posts
+from hamlearn.corpus.posts import each_post, pictures_of
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 from hamlearn.settings import Settings
@@ -162,7 +162,7 @@ def merge_shards(
     Raises:
         HamlearnError: a shard is absent, or was made in another way, or a picture is in none.
     """
-    merge(shards, list(pictures_of(read_posts(posts_path))), out)
+    merge(shards, list(pictures_of(each_post(posts_path))), out)
     with FeatureFile(out) as file:
         status = file.rows("status", range(len(file.ids)))
         rows = [

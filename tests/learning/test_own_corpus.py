@@ -80,6 +80,7 @@ def test_the_full_model_works_where_no_post_has_a_picture(corpus, tmp_path, capl
     assert facts["missing_pictures"] == {"train": 16, "dev": 4}
     assert "no post has a picture: text_only gives as much at less cost" in caplog.text
     out = tmp_path / "test.jsonl", tmp_path / "test.conll"
-    found = predict(tmp_path / "run", posts, "test", *out, **files)
-    assert not any(one.has_image for one in found)
-    assert [one.relevance for one in found] == [None] * 4
+    predict(tmp_path / "run", posts, "test", *out, **files)
+    found = [json.loads(line) for line in out[0].read_text(encoding="utf-8").splitlines()]
+    assert [one["has_image"] for one in found] == [False] * 4
+    assert [one["relevance"] for one in found] == [None] * 4

@@ -81,15 +81,18 @@ def test_files_hold_what_the_model_says_of_each_post_alone(paths, runs, tmp_path
         ]
 
 
+def predicted(run, posts, split, folder, **files):
+    predict(run, posts, split, folder / "a.jsonl", folder / "a.conll", **files)
+    return [json.loads(line) for line in (folder / "a.jsonl").read_text().splitlines()]
+
+
 @pytest.mark.parametrize("variant", ["wo_rm", "text_only"])
 def test_without_relevance_measuring_there_is_none(paths, runs, tmp_path, variant):
     files = {} if variant == "text_only" else pictures_in(paths)
-    found = predict(
-        runs / variant, paths["posts"], "dev", tmp_path / "a.jsonl", tmp_path / "a.conll", **files
-    )
+    found = predicted(runs / variant, paths["posts"], "dev", tmp_path, **files)
     assert len(found) == 8
-    assert all(one.relevance is None for one in found)
-    assert all(one.has_image == (variant == "wo_rm") for one in found)
+    assert all(one["relevance"] is None for one in found)
+    assert all(one["has_image"] == (variant == "wo_rm") for one in found)
 
 
 def test_prediction_never_uses_gold(paths, runs, tmp_path):
@@ -97,11 +100,11 @@ def test_prediction_never_uses_gold(paths, runs, tmp_path):
     text = paths["posts"].read_text().replace('"B-', '"B-NEVER_SEEN_')
     (tmp_path / "posts.jsonl").write_text(text)
     found = [
-        predict(runs / "text_only", path, "test", tmp_path / "a.jsonl", tmp_path / "a.conll")
+        predicted(runs / "text_only", path, "test", tmp_path)
         for path in (paths["posts"], tmp_path / "posts.jsonl")
     ]
-    assert [one.predicted for one in found[0]] == [one.predicted for one in found[1]]
-    assert any("NEVER" in label for one in found[1] for label in one.gold)
+    assert [one["predicted"] for one in found[0]] == [one["predicted"] for one in found[1]]
+    assert any("NEVER" in label for one in found[1] for label in one["gold"])
     assert len(posts) == 34
 
 

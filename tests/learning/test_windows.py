@@ -124,7 +124,7 @@ def test_short_posts_are_the_same_in_both_modes(corpus, run, pictures):
         assert all(
             torch.equal(one.relevance[view], other.relevance[view]) for view in one.relevance
         )
-    paths = [tag(loaded.tagger, some, 3, "cpu") for some in data]
+    paths = [list(tag(loaded.tagger, some, 3, "cpu")) for some in data]
     assert paths[0] == paths[1]
 
 
@@ -208,9 +208,10 @@ def test_a_run_says_how_long_posts_were_read_and_prediction_does_as_it_did(run, 
     assert facts["posts"] == {"train": 13, "dev": 6}
     files = {name: paths[name] for name in ("images", "objects", "graphs")}
     out = (tmp_path / "test.jsonl", tmp_path / "test.conll")
-    found = predict(run, paths["posts"], "test", *out, **files)
-    assert [one.cut for one in found] == [0] * 5
-    assert [len(one.predicted) for one in found] == [
+    predict(run, paths["posts"], "test", *out, **files)
+    found = [json.loads(line) for line in out[0].read_text().splitlines()]
+    assert [one["cut"] for one in found] == [0] * 5
+    assert [len(one["predicted"]) for one in found] == [
         len(post.words) for post in posts if post.split == "test"
     ]
 

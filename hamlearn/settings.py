@@ -276,6 +276,9 @@ class TrainingSettings(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU that has it, else 32-true"
     )
+    compile: bool = Field(
+        False, description="torch.compile: each run compiles first, which pays on a GPU alone"
+    )
     devices: PositiveInt = Field(
         1, description="GPUs of one training, or processes where there is no GPU"
     )

@@ -19,6 +19,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import score
 from hamlearn.learning.batches import Example, LengthBuckets, PostDataset, WordDropout
 from hamlearn.learning.checkpoints import BEST, LAST, checkpoint, remove_checkpoints
+from hamlearn.learning.loading import load
 from hamlearn.learning.optimization import make_optimizer, make_schedule
 from hamlearn.learning.shares import Shares, batches_of_process
 from hamlearn.learning.windows import Joining, decode, of_owned
@@ -88,26 +89,40 @@ class Learning(pl.LightningModule):
         )
         self._shares = Shares(buckets.batches, self.rank, self.processes)
         posts = WordDropout(self.train_posts, chosen.word_dropout, self.seed, self.current_epoch)
-        return DataLoader(posts, batch_sampler=self._shares, collate_fn=self.train_posts.collate)
+        return load(posts, self._shares, self.train_posts, self.device)
 
     def val_dataloader(self) -> DataLoader[Example]:
         """Return the batches of this process's posts of the dev split."""
-        return DataLoader(
-            self.dev_posts, batch_sampler=self.dev_batches, collate_fn=self.dev_posts.collate
-        )
+        return load(self.dev_posts, self.dev_batches, self.dev_posts, self.device)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, number: int) -> Batch:
+        """Return the batch on the device; the copy goes on while the step before is at work."""
+        return batch.to(device, non_blocking=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and its schedule."""
         chosen = self.settings
         head_lr = chosen.head_lr or self.tagger.lr
-        # Lightning clips no gradients for a fused optimizer under mixed precision.
-        fused = True if self.trainer.precision == "32-true" else None
+        # Under float16 a fused optimizer undoes the loss's scaling, too late for clipping.
+        fused = None if self.trainer.precision == "16-mixed" else True
         optimizer = make_optimizer(self.tagger, chosen.lr, head_lr, chosen.weight_decay, fused)
         schedule = make_schedule(optimizer, self.steps, chosen.warmup)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients, which Lightning does not for bf16 and fused AdamW."""
+        if self.trainer.precision == "bf16-mixed":  # nothing is scaled
+            torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.clip)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_epoch_start(self) -> None:
         """Begin the sums of this epoch."""

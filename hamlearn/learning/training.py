@@ -35,6 +35,7 @@ from hamlearn.learning.sources import open_extras, open_pictures
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.learning.windows import overlap_of
 from hamlearn.learning.words import Words, read_words
+from hamlearn.model.compiling import compile_layers
 from hamlearn.model.dgl_compat import resolve_graph_backend
 from hamlearn.model.text import has_weights, load_config, load_encoder
 from hamlearn.settings import Settings
@@ -124,6 +125,8 @@ def train(
         if settings.model.class_embedding == "words" and needs_of(variant).objects and pictures:
             start_classes(tagger, model, tokenizer, pictures.classes)
         facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
+        if settings.training.compile:
+            compile_layers(tagger)
         learning = Learning(
             tagger, data["train"], data["dev"], labels, settings.training, seed, place.rank, count
         )

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import Post, read_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.learning.batches import (
     POOL,
@@ -19,8 +19,10 @@ from hamlearn.learning.batches import (
     _filled,
     drop_words,
 )
+from hamlearn.learning.loading import load
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.tokens import Tokens, load_tokenizer, special_ids, tokenise
+from hamlearn.model.batch import Batch
 from hamlearn.store import STAGES
 from hamlearn.variants import Needs
 from tests.builders import (
@@ -259,6 +261,22 @@ def test_word_dropout_is_decided_by_seed_and_epoch(tokenizer):
 
 def _all(data):
     return [data[index] for index in range(len(data))]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_processes_that_make_batches_ahead_make_the_same(paths, tokenizer, pictures, rate):
+    data = PostDataset(read_posts(paths["posts"], "train"), tokenizer, LABELS, 32, pictures)
+    batches = LengthBuckets(data.lengths, 4, seed=0).batches
+    rows = WordDropout(data, rate, seed=0, epoch=1)
+    cpu = torch.device("cpu")
+    here, there = (list(load(rows, batches, data, cpu, workers)) for workers in (None, 2))
+    assert len(here) == len(there) == len(batches) > 2
+    for one, two in zip(here, there, strict=True):
+        for field in fields(Batch):
+            first, second = getattr(one, field.name), getattr(two, field.name)
+            assert (first is None) == (second is None)
+            if first is not None:
+                assert torch.equal(first, second), field.name
 
 
 @given(

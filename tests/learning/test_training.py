@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -301,21 +302,37 @@ def test_a_split_without_posts_is_named(paths, tmp_path):
         run(paths | {"posts": tmp_path / "posts.jsonl"}, tmp_path / "run")
 
 
-@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", None)])
-def test_the_optimizer_is_fused_where_lightning_can_clip_for_it(
-    paths, tmp_path, monkeypatch, precision, fused
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_optimizer_is_fused_and_what_it_is_given_is_clipped(
+    paths, tmp_path, monkeypatch, precision
 ):
-    seen = []
-    real = training.Learning.configure_optimizers
+    clip, norms = 0.01, []
+    real = torch.optim.AdamW.step
 
-    def watch(self):
-        found = real(self)
-        seen.append(found["optimizer"].defaults["fused"])
-        return found
+    def watch(self, closure=None):
+        def observed():
+            loss = closure()
+            gradients = [own.grad for group in self.param_groups for own in group["params"]]
+            norms.append(float(torch.stack([own.norm() for own in gradients]).norm()))
+            return loss
 
-    monkeypatch.setattr(training.Learning, "configure_optimizers", watch)
-    run(paths, tmp_path / "run", settings=settings_for(epochs=1, precision=precision))
-    assert seen == [fused]
+        assert self.defaults["fused"]
+        return real(self, observed)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watch)
+    run(paths, tmp_path / "run", settings=settings_for(epochs=1, precision=precision, clip=clip))
+    assert norms
+    assert max(norms) == pytest.approx(clip, rel=1e-3)
+
+
+def test_layers_are_compiled_on_request(paths, tmp_path, monkeypatch):
+    compiled = []
+    plain = partial(training.compile_layers, backend="eager")
+    monkeypatch.setattr(training, "compile_layers", lambda own: compiled.append(plain(own)))
+    run(paths, tmp_path / "one", "full", settings=settings_for(epochs=1))
+    run(paths, tmp_path / "two", "full", settings=settings_for(epochs=1, compile=True))
+    assert len(compiled) == 1
+    assert same_weights(tmp_path / "one", tmp_path / "two")
 
 
 def test_encoder_has_a_group_in_every_variant(paths, unbroken):

@@ -5,7 +5,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
 from hamlearn.corpus.labels import label_set
-from hamlearn.corpus.posts import Post, read_posts
-from hamlearn.errors import HamlearnError
+from hamlearn.corpus.posts import StoredPosts
 from hamlearn.files import canonical, digest_of_file, digest_of_text
 from hamlearn.learning.batches import PostDataset
 from hamlearn.learning.checkpoints import LAST, folder_of, open_checkpoints
@@ -93,8 +91,10 @@ def train(
         pictures = open_pictures(variant, images, objects, graphs)
         if pictures is not None:
             stack.enter_context(pictures)
-        by_split = {split: _posts_of(posts, split) for split in ("train", "dev")}
-        labels = label_set(post.labels for split in by_split.values() for post in split)
+        by_split = {
+            split: stack.enter_context(StoredPosts(posts, split)) for split in ("train", "dev")
+        }
+        labels = label_set(of_split.labels for of_split in by_split.values())
         tokenizer = load_tokenizer(encoder)
         extras = open_extras(variant, tokenizer, settings.text.max_subtokens, pictures, captions)
         words = read_words(variant, posts, settings.text.word_vectors)
@@ -171,13 +171,6 @@ def resolve_precision(wanted: str, device: str) -> str:
     if wanted != "auto":
         return wanted
     return "bf16-mixed" if device == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
-
-
-def _posts_of(path: str | Path, split: str) -> list[Post]:
-    posts = read_posts(path, split)
-    if not posts:
-        raise HamlearnError(f"{path}: found no post of the split `{split}`, expected some")
-    return posts
 
 
 def _facts(
@@ -285,7 +278,7 @@ def _read_files(
 
 def _fingerprint(
     facts: dict[str, Any],
-    posts: dict[str, list[Post]],
+    posts: dict[str, StoredPosts],
     encoder: str | Path,
     files: list[str | Path],
 ) -> str:
@@ -298,7 +291,7 @@ def _fingerprint(
         canonical(
             {
                 "facts": {name: facts[name] for name in fixed},
-                "posts": [asdict(post) for of_split in posts.values() for post in of_split],
+                "posts": {split: of_split.digest for split, of_split in posts.items()},
                 "encoder": str(encoder),
                 "files": [digest_of_file(path) for path in files],
             }

@@ -6,8 +6,9 @@ All of it on the CPU, at the size of the paper's experiments, with random weight
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import graphs
+from benchmarks import gpu_learning, graphs, loading
 from benchmarks.parts import BACKWARD, FORWARD, REST, Clock, Parts
 from benchmarks.plan import Plan
 from benchmarks.results import Line
@@ -40,11 +41,31 @@ def measure(plan: Plan) -> Iterator[Line]:
     """Yield the lines of this room; memory is kept, as the command line has it."""
     keep_freed_memory()
     batches, training = batches_of(plan), training_of(plan)
-    yield from of_steps(plan, training, batches)
+    yield of_work(plan, training, batches)
+    steps = list(of_steps(plan, training, batches))
+    yield from steps
+    yield from loading.measure(plan, steps[0].numbers["full"]["median"] / len(batches))
     yield from of_parts(plan, training, batches)
     del training
     yield from graphs.of_network(plan, batches[0])
     yield graphs.of_corpus(plan)
+    yield from gpu_learning.measure(plan)
+
+
+def of_work(plan: Plan, training: Training, batches: Sequence[Batch]) -> Line:
+    """Return how many multiplications a step takes, forward and backward: no form can save them."""
+    counted = {}
+    for name, thing in (("full", training), ("encoder alone", floor_of(training))):
+        with FlopCounterMode(display=False) as counter:
+            thing.steps(batches)
+        counted[name] = counter.get_total_flops() / 2
+    return Line(
+        f"full: multiplications of a step, batch {plan.size}",
+        counted["full"] / counted["encoder alone"],
+        "those of the text encoder alone",
+        note=f"{counted['full'] / len(batches):.2e} a step",
+        numbers=counted,
+    )
 
 
 def of_steps(plan: Plan, training: Training, batches: Sequence[Batch]) -> Iterator[Line]:

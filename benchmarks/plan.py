@@ -16,6 +16,7 @@ class Plan:
         distinct: picture files behind those.
         rows: of the files whose size is measured.
         read: posts of the files that are read in batches; those of Twitter-2015.
+        loaded: posts of the epoch whose batches are made without a step.
         cold: batches that are read from the disk.
         few: posts of the corpus whose stages are started.
         backbone: network of the whole picture.
@@ -37,6 +38,7 @@ class Plan:
     distinct: int = 20
     rows: int = 1000
     read: int = 8257
+    loaded: int = 1600
     cold: int = 40
     few: int = 60
     backbone: str = "resnet152"

@@ -46,17 +46,22 @@ class Training:
         optimizer: AdamW with the paper's settings.
         clip: largest norm of the gradients.
         eval_size: posts of a batch in prediction.
+        device: where it lies.
     """
 
     tagger: Tagger
     optimizer: AdamW
     clip: float
     eval_size: int
+    device: str = "cpu"
 
     def step(self, batch: Batch, clock: Clock | None = None) -> None:
         """Do what the training loop does with one batch, and tell a clock where it is."""
         clock = clock or Clock()
-        self.tagger.loss(batch).backward()
+        batch = batch.to(self.device, non_blocking=True)
+        with half(self.device):
+            loss = self.tagger.loss(batch)
+        loss.backward()
         clock.switch(CLIP, FORWARD)
         nn.utils.clip_grad_norm_(self.tagger.parameters(), self.clip)
         clock.switch(OPTIMIZER, FORWARD)
@@ -87,15 +92,23 @@ class Floor:
 
     encoder: nn.Module
     optimizer: AdamW
+    device: str = "cpu"
 
     def steps(self, batches: Sequence[Batch]) -> None:
         """Take a step on each batch once."""
         self.encoder.train()
         for batch in batches:
-            given = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-            self.encoder(**given).last_hidden_state.square().mean().backward()
+            here = batch.to(self.device, non_blocking=True)
+            with half(self.device):
+                output = self.encoder(input_ids=here.input_ids, attention_mask=here.attention_mask)
+            output.last_hidden_state.square().mean().backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
+
+
+def half(device: str) -> torch.autocast:
+    """Return the context in which a GPU computes in bfloat16, as training has it by default."""
+    return torch.autocast(device, torch.bfloat16, enabled=device == "cuda", cache_enabled=False)
 
 
 def encoder_of(plan: Plan) -> BertModel:
@@ -110,7 +123,7 @@ def encoder_of(plan: Plan) -> BertModel:
     return BertModel(shape, add_pooling_layer=False)
 
 
-def training_of(plan: Plan, variant: str = "full") -> Training:
+def training_of(plan: Plan, variant: str = "full", device: str = "cpu") -> Training:
     """Return a variant with the settings of the paper, untrained."""
     settings = load_settings(PAPER)
     facts = {
@@ -124,19 +137,18 @@ def training_of(plan: Plan, variant: str = "full") -> Training:
         },
     }
     torch.manual_seed(0)
-    tagger = make_tagger(encoder_of(plan), facts)
+    tagger = make_tagger(encoder_of(plan), facts).to(device)
     chosen = settings.training
     optimizer = make_optimizer(tagger, chosen.lr, None, chosen.weight_decay, fused=True)
-    return Training(tagger, optimizer, chosen.clip, chosen.eval_batch_size)
+    return Training(tagger, optimizer, chosen.clip, chosen.eval_batch_size, device)
 
 
 def floor_of(training: Training) -> Floor:
     """Return the floor, on the encoder of a model and with the same AdamW."""
     encoder = training.tagger.get_submodule("text.encoder")
     group = training.optimizer.param_groups[0]
-    return Floor(
-        encoder, make_optimizer(encoder, group["lr"], None, group["weight_decay"], fused=True)
-    )
+    optimizer = make_optimizer(encoder, group["lr"], None, group["weight_decay"], fused=True)
+    return Floor(encoder, optimizer, training.device)
 
 
 def lengths() -> NDArray[np.int64]:

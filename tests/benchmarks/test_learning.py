@@ -1,17 +1,22 @@
 """The benchmarks of training on a tiny model: what is timed is what they say."""
 
+from contextlib import ExitStack
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import learning, parts
+from benchmarks import gpu_learning, learning, loading, parts
 from benchmarks.graphs import DGLS, DGLS_SORTED, LAYERS, N, forms, forward_and_backward
 from benchmarks.parts import BACKWARD, FORWARD, REST, Clock, Parts
 from benchmarks.plan import Plan
 from benchmarks.steps import batches_of, floor_of, lengths, training_of
 from tests.model.tiny import has_dgl
 
-PLAN = Plan(threads=1, rounds=1, batches=2, size=4, width=24, layers=1, vocabulary=80, graphs=12)
+PLAN = Plan(
+    threads=1, rounds=1, batches=2, size=4, width=24, layers=1, vocabulary=80, graphs=12, loaded=9
+)
 
 
 def test_the_room_has_a_line_for_each_thing_and_shares_of_the_whole_step():
@@ -22,13 +27,17 @@ def test_the_room_has_a_line_for_each_thing_and_shares_of_the_whole_step():
         "full: training step, batch 4": "<= 1.8",
         "full: training, beside MSCMT": ">= 5",
         "full: training, beside UMT": ">= 7",
+        "full: multiplications of a step, batch 4": "",
         "full: prediction": ">= 3",
+        "share of a step: the batch, read and padded": "<= 2",
         **({f"{network}: {form}": ">= 3" for form in ("dense", "dgl")} if has_dgl() else {}),
         "share of a step: spatial view (R-GCN)": "<= 15",
         "graphs of 12 pictures, N = 15, file to file": "",
     }.items():
         assert lines[what].target == target
         assert lines[what].value > 0
+    batch = lines.pop("share of a step: the batch, read and padded")
+    assert batch.numbers["batches"] == 3
     shares = [line for what, line in lines.items() if what.startswith("share of a step")]
     assert len(shares) == len(learning.PARTS) + 3
     assert sum(line.value for line in shares) == pytest.approx(100)
@@ -146,3 +155,43 @@ def test_the_clock_gives_each_part_its_own_time_forward_and_backward(monkeypatch
     step()
     assert clock.spent[REST, FORWARD] == 6 + 5 + 11 + 80 + 2 + 1 + 14 + 3
     assert all(clock.spent[key] == expected[key] for key in expected if key[0] != REST)
+
+
+def test_work_is_what_a_count_by_hand_gives():
+    batches, training = batches_of(PLAN), training_of(PLAN)
+    line = learning.of_work(PLAN, training, batches)
+    width, wide = PLAN.width, 4 * PLAN.width
+    by_hand = 0
+    for batch in batches:
+        rows, length = batch.input_ids.shape
+        layer = rows * length * (4 * width * width + 2 * width * wide + 2 * length * width)
+        by_hand += 3 * layer  # forward, and backward for inputs and weights
+    assert line.numbers["encoder alone"] == pytest.approx(by_hand)
+    assert line.value == pytest.approx(line.numbers["full"] / by_hand)
+    assert line.value > 1
+
+
+def test_posts_have_as_many_sub_tokens_as_the_corpus(tmp_path):
+    pairs = {tuple(pair) for pair in lengths().tolist()}
+    with ExitStack() as stack:
+        batches = list(loading.loader_of(PLAN, tmp_path, stack))
+    assert sum(map(len, batches)) == PLAN.loaded
+    for batch in batches:
+        found = torch.stack([batch.attention_mask.sum(1), batch.word_mask.sum(1)], 1).tolist()
+        assert set(map(tuple, found)) <= pairs
+        assert batch.has_image.all()
+        assert batch.objects.shape[1:] == (15, 2048)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's own lines are there instead")
+def test_without_a_gpu_the_room_says_so_and_its_steps_run_on_the_cpu(monkeypatch):
+    (line,) = gpu_learning.measure(PLAN)
+    assert line.value is None
+    assert line.note == "no GPU here"
+    monkeypatch.setattr(
+        gpu_learning, "compile_layers", partial(gpu_learning.compile_layers, backend="eager")
+    )
+    step, full, alone, compiled = gpu_learning.of_size(PLAN, "cpu")
+    assert step.value > 0
+    assert compiled.value > 0
+    assert full.value is alone.value is None

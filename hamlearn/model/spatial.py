@@ -9,9 +9,11 @@ an edge runs into: in full graphs half of the work of multiplying for every pair
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from hamlearn.model.dgl_compat import import_dgl, resolve_graph_backend
 
@@ -104,6 +106,56 @@ def dgl_sums(relations: Tensor, slots: Slots) -> NeighbourSums:
     return sums
 
 
+class _ByRelation(torch.autograd.Function):
+    """The rows of each relation times its matrix, (slots, D).
+
+    What autograd makes of R products, split and put together again, copies every row and every
+    matrix's gradient once more.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, matrices: Tensor, counts: list[int]) -> Tensor:
+        ctx.save_for_backward(rows, matrices)
+        ctx.counts = counts
+        product = rows.new_empty(len(rows), matrices.shape[2])
+        parts = zip(rows.split(counts), matrices, product.split(counts), strict=True)
+        for own, matrix, out in parts:
+            torch.mm(own, matrix, out=out)
+        return product
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        rows, matrices = ctx.saved_tensors
+        counts, of_rows, of_matrices = (
+            ctx.counts,
+            torch.empty_like(rows),
+            torch.empty_like(matrices),
+        )
+        given = zip(rows.split(counts), matrices, gradient.split(counts), strict=True)
+        found = zip(of_rows.split(counts), of_matrices, strict=True)
+        for (own, matrix, change), (of_own, of_matrix) in zip(given, found, strict=True):
+            torch.mm(change, matrix.T, out=of_own)
+            torch.mm(own.T, change, out=of_matrix)
+        return of_rows, of_matrices, None
+
+
+def by_relation(rows: Tensor, matrices: Tensor, counts: list[int]) -> Tensor:
+    """Return the rows of each relation times its matrix, in autocast's type where it is on.
+
+    Args:
+        rows: (slots, D), ordered by relation.
+        matrices: (R, D, D).
+        counts: rows of each relation, R numbers.
+    """
+    device = rows.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        rows, matrices = rows.to(dtype), matrices.to(dtype)
+    product: Tensor = _ByRelation.apply(rows, matrices, counts)
+    return product
+
+
 class RGCNLayer(nn.Module):
     """One layer of the gated R-GCN.
 
@@ -142,11 +194,10 @@ class RGCNLayer(nn.Module):
             degree: (B, O+1, 1), number of incoming edges, at least 1.
         """
         posts, nodes, width = vectors.shape
-        gathered = sums(vectors).split(slots.counts)  # R of (slots of a relation, D)
-        spoken = [own @ matrix for own, matrix in zip(gathered, self.relation, strict=True)]
+        spoken = by_relation(sums(vectors), self.relation, slots.counts)  # (slots, D)
         message = self.bias.new_zeros(posts * nodes, width)
         message = message.index_add(
-            0, slots.post * nodes + slots.node, torch.cat(spoken).to(message.dtype)
+            0, slots.post * nodes + slots.node, spoken.to(message.dtype)
         ).view(posts, nodes, width)
         if self.normalize:
             message = message / degree

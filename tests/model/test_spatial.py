@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamlearn.graph.relations import RELATIONS
-from hamlearn.model.spatial import RGCNLayer, SpatialEncoder, dense_sums, find_slots, initial_boxes
+from hamlearn.model.spatial import (
+    RGCNLayer,
+    SpatialEncoder,
+    by_relation,
+    dense_sums,
+    find_slots,
+    initial_boxes,
+)
 from hamlearn.model.tagger import N_RELATIONS
 from tests.model.tiny import has_dgl, usual_batch
 
@@ -123,6 +130,22 @@ def test_leaving_out_the_empty_slots_keeps_outputs_and_gradients(density):
 
 
 @needs_dgl
+@given(counts=st.lists(st.integers(0, 3), min_size=1, max_size=4), seed=st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_rows_by_relation_have_the_gradients_of_finite_differences(counts, seed):
+    make_number = torch.Generator().manual_seed(seed)
+    rows = torch.randn(sum(counts), 2, generator=make_number, dtype=torch.float64)
+    matrices = torch.randn(len(counts), 2, 2, generator=make_number, dtype=torch.float64)
+    relation_of = [relation for relation, count in enumerate(counts) for _ in range(count)]
+    slow = [row @ matrices[own] for row, own in zip(rows, relation_of, strict=True)]
+    found = by_relation(rows, matrices, counts)
+    assert found.shape == rows.shape
+    for one, two in zip(found, slow, strict=True):
+        torch.testing.assert_close(one, two)
+    leaves = [tensor.requires_grad_() for tensor in (rows, matrices)]
+    assert torch.autograd.gradcheck(lambda *both: by_relation(*both, counts), leaves)
+
+
 @pytest.mark.parametrize("normalize", [False, True])
 def test_dgl_and_dense_agree_in_outputs_and_gradients(normalize):
     results = []

@@ -19,10 +19,10 @@ from typing import Any, BinaryIO
 import hamlearn
 from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical, digest_of_file, digest_of_text, naming, whole
+from hamlearn.progress import tracked
 from hamlearn.tagging.posts import Post, Tagged
 from hamlearn.tagging.reading import Locate, Record, format_of, in_folder, read_posts
 from hamlearn.tagging.tagger import WINDOW, FeatureFiles, Tagger
-from hamlearn.vision.decoding import tracked
 
 log = logging.getLogger(__name__)
 

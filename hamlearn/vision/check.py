@@ -17,7 +17,8 @@ from hamlearn.corpus.posts import SPLITS, Post
 from hamlearn.corpus.statistics import corpus_statistics, statistics_text
 from hamlearn.errors import HamlearnError
 from hamlearn.files import digest_of_file, whole
-from hamlearn.vision.decoding import decoded, tracked
+from hamlearn.progress import tracked
+from hamlearn.vision.decoding import decoded
 from hamlearn.vision.images import PictureError
 
 SMALL = 224  # pixels, the side that ResNet sees

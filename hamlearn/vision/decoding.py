@@ -1,23 +1,17 @@
 """Decoding pictures in threads ahead of the network, in order and in bounded memory."""
 
-import logging
-import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from hamlearn.vision.images import Decoded, PictureError, open_picture
 
 Prepared = TypeVar("Prepared")
-Item = TypeVar("Item")
-_log = logging.getLogger(__name__)
 
 
 def decoded(
@@ -65,14 +59,3 @@ def workers_of(threads: int | None) -> int:
     if threads is not None:
         torch.set_num_threads(threads)
     return max(1, min(torch.get_num_threads(), 8))
-
-
-def tracked(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Show progress: a bar on a terminal, else a line in the log at every tenth."""
-    if sys.stderr.isatty():
-        yield from track(items, what, total, console=Console(stderr=True))
-        return
-    for number, item in enumerate(items, start=1):
-        yield item
-        if number * 10 // total > (number - 1) * 10 // total:
-            _log.info("%s: %d of %d", what, number, total)

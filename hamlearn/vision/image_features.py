@@ -10,9 +10,10 @@ from torch import Tensor
 
 from hamlearn.corpus.posts import each_post, pictures_of
 from hamlearn.devices import device_of
+from hamlearn.progress import tracked
 from hamlearn.settings import Settings
 from hamlearn.store import STAGES, attributes_of, image_columns
-from hamlearn.vision.decoding import decoded, tracked, workers_of
+from hamlearn.vision.decoding import decoded, workers_of
 from hamlearn.vision.resnet import compiled, features_of, load_backbone
 from hamlearn.vision.shards import shard_of, shard_writer
 from hamlearn.vision.weights import configured

@@ -12,9 +12,10 @@ from PIL import Image
 
 from hamlearn.corpus.posts import each_post, pictures_of
 from hamlearn.devices import device_of
+from hamlearn.progress import tracked
 from hamlearn.settings import ObjectFeatureSettings, Settings
 from hamlearn.store import attributes_of, object_columns
-from hamlearn.vision.decoding import decoded, tracked, workers_of
+from hamlearn.vision.decoding import decoded, workers_of
 from hamlearn.vision.detectors import load_detector, load_precomputed
 from hamlearn.vision.detectors.base import Detector, ObjectSource
 from hamlearn.vision.detectors.select import Selection, select_top

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hamlearn.vision.decoding import decoded, tracked
+from hamlearn.vision.decoding import decoded
 from hamlearn.vision.images import PictureError, Status
 
 
@@ -55,13 +55,6 @@ def test_an_error_in_a_thread_is_an_error(paths):
 
     with pytest.raises(ZeroDivisionError):
         list(decoded(paths, prepare, 1000, workers=2, ahead=2))
-
-
-def test_progress_without_a_terminal_is_ten_lines(caplog):
-    caplog.set_level("INFO")
-    assert list(tracked(range(95), 95, "pictures")) == list(range(95))
-    assert len(caplog.messages) == 10
-    assert caplog.messages[-1] == "pictures: 95 of 95"
 
 
 def test_threads_that_decode_compute_alone_and_others_as_before(paths):

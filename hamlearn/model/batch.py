@@ -40,6 +40,8 @@ class Batch:
         words: (B, W) int64, numbers of whole words in the lexicon, 0 on padding.
         characters: (B, W, C) int64, numbers of the characters of each word, 0 on padding; C is the
             longest word's length here.
+        encoded: (B, S, D) float, what a frozen text encoder says of each sub-token; None where it
+            has to be asked.
 
     A field that the model does not read is None (`hamlearn.variants.Needs`); all visual ones are
     for a model that reads text alone.
@@ -62,6 +64,7 @@ class Batch:
     stages: Tensor | None = None
     words: Tensor | None = None
     characters: Tensor | None = None
+    encoded: Tensor | None = None
 
     def __len__(self) -> int:
         """Return B."""

@@ -131,9 +131,7 @@ class HamLearning(Tagger):
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels, and the relevance of the pictures."""
-        sentence, words = self.text(
-            batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask
-        )
+        sentence, words = self.text(batch)
         words = self.transform(words)  # H of Eq. 12, (B, W, D)
         relevance: dict[str, Tensor] = {}
         if self.visual is not None:

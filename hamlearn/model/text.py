@@ -1,12 +1,14 @@
 """Words (Eq. 1): a pretrained encoder, sums of sub-tokens, and the textual Transformer."""
 
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from hamlearn.errors import HamlearnError
+from hamlearn.model.batch import Batch
 from hamlearn.model.transformer import TransformerStack
 
 # Any of these beside config.json makes a folder a pretrained encoder; none makes it a blueprint.
@@ -115,6 +117,8 @@ class TextEncoder(nn.Module):
     The textual Transformer is post-norm, as BERT's own layers are: each of its sub-layers ends in a
     layer norm, so h^T needs no further one. The encoder's vectors carry the positions already.
 
+    A frozen encoder never learns and has no dropout, so that what it says of a post can be stored.
+
     Args:
         encoder: a Hugging Face encoder of width D.
         heads: attention heads.
@@ -128,22 +132,32 @@ class TextEncoder(nn.Module):
         self.encoder = encoder
         self.width = int(encoder.config.hidden_size)
         self.transformer = TransformerStack(self.width, heads, layers, dropout, norm_first=False)
+        self._frozen = False
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, word_of: Tensor, word_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def freeze(self) -> None:
+        """Let the encoder be as it is from now on, also in training."""
+        self._frozen = True
+        self.encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of everything but a frozen encoder."""
+        super().train(mode)
+        if self._frozen:
+            self.encoder.eval()
+        return self
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return h^T of the sentence (B, D) and of the words (B, W, D).
 
         Args:
-            input_ids: (B, S) int64, [CLS] first.
-            attention_mask: (B, S), 1 on sub-tokens.
-            word_of: (B, S) int64, the word of a sub-token or -1.
-            word_mask: (B, W) bool, True on words.
+            batch: whose `encoded` stands for the encoder, where it is there.
         """
-        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        hidden = output.last_hidden_state  # (B, S, D)
-        words = sum_subtokens(hidden, word_of, word_mask.shape[1])  # Eq. 1
+        hidden = batch.encoded  # (B, S, D)
+        if hidden is None:
+            output = self.encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+            hidden = output.last_hidden_state
+        words = sum_subtokens(hidden, batch.word_of, batch.word_mask.shape[1])  # Eq. 1
         sequence = torch.cat([hidden[:, :1], words], dim=1)  # (B, 1+W, D)
-        visible = nn.functional.pad(word_mask, (1, 0), value=True)  # [CLS] is always there
+        visible = nn.functional.pad(batch.word_mask, (1, 0), value=True)  # [CLS] is always there
         sequence = self.transformer(sequence, visible)
         return sequence[:, 0], sequence[:, 1:]

@@ -130,8 +130,7 @@ def test_gradients_are_finite_where_all_pictures_are_missing(variant, backend):
 
 def loss_with_everything_computed(tagger, batch):
     """The loss where missing pictures go through the model, too, and are then taken out."""
-    text = (batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask)
-    sentence, words = tagger.text(*text)
+    sentence, words = tagger.text(batch)
     views, scores = tagger._see(batch, sentence)
     words = tagger.interaction(
         tagger.transform(words), batch.word_mask, views, batch.object_mask, batch.has_image

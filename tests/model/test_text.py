@@ -34,7 +34,7 @@ def test_sentence_and_words_pass_the_textual_transformer_together():
     torch.manual_seed(0)
     text = TextEncoder(tiny_encoder(), heads=2, layers=2, dropout=0.1).eval()
     batch = random_batch([[1, 2], [1, 1, 1]], [None] * 2)
-    sentence, words = text(batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask)
+    sentence, words = text(batch)
     for row, length in enumerate([2, 3]):
         used = int(batch.attention_mask[row].sum())
         hidden = text.encoder(batch.input_ids[row : row + 1, :used]).last_hidden_state[0]

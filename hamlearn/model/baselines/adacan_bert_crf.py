@@ -119,7 +119,7 @@ class AdaCAN(Tagger):
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels."""
-        _, words = self.text(batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask)
+        _, words = self.text(batch)
         seen = regions_of(batch, self.emit.weight.dtype)
         taken = torch.zeros_like(words)  # u_t
         if seen is not None:

@@ -36,7 +36,7 @@ class TextTagger(Tagger):
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels."""
-        _, words = self.text(batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask)
+        _, words = self.text(batch)
         return Output(self.emit(self.dropout(words)).float(), {})  # (B, W, K)
 
 

@@ -97,9 +97,7 @@ class GVATT(Tagger):
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels."""
-        sentence, words = self.text(
-            batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask
-        )
+        sentence, words = self.text(batch)
         seen = regions_of(batch, self.emit.weight.dtype)
         if seen is not None:
             regions, there = seen

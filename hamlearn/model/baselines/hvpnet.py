@@ -154,9 +154,7 @@ class HVPNeT(Tagger):
         """Return the scores of all labels."""
         objects = objects_of(batch, self.visual)
         if objects is None or batch.stages is None or batch.has_image is None:
-            _, words = self.text(
-                batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask
-            )
+            _, words = self.text(batch)
             return Output(self.emit(self.dropout(words)).float(), {})
         there = batch.has_image[:, None, None]
         stages = batch.stages.to(self.emit.weight.dtype).masked_fill(~there, 0)

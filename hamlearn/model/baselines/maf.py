@@ -138,9 +138,7 @@ class MAF(Tagger):
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels, and the losses of alignment and matching."""
-        sentence, words = self.text(
-            batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask
-        )
+        sentence, words = self.text(batch)
         taken, auxiliary = torch.zeros_like(words), None
         seen = regions_of(batch, self.emit.weight.dtype)
         if seen is not None:

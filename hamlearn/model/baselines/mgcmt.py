@@ -128,7 +128,7 @@ class MGCMT(Tagger):
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels."""
-        _, words = self.text(batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask)
+        _, words = self.text(batch)
         both = torch.cat([words, self._see(batch, words)], dim=-1)  # (B, W, 2D)
         return Output(self.emit(self.dropout(self.fuse(both))).float(), {})
 

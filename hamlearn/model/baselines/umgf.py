@@ -176,7 +176,7 @@ class UMGF(Tagger):
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels."""
-        _, words = self.text(batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask)
+        _, words = self.text(batch)
         objects = objects_of(batch, self.visual)
         nodes, vectors = words, None if objects is None else objects.vectors
         # A row of padding alone cannot be: every post has a word.

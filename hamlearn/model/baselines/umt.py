@@ -133,9 +133,7 @@ class UMT(Tagger):
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels, and the loss of the spans."""
-        sentence, words = self.text(
-            batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask
-        )
+        sentence, words = self.text(batch)
         context = torch.cat([sentence[:, None], words], dim=1)  # C, (B, 1+W, D)
         visible = nn.functional.pad(batch.word_mask, (1, 0), value=True)
         main = self.main(context, visible)  # R

@@ -55,9 +55,7 @@ def every_path(labels, length):
 def test_umt_adds_the_spans_to_emissions_and_loss():
     tagger, batch = tiny_tagger("umt"), usual_batch()
     output = tagger(batch)
-    sentence, words = tagger.text(
-        batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask
-    )
+    sentence, words = tagger.text(batch)
     context = torch.cat([sentence[:, None], words], 1)
     visible = torch.nn.functional.pad(batch.word_mask, (1, 0), value=True)
     spans = tagger.emit_spans(tagger.span_layer(context, visible)[:, 1:])
@@ -119,9 +117,7 @@ def test_the_gates_of_maf_are_their_equations():
 
 def test_maf_matches_each_picture_with_its_own_post_and_with_the_one_before():
     tagger, batch = tiny_tagger("maf"), usual_batch()
-    sentence, words = tagger.text(
-        batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask
-    )
+    sentence, words = tagger.text(batch)
     regions, rows, losses = tagger.regions(batch.regions), [0, 1, 3], []
     for place, row in enumerate(rows):
         for other, matched in ((row, True), (rows[(place + 1) % 3], False)):
@@ -166,7 +162,7 @@ def test_a_granularity_of_mgcmt_is_its_layers_in_turn():
 def test_mgcmt_reads_a_picture_without_objects_by_its_regions():
     tagger, batch = tiny_tagger("mgcmt"), usual_batch()
     none = replace(batch, object_mask=torch.zeros_like(batch.object_mask))
-    _, words = tagger.text(batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask)
+    _, words = tagger.text(batch)
     everywhere = torch.ones(4, 49, dtype=torch.bool)
     regions = tagger.regions(batch.regions)
     by_region = tagger.by_region(words, batch.word_mask, regions, everywhere)

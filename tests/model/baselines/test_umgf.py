@@ -52,7 +52,7 @@ def test_a_layer_is_attention_within_gates_across_and_a_feed_forward():
 
 def test_the_encoders_word_stands_beside_the_graphs():
     tagger, batch = tiny_tagger("umgf"), usual_batch()
-    _, words = tagger.text(batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask)
+    _, words = tagger.text(batch)
     found, width = tagger(batch).emissions, tagger.text.width
     with torch.no_grad():
         tagger.emit.weight[:, width:] = 0

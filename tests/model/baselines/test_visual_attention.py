@@ -81,9 +81,7 @@ def test_the_words_of_a_post_look_at_different_regions():
 
 def test_gvatt_is_its_parts_together():
     tagger, batch = tiny_tagger("gvatt_bert_crf"), usual_batch()
-    sentence, words = tagger.text(
-        batch.input_ids, batch.attention_mask, batch.word_of, batch.word_mask
-    )
+    sentence, words = tagger.text(batch)
     found = tagger(batch).emissions
     for row in (0, 1, 3):
         context = by_hand(tagger.attention, sentence[row], batch.regions[row])

@@ -42,6 +42,12 @@ ImagesFile = Annotated[Path | None, typer.Option(help="Features of whole picture
 ObjectsFile = Annotated[Path | None, typer.Option(help="Features of objects.")]
 GraphsFile = Annotated[Path | None, typer.Option(help="Relation graphs.")]
 CaptionsFile = Annotated[Path | None, typer.Option(help="Lines of `ID.jpg :caption`.")]
+EncodedFile = Annotated[
+    Path | None, typer.Option(help="Outputs of a frozen encoder, made by `encode`.")
+]
+Encoder = Annotated[
+    str | None, typer.Option(help="Text encoder; default: the settings' text.encoder.")
+]
 
 
 # --- corpus -----------------------------------------------------------------------------------
@@ -226,6 +232,28 @@ def vocabulary(settings: Source, posts: Posts, out: Out) -> None:
 
 
 @app.command()
+def encode(
+    settings: Source,
+    posts: Posts,
+    out: Out,
+    objects: Annotated[
+        Path | None, typer.Option(help="Features of objects, whose names stand behind the posts.")
+    ] = None,
+    captions: CaptionsFile = None,
+    encoder: Encoder = None,
+    threads: Threads = None,
+) -> None:
+    """Store what a frozen text encoder says of a corpus, for all runs to read."""
+    from hamlearn.heap import keep_freed_memory
+    from hamlearn.learning.encoding import encode
+    from hamlearn.settings import load_settings
+
+    keep_freed_memory()
+    read = load_settings(settings).text
+    encode(posts, encoder or read.encoder, read, out, objects, captions, threads)
+
+
+@app.command()
 def train(
     settings: Source,
     variant: Annotated[str, typer.Option(help="One of those listed in config.yaml.")],
@@ -236,9 +264,8 @@ def train(
     objects: ObjectsFile = None,
     graphs: GraphsFile = None,
     captions: CaptionsFile = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="Text encoder; default: the settings' text.encoder.")
-    ] = None,
+    encoded: EncodedFile = None,
+    encoder: Encoder = None,
     devices: Annotated[
         int | None, typer.Option(min=1, help="Default: the settings' training.devices.")
     ] = None,
@@ -265,6 +292,7 @@ def train(
         objects=objects,
         graphs=graphs,
         captions=captions,
+        encoded=encoded,
         threads=threads,
     )
 
@@ -280,6 +308,7 @@ def predict_split(
     objects: ObjectsFile = None,
     graphs: GraphsFile = None,
     captions: CaptionsFile = None,
+    encoded: EncodedFile = None,
     threads: Threads = None,
 ) -> None:
     """Predict one split of a corpus with a trained model."""
@@ -287,7 +316,7 @@ def predict_split(
     from hamlearn.learning.prediction import predict
 
     keep_freed_memory()
-    predict(run, posts, split, jsonl, conll, images, objects, graphs, captions, threads)
+    predict(run, posts, split, jsonl, conll, images, objects, graphs, captions, encoded, threads)
 
 
 # --- evaluation and report --------------------------------------------------------------------

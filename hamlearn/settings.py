@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from hamlearn.errors import HamlearnError
-from hamlearn.variants import VARIANTS, variant_of
+from hamlearn.variants import VARIANTS, refuse_frozen, variant_of
 from hamlearn.yaml_text import LONGEST, parse
 
 _FAULTS = 20  # named in one message
@@ -214,6 +214,9 @@ class TextSettings(Section):
         "bert-base-uncased", description="hub name, folder, or `scratch` for an untrained BERT"
     )
     scratch: ScratchSettings = ScratchSettings()
+    freeze: bool = Field(
+        False, description="the encoder never learns: its outputs are stored once for all runs"
+    )
     max_subtokens: PositiveInt = Field(128, description="of a post, or of a window over it")
     long_posts: Literal["cut", "windows"] = Field(
         "cut", description="words past max_subtokens are predicted O, or read in further windows"
@@ -233,6 +236,15 @@ class TextSettings(Section):
             raise ValueError(
                 f"window_overlap: found {self.window_overlap}, expected less than {room}, the"
                 " sub-tokens of words that a window has"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_is_pretrained(self) -> "TextSettings":
+        if self.freeze and self.encoder == "scratch":
+            raise ValueError(
+                "freeze: found `encoder: scratch`, expected a pretrained one: an untrained encoder"
+                " has to learn"
             )
         return self
 
@@ -358,6 +370,18 @@ class Settings(Section):
             if name not in self.corpora:
                 known = ", ".join(sorted(self.corpora))
                 raise ValueError(f"corpus {name!r} is not among `corpora`, which has {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_fits(self) -> "Settings":
+        if self.text.freeze and self.training.word_dropout > 0:
+            raise ValueError(
+                f"text.freeze: found training.word_dropout {self.training.word_dropout}, expected"
+                " 0: stored outputs know nothing of dropped words"
+            )
+        if self.text.freeze:
+            for variant in (*self.variants, *self.experiments.transfer):
+                refuse_frozen(variant)
         return self
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hamlearn.errors import HamlearnError
 
 MAPS = ("regions", "stages")  # of a picture, extracted where they are read
+EXTRAS = ("names", "captions")  # of a picture, read as text behind the post
 ALONE = "none"  # the detector's place in the paths of what no detector changes
 
 
@@ -27,6 +28,7 @@ class Needs:
         graphs: the relations between the objects.
         names: the names of the objects' classes, as text.
         captions: a sentence about the picture, as text, where the corpus has a file of them.
+        prefixes: the picture inside the encoder, whose outputs are then this system's own.
     """
 
     encoder: bool = True
@@ -38,6 +40,7 @@ class Needs:
     graphs: bool = False
     names: bool = False
     captions: bool = False
+    prefixes: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -85,7 +88,7 @@ _RELATES = Needs(image=True, objects=True, graphs=True)
 _WORDS = Needs(encoder=False, lexicon=True)
 _REGIONS = Needs(regions=True)
 _BOTH = Needs(image=True, regions=True, objects=True)
-_STAGES = Needs(image=True, stages=True, objects=True)
+_STAGES = Needs(image=True, stages=True, objects=True, prefixes=True)
 _TEXT = Needs(names=True, captions=True)
 
 VARIANTS: dict[str, Variant] = {
@@ -172,6 +175,19 @@ def variant_of(name: str) -> Variant:
     return VARIANTS[name]
 
 
+def refuse_frozen(variant: str) -> None:
+    """Refuse a variant whose text encoder cannot be frozen.
+
+    Raises:
+        HamlearnError: it cannot, or there is no such variant.
+    """
+    if needs_of(variant).prefixes:
+        raise HamlearnError(
+            f"text.freeze: found the variant {variant}, which puts the picture into the encoder;"
+            " expected others: leave it out, or train it with `freeze: false`"
+        )
+
+
 def image_file(needs: Needs, backbone: str, stored: Collection[str] = ()) -> str:
     """Return the name, without `.h5`, of the features of whole pictures that a variant reads.
 
@@ -185,6 +201,11 @@ def image_file(needs: Needs, backbone: str, stored: Collection[str] = ()) -> str
     """
     own = [name for name in MAPS if getattr(needs, name) and name not in stored]
     return "_".join([backbone, *own])
+
+
+def encoded_file(needs: Needs) -> str:
+    """Return the name, without `.h5`, of a frozen encoder's outputs that a variant reads."""
+    return "_".join(["words", *(name for name in EXTRAS if getattr(needs, name))])
 
 
 def any_needs(variants: Iterable[str], file: str) -> bool:

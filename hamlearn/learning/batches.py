@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from hamlearn.corpus.labels import repair
 from hamlearn.corpus.posts import Post
 from hamlearn.errors import HamlearnError
+from hamlearn.learning.encoded import Encoded
 from hamlearn.learning.extras import Extras
 from hamlearn.learning.lexicon import Lexicon, Numbered, pad_characters
 from hamlearn.learning.pictures import PLACES, REGIONS, Picture, PictureSource
@@ -40,6 +41,7 @@ class Example:
         picture: of the post.
         owned: (W,) bool, the words that it speaks for; None for all.
         numbered: the words and their characters by number; None for a model that reads none.
+        encoded: (S, D), the stored outputs of a frozen encoder; None where it has to be asked.
     """
 
     tokens: Tokens
@@ -47,6 +49,7 @@ class Example:
     picture: Picture | None
     owned: NDArray[np.bool_] | None = None
     numbered: Numbered | None = None
+    encoded: NDArray[np.float32] | None = None
 
 
 class PostDataset(Dataset[Example]):
@@ -78,6 +81,7 @@ class PostDataset(Dataset[Example]):
         overlap: int | None = None,
         lexicon: Lexicon | None = None,
         extras: Extras | None = None,
+        encoded: Encoded | None = None,
     ) -> None:
         """Tokenise the posts and number their labels.
 
@@ -92,9 +96,11 @@ class PostDataset(Dataset[Example]):
             overlap: sub-tokens that two windows over a long post share; None cuts long posts.
             lexicon: numbers whole words and characters; None for a model that reads neither.
             extras: puts text beside the posts; None for a model that reads none.
+            encoded: outputs of a frozen encoder; None where it has to be asked.
 
         Raises:
-            HamlearnError: a post has no word, or a label that is not among `labels`.
+            HamlearnError: a post has no word, or a label that is not among `labels`, or no outputs
+                in `encoded`.
         """
         self.posts, self.pictures, self.lexicon = posts, pictures, lexicon
         self.pad, self.unk = (special_ids(tokenizer).pad, special_ids(tokenizer).unk)
@@ -118,6 +124,13 @@ class PostDataset(Dataset[Example]):
                 if self._labels is not None:
                     given = repair(post.labels) if repair_labels else post.labels
                     self._labels.append(_number(post, given, numbers))
+        self._encoded = encoded
+        if encoded is not None:
+            every = range(len(self))
+            self._stored = encoded.find(
+                (self._windows[row].tokens.ids for row in every),
+                lambda row: self.posts[self.post_of[row]].id,
+            )
         self.lengths = self._windows.lengths
         self.cut_words = sum(self.cut)
         self.missing = self._has_picture.count(False)
@@ -146,6 +159,13 @@ class PostDataset(Dataset[Example]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """Return some rows; their pictures are read together."""
+        examples = self._examples(indices)
+        if self._encoded is None:
+            return examples
+        hidden = self._encoded.read(self._stored[np.asarray(indices)])
+        return [replace(one, encoded=own) for one, own in zip(examples, hidden, strict=True)]
+
+    def _examples(self, indices: Sequence[int]) -> list[Example]:
         if self.pictures is None and self.lexicon is None:
             return [self._example(index) for index in indices]
         owners = [self.post_of[index] for index in indices]
@@ -251,6 +271,9 @@ def collate(examples: Sequence[Example], pad: int, pictures: PictureSource | Non
         batch.words = _pad([post.words for post in numbered], 0)  # (B, W)
         characters = pad_characters(numbered, batch.words.shape[1])
         batch.characters = torch.from_numpy(characters)  # (B, W, C)
+    encoded = [example.encoded for example in examples if example.encoded is not None]
+    if encoded:
+        batch.encoded = _pad(encoded, 0)  # (B, S, D)
     if pictures is not None:
         _add_pictures(batch, [example.picture for example in examples], pictures)
     return batch
@@ -363,9 +386,9 @@ def _number(post: Post, labels: Sequence[str], numbers: dict[str, int]) -> list[
 
 
 def _pad(rows: Sequence[NDArray[Any]], value: int) -> Tensor:
-    """Pad rows to the longest of them, as one (B, longest) tensor."""
+    """Pad rows to the longest of them, as one (B, longest, ...) tensor."""
     longest = max(map(len, rows))
-    filled = np.full((len(rows), longest), value, dtype=rows[0].dtype)
+    filled = np.full((len(rows), longest, *rows[0].shape[1:]), value, dtype=rows[0].dtype)
     for row, own in zip(filled, rows, strict=True):
         row[: len(own)] = own
     return torch.from_numpy(filled)

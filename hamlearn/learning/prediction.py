@@ -15,10 +15,11 @@ from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
 from hamlearn.learning.batches import LengthBuckets, PostDataset
+from hamlearn.learning.encoded import Encoded
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.ragged import Ragged
 from hamlearn.learning.runs import Run, load_run
-from hamlearn.learning.sources import open_extras, open_pictures
+from hamlearn.learning.sources import open_encoded, open_extras, open_pictures
 from hamlearn.learning.windows import Joining, Scored, decode, name_labels, overlap_of
 from hamlearn.model.contract import Tagger
 
@@ -60,6 +61,7 @@ def predict(
     objects: str | Path | None = None,
     graphs: str | Path | None = None,
     captions: str | Path | None = None,
+    encoded: str | Path | None = None,
     threads: int | None = None,
 ) -> None:
     """Predict one split and write it as JSON lines and as CoNLL, each whole or not at all.
@@ -74,6 +76,7 @@ def predict(
         objects: features of the objects; None for a variant that reads none.
         graphs: relations of the objects; None for a variant that reads none.
         captions: file of captions, for a variant that reads them, if there is one.
+        encoded: outputs of a frozen encoder for these posts; None asks the encoder itself.
         threads: of torch on the CPU; None leaves them as they are.
 
     Raises:
@@ -82,13 +85,18 @@ def predict(
     if threads is not None:
         torch.set_num_threads(threads)
     run = load_run(run_folder)
+    variant, text = run.facts["variant"], run.facts["settings"]["text"]
     with ExitStack() as stack:
         chosen = stack.enter_context(StoredPosts(posts, split))
-        pictures = open_pictures(run.facts["variant"], images, objects, graphs)
+        pictures = open_pictures(variant, images, objects, graphs)
         if pictures is not None:
             stack.enter_context(pictures)
             _check_widths(run, pictures)
-        predictions = predict_posts(run, chosen, pictures, captions=captions)
+        outputs = open_encoded(variant, encoded, text.get("freeze", False))
+        if outputs is not None:
+            stack.enter_context(outputs)
+            outputs.check(run.tagger.get_submodule("text.encoder"))
+        predictions = predict_posts(run, chosen, pictures, captions=captions, encoded=outputs)
         without = write_predictions(jsonl, conll, predictions)
     log.info(
         "%s: %d posts predicted, %s",
@@ -104,6 +112,7 @@ def predict_posts(
     pictures: Pictures | None,
     device: str | None = None,
     captions: str | Path | None = None,
+    encoded: Encoded | None = None,
 ) -> Iterator[Prediction]:
     """Return the predictions of a loaded run, in the order of the posts.
 
@@ -116,6 +125,7 @@ def predict_posts(
         pictures: None for a model that reads text alone.
         device: None takes a GPU that is free, where there is one.
         captions: file of captions, for a variant that reads them, if there is one.
+        encoded: outputs of the run's frozen encoder; None asks the encoder itself.
     """
     settings = run.facts["settings"]
     text = settings["text"]
@@ -130,6 +140,7 @@ def predict_posts(
         overlap=overlap_of(text),
         lexicon=run.lexicon,
         extras=extras,
+        encoded=encoded,
     )
     with nullcontext(device) if device else free_device() as on:
         found = tag(run.tagger.to(on).eval(), data, settings["training"]["eval_batch_size"], on)

@@ -20,7 +20,7 @@ from hamlearn.learning.lexicon import Lexicon
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.model.contract import Sizes, Tagger
 from hamlearn.model.systems import build_tagger
-from hamlearn.model.text import has_weights, load_encoder
+from hamlearn.model.text import TextEncoder, has_weights, load_encoder
 from hamlearn.settings import ModelSettings, TextSettings
 from hamlearn.variants import needs_of
 
@@ -74,13 +74,18 @@ def make_tagger(encoder: PreTrainedModel | None, facts: Mapping[str, Any]) -> Ta
     model = dict(facts["settings"]["model"])
     if model.pop("class_embedding", "learned") == "words" and encoder is not None:
         model["class_width"] = encoder.get_input_embeddings().embedding_dim
-    return build_tagger(
+    text = facts["settings"]["text"]
+    tagger = build_tagger(
         encoder,
         facts["variant"],
         Sizes(labels=len(facts["labels"]), names=facts["labels"], **facts["dimensions"]),
-        text_layers=facts["settings"]["text"]["transformer_layers"],
+        text_layers=text["transformer_layers"],
         **model,
     )
+    words = getattr(tagger, "text", None)
+    if text.get("freeze", False) and isinstance(words, TextEncoder):
+        words.freeze()
+    return tagger
 
 
 def write_run(

@@ -1,10 +1,11 @@
-"""Opening what a variant reads beside its posts: its pictures, and the text beside them."""
+"""Opening what a variant reads beside its posts: pictures, text about them, stored outputs."""
 
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from hamlearn.errors import HamlearnError
+from hamlearn.learning.encoded import Encoded
 from hamlearn.learning.extras import Extras, read_captions
 from hamlearn.learning.pictures import Pictures
 from hamlearn.variants import needs_of
@@ -48,3 +49,24 @@ def open_extras(
         return None
     read = read_captions(captions) if needs.captions and captions is not None else {}
     return Extras(tokenizer, max_subtokens, pictures if needs.names else None, read)
+
+
+def open_encoded(variant: str, path: str | Path | None, freeze: bool) -> Encoded | None:
+    """Open the stored outputs of a frozen encoder; None for a variant without an encoder.
+
+    Args:
+        variant: one of VARIANTS.
+        path: of the file; None where the encoder itself is asked.
+        freeze: whether the encoder is frozen.
+
+    Raises:
+        HamlearnError: the encoder learns, or the file is none of its kind.
+    """
+    if path is None or not needs_of(variant).encoder:
+        return None
+    if not freeze:
+        raise HamlearnError(
+            f"{path}: found stored outputs of an encoder for a run that has `text.freeze: false`,"
+            " expected none: an encoder that learns says other things"
+        )
+    return Encoded(path)

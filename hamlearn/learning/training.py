@@ -18,6 +18,7 @@ from hamlearn.files import canonical, digest_of_file, digest_of_text
 from hamlearn.learning.batches import PostDataset
 from hamlearn.learning.checkpoints import LAST, folder_of, open_checkpoints
 from hamlearn.learning.classes import start_classes
+from hamlearn.learning.encoded import require_weights
 from hamlearn.learning.loop import KeepBestAndLast, Learning
 from hamlearn.learning.pictures import Pictures
 from hamlearn.learning.processes import (
@@ -29,7 +30,7 @@ from hamlearn.learning.processes import (
     taken_place,
 )
 from hamlearn.learning.runs import make_tagger, write_run
-from hamlearn.learning.sources import open_extras, open_pictures
+from hamlearn.learning.sources import open_encoded, open_extras, open_pictures
 from hamlearn.learning.tokens import load_tokenizer
 from hamlearn.learning.windows import overlap_of
 from hamlearn.learning.words import Words, read_words
@@ -37,7 +38,7 @@ from hamlearn.model.compiling import compile_layers
 from hamlearn.model.dgl_compat import resolve_graph_backend
 from hamlearn.model.text import has_weights, load_config, load_encoder
 from hamlearn.settings import Settings
-from hamlearn.variants import needs_of
+from hamlearn.variants import needs_of, refuse_frozen
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ def train(
     objects: str | Path | None = None,
     graphs: str | Path | None = None,
     captions: str | Path | None = None,
+    encoded: str | Path | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
     """Train on the split `train`, choose the epoch on `dev`, and write the folder of the run.
@@ -76,6 +78,7 @@ def train(
         objects: features of the objects; None for a variant that reads none.
         graphs: relations of the objects; None for a variant that reads none.
         captions: file of captions, for a variant that reads them, if there is one.
+        encoded: outputs of the encoder where `text.freeze` is set; None asks the encoder itself.
         threads: of torch on the CPU, of all processes together; None: as many as torch has here.
 
     Returns:
@@ -85,6 +88,10 @@ def train(
         HamlearnError: an input is absent or unfit, or the loss is not a number any more.
     """
     out, count = Path(out), settings.training.devices
+    freeze = settings.text.freeze and needs_of(variant).encoder
+    if freeze:
+        refuse_frozen(variant)
+        require_weights(encoder)
     threads = threads or torch.get_num_threads()
     torch.set_num_threads(max(1, threads // count))
     with ExitStack() as stack:
@@ -97,6 +104,9 @@ def train(
         labels = label_set(of_split.labels for of_split in by_split.values())
         tokenizer = load_tokenizer(encoder)
         extras = open_extras(variant, tokenizer, settings.text.max_subtokens, pictures, captions)
+        outputs = open_encoded(variant, encoded, freeze)
+        if outputs is not None:
+            stack.enter_context(outputs)
         words = read_words(variant, posts, settings.text.word_vectors)
         lexicon = None if words is None else words.lexicon
         data = {
@@ -110,6 +120,7 @@ def train(
                 overlap_of(settings.text.model_dump()),
                 lexicon,
                 extras,
+                outputs,
             )
             for split, of_split in by_split.items()
         }
@@ -119,6 +130,8 @@ def train(
         facts = _facts(settings, variant, seed, labels, pictures, data, kind, words)
         pl.seed_everything(seed, verbose=False)
         model = load_encoder(encoder) if needs_of(variant).encoder else None
+        if outputs is not None and model is not None:
+            outputs.check(model)
         tagger = make_tagger(model, facts).train()  # Lightning keeps modes
         if words is not None:
             words.put_into(tagger)
@@ -134,14 +147,15 @@ def train(
             keeper = KeepBestAndLast(folder_of(out))
             _fit(learning, keeper, settings.training.epochs, facts["precision"], place)
             return facts
-        files = _read_files(variant, images, objects, graphs, captions, settings)
+        files = _read_files(variant, images, objects, graphs, captions, encoded, settings)
         keeper = KeepBestAndLast(
             open_checkpoints(out, _fingerprint(facts, by_split, encoder, files))
         )
         if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
             log.info("%s holds no weights: the text encoder starts untrained", encoder)
         _announce(facts)
-        given = {"images": images, "objects": objects, "graphs": graphs, "captions": captions}
+        given = {"images": images, "objects": objects, "graphs": graphs}
+        given |= {"captions": captions, "encoded": encoded}
         command = _command(posts, encoder, settings, variant, seed, out, given, threads)
         with others_at_work(place, command):
             _fit(learning, keeper, settings.training.epochs, facts["precision"], place)
@@ -265,6 +279,7 @@ def _read_files(
     objects: str | Path | None,
     graphs: str | Path | None,
     captions: str | Path | None,
+    encoded: str | Path | None,
     settings: Settings,
 ) -> list[str | Path]:
     """Return the files that a run of a variant depends on, of those given."""
@@ -272,6 +287,7 @@ def _read_files(
     given = {"images": images, "objects": objects, "graphs": graphs}
     read = [given[name] for name in needs.files]
     read += [captions] if needs.captions else []
+    read += [encoded] if needs.encoder else []
     read += [settings.text.word_vectors] if needs.lexicon else []
     return [path for path in read if path is not None]
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from hamlearn.hdf5_output import put_attributes
+from hamlearn.learning.encoded import KEY, Encoded, key_of
 from hamlearn.learning.pictures import Pictures
 from hamlearn.settings import PrecomputedSettings
 from hamlearn.vision.detectors.precomputed import Precomputed
@@ -35,6 +37,13 @@ def files(folder: Path) -> dict[str, Path]:
             group["names"] = np.array(["dog", "ball"], object)
             group["scores"] = np.ones(2, np.float32)
             group["width"], group["height"] = 64, 48
+    made["encoded"] = folder / "good_encoded.h5"
+    with h5py.File(made["encoded"], "w") as file:
+        file["hidden"] = np.ones((6, 4), np.float32)
+        file["starts"] = np.array([0, 3, 5, 6])
+        keys = b"".join(key_of(np.arange(length)) for length in (3, 2, 1))
+        file["keys"] = np.frombuffer(keys, np.uint8).reshape(3, KEY)
+        put_attributes(file, {"kind": "encoded", "schema_version": 1, "encoder": "x"})
     return made
 
 
@@ -46,6 +55,13 @@ def look(files: dict[str, Path]) -> None:
                 shown = pictures[image]
                 assert np.isfinite(shown.objects).all()
                 assert shown.relations.max() < 11
+
+
+def hear(files: dict[str, Path]) -> None:
+    """Read all outputs of an encoder."""
+    with Encoded(files["encoded"]) as outputs:
+        rows = outputs.find([np.arange(length) for length in (1, 3, 2)], str)
+        assert all(np.isfinite(own).all() for own in outputs.read(rows))
 
 
 def take(path: Path) -> None:
@@ -105,11 +121,12 @@ def test_features_with_wrong_parts_are_read_or_refused(
     folder: Path, files: dict[str, Path], seed: int
 ) -> None:
     for rng in cases_of(seed):
-        kind = rng.choice(("images", "objects", "graphs"))
+        kind = rng.choice(("images", "objects", "graphs", "encoded"))
         path = folder / "broken.h5"
         path.write_bytes(files[kind].read_bytes())
         _broken(rng, path)
-        outcome(partial(look, files | {kind: path}), (seed, kind))
+        read = hear if kind == "encoded" else look
+        outcome(partial(read, files | {kind: path}), (seed, kind))
 
 
 @fuzz(5_000)
@@ -118,10 +135,11 @@ def test_features_of_broken_bytes_are_read_or_refused(
     folder: Path, files: dict[str, Path], seed: int
 ) -> None:
     for rng in cases_of(seed):
-        kind = rng.choice(("images", "objects", "graphs"))
+        kind = rng.choice(("images", "objects", "graphs", "encoded"))
         path = folder / "broken.h5"
         path.write_bytes(mutated(rng, files[kind].read_bytes(), TOKENS))
-        outcome(partial(look, files | {kind: path}), (seed, kind))
+        read = hear if kind == "encoded" else look
+        outcome(partial(read, files | {kind: path}), (seed, kind))
 
 
 @fuzz(2_500)

@@ -166,6 +166,7 @@ def test_text_alone_has_no_visual_field(tokenizer):
         "characters",
         "labels",
         "owned",
+        "encoded",
     }
     assert {field.name for field in fields(batch) if getattr(batch, field.name) is None} == visual
 

@@ -40,7 +40,12 @@ STAGES = {  # the modules that the CLI calls in each environment
         "vision/detectors/vg_detectron2",
         "vision/detectors/coco_detectron2",
     ],
-    "learning": ["learning/vocabulary", "learning/training", "learning/prediction"],
+    "learning": [
+        "learning/vocabulary",
+        "learning/encoding",
+        "learning/training",
+        "learning/prediction",
+    ],
     "report": ["evaluation/evaluate", "report/page"],
     "tagging": [
         "tagging/predicting",
@@ -54,7 +59,7 @@ STAGES = {  # the modules that the CLI calls in each environment
 
 def test_rules_are_found():
     assert {"draw_corpus", "vocabulary", "train", "report"} <= RULES.keys()
-    assert len(RULES) == 20
+    assert len(RULES) == 21
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -23,10 +23,12 @@ sys.path.insert(0, str(ROOT))
 from hamlearn.settings import load_settings
 from hamlearn.variants import (
     ALONE,
+    EXTRAS,
     MAPS,
     VARIANTS,
     any_needs,
     base_and_rounds,
+    encoded_file,
     image_file,
     needs_of,
     variant_of,
@@ -275,6 +277,7 @@ wildcard_constraints:
     backbone="|".join(config["image_features"]["backbones"]),
     detector="|".join([*config["object_features"]["detectors"], GIVEN, ALONE]),
     grid="".join(f"(_{name})?" for name in MAPS),  # that features of whole pictures lie with
+    beside="".join(f"(_{name})?" for name in EXTRAS),  # the posts, in what an encoder reads
     variant=f"(?:{'|'.join(VARIANTS)})(?:-L[0-9]+)?",
     tested="|".join(map(re.escape, config["corpora"])),
     table="table[1-6]",

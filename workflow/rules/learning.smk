@@ -25,6 +25,34 @@ if SCRATCH:
             " --posts {input.posts:q} --out {output.encoder:q} > {log:q} 2>&1"
 
 
+if config["text"]["freeze"]:
+
+    rule encode:
+        input:
+            unpack(texts_beside),
+            posts="results/corpus/{corpus}/posts.jsonl",
+            encoder=encoder_of_run,
+        output:
+            encoded="results/encoded/{corpus}/{detector}/words{beside}.h5",
+        log:
+            "results/logs/encode/{corpus}/{detector}/words{beside}.log",
+        benchmark:
+            "results/benchmarks/encode/{corpus}/{detector}/words{beside}.tsv"
+        conda:
+            "../../envs/learning.yaml"
+        threads: 1
+        resources:
+            gpu=GPU,
+            mem_mb=growing(2000),
+        params:
+            settings=settings_of_encoder(),
+            texts=picture_arguments,
+            source=source_digest("learning/encoding"),
+        shell:
+            "python -m hamlearn encode --settings {params.settings:q} --posts {input.posts:q}"
+            " {params.texts:q} --out {output.encoded:q} --threads {threads} > {log:q} 2>&1"
+
+
 rule train:
     input:
         unpack(pictures_of_run),

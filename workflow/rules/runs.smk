@@ -27,7 +27,7 @@ def features_of_images(corpus, variant):
 
 
 def pictures_of_run(wildcards):
-    """The feature and graph files, and the captions, that a run reads."""
+    """The feature and graph files, the captions and the stored text, that a run reads."""
     return _pictures(wildcards.corpus, wildcards)
 
 
@@ -44,9 +44,31 @@ def _pictures(corpus, wildcards):
         "graphs": f"results/graphs/{corpus}/{wildcards.detector}.h5",
     }
     captions = config["corpora"][corpus]["captions"] if needs.captions else None
-    return {name: files[name] for name in needs.files} | (
-        {"captions": captions} if captions else {}
-    )
+    given = {name: files[name] for name in needs.files}
+    if captions:
+        given["captions"] = captions
+    if config["text"]["freeze"] and needs.encoder:
+        detector = wildcards.detector if needs.names else ALONE
+        given["encoded"] = f"results/encoded/{corpus}/{detector}/{encoded_file(needs)}.h5"
+    return given
+
+
+def texts_beside(wildcards):
+    """What is put behind the posts of a corpus as text, before an encoder reads them."""
+    objects = f"results/features/{wildcards.corpus}/objects/{wildcards.detector}.h5"
+    texts = {"objects": objects} if "names" in wildcards.beside else {}
+    captions = config["corpora"][wildcards.corpus]["captions"]
+    if captions and "captions" in wildcards.beside:
+        texts["captions"] = captions
+    return texts
+
+
+def settings_of_encoder():
+    """The settings that the outputs of a frozen encoder depend on."""
+    names = ["encoder", "max_subtokens", "long_posts"]
+    if config["text"]["long_posts"] == "windows":
+        names.append("window_overlap")
+    return as_json(text={name: config["text"][name] for name in names})
 
 
 def vectors_of_run(wildcards):
@@ -57,12 +79,17 @@ def vectors_of_run(wildcards):
 def settings_of_run(wildcards):
     """The settings that one run depends on: without an own lexicon, not on word vectors.
 
+    Nor on the encoder's being frozen, where there is none, or where it is not.
+
     How many devices share the work is said beside them: a finished run stays as it is.
     """
     text, model = dict(config["text"]), dict(config["model"])
     training = {key: value for key, value in config["training"].items() if key != "devices"}
-    if not needs_of(wildcards.variant).lexicon:
+    needs = needs_of(wildcards.variant)
+    if not needs.lexicon:
         del text["word_vectors"]
+    if not (needs.encoder and text["freeze"]):
+        del text["freeze"]
     _, rounds = base_and_rounds(wildcards.variant)
     model["rounds"] = rounds or model["rounds"]
     return as_json(text=text, model=model, training=training)
@@ -85,7 +112,7 @@ def source_of_stage(stage):
 
 def picture_arguments(wildcards, input):
     """The command line's part for these files."""
-    given = ("images", "objects", "graphs", "captions")
+    given = ("images", "objects", "graphs", "captions", "encoded")
     return [word for name in given if name in input.keys() for word in (f"--{name}", input[name])]
 
 

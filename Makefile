@@ -22,7 +22,7 @@ lint: .venv/installed
 	.venv/bin/snakefmt --check workflow
 	.venv/bin/snakemake --lint
 
-# Speed as ratios to floors timed in the same run; a quarter of an hour, and nothing else should run beside it.
+# Speed as ratios to floors timed in the same run; half an hour, and nothing else should run beside it.
 bench: .venv/installed
 	.venv/bin/python -m benchmarks
 

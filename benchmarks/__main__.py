@@ -12,7 +12,7 @@ import typer
 from benchmarks.plan import Plan
 from benchmarks.results import show, write
 
-ROOMS = ("vision", "reading", "startup", "learning")
+ROOMS = ("vision", "reading", "startup", "learning", "memory")
 
 
 def main(

@@ -28,6 +28,8 @@ class Plan:
         layers: of the text encoder.
         vocabulary: of the text encoder.
         graphs: pictures whose graphs are built; the posts of Twitter-2015 are as many.
+        corpora: the two numbers of posts at which the peak memory of each stage is compared.
+        truncated: batches after which the epoch of their training ends.
     """
 
     threads: int = 2
@@ -50,3 +52,5 @@ class Plan:
     layers: int = 12
     vocabulary: int = 30522
     graphs: int = 8257
+    corpora: tuple[int, int] = (2000, 200_000)
+    truncated: int = 20

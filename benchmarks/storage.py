@@ -1,12 +1,11 @@
 """What extraction needs of memory, and its features of the disk."""
 
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import peak
 from benchmarks.pictures import posts_over
 from benchmarks.plan import Plan
 from benchmarks.results import Line
@@ -17,9 +16,8 @@ from hamlearn.store import Columns, attributes_of, feature_writer, image_columns
 N, WIDTH, DTYPE = 15, 2048, "float16"  # of resnet152 and faster_rcnn as configured
 COMMON = 2 * 4 + 1  # width and height of the picture, and what became of it
 
-# Runs in a process of its own. VmHWM is the peak of this program alone; getrusage would count the
-# peak of the process that started it, too.
-PEAK = """
+# Runs in a process of its own.
+EXTRACTION = """
 import sys
 import benchmarks.networks
 from hamlearn.vision.image_features import extract_images
@@ -27,7 +25,6 @@ from hamlearn.vision.object_features import extract_objects
 posts, out, kind, threads = sys.argv[1:]
 extract = {"images": extract_images, "objects": extract_objects}[kind]
 extract(posts, out, benchmarks.networks.settings(), "demo", threads=int(threads), device="cpu")
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
@@ -53,16 +50,9 @@ def peak_memory(plan: Plan, pictures: Sequence[Path], folder: Path) -> Iterator[
 
 
 def peak_of(kind: str, posts: Path, threads: int) -> float:
-    """Return the peak memory in MiB of one extraction, in a process of its own; on Linux alone."""
-    words = [str(posts), str(posts.with_name(f"{kind}.h5")), kind, str(threads)]
-    said = subprocess.run(
-        [sys.executable, "-c", PEAK, *words],
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ).stdout
-    return int(said) / 1024
+    """Return the peak memory in MiB of one extraction."""
+    out = posts.with_name(f"{kind}.h5")
+    return peak.peak_of(EXTRACTION, str(posts), str(out), kind, str(threads))
 
 
 def bytes_per_post(plan: Plan, folder: Path) -> Line:

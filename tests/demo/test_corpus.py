@@ -56,6 +56,15 @@ def test_another_seed_gives_other_bytes(folder, tmp_path):
     assert not mine & {data for name, data in other.items() if name.endswith(".jpg")}
 
 
+def test_without_pictures_all_else_is_the_same(folder, tmp_path):
+    write_corpus(tmp_path / "words", 3, POSTS, pictures=False)
+    files = contents(folder)
+    assert contents(tmp_path / "words") == {
+        name: data for name, data in files.items() if not name.endswith(".jpg")
+    }
+    assert not (tmp_path / "words" / "images").exists()
+
+
 def test_a_longer_corpus_begins_with_the_shorter_one(folder, tmp_path):
     write_corpus(tmp_path / "longer", 3, POSTS + 35)
     longer = (tmp_path / "longer" / "train.txt").read_bytes()

@@ -27,14 +27,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import hamlearn
+from hamlearn.closing import Closing
 from hamlearn.errors import HamlearnError
 from hamlearn.files import canonical, digest_of_text
 from hamlearn.hdf5 import member, opened, root_attributes, texts
@@ -222,7 +222,7 @@ def feature_writer(
         writer._finish(file)
 
 
-class FeatureFile:
+class FeatureFile(Closing):
     """A feature file open for reading; rows of numbers are read when they are asked for.
 
     Attributes:
@@ -295,19 +295,6 @@ class FeatureFile:
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the file."""
-        self.close()
 
     def _check(self, members: Mapping[str, Any]) -> None:
         found = self.attributes.get("schema_version")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from sys import intern
-from types import TracebackType
-from typing import Any, BinaryIO, Self, overload
+from typing import Any, BinaryIO, overload
 
+from hamlearn.closing import Closing
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
 from hamlearn.files import whole
@@ -73,7 +73,7 @@ def each_post(path: str | Path, split: str | None = None) -> Iterator[Post]:
                 yield post
 
 
-class StoredPosts(Sequence[Post]):
+class StoredPosts(Sequence[Post], Closing):
     """The posts of one split, read from their file when they are asked for.
 
     Memory holds 16 bytes a post: where its line begins and ends. Every line of the file is checked
@@ -134,19 +134,6 @@ class StoredPosts(Sequence[Post]):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the file."""
-        self.close()
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -14,14 +14,14 @@ cut or put together in another way, are not found.
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from hamlearn.closing import Closing
 from hamlearn.errors import HamlearnError
 from hamlearn.hdf5 import member, opened, root_attributes
 from hamlearn.hdf5_rows import RowReader
@@ -62,7 +62,7 @@ def require_weights(encoder: str | Path) -> None:
         )
 
 
-class Encoded:
+class Encoded(Closing):
     """A file of outputs, open for reading; rows are read when they are asked for."""
 
     def __init__(self, path: str | Path) -> None:
@@ -141,19 +141,6 @@ class Encoded:
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the file."""
-        self.close()
 
     def _check_kind(self) -> None:
         kind, version = (self.attributes.get(name) for name in ("kind", "schema_version"))

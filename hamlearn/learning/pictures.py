@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hamlearn.closing import Closing
 from hamlearn.errors import HamlearnError
 from hamlearn.graph.stored import Graphs
 from hamlearn.store import STAGES, FeatureFile
@@ -83,7 +83,7 @@ class PictureSource(Protocol):
         ...
 
 
-class Pictures:
+class Pictures(Closing):
     """Looks up pictures by image id; nothing is read before it is asked for.
 
     Attributes:
@@ -304,19 +304,6 @@ class Pictures:
             file.close()
         if self._graphs is not None:
             self._graphs.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the feature files."""
-        self.close()
 
     @staticmethod
     def _width(file: FeatureFile) -> int:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import torch
 
+from hamlearn.closing import Closing
 from hamlearn.corpus import posts as corpus
 from hamlearn.corpus.labels import OUTSIDE, entities
 from hamlearn.errors import HamlearnError
@@ -50,7 +50,7 @@ class _Ready:
     note: str | None
 
 
-class Tagger:
+class Tagger(Closing):
     """Finds the entities of posts.
 
     Example:
@@ -169,19 +169,6 @@ class Tagger:
         if self._eyes is not None:
             self._eyes.close()
             self._eyes = None
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Let files and remembered pictures go."""
-        self.close()
 
     def _tagged(self, posts: Sequence[Post | Unreadable], batch_size: int) -> list[Tagged]:
         """Return what is said of the posts of one window."""

@@ -123,4 +123,5 @@ def opened(folder):
 )
 def test_the_index_is_what_is_kept(corpora, stage, of_folder):
     index = index_of(read_posts(corpora[500] / "posts.jsonl"), corpora[500] / "encoder")
-    assert 0.8 * index[stage] < grown(of_folder, corpora) < 1.1 * index[stage]
+    # A table has room ahead of what is in it: more or less, by how many posts there are.
+    assert 0.7 * index[stage] < grown(of_folder, corpora) < 1.1 * index[stage]

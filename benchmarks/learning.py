@@ -53,7 +53,7 @@ def measure(plan: Plan) -> Iterator[Line]:
 
 
 def of_work(plan: Plan, training: Training, batches: Sequence[Batch]) -> Line:
-    """Return how many multiplications a step takes, forward and backward: no form can save them."""
+    """Return how many multiplications a step takes, padding and the backward pass included."""
     counted = {}
     for name, thing in (("full", training), ("encoder alone", floor_of(training))):
         with FlopCounterMode(display=False) as counter:

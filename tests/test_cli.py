@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hamlearn.cli import app
+from hamlearn.errors import HamlearnError
 from hamlearn.settings import schema
 
 CORPUS = {
@@ -88,3 +89,20 @@ def test_a_wrong_shard_is_named(corpus, shard):
 
 def test_the_schema_is_printed_as_it_is_kept():
     assert CliRunner().invoke(app, ["schema"]).stdout == schema()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--variant", "full", "--seed", "0", "--out", "run", "--settings", "{}"),
+        ("encode", "--out", "words.h5", "--settings", '{"text": {"encoder": "./absent"}}'),
+        ("predict-split", "--run", "absent", "--split", "dev", "--jsonl", "a", "--conll", "b"),
+    ],
+)
+def test_what_takes_steps_keeps_freed_memory(monkeypatch, tmp_path, words):
+    kept = []
+    monkeypatch.setattr("hamlearn.heap.keep_freed_memory", lambda: kept.append(words[0]))
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [*words, "--posts", "absent.jsonl"])
+    assert isinstance(done.exception, HamlearnError)  # it went on to its work
+    assert kept == [words[0]]

@@ -20,9 +20,9 @@ def load(
 ) -> DataLoader[Example]:
     """Return a loader of batches; what it yields depends on neither device nor workers.
 
-    A step on a CPU takes a hundred times as long as its batch, which is then made in between. A GPU
-    would wait for it: its batches are made ahead, in page-locked memory, from which they are copied
-    while the step before is at work.
+    A step on a CPU takes hundreds of times as long as its batch, which is then made in between. A
+    GPU would wait for it: its batches are made ahead, in page-locked memory, from which they are
+    copied while the step before is at work.
 
     Args:
         rows: gives the examples of `posts`, as they are or changed.

@@ -127,11 +127,8 @@ class _ByRelation(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         rows, matrices = ctx.saved_tensors
-        counts, of_rows, of_matrices = (
-            ctx.counts,
-            torch.empty_like(rows),
-            torch.empty_like(matrices),
-        )
+        of_rows, of_matrices = torch.empty_like(rows), torch.empty_like(matrices)
+        counts = ctx.counts
         given = zip(rows.split(counts), matrices, gradient.split(counts), strict=True)
         found = zip(of_rows.split(counts), of_matrices, strict=True)
         for (own, matrix, change), (of_own, of_matrix) in zip(given, found, strict=True):

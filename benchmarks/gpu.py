@@ -11,13 +11,13 @@ from benchmarks.pictures import posts_over
 from benchmarks.plan import Plan
 from benchmarks.results import Line
 from benchmarks.timing import in_turn, quicker, summary
+from hamlearn.features.image_features import extract_images
+from hamlearn.features.object_features import extract_objects
 from hamlearn.settings import DetectorSettings
+from hamlearn.vision.backbones import BACKBONES, load_backbone
 from hamlearn.vision.detectors import DETECTORS
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN, load
-from hamlearn.vision.image_features import extract_images
 from hamlearn.vision.images import open_picture
-from hamlearn.vision.object_features import extract_objects
-from hamlearn.vision.resnet import BACKBONES, load_backbone
 
 BATCHES = (8, 64)  # as configured, and what fills a GPU
 TIMES = 16  # each picture file under so many names

@@ -14,13 +14,13 @@ from benchmarks.plan import Plan
 from benchmarks.results import Line
 from benchmarks.steps import HEIGHT, WIDTH, N, draw_boxes
 from benchmarks.timing import in_turn, quicker, summary
-from hamlearn.graph.build import build_graphs
-from hamlearn.graph.relations import RELATIONS, relation_matrix
+from hamlearn.features.graphs import build_graphs
+from hamlearn.features.relations import RELATIONS, relation_matrix
+from hamlearn.features.store import attributes_of, feature_writer, object_columns
 from hamlearn.model.batch import Batch
 from hamlearn.model.dgl_compat import import_dgl
 from hamlearn.model.spatial import RGCNLayer, SpatialEncoder, initial_boxes
 from hamlearn.settings import GraphSettings
-from hamlearn.store import attributes_of, feature_writer, object_columns
 
 DGLS, DGLS_SORTED = "RelGraphConv", "RelGraphConv, edges sorted"
 LAYERS = 2  # of config/paper.yaml

@@ -20,12 +20,12 @@ from benchmarks.steps import LABELS, lengths
 from benchmarks.storage import DTYPE, WIDTH, N, filled
 from benchmarks.timing import in_turn
 from hamlearn.corpus.posts import Post, StoredPosts, write_posts
-from hamlearn.graph.build import build_graphs
-from hamlearn.learning.batches import Example, LengthBuckets, PostDataset
-from hamlearn.learning.loading import load
-from hamlearn.learning.pictures import Pictures
+from hamlearn.data.dataset import Example, LengthBuckets, PostDataset
+from hamlearn.data.loading import load
+from hamlearn.data.visual import Pictures
+from hamlearn.features.graphs import build_graphs
+from hamlearn.features.store import image_columns, object_columns
 from hamlearn.settings import GraphSettings, TextSettings
-from hamlearn.store import image_columns, object_columns
 
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"}
 

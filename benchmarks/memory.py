@@ -19,10 +19,10 @@ from benchmarks.plan import Plan
 from benchmarks.results import Line
 from hamlearn.corpus.conll import Entry
 from hamlearn.corpus.posts import Post, each_post, read_posts
+from hamlearn.data.tokenization import load_tokenizer, tokenise
 from hamlearn.demo.corpus import write_corpus
-from hamlearn.hdf5_output import put_attributes, put_texts, whole_hdf5
-from hamlearn.learning.tokens import load_tokenizer, tokenise
-from hamlearn.store import Columns, attributes_of, image_columns, object_columns
+from hamlearn.features.hdf5_output import put_attributes, put_texts, whole_hdf5
+from hamlearn.features.store import Columns, attributes_of, image_columns, object_columns
 
 N, WIDTH, DTYPE = 15, 32, "float16"
 BLOCK = 2000  # rows that are drawn at a time

@@ -12,10 +12,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.settings import Settings, WeightSettings, load_settings
+from hamlearn.vision.backbones import Backbone, features_of
 from hamlearn.vision.detectors.mask_rcnn import build_network
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
 from hamlearn.vision.images import open_picture
-from hamlearn.vision.resnet import Backbone, features_of
 from hamlearn.vision.weights import load_network
 
 RANDOM = WeightSettings(weights="random")

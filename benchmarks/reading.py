@@ -18,7 +18,7 @@ from benchmarks.plan import Plan
 from benchmarks.results import Line
 from benchmarks.storage import DTYPE, WIDTH, N, filled
 from benchmarks.timing import in_turn, once, quicker, summary
-from hamlearn.store import FeatureFile, image_columns, object_columns
+from hamlearn.features.store import FeatureFile, image_columns, object_columns
 
 BATCH = 32
 LARGEST = (38, 84)  # of features of a published region extractor, picture by picture

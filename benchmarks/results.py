@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hamlearn.files import whole
+from hamlearn.io import whole
 
 LIBRARIES = ("hamlearn", "torch", "torchvision", "transformers", "pillow", "numpy", "h5py")
 

@@ -20,13 +20,13 @@ from transformers import BertConfig, BertModel
 
 from benchmarks.parts import FORWARD, REST, Clock
 from benchmarks.plan import Plan
-from hamlearn.graph.relations import relation_matrices
-from hamlearn.learning.batches import LengthBuckets
-from hamlearn.learning.optimization import make_optimizer
-from hamlearn.learning.runs import make_tagger
+from hamlearn.data.dataset import LengthBuckets
+from hamlearn.features.relations import relation_matrices
+from hamlearn.inference.model_folder import make_tagger
+from hamlearn.model.base import Tagger
 from hamlearn.model.batch import Batch
-from hamlearn.model.contract import Tagger
 from hamlearn.settings import load_settings
+from hamlearn.training.optimizer import make_optimizer
 
 LENGTHS = Path(__file__).with_name("lengths.csv")
 PAPER = Path(__file__).parents[1] / "config/paper.yaml"

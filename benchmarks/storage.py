@@ -9,9 +9,15 @@ from benchmarks import peak
 from benchmarks.pictures import posts_over
 from benchmarks.plan import Plan
 from benchmarks.results import Line
-from hamlearn.graph.build import build_graphs
+from hamlearn.features.graphs import build_graphs
+from hamlearn.features.store import (
+    Columns,
+    attributes_of,
+    feature_writer,
+    image_columns,
+    object_columns,
+)
 from hamlearn.settings import GraphSettings
-from hamlearn.store import Columns, attributes_of, feature_writer, image_columns, object_columns
 
 N, WIDTH, DTYPE = 15, 2048, "float16"  # of resnet152 and faster_rcnn as configured
 COMMON = 2 * 4 + 1  # width and height of the picture, and what became of it
@@ -20,8 +26,8 @@ COMMON = 2 * 4 + 1  # width and height of the picture, and what became of it
 EXTRACTION = """
 import sys
 import benchmarks.networks
-from hamlearn.vision.image_features import extract_images
-from hamlearn.vision.object_features import extract_objects
+from hamlearn.features.image_features import extract_images
+from hamlearn.features.object_features import extract_objects
 posts, out, kind, threads = sys.argv[1:]
 extract = {"images": extract_images, "objects": extract_objects}[kind]
 extract(posts, out, benchmarks.networks.settings(), "demo", threads=int(threads), device="cpu")

@@ -15,12 +15,12 @@ from benchmarks.pictures import draw, kilobytes, posts_over
 from benchmarks.plan import Plan
 from benchmarks.results import Line
 from benchmarks.timing import in_turn, once, quicker, summary
+from hamlearn.features.image_features import extract_images
+from hamlearn.features.object_features import extract_objects
+from hamlearn.vision.backbones import BACKBONES, compiled, load_backbone
 from hamlearn.vision.detectors import DETECTORS, load_detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
-from hamlearn.vision.image_features import extract_images
 from hamlearn.vision.images import open_picture
-from hamlearn.vision.object_features import extract_objects
-from hamlearn.vision.resnet import BACKBONES, compiled, load_backbone
 
 
 def measure(plan: Plan) -> Iterator[Line]:

@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hamlearn.tagging.posts import Entity, Post, Tagged
-    from hamlearn.tagging.tagger import Tagger
+    from hamlearn.inference.posts import Entity, Post, Tagged
+    from hamlearn.inference.tagger import Tagger
 
     load = Tagger.load
 
@@ -20,5 +20,5 @@ def __getattr__(name: str) -> Any:
     if name == "load":
         return __getattr__("Tagger").load
     if name in _PLACES:
-        return getattr(import_module(f"hamlearn.tagging.{_PLACES[name]}"), name)
+        return getattr(import_module(f"hamlearn.inference.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

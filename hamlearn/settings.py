@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from hamlearn.errors import HamlearnError
-from hamlearn.variants import VARIANTS, refuse_frozen, variant_of
+from hamlearn.systems import VARIANTS, refuse_frozen, variant_of
 from hamlearn.yaml_text import LONGEST, parse
 
 _FAULTS = 20  # named in one message

@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 
 from hamlearn.corpus.posts import Post, write_posts
-from hamlearn.hdf5_output import put_attributes, put_texts
-from hamlearn.learning.vocabulary import write_scratch_encoder
+from hamlearn.features.hdf5_output import put_attributes, put_texts
+from hamlearn.features.store import STAGES
 from hamlearn.settings import ScratchSettings
-from hamlearn.store import STAGES
+from hamlearn.training.scratch_encoder import write_scratch_encoder
 
 IMAGE_WIDTH, OBJECT_WIDTH, OBJECTS = 6, 5, 4
 CLASSES = ("person", "dog", "ball")

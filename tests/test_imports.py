@@ -20,14 +20,14 @@ WITHOUT = {
     "hamlearn.cli": EVERYTHING,
     "hamlearn.corpus.prepare": EVERYTHING - TABLES,
     "hamlearn.demo.corpus": EVERYTHING - {"numpy", "PIL"},
-    "hamlearn.learning.vocabulary": EVERYTHING - SETTINGS - {"tokenizers"},
-    "hamlearn.vision.shards": EVERYTHING - SETTINGS - {"numpy", "h5py", "PIL"},
-    "hamlearn.graph.build": EVERYTHING - SETTINGS - {"numpy", "h5py"},
+    "hamlearn.training.scratch_encoder": EVERYTHING - SETTINGS - {"tokenizers"},
+    "hamlearn.features.shards": EVERYTHING - SETTINGS - {"numpy", "h5py", "PIL"},
+    "hamlearn.features.graphs": EVERYTHING - SETTINGS - {"numpy", "h5py"},
     "hamlearn.evaluation.evaluate": EVERYTHING - TABLES,
     "hamlearn.evaluation.compare": EVERYTHING - TABLES,
     "hamlearn.report.page": NETWORKS | {"safetensors", "tokenizers"},
     # Of the networks, transformers itself imports torchvision where that is installed.
-    "hamlearn.learning.prediction, hamlearn.tagging.predicting": {
+    "hamlearn.inference.prediction, hamlearn.inference.predict_file": {
         "dgl",
         "lightning",
         "matplotlib",
@@ -56,5 +56,5 @@ def test_the_workflow_is_read_without_what_its_jobs_need():
     files = [ROOT / "workflow" / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
     lines = "\n".join(file.read_text() for file in files)
     modules = sorted(set(re.findall(r"^(?:from|import) (hamlearn\S*)", lines, re.MULTILINE)))
-    assert {"hamlearn.settings", "hamlearn.variants"} <= set(modules)
+    assert {"hamlearn.settings", "hamlearn.systems"} <= set(modules)
     assert loaded(", ".join(modules)) & (EVERYTHING - SETTINGS) == set()

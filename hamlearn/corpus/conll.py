@@ -8,8 +8,8 @@ from itertools import chain
 from pathlib import Path
 from sys import intern
 
+from hamlearn.corpus.image_files import picture_path
 from hamlearn.corpus.labels import is_label
-from hamlearn.corpus.pictures import picture_path
 from hamlearn.corpus.posts import SPLITS, Post
 from hamlearn.errors import HamlearnError
 

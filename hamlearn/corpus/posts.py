@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, overload
 from hamlearn.closing import Closing
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
-from hamlearn.files import whole
+from hamlearn.io import whole
 
 SPLITS = ("train", "dev", "test")
 _LISTS = ("words", "labels", "cues")

@@ -16,7 +16,7 @@ from hamlearn.corpus.posts import SPLITS, Post, write_posts
 from hamlearn.corpus.splits import SEED, SHARE, with_dev
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.errors import HamlearnError
-from hamlearn.files import whole
+from hamlearn.io import whole
 
 MANIFEST = "manifest.jsonl"
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from hamlearn.corpus.labels import orphans
 from hamlearn.corpus.posts import SPLITS, Post
-from hamlearn.files import whole
+from hamlearn.io import whole
 
 PAPER_ORDER = ("PER", "LOC", "ORG", "MISC")
 COLUMNS = ("quantity", "type", *SPLITS, "total")

@@ -14,7 +14,7 @@ from hamlearn.demo.composition import Composition, compose, jpeg_bytes, render
 from hamlearn.demo.decisions import CUES, Decision, draw_decision
 from hamlearn.demo.grammar import Sentence, draw_sentence, text_ceiling
 from hamlearn.errors import HamlearnError
-from hamlearn.files import whole
+from hamlearn.io import whole
 
 logger = logging.getLogger(__name__)
 # split -> its file and its share of the posts

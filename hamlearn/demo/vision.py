@@ -23,7 +23,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from hamlearn.demo.objects import OBJECTS
 from hamlearn.demo.scenes import SCENES
 from hamlearn.errors import HamlearnError
-from hamlearn.files import whole
+from hamlearn.io import whole
 
 RESNET_FILE = "resnet.safetensors"
 DETECTOR_FILE = "detector.safetensors"

@@ -12,7 +12,7 @@ from hamlearn.corpus.posts import Post
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions
 from hamlearn.evaluation.significance import Counts, count, difference, mean_f1, p_value
-from hamlearn.files import whole
+from hamlearn.io import whole
 
 COLUMNS = (
     "corpus",

@@ -12,7 +12,7 @@ from hamlearn.corpus.posts import SPLITS, Post
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.cues import cues_of, of_cue
 from hamlearn.evaluation.scores import Score, score
-from hamlearn.files import is_cut, whole
+from hamlearn.io import is_cut, whole
 
 RUN = ("corpus", "detector", "variant", "seed")
 KEYS = (*RUN, "split", "scheme", "type", "cue")

@@ -12,7 +12,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import ALL, read_scores
 from hamlearn.evaluation.published import PublishedTable, published_tables
 from hamlearn.settings import Settings
-from hamlearn.variants import ABLATIONS, with_rounds
+from hamlearn.systems import ABLATIONS, with_rounds
 
 TITLES = {
     "table1": "Table 1: the corpora, by counts of B- tags",

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from hamlearn.evaluation.paper import TITLES
-from hamlearn.files import whole
+from hamlearn.io import whole
 
 ABSENT = "–"  # noqa: RUF001
 

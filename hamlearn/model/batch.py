@@ -43,7 +43,7 @@ class Batch:
         encoded: (B, S, D) float, what a frozen text encoder says of each sub-token; None where it
             has to be asked.
 
-    A field that the model does not read is None (`hamlearn.variants.Needs`); all visual ones are
+    A field that the model does not read is None (`hamlearn.systems.Needs`); all visual ones are
     for a model that reads text alone.
     """
 

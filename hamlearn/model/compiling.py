@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from hamlearn.model.contract import Tagger
+from hamlearn.model.base import Tagger
 from hamlearn.model.interaction import CrossModalLayer
 
 LAYERS = (nn.TransformerEncoderLayer, CrossModalLayer)

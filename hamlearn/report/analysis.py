@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from hamlearn.corpus.labels import Entity, entities
 from hamlearn.corpus.posts import Post
 from hamlearn.evaluation.scores import Score
+from hamlearn.features.store import FeatureFile
 from hamlearn.report.figures import WIDTH, Picture, legend_above
 from hamlearn.report.inputs import ALONE, CorpusResults, Run
 from hamlearn.report.style import draw, look, place_of
 from hamlearn.report.tables import Cell, Row, Table
-from hamlearn.store import FeatureFile
 from hamlearn.vision.images import Status
 
 LENGTHS = ("1", "2", "3", "4 or more")  # words

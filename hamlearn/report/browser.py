@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from hamlearn.corpus.labels import entities
 from hamlearn.corpus.posts import Post
 from hamlearn.evaluation.cues import cues_of
-from hamlearn.graph.relations import NONE, RELATIONS
+from hamlearn.features.relations import NONE, RELATIONS
+from hamlearn.features.store import FeatureFile
 from hamlearn.report.contact import relations_of, thumbnail
 from hamlearn.report.inputs import CorpusResults
 from hamlearn.report.outcomes import MISSED, OUTCOMES, WRONG_TYPE, outcomes
 from hamlearn.settings import Settings
-from hamlearn.store import FeatureFile
 from hamlearn.vision.images import PictureError, Status, open_picture
 
 SIDE, QUALITY = 220, 55  # of a thumbnail; about 8 kB

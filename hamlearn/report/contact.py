@@ -16,14 +16,14 @@ from PIL import Image
 
 from hamlearn.corpus.posts import Post
 from hamlearn.errors import HamlearnError
-from hamlearn.graph.relations import CLASS1, COVER, INSIDE, NONE, OVERLAP, RELATIONS
-from hamlearn.graph.stored import Graphs
+from hamlearn.features.graph_file import Graphs
+from hamlearn.features.relations import CLASS1, COVER, INSIDE, NONE, OVERLAP, RELATIONS
+from hamlearn.features.store import FeatureFile
 from hamlearn.report.figures import Picture
 from hamlearn.report.inputs import CorpusResults
 from hamlearn.report.style import COLOURS, draw
 from hamlearn.report.tables import Cell, Row, Table
 from hamlearn.settings import Settings
-from hamlearn.store import FeatureFile
 from hamlearn.vision.images import PictureError, Status, open_picture
 
 SHOWN = 12  # pictures of a sheet, at most

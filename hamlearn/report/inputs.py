@@ -13,9 +13,9 @@ from hamlearn.corpus.posts import Post, read_posts
 from hamlearn.corpus.statistics import COLUMNS as STATISTICS_COLUMNS
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions, read_scores
-from hamlearn.files import is_cut
+from hamlearn.io import is_cut
 from hamlearn.settings import Settings
-from hamlearn.variants import ALONE, MAPS, VARIANTS, Needs, image_file
+from hamlearn.systems import ALONE, MAPS, VARIANTS, Needs, image_file
 
 TEST = "test"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # safe in a path

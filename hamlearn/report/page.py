@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from hamlearn.evaluation.evaluate import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
-from hamlearn.files import whole
+from hamlearn.io import whole
 from hamlearn.report import figures
 from hamlearn.report.analysis import confusion, f1_by_length, f1_by_objects, objects_of_posts
 from hamlearn.report.browser import Browser, browser_of
@@ -35,7 +35,7 @@ from hamlearn.report.tables import (
     variants_of,
 )
 from hamlearn.settings import Settings
-from hamlearn.variants import VARIANTS
+from hamlearn.systems import VARIANTS
 
 log = logging.getLogger(__name__)
 

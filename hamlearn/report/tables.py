@@ -11,7 +11,7 @@ from hamlearn.corpus.statistics import NAMES
 from hamlearn.evaluation.evaluate import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
 from hamlearn.report.inputs import ALONE, TEST, CorpusResults, Run
-from hamlearn.variants import VARIANTS
+from hamlearn.systems import VARIANTS
 
 ABSENT = "–"  # noqa: RUF001
 MEASURES = {"precision": "P", "recall": "R", "f1": "F1"}

@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image, ImageOps
 
-from hamlearn.tagging.combining import Seen
-from hamlearn.tagging.posts import Entity, Post, Tagged
-from hamlearn.tagging.tagger import Tagger
+from hamlearn.inference.image_sets import Seen
+from hamlearn.inference.posts import Entity, Post, Tagged
+from hamlearn.inference.tagger import Tagger
 from hamlearn.vision.images import PictureError, open_picture
 
 SIDE = 400  # pixels of the longer side of a picture on the page

@@ -23,8 +23,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hamlearn.inference.tagger import Tagger
 from hamlearn.serving.answers import Answer, Answerer, Upload
-from hamlearn.tagging.tagger import Tagger
 
 HOSTS = ["127.0.0.1", "localhost"]
 MOST_PICTURES = 8

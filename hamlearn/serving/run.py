@@ -7,8 +7,8 @@ from contextlib import suppress
 import uvicorn
 
 from hamlearn.errors import HamlearnError
+from hamlearn.inference.tagger import Tagger
 from hamlearn.serving.page import application
-from hamlearn.tagging.tagger import Tagger
 
 LOOPBACK = "127.0.0.1"
 

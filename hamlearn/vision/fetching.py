@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hamlearn.errors import HamlearnError
-from hamlearn.files import digest_of_file
+from hamlearn.io import digest_of_file
 
 _BLOCK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte

@@ -9,9 +9,9 @@ from torchvision.models import ResNet152_Weights
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
 from hamlearn.errors import HamlearnError
-from hamlearn.files import digest_of_file
+from hamlearn.io import digest_of_file
 from hamlearn.settings import Settings, WeightSettings
-from hamlearn.variants import any_needs
+from hamlearn.systems import any_needs
 from hamlearn.vision.fetching import fetch
 from hamlearn.vision.published import FASTER_RCNN, MASK_RCNN
 from hamlearn.vision.weights import RANDOM, cached, digest_in_name

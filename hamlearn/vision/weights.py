@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from hamlearn.errors import HamlearnError
-from hamlearn.files import digest_of_file
+from hamlearn.io import digest_of_file
 from hamlearn.settings import WeightSettings
 from hamlearn.vision.fetching import fetch
 from hamlearn.vision.pickles import read_arrays

@@ -15,9 +15,9 @@ from benchmarks.plan import Plan
 from hamlearn.corpus.posts import read_posts
 from hamlearn.corpus.prepare import load_corpus, prepare
 from hamlearn.demo.corpus import write_corpus
-from hamlearn.learning.vocabulary import write_scratch_encoder
+from hamlearn.features.store import FeatureFile, object_columns
 from hamlearn.settings import ScratchSettings
-from hamlearn.store import FeatureFile, object_columns
+from hamlearn.training.scratch_encoder import write_scratch_encoder
 
 PLAN = Plan(threads=1, corpora=(60, 80), truncated=2)
 

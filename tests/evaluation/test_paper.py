@@ -11,7 +11,7 @@ from hamlearn.evaluation.paper import (
     statistics_table,
 )
 from hamlearn.evaluation.paper_files import as_markdown, write_table
-from hamlearn.variants import direction
+from hamlearn.systems import direction
 
 ASKED = Experiments(
     variants=["full", "wo_rm", "umt", "text_only"],

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from hamlearn.learning.runs import make_tagger, write_run
-from hamlearn.learning.tokens import load_tokenizer
+from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.inference.export import export
+from hamlearn.inference.layout import ENCODER, FACTS, MANIFEST, NEEDED, WEIGHTS
+from hamlearn.inference.loading import read_model, verify
+from hamlearn.inference.model_folder import make_tagger, write_run
 from hamlearn.model.text import load_encoder
 from hamlearn.settings import Settings
-from hamlearn.tagging.export import export
-from hamlearn.tagging.layout import ENCODER, FACTS, MANIFEST, NEEDED, WEIGHTS
-from hamlearn.tagging.loading import read_model, verify
 from tests.builders import write_corpus
 from tests.fuzz.mutations import broken_value, cases_of, fuzz, mutated, outcome, seeds
 

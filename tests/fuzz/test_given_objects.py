@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from hamlearn.features.precomputed.source import Precomputed
 from hamlearn.settings import PrecomputedSettings
-from hamlearn.vision.detectors.precomputed import Precomputed
 from hamlearn.vision.images import PictureError
 from tests.fuzz.mutations import cases_of, fuzz, mutated, outcome, seeds
 

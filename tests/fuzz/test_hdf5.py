@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from hamlearn.hdf5_output import put_attributes
-from hamlearn.learning.encoded import KEY, Encoded, key_of
-from hamlearn.learning.pictures import Pictures
+from hamlearn.data.encoded import KEY, Encoded, key_of
+from hamlearn.data.visual import Pictures
+from hamlearn.features.hdf5_output import put_attributes
+from hamlearn.features.precomputed.source import Precomputed
 from hamlearn.settings import PrecomputedSettings
-from hamlearn.vision.detectors.precomputed import Precomputed
 from tests.builders import write_graphs, write_image_features, write_object_features
 from tests.fuzz.mutations import cases_of, fuzz, mutated, outcome, seeds
 

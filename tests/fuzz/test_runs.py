@@ -10,9 +10,16 @@ import pytest
 import torch
 from hypothesis import given
 
+from hamlearn.data.tokenization import load_tokenizer
 from hamlearn.errors import HamlearnError
-from hamlearn.learning.runs import ENCODER, FACTS, WEIGHTS, load_run, make_tagger, write_run
-from hamlearn.learning.tokens import load_tokenizer
+from hamlearn.inference.model_folder import (
+    ENCODER,
+    FACTS,
+    WEIGHTS,
+    load_run,
+    make_tagger,
+    write_run,
+)
 from hamlearn.model.text import load_encoder
 from hamlearn.settings import Settings
 from hamlearn.vision.weights import read_state

@@ -88,7 +88,7 @@ def test_dense_never_imports_dgl():
     code = (
         "import sys, json\n"
         "from hamlearn.model.dgl_compat import resolve_graph_backend\n"
-        "import hamlearn.model.tagger\n"
+        "import hamlearn.model.hamlearning\n"
         "print(json.dumps([resolve_graph_backend('dense', 'cpu'), 'dgl' in sys.modules]))"
     )
     done = subprocess.run(

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamlearn.graph.relations import RELATIONS
+from hamlearn.features.relations import RELATIONS
+from hamlearn.model.hamlearning import N_RELATIONS
 from hamlearn.model.spatial import (
     RGCNLayer,
     SpatialEncoder,
@@ -12,7 +13,6 @@ from hamlearn.model.spatial import (
     find_slots,
     initial_boxes,
 )
-from hamlearn.model.tagger import N_RELATIONS
 from tests.model.tiny import has_dgl, usual_batch
 
 WIDTH = 8

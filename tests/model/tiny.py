@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from hamlearn.graph.relations import relation_matrices
+from hamlearn.features.relations import relation_matrices
+from hamlearn.model.base import Sizes, Tagger
 from hamlearn.model.batch import Batch
-from hamlearn.model.contract import Sizes, Tagger
+from hamlearn.model.build import build_tagger
 from hamlearn.model.dgl_compat import import_dgl
-from hamlearn.model.systems import build_tagger
-from hamlearn.variants import needs_of
+from hamlearn.systems import needs_of
 
 WIDTH, LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES = 24, 5, 7, 6, 3
 VISUAL = ("image", "objects", "object_classes", "object_mask", "boxes", "relations")

@@ -14,8 +14,8 @@ from hamlearn.corpus.posts import Post, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.evaluation.evaluate import evaluate, write_scores
 from hamlearn.settings import Settings
-from hamlearn.variants import VARIANTS as TABLE
-from hamlearn.variants import needs_of
+from hamlearn.systems import VARIANTS as TABLE
+from hamlearn.systems import needs_of
 from tests.builders import write_graphs, write_object_features
 
 CUES = ("scene", "object", "relation", "text")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hamlearn.corpus.labels import entities
-from hamlearn.graph.relations import NONE
+from hamlearn.features.relations import NONE
 from hamlearn.report import browser
 from hamlearn.report.browser import EDGES, SIDE, as_json, browser_of, strongest
 from hamlearn.report.inputs import read_results

@@ -11,11 +11,11 @@ from torchvision.ops import box_iou
 from hamlearn.corpus.posts import Post, write_posts
 from hamlearn.demo.corpus import write_corpus
 from hamlearn.demo.vision import load_detector, load_resnet
+from hamlearn.features.object_features import extract_objects
+from hamlearn.features.store import FeatureFile
 from hamlearn.settings import load_settings
-from hamlearn.store import FeatureFile
 from hamlearn.vision import detectors
-from hamlearn.vision.object_features import extract_objects
-from hamlearn.vision.resnet import load_backbone
+from hamlearn.vision.backbones import load_backbone
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hamlearn.tagging.export import export
+from hamlearn.inference.export import export
 from tests.workflow.conda.installation import lay
 from tests.workflow.project import ROOT, Project
 

@@ -102,11 +102,11 @@ def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
 @pytest.mark.parametrize(
     ("module", "jobs"),
     [
-        ("vision/resnet", IMAGES | runs(4)),
+        ("vision/backbones", IMAGES | runs(4)),
         ("vision/detectors/demo", OBJECTS | runs(4)),
         ("vision/detectors/mask_rcnn", {}),
-        ("graph/relations", {"build_graphs": 1} | runs(5)),
-        ("learning/optimization", runs(5)),
+        ("features/relations", {"build_graphs": 1} | runs(5)),
+        ("training/optimizer", runs(5)),
         ("model/baselines/ita", {}),
         ("variants", {}),
         ("model/spatial", runs(5)),

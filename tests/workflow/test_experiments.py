@@ -9,7 +9,7 @@ import yaml
 
 from hamlearn.evaluation.paper import TITLES
 from hamlearn.settings import load_settings
-from hamlearn.variants import VARIANTS, base_and_rounds, with_rounds
+from hamlearn.systems import VARIANTS, base_and_rounds, with_rounds
 from tests.workflow.project import ROOT, Project
 
 CORPORA = {

@@ -29,7 +29,7 @@ out = words[words.index("--out") + 1] if "--out" in words else ""
 if os.environ.get("HOLD") and re.search(os.environ["HOLD"], out):
     import time
     from pathlib import Path
-    from hamlearn.store import FeatureWriter
+    from hamlearn.features.store import FeatureWriter
 
     put = FeatureWriter.put
     done = []

@@ -57,7 +57,7 @@ def test_a_changed_setting_does_the_posts_again(done, changes):
     assert project.planned(predict={**given, **changes}) == JOBS
 
 
-@pytest.mark.parametrize("file", ["hamlearn/tagging/words.py", "my model/manifest.json"])
+@pytest.mark.parametrize("file", ["hamlearn/inference/words.py", "my model/manifest.json"])
 def test_another_model_or_code_does_the_posts_again(done, file):
     project, given = done
     with edited(project, file):

@@ -29,27 +29,27 @@ IMPORTED_AS = {
 STAGES = {  # the modules that the CLI calls in each environment
     "corpus": ["demo/corpus", "corpus/prepare"],
     "vision": [
-        "vision/image_features",
-        "vision/object_features",
+        "features/image_features",
+        "features/object_features",
         "vision/detectors/faster_rcnn",
         "vision/detectors/mask_rcnn",
-        "graph/build",
+        "features/graphs",
     ],
     "detectron2": [
-        "vision/object_features",
+        "features/object_features",
         "vision/detectors/vg_detectron2",
         "vision/detectors/coco_detectron2",
     ],
     "learning": [
-        "learning/vocabulary",
-        "learning/encoding",
-        "learning/training",
-        "learning/prediction",
+        "training/scratch_encoder",
+        "training/encoding",
+        "training/run",
+        "inference/prediction",
     ],
     "report": ["evaluation/evaluate", "report/page"],
     "tagging": [
-        "tagging/predicting",
-        "tagging/joining",
+        "inference/predict_file",
+        "inference/joining",
         "vision/detectors/faster_rcnn",
         "vision/detectors/mask_rcnn",
         "vision/detectors/demo",
@@ -161,14 +161,14 @@ ODDLY_IMPORTED = """\
 import json; from hamlearn import errors
 async def one():
     try:
-        import os, hamlearn.files as files
+        import os, hamlearn.io as files
     except* OSError:
         from hamlearn.corpus import (  # comment)
             posts,
         )
     else:
         with open("x") as file: from \\
-            hamlearn.graph.build import build_graphs
+            hamlearn.features.graphs import build_graphs
     finally:
         match json:
             case 1: import hamlearn.corpus

@@ -21,7 +21,7 @@ shell.prefix(f"export PYTHONPATH='{ROOT}'; ")
 # together, fill in what is left out, and turn one word into a list of one.
 sys.path.insert(0, str(ROOT))
 from hamlearn.settings import load_settings
-from hamlearn.variants import (
+from hamlearn.systems import (
     ALONE,
     EXTRAS,
     MAPS,

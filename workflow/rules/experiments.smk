@@ -1,6 +1,6 @@
 """Which runs each table of the paper needs, beside the main ones."""
 
-from hamlearn.variants import ABLATIONS, direction, with_rounds
+from hamlearn.systems import ABLATIONS, direction, with_rounds
 
 TABLES = "results/report/tables"
 TRANSFER = f"results/transfer/{RUN}/{{tested}}"

@@ -23,7 +23,7 @@ rule extract_images_shard:
         mem_mb=growing(2000),
     params:
         settings=settings_of_images,
-        source=source_digest("vision/image_features"),
+        source=source_digest("features/image_features"),
     shell:
         "python -m hamlearn features images --settings {params.settings:q}"
         " --backbone {wildcards.backbone} --posts {input.posts:q} --shard {wildcards.scatteritem}"
@@ -50,7 +50,7 @@ rule merge_images:
         gpu=0,
         mem_mb=growing(1000),
     params:
-        source=source_digest("store"),
+        source=source_digest("features/store"),
     shell:
         "python -m hamlearn features merge --posts {input.posts:q} --out {output.features:q}"
         " --failures {output.failures:q} {input.shards:q} > {log:q} 2>&1"
@@ -124,7 +124,7 @@ rule merge_objects:
         gpu=0,
         mem_mb=growing(1000),
     params:
-        source=source_digest("store"),
+        source=source_digest("features/store"),
     shell:
         "python -m hamlearn features merge --posts {input.posts:q} --out {output.features:q}"
         " --failures {output.failures:q} {input.shards:q} > {log:q} 2>&1"

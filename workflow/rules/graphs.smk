@@ -18,7 +18,7 @@ rule build_graphs:
         mem_mb=growing(1000),
     params:
         settings=settings("graph"),
-        source=source_digest("graph/build"),
+        source=source_digest("features/graphs"),
     shell:
         "python -m hamlearn graphs --settings {params.settings:q} --objects {input.objects:q}"
         " --out {output.graphs:q} > {log:q} 2>&1"

@@ -19,7 +19,7 @@ if SCRATCH:
             mem_mb=growing(1000),
         params:
             settings=as_json(text={"encoder": "scratch", "scratch": config["text"]["scratch"]}),
-            source=source_digest("learning/vocabulary"),
+            source=source_digest("training/scratch_encoder"),
         shell:
             "python -m hamlearn vocabulary --settings {params.settings:q}"
             " --posts {input.posts:q} --out {output.encoder:q} > {log:q} 2>&1"
@@ -47,7 +47,7 @@ if config["text"]["freeze"]:
         params:
             settings=settings_of_encoder(),
             texts=picture_arguments,
-            source=source_digest("learning/encoding"),
+            source=source_digest("training/encoding"),
         shell:
             "python -m hamlearn encode --settings {params.settings:q} --posts {input.posts:q}"
             " {params.texts:q} --out {output.encoded:q} --threads {threads} > {log:q} 2>&1"
@@ -82,7 +82,7 @@ rule train:
         pictures=picture_arguments,
         encoder=encoder_arguments,
         out=subpath(output.model, parent=True),
-        source=source_of_stage("training"),
+        source=source_of_stage("training/run"),
     shell:
         "python -m hamlearn train --settings {params.settings:q} --variant {params.variant}"
         " --seed {wildcards.seed} --posts {input.posts:q} {params.pictures:q} {params.encoder:q}"
@@ -113,7 +113,7 @@ rule predict:
     params:
         pictures=picture_arguments,
         run=subpath(input.model, parent=True),
-        source=source_of_stage("prediction"),
+        source=source_of_stage("inference/prediction"),
     shell:
         "python -m hamlearn predict-split --run {params.run:q}"
         " --posts {input.posts:q} --split {wildcards.split} {params.pictures:q}"

@@ -24,7 +24,7 @@ rule transfer:
     params:
         pictures=picture_arguments,
         run=subpath(input.model, parent=True),
-        source=source_of_stage("prediction"),
+        source=source_of_stage("inference/prediction"),
     shell:
         "python -m hamlearn predict-split --run {params.run:q}"
         " --posts {input.posts:q} --split test {params.pictures:q}"

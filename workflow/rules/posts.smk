@@ -21,7 +21,7 @@ if PREDICT["posts"]:
         params:
             options=options_of_posts("format", "images", "no_images", "weights"),
             model=subpath(input.model, parent=True),
-            source=source_digest("tagging/predicting"),
+            source=source_digest("inference/predict_file"),
         shell:
             "python -m hamlearn predict {params.model:q} {input.posts:q} {params.options:q}"
             " --shard {wildcards.scatteritem} --out {output:q} --threads {threads} > {log:q} 2>&1"
@@ -44,7 +44,7 @@ if PREDICT["posts"]:
             mem_mb=growing(1000),
         params:
             options=options_of_posts("format"),
-            source=source_digest("tagging/joining"),
+            source=source_digest("inference/joining"),
         shell:
             "python -m hamlearn predict-join {input.posts:q} {input.shards:q} {params.options:q}"
             " --out {output:q} > {log:q} 2>&1"

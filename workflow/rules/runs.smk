@@ -104,8 +104,8 @@ def source_of_stage(stage):
     """A params function: a stage of learning with one variant's model, and no other system's."""
 
     def digest(wildcards):
-        modules = [f"learning/{stage}", variant_of(wildcards.variant).module]
-        return source_digest(*modules, without=("model/systems",))
+        modules = [f"{stage}", variant_of(wildcards.variant).module]
+        return source_digest(*modules, without=("model/build",))
 
     return digest
 

@@ -33,9 +33,9 @@ from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
+from hamlearn.model.base import Output, Sizes, Tagger
 from hamlearn.model.baselines.attention import WIDTH, AdditiveAttention, regions_of
 from hamlearn.model.batch import Batch
-from hamlearn.model.contract import Output, Sizes, Tagger
 from hamlearn.model.text import TextEncoder
 
 

@@ -11,8 +11,8 @@ from torch import nn
 from torchcrf import CRF
 from transformers import PreTrainedModel
 
+from hamlearn.model.base import Output, Sizes, Tagger
 from hamlearn.model.batch import Batch
-from hamlearn.model.contract import Output, Sizes, Tagger
 from hamlearn.model.text import TextEncoder
 
 

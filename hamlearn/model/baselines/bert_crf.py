@@ -7,8 +7,8 @@ It differs from the ablation `text_only` in that it has neither textual Transfor
 
 from transformers import PreTrainedModel
 
+from hamlearn.model.base import Sizes
 from hamlearn.model.baselines.bert import TextTagger
-from hamlearn.model.contract import Sizes
 
 
 def build(encoder: PreTrainedModel, sizes: Sizes, *, dropout: float = 0.1) -> TextTagger:

@@ -7,8 +7,8 @@ we follow compares with it in this form). Open there and decided here: 200 units
 as in Ma & Hovy 2016, and dropout of 0.5 before and after the BiLSTM.
 """
 
+from hamlearn.model.base import Sizes
 from hamlearn.model.baselines.lexical import LexicalTagger
-from hamlearn.model.contract import Sizes
 
 HIDDEN, DROPOUT = 200, 0.5
 

@@ -13,8 +13,8 @@ decay (see `LexicalTagger`), and GloVe, which is read where `text.word_vectors` 
 import torch
 from torch import Tensor, nn
 
+from hamlearn.model.base import Sizes
 from hamlearn.model.baselines.lexical import LexicalTagger
-from hamlearn.model.contract import Sizes
 
 HIDDEN, DROPOUT = 200, 0.5
 WIDTH, FILTERS, WINDOW = 30, 30, 3

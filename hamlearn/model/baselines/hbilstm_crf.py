@@ -13,8 +13,8 @@ vectors; `text.word_vectors` names a file of others.
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from hamlearn.model.base import Sizes
 from hamlearn.model.baselines.lexical import LexicalTagger
-from hamlearn.model.contract import Sizes
 
 HIDDEN, DROPOUT = 100, 0.5
 WIDTH, UNITS = 25, 25

@@ -32,9 +32,9 @@ from torchcrf import CRF
 from transformers import DynamicCache, PreTrainedModel
 
 from hamlearn.errors import HamlearnError
+from hamlearn.model.base import Output, Sizes, Tagger
 from hamlearn.model.baselines.objects import check_widths, objects_of
 from hamlearn.model.batch import Batch
-from hamlearn.model.contract import Output, Sizes, Tagger
 from hamlearn.model.text import TextEncoder, sum_subtokens
 from hamlearn.model.visual import VisualEmbedding
 

@@ -5,7 +5,7 @@
 
 The picture is turned into text, which the encoder's own attention aligns with the post: names of
 objects (the paper's local alignment) and a caption (its global one). The text is put behind the
-post by `hamlearn.learning.extras`, as far as `text.max_subtokens` leaves room; words are cut as in
+post by `hamlearn.data.captions`, as far as `text.max_subtokens` leaves room; words are cut as in
 every other system.
 
 Left out: the text in the picture (optical alignment), the attributes of objects, and the loss that
@@ -21,8 +21,8 @@ A post with neither objects nor a caption is exactly its text alone.
 
 from transformers import PreTrainedModel
 
+from hamlearn.model.base import Sizes
 from hamlearn.model.baselines.bert import TextTagger
-from hamlearn.model.contract import Sizes
 
 
 def build(encoder: PreTrainedModel, sizes: Sizes, *, dropout: float = 0.1) -> TextTagger:

@@ -6,8 +6,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torchcrf import CRF
 
 from hamlearn.errors import HamlearnError
+from hamlearn.model.base import Output, Sizes, Tagger
 from hamlearn.model.batch import Batch
-from hamlearn.model.contract import Output, Sizes, Tagger
 
 LR = 1e-3
 

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torchcrf import CRF
 from transformers import PreTrainedModel
 
+from hamlearn.model.base import Output, Sizes, Tagger
 from hamlearn.model.baselines.attention import regions_of
 from hamlearn.model.baselines.objects import check_widths, objects_of
 from hamlearn.model.batch import Batch
-from hamlearn.model.contract import Output, Sizes, Tagger
 from hamlearn.model.interaction import CrossModalLayer
 from hamlearn.model.text import TextEncoder
 from hamlearn.model.transformer import TransformerStack

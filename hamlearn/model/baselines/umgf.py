@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from torchcrf import CRF
 from transformers import PreTrainedModel
 
+from hamlearn.model.base import Output, Sizes, Tagger
 from hamlearn.model.baselines.objects import Objects, check_widths, objects_of
 from hamlearn.model.batch import Batch
-from hamlearn.model.contract import Output, Sizes, Tagger
 from hamlearn.model.text import TextEncoder
 from hamlearn.model.visual import VisualEmbedding
 

@@ -32,10 +32,10 @@ from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
+from hamlearn.model.base import Output, Sizes, Tagger
 from hamlearn.model.baselines.attention import regions_of
 from hamlearn.model.baselines.objects import check_widths
 from hamlearn.model.batch import Batch
-from hamlearn.model.contract import Output, Sizes, Tagger
 from hamlearn.model.interaction import CrossModalLayer
 from hamlearn.model.text import TextEncoder
 from hamlearn.model.transformer import TransformerStack

@@ -9,8 +9,8 @@ from hamlearn.settings import DetectorSettings, PrecomputedSettings
 if TYPE_CHECKING:
     import torch
 
+    from hamlearn.features.precomputed.source import Precomputed
     from hamlearn.vision.detectors.base import Detector
-    from hamlearn.vision.detectors.precomputed import Precomputed
 
 
 def _faster_rcnn(settings: DetectorSettings, device: "str | torch.device") -> "Detector":
@@ -67,6 +67,6 @@ def load_precomputed(settings: PrecomputedSettings) -> "Precomputed":
     Raises:
         HamlearnError: the files are absent or of another format.
     """
-    from hamlearn.vision.detectors.precomputed import Precomputed
+    from hamlearn.features.precomputed.source import Precomputed
 
     return Precomputed(settings)

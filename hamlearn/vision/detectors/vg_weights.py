@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hamlearn.errors import HamlearnError
-from hamlearn.files import canonical, digest_of_file, whole
+from hamlearn.io import canonical, digest_of_file, whole
 from hamlearn.settings import WeightSettings
 from hamlearn.vision.detectors.tensors import drawn, matched
 from hamlearn.vision.detectors.vg_network import CLASSES, VisualGenomeNetwork, cell_anchors

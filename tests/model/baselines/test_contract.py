@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.contract import Sizes
-from hamlearn.model.systems import build_tagger
-from hamlearn.model.tagger import FLAGS
+from hamlearn.model.base import Sizes
+from hamlearn.model.build import build_tagger
+from hamlearn.model.hamlearning import FLAGS
 from hamlearn.settings import ModelSettings
-from hamlearn.variants import VARIANTS, needs_of
+from hamlearn.systems import VARIANTS, needs_of
 from tests.model.tiny import LABELS, alone, random_batch, text_of, tiny_tagger, usual_batch
 
 BASELINES = [name for name in VARIANTS if name not in FLAGS]

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from hamlearn.errors import HamlearnError
+from hamlearn.model.base import Sizes
 from hamlearn.model.baselines.maf import FusionGate, Matching, contrast
 from hamlearn.model.baselines.mgcmt import Gate
 from hamlearn.model.baselines.umt import SPAN_LOSS, VisualGate, conversion, spans_of
-from hamlearn.model.contract import Sizes
-from hamlearn.model.systems import build_tagger
+from hamlearn.model.build import build_tagger
 from tests.model.tiny import LABELS, NAMES, text_of, tiny_encoder, tiny_tagger, usual_batch
 
 

@@ -7,7 +7,7 @@ from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, Rober
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.baselines.hvpnet import OBJECTS, DynamicGates
-from hamlearn.model.systems import build_tagger
+from hamlearn.model.build import build_tagger
 from tests.model.tiny import SIZES, STAGES, WIDTH, random_batch, tiny_tagger, usual_batch
 
 SMALL = {"vocab_size": 60, "num_hidden_layers": 2, "max_position_embeddings": 40}

@@ -1,0 +1,365 @@
+"""Training of one variant with one seed, from prepared posts to the folder of a run."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import RichProgressBar
+
+from hamlearn.corpus.labels import label_set
+from hamlearn.corpus.posts import StoredPosts
+from hamlearn.data.dataset import PostDataset
+from hamlearn.data.encoded import require_weights
+from hamlearn.data.sources import open_encoded, open_extras, open_pictures
+from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.visual import Pictures
+from hamlearn.data.windows import overlap_of
+from hamlearn.data.word_vectors import Words, read_words
+from hamlearn.inference.model_folder import make_tagger, write_run
+from hamlearn.io import canonical, digest_of_file, digest_of_text
+from hamlearn.model.compiling import compile_layers
+from hamlearn.model.dgl_compat import resolve_graph_backend
+from hamlearn.model.text import has_weights, load_config, load_encoder
+from hamlearn.settings import Settings
+from hamlearn.systems import needs_of, refuse_frozen
+from hamlearn.training.checkpoints import LAST, folder_of, open_checkpoints
+from hamlearn.training.class_vectors import start_classes
+from hamlearn.training.distributed import (
+    KILLED,
+    EndAtOnce,
+    Place,
+    others_at_work,
+    strategy_of,
+    taken_place,
+)
+from hamlearn.training.loop import KeepBestAndLast, Learning
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    posts: str | Path,
+    encoder: str | Path,
+    settings: Settings,
+    variant: str,
+    seed: int,
+    out: str | Path,
+    images: str | Path | None = None,
+    objects: str | Path | None = None,
+    graphs: str | Path | None = None,
+    captions: str | Path | None = None,
+    encoded: str | Path | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Train on the split `train`, choose the epoch on `dev`, and write the folder of the run.
+
+    The splits `train` and `dev` are all that is looked at, but for one thing: where word vectors
+    are read from a file, those of the words of every split are kept. A run that was killed goes on
+    after its last whole epoch, from `checkpoints/` beside the folder, if nothing that it depends on
+    has changed since; on the same machine it ends with the same weights as an unbroken one.
+
+    With `training.devices` above 1 this process starts others, `hamlearn train` with the same
+    arguments, and each takes its part of every batch. They stop where all have trained.
+
+    Args:
+        posts: prepared posts.
+        encoder: hub name or folder of the text encoder.
+        settings: the sections `text`, `model` and `training` are used.
+        variant: one of VARIANTS.
+        seed: of the initial weights, the order of posts, and dropout.
+        out: the folder of the run, written whole or not at all.
+        images: features of the pictures; None for a variant that reads none.
+        objects: features of the objects; None for a variant that reads none.
+        graphs: relations of the objects; None for a variant that reads none.
+        captions: file of captions, for a variant that reads them, if there is one.
+        encoded: outputs of the encoder where `text.freeze` is set; None asks the encoder itself.
+        threads: of torch on the CPU, of all processes together; None: as many as torch has here.
+
+    Returns:
+        What run.json holds; of a process that was started by another, what is known before.
+
+    Raises:
+        HamlearnError: an input is absent or unfit, or the loss is not a number any more.
+    """
+    out, count = Path(out), settings.training.devices
+    freeze = settings.text.freeze and needs_of(variant).encoder
+    if freeze:
+        refuse_frozen(variant)
+        require_weights(encoder)
+    threads = threads or torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // count))
+    with ExitStack() as stack:
+        pictures = open_pictures(variant, images, objects, graphs)
+        if pictures is not None:
+            stack.enter_context(pictures)
+        by_split = {
+            split: stack.enter_context(StoredPosts(posts, split)) for split in ("train", "dev")
+        }
+        labels = label_set(of_split.labels for of_split in by_split.values())
+        tokenizer = load_tokenizer(encoder)
+        extras = open_extras(variant, tokenizer, settings.text.max_subtokens, pictures, captions)
+        outputs = open_encoded(variant, encoded, freeze)
+        if outputs is not None:
+            stack.enter_context(outputs)
+        words = read_words(variant, posts, settings.text.word_vectors)
+        lexicon = None if words is None else words.lexicon
+        data = {
+            split: PostDataset(
+                of_split,
+                tokenizer,
+                labels,
+                settings.text.max_subtokens,
+                pictures,
+                settings.training.repair_labels,
+                overlap_of(settings.text.model_dump()),
+                lexicon,
+                extras,
+                outputs,
+            )
+            for split, of_split in by_split.items()
+        }
+        place = stack.enter_context(taken_place(count))
+        # A run goes on on another GPU than it began on, so only the kind is written down.
+        kind = place.device.type
+        facts = _facts(settings, variant, seed, labels, pictures, data, kind, words)
+        pl.seed_everything(seed, verbose=False)
+        model = load_encoder(encoder) if needs_of(variant).encoder else None
+        if outputs is not None and model is not None:
+            outputs.check(model)
+        tagger = make_tagger(model, facts).train()  # Lightning keeps modes
+        if words is not None:
+            words.put_into(tagger)
+        if settings.model.class_embedding == "words" and needs_of(variant).objects and pictures:
+            start_classes(tagger, model, tokenizer, pictures.classes)
+        facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
+        if settings.training.compile:
+            compile_layers(tagger)
+        learning = Learning(
+            tagger, data["train"], data["dev"], labels, settings.training, seed, place.rank, count
+        )
+        if not place.is_first:
+            keeper = KeepBestAndLast(folder_of(out))
+            _fit(learning, keeper, settings.training.epochs, facts["precision"], place)
+            return facts
+        files = _read_files(variant, images, objects, graphs, captions, encoded, settings)
+        keeper = KeepBestAndLast(
+            open_checkpoints(out, _fingerprint(facts, by_split, encoder, files))
+        )
+        if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
+            log.info("%s holds no weights: the text encoder starts untrained", encoder)
+        _announce(facts)
+        given = {"images": images, "objects": objects, "graphs": graphs}
+        given |= {"captions": captions, "encoded": encoded}
+        command = _command(posts, encoder, settings, variant, seed, out, given, threads)
+        with others_at_work(place, command):
+            _fit(learning, keeper, settings.training.epochs, facts["precision"], place)
+        keeper.restore_best(learning)
+        chosen = learning.history[learning.best_epoch - 1]
+        facts["epoch"] = learning.best_epoch
+        facts["dev"] = {scheme: chosen[f"dev_f1_{scheme}"] for scheme in ("lenient", "strict")}
+        seconds = [row["seconds"] for row in learning.history]
+        facts["seconds"] = round(sum(seconds), 2)
+        facts["seconds_per_epoch"] = round(sum(seconds) / len(seconds), 2)
+        config = load_config(encoder) if model is None else model.config
+        write_run(out, learning.tagger.cpu(), tokenizer, facts, learning.history, config, lexicon)
+        keeper.remove()
+    log.info(
+        "epoch %d of %d chosen: dev F1 %.2f lenient; %.1f s an epoch; written to %s",
+        learning.best_epoch,
+        settings.training.epochs,
+        100 * facts["dev"]["lenient"],
+        facts["seconds_per_epoch"],
+        out,
+    )
+    return facts
+
+
+def resolve_precision(wanted: str, device: str) -> str:
+    """Return Lightning's name of a precision; `auto` is bf16-mixed on a GPU that has it."""
+    if wanted != "auto":
+        return wanted
+    return "bf16-mixed" if device == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _facts(
+    settings: Settings,
+    variant: str,
+    seed: int,
+    labels: list[str],
+    pictures: Pictures | None,
+    data: dict[str, PostDataset],
+    device: str,
+    words: Words | None,
+) -> dict[str, Any]:
+    """Return what is known of a run before it begins."""
+    sizes = {"image": 0, "object": 0, "classes": 0} if pictures is None else pictures.sizes
+    if words is not None:
+        sizes |= words.sizes
+    backend = None
+    if needs_of(variant).graphs:
+        backend = resolve_graph_backend(settings.model.graph_backend, device)
+    return {
+        "variant": variant,
+        "seed": seed,
+        "labels": labels,
+        "dimensions": sizes,
+        "settings": {
+            "text": settings.text.model_dump(),
+            "model": settings.model.model_dump(),
+            "training": settings.training.model_dump(),
+        },
+        "precision": resolve_precision(settings.training.precision, device),
+        "device": device,
+        "graph_backend": backend,
+        "posts": {split: len(posts.posts) for split, posts in data.items()},
+        "missing_pictures": {
+            split: None if pictures is None else posts.missing for split, posts in data.items()
+        },
+        "cut_words": {split: posts.cut_words for split, posts in data.items()},
+        "cut_posts": {split: sum(map(bool, posts.cut)) for split, posts in data.items()},
+        "posts_in_windows": {split: posts.in_windows for split, posts in data.items()},
+        "word_vectors": None if words is None else words.told,
+        "provenance": {} if pictures is None else pictures.provenance,
+        "classes": [] if pictures is None else pictures.classes,
+        "graphs": {} if pictures is None else pictures.graph_attributes,
+    }
+
+
+def _command(
+    posts: str | Path,
+    encoder: str | Path,
+    settings: Settings,
+    variant: str,
+    seed: int,
+    out: Path,
+    given: dict[str, str | Path | None],
+    threads: int,
+) -> list[str]:
+    """Return the words of `hamlearn` that train the same; `given` are the files by option."""
+    used = settings.model_dump_json(include={"text", "model", "training"})
+    words: dict[str, Any] = {"settings": used, "variant": variant, "seed": seed, "posts": posts}
+    words |= {"encoder": encoder, "out": out, "threads": threads}
+    words |= {option: path for option, path in given.items() if path is not None}
+    return ["train", *(f"--{option}={value}" for option, value in words.items())]
+
+
+def _announce(facts: dict[str, Any]) -> None:
+    posts, missing = facts["posts"], facts["missing_pictures"]
+    count = facts["settings"]["training"]["devices"]
+    log.info(
+        "%s, seed %d: %d parameters, %d labels, %s on %s",
+        facts["variant"],
+        facts["seed"],
+        facts["parameters"],
+        len(facts["labels"]),
+        facts["precision"],
+        facts["device"] if count == 1 else f"{facts['device']} x {count}",
+    )
+    for split, number in posts.items():
+        if missing[split] is not None:
+            log.info("%s: %d posts, %d of them without a picture", split, number, missing[split])
+    if missing == posts:
+        log.warning("no post has a picture: text_only gives as much at less cost")
+    if facts["word_vectors"] is not None:
+        log.info("word vectors: %s", facts["word_vectors"])
+    for kind, attributes in facts["provenance"].items():
+        if attributes.get("random_weights"):
+            log.warning("%s: random weights: visual scores carry no meaning", kind)
+
+
+def _read_files(
+    variant: str,
+    images: str | Path | None,
+    objects: str | Path | None,
+    graphs: str | Path | None,
+    captions: str | Path | None,
+    encoded: str | Path | None,
+    settings: Settings,
+) -> list[str | Path]:
+    """Return the files that a run of a variant depends on, of those given."""
+    needs = needs_of(variant)
+    given = {"images": images, "objects": objects, "graphs": graphs}
+    read = [given[name] for name in needs.files]
+    read += [captions] if needs.captions else []
+    read += [encoded] if needs.encoder else []
+    read += [settings.text.word_vectors] if needs.lexicon else []
+    return [path for path in read if path is not None]
+
+
+def _fingerprint(
+    facts: dict[str, Any],
+    posts: dict[str, StoredPosts],
+    encoder: str | Path,
+    files: list[str | Path],
+) -> str:
+    """Return a digest of all that the weights of a run depend on, but for the code."""
+    folder = Path(encoder)
+    if folder.is_dir():
+        files = [*files, *sorted(path for path in folder.iterdir() if path.is_file())]
+    fixed = ("variant", "seed", "labels", "settings", "precision", "device", "graph_backend")
+    return digest_of_text(
+        canonical(
+            {
+                "facts": {name: facts[name] for name in fixed},
+                "posts": {split: of_split.digest for split, of_split in posts.items()},
+                "encoder": str(encoder),
+                "files": [digest_of_file(path) for path in files],
+            }
+        )
+    )
+
+
+def _fit(
+    learning: Learning,
+    keeper: KeepBestAndLast,
+    epochs: int,
+    precision: str,
+    place: Place,
+) -> None:
+    """Run Lightning's loop, from the last checkpoint if there is one."""
+    on_terminal = sys.stderr.isatty() and place.is_first
+    last = keeper.folder / LAST
+    if last.is_file():
+        log.info("%s: going on after the last epoch that was whole", last)
+    with _quiet():
+        trainer = pl.Trainer(
+            **strategy_of(place),
+            precision=precision,  # type: ignore[arg-type]
+            max_epochs=epochs,
+            gradient_clip_val=learning.settings.clip,
+            callbacks=[keeper, EndAtOnce(), *([RichProgressBar()] if on_terminal else [])],
+            logger=False,
+            enable_progress_bar=on_terminal,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            default_root_dir=keeper.folder,
+        )
+        try:
+            # Nothing in the checkpoint needs unpickling of more than tensors and plain values.
+            trainer.fit(learning, ckpt_path=last if last.is_file() else None, weights_only=True)
+        except SystemExit as end:  # Lightning ends on SIGTERM without a status
+            raise SystemExit(end.code or KILLED) from end
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's banners and its advice on workers out of the log."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,81 @@
+import pytest
+
+from hamlearn.data.captions import Extras, read_captions
+from hamlearn.data.dataset import PostDataset
+from hamlearn.data.tokenization import load_tokenizer, tokenise
+from hamlearn.data.visual import Pictures
+from hamlearn.errors import HamlearnError
+from hamlearn.systems import Needs
+from tests.builders import CLASSES, make_posts, write_corpus
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(paths):
+    return load_tokenizer(paths["encoder"])
+
+
+def ids_of(tokenizer, text):
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_captions_are_read_by_image_id(tmp_path):
+    path = tmp_path / "captions.txt"
+    path.write_text("12.jpg :a dog: on ice\n16_05_01.JPG :two people\n\nO_1 :x\n12.jpg :again\n")
+    assert read_captions(path) == {"12": "a dog: on ice", "16_05_01": "two people", "O_1": "x"}
+
+
+@pytest.mark.parametrize("text", ["12.jpg a dog\n", " :a dog\n"])
+def test_a_line_that_is_no_caption_is_named(tmp_path, text):
+    (tmp_path / "captions.txt").write_text("1.jpg :fine\n" + text)
+    with pytest.raises(HamlearnError, match=r"captions\.txt:2: found"):
+        read_captions(tmp_path / "captions.txt")
+    with pytest.raises(HamlearnError, match="no such file"):
+        read_captions(tmp_path / "absent.txt")
+
+
+def test_text_stands_behind_the_post_and_belongs_to_no_word(paths, tokenizer):
+    posts = make_posts()
+    with Pictures(objects=paths["objects"], needs=Needs(names=True)) as pictures:
+        extras = Extras(tokenizer, 60, pictures, {posts[0].image: "now great"})
+        data = PostDataset(posts, tokenizer, None, 60, pictures, extras=extras)
+        plain = tokenise([post.words for post in posts], tokenizer, 60)
+        seen = set()
+        for index, post in enumerate(posts):
+            own, alone = data[index].tokens, plain[index]
+            length = len(alone.ids)
+            assert own.ids[:length].tolist() == alone.ids.tolist()
+            assert own.word_of[:length].tolist() == alone.word_of.tolist()
+            assert set(own.word_of[length:].tolist()) <= {-1}
+            assert own.words == alone.words
+            expected = []
+            row = pictures.objects.row_of[post.image]
+            count = pictures.objects.rows("counts", [row])[0]
+            labels = pictures.objects.rows("labels", [row])[0, :count]
+            names = [CLASSES[label] for label in labels if label < len(CLASSES)]
+            if names:
+                expected += [*ids_of(tokenizer, " ".join(names)), tokenizer.sep_token_id]
+            if index == 0:
+                expected += [*ids_of(tokenizer, "now great"), tokenizer.sep_token_id]
+            assert own.ids[length:].tolist() == expected
+            seen.add(bool(expected))
+        assert seen == {True, False}
+        batch = data.batch([0, 1])
+        assert batch.has_image.tolist() == [True, False]
+        assert batch.objects is None
+
+
+def test_the_post_comes_first_where_there_is_little_room(tokenizer):
+    post = make_posts()[0]
+    alone = tokenise([post.words], tokenizer, 128)[0]
+    for room in range(6):
+        extras = Extras(tokenizer, len(alone.ids) + room, None, {post.image: "now in for with so"})
+        found = extras.after(alone, post.image)
+        assert len(found.ids) <= len(alone.ids) + room
+        assert found.ids[: len(alone.ids)].tolist() == alone.ids.tolist()
+        assert (len(found.ids) > len(alone.ids)) == (room >= 2)
+        assert found.ids[-1] == tokenizer.sep_token_id

@@ -1,0 +1,352 @@
+"""A frozen encoder: its outputs stored once, read by every system, and refused where unfit."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import BertModel
+
+from hamlearn.corpus.posts import read_posts, write_posts
+from hamlearn.data.dataset import PostDataset
+from hamlearn.data.encoded import KEY, Encoded, key_of
+from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.errors import HamlearnError
+from hamlearn.inference.model_folder import load_run
+from hamlearn.inference.prediction import predict
+from hamlearn.io import digest_of_file
+from hamlearn.model.text import load_config
+from hamlearn.settings import load_settings
+from hamlearn.systems import VARIANTS, needs_of
+from hamlearn.training.encoding import encode
+from hamlearn.training.loop import Learning
+from hamlearn.training.run import train
+from tests.builders import make_posts, write_corpus, write_image_features
+
+MODEL = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "graph_backend": "dense"}
+TRAINING = {"epochs": 2, "batch_size": 8, "lr": 5e-3, "eval_batch_size": 3}
+FROZEN = [name for name in VARIANTS if needs_of(name).encoder and not needs_of(name).prefixes]
+WINDOWS = {"max_subtokens": 9, "long_posts": "windows", "window_overlap": 3}
+
+
+def give_weights(encoder: Path, seed: int) -> None:
+    """Make a pretrained encoder of the shape of one, with a pooler as published ones have."""
+    torch.manual_seed(seed)
+    BertModel(load_config(encoder)).save_pretrained(encoder)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """A corpus with all that is read, a pretrained encoder, and its outputs."""
+    folder = tmp_path_factory.mktemp("corpus")
+    posts = make_posts(train=16, dev=6, test=6)
+    paths = write_corpus(folder, posts, missing=("train_1", "test_0"))
+    ids = [post.image for post in posts]
+    write_image_features(paths["images"], ids, ("train_1", "test_0"), regions=True)
+    paths["captions"] = folder / "captions.txt"
+    paths["captions"].write_text("".join(f"{image}.jpg :a dog with a ball\n" for image in ids))
+    give_weights(paths["encoder"], 1)
+    text = settings_for().text
+    paths["plain"], paths["beside"] = folder / "plain.h5", folder / "beside.h5"
+    encode(paths["posts"], paths["encoder"], text, paths["plain"])
+    beside = (paths["objects"], paths["captions"])
+    encode(paths["posts"], paths["encoder"], text, paths["beside"], *beside)
+    paths["windows"] = folder / "windows.h5"
+    encode(paths["posts"], paths["encoder"], settings_for(**WINDOWS).text, paths["windows"])
+    return paths
+
+
+def settings_for(training=None, **text):
+    sections = {"text": {"freeze": True} | text, "model": MODEL, "training": training or TRAINING}
+    return load_settings(json.dumps(sections))
+
+
+def files_of(paths, variant):
+    needs = needs_of(variant)
+    names = [*needs.files, *(["captions"] if needs.captions else [])]
+    return {name: paths[name] for name in names}
+
+
+def mute(patch):
+    """Make the encoder say nothing."""
+
+    def forward(self, *args, **kwargs):
+        raise AssertionError("the encoder was asked")
+
+    patch.setattr(BertModel, "forward", forward)
+
+
+def run(paths, variant, out, encoded, settings=None, devices=1):
+    """Train and predict test; without stored outputs the encoder is asked."""
+    files = files_of(paths, variant)
+    settings = settings or settings_for()
+    with pytest.MonkeyPatch.context() as patch:
+        if encoded is not None:
+            mute(patch)
+        given = (paths["posts"], paths["encoder"], settings, variant, 0, out)
+        facts = train(*given, encoded=encoded, threads=1, **files)
+        outputs = (out / "test.jsonl", out / "test.conll")
+        predict(out, paths["posts"], "test", *outputs, encoded=encoded, **files)
+    history = (out / "history.csv").read_text().splitlines()[1:]
+    losses = [[float(value) for value in row.split(",")[1:3]] for row in history]
+    return facts, losses, predicted_in(out / "test.jsonl")
+
+
+def predicted_in(path):
+    return [json.loads(line)["predicted"] for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("variant", "windows"), [*((name, False) for name in FROZEN), ("full", True), ("bert", True)]
+)
+def test_stored_outputs_stand_for_the_encoder(paths, tmp_path, variant, windows):
+    settings = settings_for(**WINDOWS) if windows else settings_for()
+    kind = "windows" if windows else "beside" if needs_of(variant).extras else "plain"
+    stored = run(paths, variant, tmp_path / "stored", paths[kind], settings)
+    live = run(paths, variant, tmp_path / "live", None, settings)
+    assert (stored[0]["posts_in_windows"]["train"] > 0) == windows
+    np.testing.assert_allclose(stored[1], live[1], rtol=1e-4)
+    assert stored[2] == live[2]
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("stored", "live")]
+    pretrained = load_file(paths["encoder"] / "model.safetensors")
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], atol=2e-4, rtol=1e-3)
+        if name.startswith("text.encoder."):
+            assert torch.equal(value, pretrained[name.removeprefix("text.encoder.")])
+    # The run is whole: what is read from it asks the encoder, with no file of outputs.
+    predict(
+        tmp_path / "stored",
+        paths["posts"],
+        "test",
+        tmp_path / "a.jsonl",
+        tmp_path / "a.conll",
+        **files_of(paths, variant),
+    )
+    assert predicted_in(tmp_path / "a.jsonl") == stored[2]
+
+
+def test_emissions_of_stored_outputs_are_those_of_the_encoder(paths, tmp_path):
+    run(paths, "text_only", tmp_path / "run", paths["plain"])
+    loaded, posts = load_run(tmp_path / "run"), read_posts(paths["posts"], "test")
+    with Encoded(paths["plain"]) as outputs, torch.inference_mode():
+        stored = PostDataset(posts, loaded.tokenizer, None, 128, encoded=outputs)
+        live = PostDataset(posts, loaded.tokenizer, None, 128)
+        found, expected = (loaded.tagger(data.batch([4, 0, 2])) for data in (stored, live))
+        assert stored.batch([4, 0, 2]).encoded.shape[:2] == live.batch([4, 0, 2]).input_ids.shape
+    torch.testing.assert_close(found.emissions, expected.emissions, atol=1e-6, rtol=1e-6)
+
+
+def test_each_row_holds_what_the_encoder_says_of_the_post_alone(paths):
+    posts = read_posts(paths["posts"])
+    encoder = BertModel.from_pretrained(paths["encoder"], add_pooling_layer=False).eval()
+    tokenizer = load_tokenizer(paths["encoder"])
+    with h5py.File(paths["plain"]) as file:
+        hidden, starts = file["hidden"][:], file["starts"][:]
+        keys = [key.tobytes() for key in file["keys"][:]]
+        assert (file["hidden"].chunks, hidden.dtype) == (None, np.float32)
+    rows = {}
+    for post in posts:
+        ids = tokenizer(list(post.words), is_split_into_words=True)["input_ids"]
+        row = rows[post.words] = keys.index(key_of(np.asarray(ids)))
+        with torch.no_grad():
+            alone = encoder(torch.tensor([ids])).last_hidden_state[0].numpy()
+        np.testing.assert_allclose(hidden[starts[row] : starts[row + 1]], alone, atol=2e-6)
+    assert len(keys) == len(rows) < len(posts)  # the same words are encoded once
+    assert starts[-1] == len(hidden)
+
+
+def test_the_same_corpus_gives_the_same_bytes(paths, tmp_path):
+    encode(paths["posts"], paths["encoder"], settings_for().text, tmp_path / "again.h5")
+    assert digest_of_file(tmp_path / "again.h5") == digest_of_file(paths["plain"])
+
+
+def test_a_frozen_encoder_is_in_no_group_and_has_no_dropout(paths, tmp_path, monkeypatch):
+    seen = []
+    real = Learning.training_step
+
+    def watch(self, batch, number):
+        encoder = self.tagger.get_submodule("text.encoder")
+        groups = self.trainer.optimizers[0].param_groups
+        updated = {id(one) for group in groups for one in group["params"]}
+        own = {id(one) for one in encoder.parameters()}
+        every = {id(one) for one in self.tagger.parameters()}
+        modes = {module.training for module in encoder.modules()}
+        seen.append((self.tagger.training, modes, updated == every - own))
+        return real(self, batch, number)
+
+    monkeypatch.setattr(Learning, "training_step", watch)
+    run(paths, "full", tmp_path / "run", None)
+    assert set(map(str, seen)) == {str((True, {False}, True))}
+    assert len(seen) == 4
+
+
+def test_a_killed_run_ends_like_an_unbroken_one(paths, tmp_path):
+    real = Learning.training_step
+
+    def dying_step(self, batch, number):
+        if (self.current_epoch, number) == (1, 1):
+            raise ZeroDivisionError
+        return real(self, batch, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learning, "training_step", dying_step)
+        with pytest.raises(ZeroDivisionError):
+            run(paths, "full", tmp_path / "killed", paths["plain"])
+    assert (tmp_path / "checkpoints" / "killed" / "last.ckpt").exists()
+    for name in ("killed", "unbroken"):
+        run(paths, "full", tmp_path / name, paths["plain"])
+    files = [tmp_path / name / "model.safetensors" for name in ("killed", "unbroken")]
+    assert digest_of_file(files[0]) == digest_of_file(files[1])
+
+
+def test_several_processes_train_as_one_does(paths, tmp_path):
+    still = {"heads": 2, "class_width": 8, "dropout": 0.0, "graph_backend": "dense"}
+    losses = []
+    for devices in (1, 2):
+        chosen = TRAINING | {"batch_size": 7, "devices": devices}
+        settings = settings_for(chosen)
+        settings = settings.model_copy(
+            update={"model": settings.model.model_copy(update=still | {"vit_layers": 1})}
+        )
+        out = tmp_path / str(devices)
+        losses.append(run(paths, "full", out, paths["plain"], settings)[1])
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def trained(paths, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    run(paths, "bert_crf", folder / "run", paths["plain"])
+    return folder / "run"
+
+
+def changed(paths, tmp_path, what):
+    """Return posts, encoder and settings, one of which is not what the outputs are of."""
+    posts, encoder, text = paths["posts"], paths["encoder"], {}
+    if what == "posts":
+        every = read_posts(posts)
+        every[0] = replace(every[0], words=("great", *every[0].words[1:]))
+        posts = tmp_path / "posts.jsonl"
+        write_posts(posts, every)
+    elif what == "encoder":
+        encoder = tmp_path / "encoder"
+        shutil.copytree(paths["encoder"], encoder)
+        weights = BertModel.from_pretrained(encoder)
+        with torch.no_grad():
+            weights.get_input_embeddings().weight[3, 3] += 1e-3
+        weights.save_pretrained(encoder)
+    else:
+        text = {"max_subtokens": 7}
+    return posts, encoder, settings_for(**text)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        (
+            "posts",
+            r"plain\.h5: found no outputs of 1 of 16 rows, .*'train_0'.*make it again",
+        ),
+        ("encoder", r"plain\.h5: found outputs of .*encoder, whose weights have.*make it again"),
+        ("max_subtokens", r"plain\.h5: found no outputs of .*made with text\.max_subtokens 128"),
+    ],
+)
+def test_outputs_of_something_else_are_refused_in_training(paths, tmp_path, what, message):
+    given = changed(paths, tmp_path, what)
+    with pytest.raises(HamlearnError, match=message):
+        train(*given, "bert_crf", 0, tmp_path / "run", encoded=paths["plain"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_outputs_of_something_else_are_refused_in_prediction(paths, trained, tmp_path):
+    given = (trained, paths["posts"], "test", tmp_path / "a.jsonl", tmp_path / "a.conll")
+    with pytest.raises(HamlearnError, match=r"beside\.h5: found no outputs .*names and captions"):
+        predict(*given, encoded=paths["beside"])
+    _, encoder, settings = changed(paths, tmp_path, "encoder")
+    encode(paths["posts"], encoder, settings.text, tmp_path / "other.h5")
+    with pytest.raises(HamlearnError, match=r"other\.h5: found outputs of .*this run"):
+        predict(*given, encoded=tmp_path / "other.h5")
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_an_encoder_that_learns_takes_no_outputs(paths, tmp_path):
+    given = (paths["posts"], paths["encoder"], settings_for(freeze=False), "bert_crf", 0)
+    with pytest.raises(HamlearnError, match=r"plain\.h5: found stored outputs.*freeze: false"):
+        train(*given, tmp_path / "run", encoded=paths["plain"])
+
+
+def test_an_untrained_encoder_is_not_frozen(paths, tmp_path):
+    encoder = tmp_path / "encoder"
+    shutil.copytree(paths["encoder"], encoder)
+    (encoder / "model.safetensors").unlink()
+    with pytest.raises(HamlearnError, match=r"text\.freeze: .*encoder holds no weights"):
+        train(paths["posts"], encoder, settings_for(), "bert_crf", 0, tmp_path / "run")
+    with pytest.raises(HamlearnError, match=r"text\.freeze: .*encoder holds no weights"):
+        encode(paths["posts"], encoder, settings_for().text, tmp_path / "out.h5")
+    with pytest.raises(HamlearnError, match=r"text\.freeze: found the variant hvpnet"):
+        train(paths["posts"], encoder, settings_for(), "hvpnet", 0, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
+
+
+def test_a_system_without_an_encoder_has_nothing_to_freeze(paths, tmp_path):
+    facts, *_ = run(paths, "bilstm_crf", tmp_path / "run", None)
+    assert facts["variant"] == "bilstm_crf"
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("hidden", "no dataset `hidden`"),
+        ("dtype", r"`hidden` is float64 of shape .*, expected float32"),
+        ("starts", "its rows do not fit together"),
+        ("keys", "its rows do not fit together"),
+        ("empty", r"`hidden` is float32 of shape \(.*, 0\), expected"),
+        ("short", r"`keys` is uint8 of shape \(3, 8\), expected uint8 of shape"),
+        ("kind", "holds 'images' of layout version 1, expected 'encoded'"),
+        ("number", "holds numbers that are not finite"),
+        ("bytes", "not an HDF5 file, or a broken one"),
+    ],
+)
+def test_a_broken_file_is_named(paths, tmp_path, fault, message):
+    path = tmp_path / "broken.h5"
+    shutil.copy(paths["plain"], path)
+    if fault == "bytes":
+        path.write_bytes(path.read_bytes()[:900])
+    else:
+        with h5py.File(path, "a") as file:
+            if fault == "hidden":
+                del file["hidden"]
+            elif fault == "dtype":
+                values = file["hidden"][:].astype(np.float64)
+                del file["hidden"]
+                file["hidden"] = values
+            elif fault == "starts":
+                file["starts"][1] = 0
+            elif fault == "keys":
+                file["keys"][1] = file["keys"][0]
+            elif fault == "empty":
+                del file["hidden"]
+                file["hidden"] = np.ones((3, 0), np.float32)
+            elif fault == "short":
+                del file["keys"]
+                file["keys"] = np.ones((3, 8), np.uint8)
+            elif fault == "kind":
+                file.attrs["kind"] = np.bytes_(b"images")
+            elif fault == "number":
+                file["hidden"][0, 0] = np.nan
+    with pytest.raises(HamlearnError, match=rf"broken\.h5: {message}"), Encoded(path) as outputs:
+        outputs.read(np.arange(1))
+
+
+def test_rows_are_read_in_any_order(paths):
+    with Encoded(paths["plain"]) as outputs, h5py.File(paths["plain"]) as file:
+        starts, hidden = file["starts"][:], file["hidden"][:]
+        assert file["keys"].shape == (len(starts) - 1, KEY)
+        rows = np.array([3, 0, 3, len(starts) - 2, 4])
+        for row, own in zip(rows, outputs.read(rows), strict=True):
+            assert np.array_equal(own, hidden[starts[row] : starts[row + 1]])

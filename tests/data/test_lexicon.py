@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from hamlearn.data.lexicon import (
+    FIRST,
+    LONGEST,
+    UNKNOWN,
+    Lexicon,
+    pad_characters,
+    read_vectors,
+)
+from hamlearn.errors import HamlearnError
+
+POSTS = [("The", "dog", "runs"), ("the", "DOG", "é"), ("cat",)]
+
+
+def test_words_are_numbered_in_lower_case_and_characters_as_they_are():
+    lexicon = Lexicon.of(POSTS, known=["bird"])
+    assert lexicon.words == ("bird", "dog", "the")  # others are seen once
+    assert "T" in lexicon.characters
+    assert "é" in lexicon.characters
+    numbered = lexicon.number(["Dog", "cat", "bird", "x?"])
+    assert numbered.words.tolist() == [FIRST + 1, UNKNOWN, FIRST, UNKNOWN]
+    letters = [lexicon.characters.index(c) + FIRST for c in "cat"]
+    assert numbered.characters[1].tolist() == letters
+    assert numbered.characters[3].tolist() == [UNKNOWN, UNKNOWN]
+    assert len(lexicon.number(["a" * 99]).characters[0]) == LONGEST
+    assert lexicon.sizes == {"words": 5, "characters": FIRST + len(lexicon.characters)}
+
+
+def test_a_dropped_word_is_unknown_and_its_letters_too():
+    lexicon = Lexicon.of(POSTS)
+    dropped = lexicon.number(["the", "dog"]).drop(np.array([True, False]))
+    assert dropped.words.tolist() == [UNKNOWN, lexicon.words.index("dog") + FIRST]
+    assert dropped.characters[0].tolist() == [UNKNOWN]
+    assert len(dropped.characters[1]) == 3
+
+
+def test_characters_are_padded_to_the_longest_word():
+    lexicon = Lexicon.of(POSTS)
+    posts = [lexicon.number(words) for words in (["the", "é"], ["cat"])]
+    padded = pad_characters(posts, 2)
+    assert padded.shape == (2, 2, 3)
+    assert padded[0, 1, 1:].tolist() == [0, 0]
+    assert not padded[1, 1].any()
+    assert (padded[0, 0] > 0).all()
+
+
+def test_a_lexicon_is_read_as_it_was_written(tmp_path):
+    lexicon = Lexicon.of(POSTS, known=["naïve", "\u200d"])
+    lexicon.write(tmp_path / "lexicon.json")
+    assert Lexicon.read(tmp_path / "lexicon.json") == lexicon
+    with pytest.raises(HamlearnError, match="no such file"):
+        Lexicon.read(tmp_path / "absent.json")
+    for text in ("[1]", "{", '{"words": [1], "characters": []}', '{"words": ["a", "a"]}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(HamlearnError, match=r"bad\.json: not a lexicon"):
+            Lexicon.read(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("head", ["", "5 2\n"])
+def test_vectors_of_wanted_words_are_kept(tmp_path, head):
+    path = tmp_path / "v.txt"
+    path.write_text(head + "paris 1 2\nParis 3 4\nLondon 5 6\nLONDON 7 8\n. . 9 9\n")
+    found = read_vectors(path, {"paris", "london", "rome"})
+    assert {word: values.tolist() for word, values in found.items()} == {
+        "paris": [1, 2],  # as it stands
+        "london": [5, 6],  # the first that is it in lower case
+    }
+    assert found["paris"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a 1 2\nb 1\n", r"v\.txt:2: found 1 numbers, expected a word and 2"),
+        ("a 1 2\nb 1 x\n", r"v\.txt:2: found .*expected 2 numbers"),
+        ("", "found no line"),
+        ("word\n", r"v\.txt:1: found 0 numbers"),
+    ],
+)
+def test_what_are_no_vectors_is_named(tmp_path, text, message):
+    path = tmp_path / "v.txt"
+    path.write_text(text)
+    with pytest.raises(HamlearnError, match=message):
+        read_vectors(path, {"a", "b"})
+
+
+def test_a_file_of_vectors_that_is_absent_is_named(tmp_path):
+    with pytest.raises(HamlearnError, match=r"text\.word_vectors: .*no such file"):
+        read_vectors(tmp_path / "v.txt", {"a"})

@@ -1,0 +1,233 @@
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hamlearn.corpus.posts import Post
+from hamlearn.data.dataset import PostDataset
+from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.visual import Pictures
+from hamlearn.data.windows import of_owned, owned_spans, window_spans, windows_of
+from hamlearn.inference.model_folder import load_run
+from hamlearn.inference.prediction import predict, predict_posts, scored_posts, tag
+from hamlearn.settings import load_settings
+from hamlearn.training.run import train
+from tests.builders import make_posts, write_corpus
+
+LIMIT, OVERLAP = 12, 4
+SETTINGS = {
+    "text": {"max_subtokens": LIMIT, "long_posts": "windows", "window_overlap": OVERLAP},
+    "model": {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8},
+    "training": {"epochs": 1, "batch_size": 4, "eval_batch_size": 3, "lr": 1e-3},
+}
+
+
+def joined(posts, split, count):
+    """Return one post that is several one after the other, with the picture of the first."""
+    some = posts[:count]
+    words = tuple(word for post in some for word in post.words)
+    labels = tuple(label for post in some for label in post.labels)
+    return replace(some[0], id=f"{split}-long", split=split, words=words, labels=labels, cues=())
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Short posts, and a long one in each split."""
+    posts = make_posts(12, 5, 4)
+    posts += [joined(posts, split, 9) for split in ("train", "dev", "test")]
+    return write_corpus(tmp_path_factory.mktemp("corpus"), posts), posts
+
+
+@pytest.fixture(scope="module")
+def run(corpus, tmp_path_factory):
+    paths, _ = corpus
+    out = tmp_path_factory.mktemp("run") / "full"
+    files = {name: paths[name] for name in ("images", "objects", "graphs")}
+    settings = load_settings(json.dumps(SETTINGS))
+    train(paths["posts"], paths["encoder"], settings, "full", 0, out, **files)
+    return out
+
+
+@pytest.fixture
+def pictures(corpus):
+    with Pictures(*(corpus[0][name] for name in ("images", "objects", "graphs"))) as opened:
+        yield opened
+
+
+lengths_and_room = st.integers(1, 12).flatmap(
+    lambda room: st.tuples(
+        st.lists(st.integers(1, room), min_size=1, max_size=40), st.just(room), st.integers(0, 12)
+    )
+)
+
+
+@given(lengths_and_room)
+def test_windows_cover_a_post_and_share_no_more_than_told(case):
+    lengths, room, overlap = case
+    spans = window_spans(lengths, room, overlap)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == len(lengths)
+    for start, stop in spans:
+        assert 0 < sum(lengths[start:stop]) <= room
+    for (start, stop), (after, end) in pairwise(spans):
+        assert start < after <= stop < end
+        assert sum(lengths[after:stop]) <= overlap
+        earlier = sum(lengths[after - 1 : stop])
+        fits = earlier <= overlap and earlier + lengths[stop] <= room and after - 1 > start
+        assert not fits, "the next window could have begun a word earlier"
+
+
+@given(lengths_and_room)
+def test_each_word_is_owned_by_the_window_with_most_context(case):
+    lengths, room, overlap = case
+    spans = window_spans(lengths, room, overlap)
+    owner = {}
+    for number, (first, last) in enumerate(owned_spans(lengths, spans)):
+        for word in range(first, last):
+            assert word not in owner
+            owner[word] = number
+    for word in range(len(lengths)):
+        context = [
+            min(sum(lengths[start:word]), sum(lengths[word + 1 : stop]))
+            if start <= word < stop
+            else -1
+            for start, stop in spans
+        ]
+        assert owner[word] == context.index(max(context))
+
+
+def test_a_word_longer_than_a_window_is_shortened_and_nothing_else(corpus):
+    tokenizer = load_tokenizer(corpus[0]["encoder"])
+    words = ("now", "great" * 9, "in", "Paris")
+    (windows,) = windows_of([words], tokenizer, 8, 3)
+    owned = [word for window in windows for word in range(*window.owned)]
+    assert owned == [0, 1, 2, 3]
+    assert max(len(window.tokens.ids) for window in windows) <= 8
+
+
+def test_short_posts_are_the_same_in_both_modes(corpus, run, pictures):
+    loaded, posts = load_run(run), make_posts(12, 5, 4)
+    data = [
+        PostDataset(posts, loaded.tokenizer, loaded.labels, 128, pictures, overlap=overlap)
+        for overlap in (None, 32)
+    ]
+    assert data[1].in_windows == 0
+    cut, windows = (list(scored_posts(loaded.tagger, some, 3, "cpu")) for some in data)
+    for one, other in zip(cut, windows, strict=True):
+        assert one.posts == other.posts
+        assert torch.equal(one.emissions, other.emissions)
+        assert all(
+            torch.equal(one.relevance[view], other.relevance[view]) for view in one.relevance
+        )
+    paths = [list(tag(loaded.tagger, some, 3, "cpu")) for some in data]
+    assert paths[0] == paths[1]
+
+
+def viterbi(emissions, crf):
+    """Return the best path by trying, word by word, all labels before each label."""
+    best = [(float(crf.start_transitions[k] + emissions[0, k]), [k]) for k in range(crf.num_tags)]
+    for word in emissions[1:]:
+        best = [
+            max(
+                (score + float(crf.transitions[path[-1], k] + word[k]), [*path, k])
+                for score, path in best
+            )
+            for k in range(crf.num_tags)
+        ]
+    return max((score + float(crf.end_transitions[p[-1]]), p) for score, p in best)[1]
+
+
+@torch.inference_mode()
+def test_decoding_is_that_of_emissions_joined_by_a_loop(corpus, run, pictures):
+    loaded, posts = load_run(run), corpus[1]
+    data = PostDataset(posts, loaded.tokenizer, loaded.labels, LIMIT, pictures, overlap=OVERLAP)
+    assert data.in_windows >= 3
+    assert data.cut_words == 0
+    for index, (path, relevance) in enumerate(tag(loaded.tagger, data, 3, "cpu")):
+        (windows,) = windows_of([posts[index].words], loaded.tokenizer, LIMIT, OVERLAP)
+        rows = [row for row, post in enumerate(data.post_of) if post == index]
+        words, scores = [], []
+        for row, window in zip(rows, windows, strict=True):
+            output = loaded.tagger(data.batch([row]))
+            for word in range(*window.owned):
+                words.append(output.emissions[0, word - window.first])
+            scores.append({view: float(score) for view, score in output.relevance.items()})
+        assert len(words) == len(posts[index].words) == len(path)
+        assert path == viterbi(torch.stack(words), loaded.tagger.crf)
+        for view, score in relevance.items():
+            mean = sum(own[view] for own in scores) / len(scores)
+            assert score == pytest.approx(mean, abs=1e-5)
+
+
+@torch.inference_mode()
+def test_the_loss_counts_each_word_once(corpus, run, pictures):
+    loaded, posts = load_run(run), corpus[1]
+    data = PostDataset(posts, loaded.tokenizer, loaded.labels, LIMIT, pictures, overlap=OVERLAP)
+    rows = [row for row, post in enumerate(data.post_of) if len(posts[post].words) > LIMIT][:5]
+    rows.append(0)
+    batch, tagger = data.batch(rows), loaded.tagger
+    emissions = tagger(batch).emissions
+    total = 0.0
+    for place, row in enumerate(rows):
+        own = data[row].owned
+        kept = np.arange(data[row].tokens.words) if own is None else np.flatnonzero(own)
+        labels = torch.from_numpy(data[row].labels[kept])[None]
+        total -= float(tagger.crf(emissions[place, kept][None], labels, labels >= 0))
+    assert float(tagger.loss_of(*of_owned(emissions, batch))) == pytest.approx(
+        total / len(rows), rel=1e-5
+    )
+    owned = sum(
+        int(batch_of.owned.sum() if batch_of.owned is not None else batch_of.word_mask.sum())
+        for batch_of in (data.batch([row]) for row in range(len(data)))
+    )
+    assert owned == sum(len(post.words) for post in posts)
+
+
+def test_a_post_of_thousands_of_words_is_labelled_to_its_last(run, corpus):
+    loaded, posts = load_run(run), corpus[1]
+    words = tuple(word for post in posts for word in post.words)
+    words = (words * (3000 // len(words) + 1))[:3000]
+    (long,) = [Post("long", "test", "none", None, words, ("O",) * 3000)]
+    data = PostDataset([long], loaded.tokenizer, None, LIMIT, overlap=OVERLAP)
+    ((path, _),) = tag(loaded.tagger, data, 64, "cpu")
+    assert len(path) == 3000
+    cut = PostDataset([long], loaded.tokenizer, None, LIMIT)
+    assert cut.cut_words > 2980
+
+
+def test_a_run_says_how_long_posts_were_read_and_prediction_does_as_it_did(run, corpus, tmp_path):
+    paths, posts = corpus
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["cut_words"] == {"train": 0, "dev": 0}
+    assert min(facts["posts_in_windows"].values()) >= 1
+    assert facts["posts"] == {"train": 13, "dev": 6}
+    files = {name: paths[name] for name in ("images", "objects", "graphs")}
+    out = (tmp_path / "test.jsonl", tmp_path / "test.conll")
+    predict(run, paths["posts"], "test", *out, **files)
+    found = [json.loads(line) for line in out[0].read_text().splitlines()]
+    assert [one["cut"] for one in found] == [0] * 5
+    assert [len(one["predicted"]) for one in found] == [
+        len(post.words) for post in posts if post.split == "test"
+    ]
+
+
+def test_a_run_from_before_windows_cuts(run, corpus):
+    loaded = load_run(run)
+    for key in ("long_posts", "window_overlap"):
+        del loaded.facts["settings"]["text"][key]
+    long = corpus[1][-1]
+    (found,) = predict_posts(loaded, [long], None, "cpu")
+    assert found.cut > 0
+    assert found.predicted[-found.cut :] == ("O",) * found.cut
+
+
+def test_an_overlap_that_leaves_no_room_is_refused():
+    text = {"max_subtokens": 12, "window_overlap": 10}
+    with pytest.raises(ValueError, match="window_overlap: found 10, expected less than 10"):
+        load_settings(json.dumps({"text": {**text, "long_posts": "windows"}}))
+    assert load_settings(json.dumps({"text": text})).text.long_posts == "cut"

@@ -1,0 +1,94 @@
+import json
+import logging
+from collections import Counter
+
+import h5py
+import numpy as np
+import pytest
+
+from hamlearn.errors import HamlearnError
+from hamlearn.features import graphs as build
+from hamlearn.features.graphs import build_graphs
+from hamlearn.features.hdf5 import root_attributes
+from hamlearn.features.relations import RELATIONS, relation_matrix
+from hamlearn.settings import GraphSettings
+from tests.builders import write_image_features, write_object_features
+
+IDS = [f"picture_{k}" for k in range(12)]
+
+
+@pytest.fixture
+def objects(tmp_path):
+    return write_object_features(tmp_path / "objects.h5", IDS, missing=["picture_3"])
+
+
+@pytest.mark.parametrize("block", [5, 2000])
+def test_every_picture_has_the_relations_of_its_boxes(tmp_path, objects, monkeypatch, block):
+    monkeypatch.setattr(build, "BLOCK", block)
+    out = tmp_path / "deep" / "graphs.h5"
+    counts = build_graphs(objects, out, GraphSettings())
+    seen = Counter()
+    with h5py.File(out) as graphs, h5py.File(objects) as source:
+        assert list(graphs["ids"].asstr()) == IDS
+        assert graphs["relations"].dtype == np.int8
+        assert graphs["relations"].shape == (12, 5, 5)
+        for row, matrix in enumerate(graphs["relations"][:]):
+            count = source["counts"][row]
+            width, height = source["sizes"][row]
+            own = relation_matrix(source["boxes"][row, :count], width, height)
+            np.testing.assert_array_equal(matrix[: count + 1, : count + 1][own >= 0], own[own >= 0])
+            assert (matrix >= 0).sum() == (own >= 0).sum()
+            seen.update(RELATIONS[r] for r in own[own >= 0])
+        assert (graphs["relations"][3] == -1).all()  # the picture that could not be read
+    assert counts == {name: seen[name] for name in RELATIONS}
+    assert counts["inside"] >= 11
+
+
+def test_thresholds_reach_the_relations(tmp_path, objects):
+    usual = build_graphs(objects, tmp_path / "a.h5", GraphSettings())
+    near = build_graphs(objects, tmp_path / "b.h5", GraphSettings(far=0.01))
+    overlapping = build_graphs(objects, tmp_path / "c.h5", GraphSettings(overlap_iou=0.01))
+    assert sum(near.values()) < sum(usual.values())
+    assert overlapping["overlap"] > usual["overlap"]
+
+
+def test_provenance_says_which_objects_and_how(tmp_path, objects):
+    out = tmp_path / "graphs.h5"
+    build_graphs(objects, out, GraphSettings(far=0.25))
+    with h5py.File(out) as file, h5py.File(objects) as source_file:
+        graphs, source = root_attributes(file), root_attributes(source_file)
+    assert graphs["kind"] == "graphs"
+    assert json.loads(graphs["names"]) == list(RELATIONS)
+    assert json.loads(graphs["settings"]) == {"far": 0.25, "overlap_iou": 0.5}
+    assert graphs["objects_settings_digest"] == source["settings_digest"]
+    for name in ("schema_version", "extractor", "weights_digest", "random_weights"):
+        assert graphs[name] == source[name]
+
+
+def test_the_log_counts_edges_by_relation(tmp_path, objects, caplog):
+    with caplog.at_level(logging.INFO, logger="hamlearn"):
+        counts = build_graphs(objects, tmp_path / "graphs.h5", GraphSettings())
+    assert f"12 pictures, {sum(counts.values())} directed edges" in caplog.text
+    assert f"inside {counts['inside']}, cover {counts['cover']}" in caplog.text
+
+
+def test_an_impossible_box_is_named_and_nothing_is_left(tmp_path, objects):
+    with h5py.File(objects, "r+") as file:
+        file["boxes"][7, 0] = (0.9, 0.1, 0.2, 0.3)
+    out = tmp_path / "graphs" / "graphs.h5"
+    with pytest.raises(HamlearnError, match=r"objects\.h5: picture_7: .*object 0: found box"):
+        build_graphs(objects, out, GraphSettings())
+    assert list(out.parent.iterdir()) == []
+
+
+def test_features_of_pictures_are_refused(tmp_path):
+    images = write_image_features(tmp_path / "images.h5", IDS)
+    with pytest.raises(HamlearnError, match="'images', expected 'objects'"):
+        build_graphs(images, tmp_path / "graphs.h5", GraphSettings())
+
+
+def test_an_empty_corpus_gives_an_empty_file(tmp_path):
+    objects = write_object_features(tmp_path / "objects.h5", [])
+    assert sum(build_graphs(objects, tmp_path / "graphs.h5", GraphSettings()).values()) == 0
+    with h5py.File(tmp_path / "graphs.h5") as file:
+        assert file["relations"].shape == (0, 5, 5)

@@ -1,0 +1,255 @@
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from hamlearn.errors import HamlearnError
+from hamlearn.features.hdf5_output import put_attributes
+from hamlearn.features.shards import merge
+from hamlearn.features.store import (
+    FeatureFile,
+    attributes_of,
+    feature_writer,
+    image_columns,
+    object_columns,
+)
+
+IDS = ["a", "17_06_4705", "ü", "d", "e"]
+
+
+def attributes(kind="images", **changed):
+    settings = {"dtype": "float32", "size": 224}
+    return attributes_of(kind, "net", "random", "0" * 64, True, settings) | changed
+
+
+def write(path, ids=IDS, dtype="float32", failed=("d",), regions=False, **changed):
+    with feature_writer(
+        path, ids, image_columns(3, dtype, regions), attributes(**changed)
+    ) as writer:
+        for row, image in enumerate(ids):
+            if image in failed:
+                writer.fail(row, 2, "zero bytes")
+                continue
+            values = {"features": vector(image)}
+            if regions:
+                values["regions"] = np.ones((49, 3)) * vector(image)
+            writer.put(row, (IDS.index(image) + 1, 10), **values)
+    return path
+
+
+def vector(image):
+    return np.arange(3) + 10.0 * IDS.index(image)
+
+
+def test_stages_are_stored_each_at_its_own_width():
+    columns = image_columns(7, "float16", stages=(2, 3, 5, 7))
+    assert {name: shape for name, (shape, _) in columns.items()} == {
+        "features": (7,),
+        "stage1": (4, 2),
+        "stage2": (4, 3),
+        "stage3": (4, 5),
+        "stage4": (4, 7),
+    }
+    assert "stage1" not in image_columns(7, "float16", regions=True)
+
+
+def test_round_trip_of_pictures(tmp_path):
+    with FeatureFile(write(tmp_path / "a.h5", regions=True)) as file:
+        assert file.ids == IDS
+        assert file.row_of["ü"] == 2
+        assert file.classes == []
+        assert file.reasons == ["", "", "", "zero bytes", ""]
+        assert file.rows("status", range(5)).tolist() == [0, 0, 0, 2, 0]
+        assert file.rows("features", [2, 0]).tolist() == [[20, 21, 22], [0, 1, 2]]
+        assert file.rows("features", [3]).tolist() == [[0, 0, 0]]
+        assert file.rows("sizes", [4]).tolist() == [[5, 10]]
+        assert file.shape("features") == (3,)
+        assert file.shape("regions") == (49, 3)
+        assert file.rows("features", []).shape == (0, 3)
+        assert json.loads(file.attributes["settings"]) == {"dtype": "float32", "size": 224}
+        assert file.attributes["random_weights"] is True
+        assert file.attributes["schema_version"] == 2
+        assert {"torch", "numpy", "hamlearn"} <= json.loads(file.attributes["versions"]).keys()
+
+
+def test_round_trip_of_objects(tmp_path):
+    columns = object_columns(4, 2, "float16")
+    values = {
+        "features": [[1, 2, 3, 4], [0, 0, 0, 0]],
+        "boxes": [[0, 0, 0.5, 0.5], [0, 0, 0, 0]],
+        "scores": [0.9, 0],
+        "labels": [1, -1],
+        "counts": 1,
+    }
+    path = tmp_path / "a.h5"
+    with feature_writer(path, ["x", "y"], columns, attributes("objects"), ["cat", "dog"]) as writer:
+        writer.put(0, (20, 10), **values)
+        writer.fail(1, 1, "no such file")
+    with FeatureFile(path) as file:
+        assert file.classes == ["cat", "dog"]
+        assert file.rows("features", [0]).dtype == np.float16
+        for name, value in values.items():
+            np.testing.assert_array_equal(file.rows(name, [0])[0], np.float32(value))
+        assert file.rows("labels", [1]).tolist() == [[-1, -1]]
+        assert file.rows("counts", [1]).tolist() == [0]
+
+
+def test_numbers_are_read_when_they_are_asked_for(tmp_path):
+    path = write(tmp_path / "a.h5")
+    with FeatureFile(path) as file:
+        with h5py.File(path, "r+") as other:
+            other["features"][0] = [7, 8, 9]
+        assert file.rows("features", [0]).tolist() == [[7, 8, 9]]
+
+
+def test_chunked_and_compressed_files_are_read_too(tmp_path):
+    path = write(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        features = file["features"][:]
+        del file["features"]
+        file.create_dataset("features", data=features, chunks=(1, 3), compression="gzip")
+    with FeatureFile(path) as file:
+        assert file.rows("features", [1]).tolist() == [[10, 11, 12]]
+
+
+def test_no_pictures_at_all(tmp_path):
+    with FeatureFile(write(tmp_path / "a.h5", ids=[])) as file:
+        assert file.ids == []
+        assert file.rows("features", []).shape == (0, 3)
+
+
+def test_a_file_of_failures_alone_has_rows_of_zeros(tmp_path):
+    with FeatureFile(write(tmp_path / "a.h5", failed=IDS)) as file:
+        assert not file.rows("features", range(5)).any()
+
+
+def test_same_features_same_bytes(tmp_path):
+    assert write(tmp_path / "a.h5").read_bytes() == write(tmp_path / "b.h5").read_bytes()
+
+
+def test_a_failed_writer_leaves_nothing(tmp_path):
+    with (
+        pytest.raises(HamlearnError, match=r"a: `features` has shape \(4,\), expected \(3,\)"),
+        feature_writer(tmp_path / "a.h5", IDS, image_columns(3, "float32"), attributes()) as writer,
+    ):
+        writer.put(0, (1, 1), features=np.zeros(4))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_left_out_or_twice_is_an_error(tmp_path):
+    columns = image_columns(3, "float32")
+    with (
+        pytest.raises(HamlearnError, match="picture b was not written"),
+        feature_writer(tmp_path / "a.h5", ["a", "b"], columns, attributes()) as writer,
+    ):
+        writer.put(0, (1, 1), features=vector("a"))
+    with (
+        pytest.raises(HamlearnError, match="twice"),
+        feature_writer(tmp_path / "a.h5", ["a", "a"], columns, attributes()),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [1e6, np.nan])
+def test_numbers_past_float16_are_an_error(tmp_path, value):
+    with (
+        pytest.raises(HamlearnError, match=r"a: `features` is not finite as float16.*float32"),
+        feature_writer(tmp_path / "a.h5", ["a"], image_columns(1, "float16"), attributes()) as w,
+    ):
+        w.put(0, (1, 1), features=[value])
+
+
+def broken(path, change):
+    with h5py.File(write(path), "a") as file:
+        change(file)
+    return path
+
+
+def replace(name, value):
+    def change(file):
+        del file[name]
+        file[name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file.attrs.update({"schema_version": 99}), "version 99, expected 2"),
+        (lambda file: file.attrs.pop("schema_version"), "version None, expected 2"),
+        (lambda file: put_attributes(file, {"kind": "sounds"}), "'sounds', expected one of images"),
+        (lambda file: put_attributes(file, {"kind": "objects"}), "no dataset `classes`"),
+        (lambda file: file.pop("features"), "no dataset `features`"),
+        (lambda file: file.pop("reasons"), "no dataset `reasons`"),
+        (replace("features", np.zeros((4, 3))), r"`features` has shape \(4, 3\), expected 5 rows"),
+        (replace("features", np.zeros(5)), r"`features` has shape \(5,\), expected \(5, None\)"),
+        (replace("sizes", np.zeros((5, 3))), r"`sizes` has shape \(5, 3\), expected \(5, 2\)"),
+        (replace("status", 3), r"`status` has shape \(\), expected 5 rows"),
+        (replace("ids", np.arange(5)), "`ids` is int64, expected text"),
+    ],
+)
+def test_a_wrong_layout_is_named(tmp_path, change, message):
+    path = broken(tmp_path / "a.h5", change)
+    with pytest.raises(HamlearnError, match=message) as caught:
+        FeatureFile(path)
+    assert str(path) in str(caught.value)
+
+
+def test_absent_not_hdf5_and_truncated(tmp_path):
+    with pytest.raises(HamlearnError, match="no such file"):
+        FeatureFile(tmp_path / "a.h5")
+    (tmp_path / "b.h5").write_text("features")
+    with pytest.raises(HamlearnError, match="not an HDF5 file"):
+        FeatureFile(tmp_path / "b.h5")
+    data = write(tmp_path / "c.h5").read_bytes()
+    (tmp_path / "c.h5").write_bytes(data[: len(data) // 2])
+    with pytest.raises(HamlearnError, match="not an HDF5 file"):
+        FeatureFile(tmp_path / "c.h5")
+
+
+def test_an_unknown_dataset_is_named(tmp_path):
+    with FeatureFile(write(tmp_path / "a.h5")) as file, pytest.raises(HamlearnError, match="boxes"):
+        file.rows("boxes", [0])
+
+
+def test_merged_shards_equal_one_file(tmp_path):
+    shards = [
+        write(tmp_path / f"{number}.h5", ids, regions=True)
+        for number, ids in enumerate((IDS[3:], [], IDS[:1], IDS[1:3]))
+    ]
+    merge(shards, IDS, tmp_path / "merged.h5")
+    whole = write(tmp_path / "whole.h5", regions=True)
+    assert (tmp_path / "merged.h5").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "no shards given"),
+        ([IDS[:2], IDS[3:]], "picture ü is in no shard"),
+        ([IDS[:3], IDS[2:]], "in two shards"),
+    ],
+)
+def test_shards_that_do_not_make_the_corpus(tmp_path, parts, message):
+    shards = [write(tmp_path / f"{number}.h5", ids) for number, ids in enumerate(parts)]
+    with pytest.raises(HamlearnError, match=message):
+        merge(shards, IDS, tmp_path / "merged.h5")
+    assert not (tmp_path / "merged.h5").exists()
+
+
+def test_a_shard_with_a_stray_picture(tmp_path):
+    with pytest.raises(HamlearnError, match="picture e of a shard is not in the corpus"):
+        merge([write(tmp_path / "a.h5")], IDS[:4], tmp_path / "merged.h5")
+
+
+def test_shards_made_in_other_ways(tmp_path):
+    first = write(tmp_path / "a.h5", IDS[:2])
+    other = write(tmp_path / "b.h5", IDS[2:], weights_digest="1" * 64)
+    with pytest.raises(HamlearnError, match=r"b\.h5: `weights_digest` is '1"):
+        merge([first, other], IDS, tmp_path / "merged.h5")
+    third = write(tmp_path / "c.h5", IDS[2:], dtype="float16")
+    with pytest.raises(HamlearnError, match="other classes or shapes"):
+        merge([first, third], IDS, tmp_path / "merged.h5")

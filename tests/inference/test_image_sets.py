@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from hamlearn.data.visual import Picture
+from hamlearn.features.relations import COVER, INSIDE, NONE
+from hamlearn.inference.image_sets import Seen, combined
+
+NONE_CLASS = 3
+
+
+def seen(number, scores, classes=None):
+    """Return a picture whose every number tells which picture and object it is of."""
+    count = len(scores)
+    own = 10 * number + np.arange(count)
+    relations = np.full((count + 1, count + 1), NONE)
+    relations[0, 1:], relations[1:, 0] = INSIDE, COVER
+    for i in range(count):
+        for j in range(count):
+            if i != j:
+                relations[i + 1, j + 1] = 3 + (i + j + number) % 8
+    return Seen(
+        Picture(
+            image=np.full(2, float(number), np.float16),
+            objects=np.stack([own, own], axis=1).astype(float),
+            classes=np.array(classes or [number % 3] * count),
+            boxes=np.stack([own] * 4, axis=1) / 100,
+            relations=relations,
+        ),
+        np.array(scores),
+    )
+
+
+def test_one_picture_is_itself():
+    one = seen(1, [0.9, 0.5])
+    assert combined([one], 2, NONE_CLASS) is one.picture
+
+
+def test_the_best_objects_of_all_pictures_are_taken():
+    first, second = seen(1, [0.9, 0.5, 0.1]), seen(2, [0.7, 0.6])
+    picture = combined([first, second], 4, NONE_CLASS)
+    assert picture.image.tolist() == [1.5, 1.5]
+    assert picture.objects[:, 0].tolist() == [10, 20, 21, 11]
+    assert picture.boxes[:, 0].tolist() == [0.1, 0.2, 0.21, 0.11]
+    assert picture.classes.tolist() == [1, 2, 2, 1]
+    a, b = first.picture.relations, second.picture.relations
+    assert picture.relations.tolist() == [
+        [NONE, INSIDE, INSIDE, INSIDE, INSIDE],
+        [COVER, NONE, NONE, NONE, a[1, 2]],
+        [COVER, NONE, NONE, b[1, 2], NONE],
+        [COVER, NONE, b[2, 1], NONE, NONE],
+        [COVER, a[2, 1], NONE, NONE, NONE],
+    ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_whole_picture_stands_in_only_where_nothing_was_found_in_any(order):
+    blind, sharp = seen(1, [0.0], [NONE_CLASS]), seen(2, [0.4])
+    picture = combined([blind, sharp][::order], 5, NONE_CLASS)
+    assert picture.classes.tolist() == [2]
+    assert picture.image.tolist() == [1.5, 1.5]
+    both = combined([blind, seen(2, [0.0], [NONE_CLASS])], 5, NONE_CLASS)
+    assert both.classes.tolist() == [NONE_CLASS]
+    assert both.relations.tolist() == [[NONE, INSIDE], [COVER, NONE]]

@@ -1,0 +1,235 @@
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from hamlearn.cli import app
+from hamlearn.errors import HamlearnError
+from hamlearn.inference import predict_file as predicting
+from hamlearn.inference.posts import Entity, Tagged
+from hamlearn.inference.predict_file import line_of, predict_file
+from hamlearn.inference.tagger import WINDOW, FeatureFiles
+from tests.inference.conftest import WEIGHTS
+
+FIELDS = ["id", "text", "words", "entities", "relevance", "has_image", "note", "error"]
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def write(path, values):
+    path.write_text("".join(json.dumps(one) + "\n" for one in values))
+    return path
+
+
+@pytest.fixture
+def posts(made, tmp_path):
+    """Posts of the test split as JSON lines, with one bad line and one path that leaves."""
+    values = [
+        {"id": post.id, "words": post.words, "image": f"{post.image}.jpg"} for post in made.posts
+    ]
+    values[2:2] = [{"id": "leaves", "text": "hi", "image": "../a.jpg"}, ["no object"]]
+    return write(tmp_path / "posts.jsonl", values)
+
+
+def test_every_post_has_its_line_in_order(made, posts, tmp_path, caplog):
+    caplog.set_level("INFO")
+    out = tmp_path / "out" / "entities.jsonl"
+    counts = predict_file(
+        made.exported["full"], posts, out, images=made.pictures, weights=WEIGHTS, device="cpu"
+    )
+    lines = lines_of(out)
+    ids = [post.id for post in made.posts]
+    assert [line["id"] for line in lines] == [*ids[:2], "leaves", "4", *ids[2:]]
+    assert all(list(line) == FIELDS for line in lines)
+    assert "leaves the folder" in lines[2]["error"]
+    assert lines[3]["error"].startswith("posts.jsonl:4: found list")
+    assert (lines[2]["entities"], lines[3]["text"]) == ([], None)
+    good = [line for line in lines if line["error"] is None]
+    for line, predicted in zip(good, made.predicted("full"), strict=True):
+        assert line["relevance"] == pytest.approx(predicted["relevance"], abs=1e-4)
+        for entity in line["entities"]:
+            assert line["text"][entity["start"] : entity["end"]] == entity["text"]
+    assert counts.posts == len(lines) == len(ids) + 2
+    assert counts.errors == 2
+    assert counts.entities == sum(len(line["entities"]) for line in lines) > 0
+    assert "2 posts with an error, 0 without a picture" in caplog.text
+    assert [path.name for path in out.parent.iterdir()] == ["entities.jsonl"]
+
+
+def test_feature_files_or_no_pictures_can_stand_in_for_the_folder(made, posts, tmp_path):
+    model, names = made.exported["full"], {"device": "cpu"}
+    with pytest.raises(HamlearnError, match="names a picture, and nothing says where it is"):
+        predict_file(model, posts, tmp_path / "a", **names)
+    files = FeatureFiles(*made.features.values())
+    predict_file(model, posts, tmp_path / "a", features=files, **names)
+    good = [line for line in lines_of(tmp_path / "a") if line["relevance"]]
+    assert len(good) == len(made.posts)
+    counts = predict_file(model, posts, tmp_path / "b", no_images=True, **names)
+    assert not any(line["has_image"] for line in lines_of(tmp_path / "b"))
+    assert counts.without_picture == len(made.posts) + 1  # a name that leaves is not looked at
+
+
+def test_shards_one_after_the_other_are_the_whole(made, posts, tmp_path):
+    model = made.exported["text_only"]
+    predict_file(model, posts, tmp_path / "whole", device="cpu")
+    parts = [tmp_path / f"part{number}" for number in (1, 2, 3)]
+    for number, part in enumerate(parts, start=1):
+        predict_file(model, posts, part, shard=(number, 3), device="cpu")
+    joined = [line for part in parts for line in lines_of(part)]
+    whole = lines_of(tmp_path / "whole")
+    assert [line["id"] for line in joined] == [line["id"] for line in whole]
+    for one, other in zip(joined, whole, strict=True):
+        assert [(e["text"], e["type"]) for e in one["entities"]] == [
+            (e["text"], e["type"]) for e in other["entities"]
+        ]
+    with pytest.raises(HamlearnError, match="shard 4 of 3"):
+        predict_file(model, posts, tmp_path / "x", shard=(4, 3))
+    empty = write(tmp_path / "empty.jsonl", [])
+    assert predict_file(model, empty, tmp_path / "none", device="cpu").posts == 0
+    assert (tmp_path / "none").read_bytes() == b""
+
+
+@pytest.fixture(scope="module")
+def many(made, tmp_path_factory):
+    """Eight windows of posts, and the output of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("many")
+    values = [
+        {"id": number, "words": made.posts[number % len(made.posts)].words * 2}
+        for number in range(8 * WINDOW - 9)
+    ]
+    posts = write(folder / "posts.jsonl", values)
+    predict_file(made.exported["text_only"], posts, folder / "whole", device="cpu", threads=1)
+    return posts, (folder / "whole").read_bytes()
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(made, many, tmp_path, caplog):
+    caplog.set_level("INFO")
+    posts, expected = many
+    model, out = made.exported["text_only"], tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "hamlearn", "predict", model, posts, "--out", out]
+    with subprocess.Popen(
+        [*map(str, command), "--threads", "1", "--device", "cpu"], stderr=subprocess.DEVNULL
+    ) as process:
+        state = tmp_path / "out.jsonl.part.json"
+        until = time.monotonic() + 240
+        while not state.is_file() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+    part = tmp_path / "out.jsonl.part"
+    with part.open("ab") as file:  # as if the kill had come in the middle of a line
+        file.write(b'{"id": 5, "te')
+    done = json.loads(state.read_text())["posts"]
+    assert 0 < done < len(expected.splitlines())
+    counts = predict_file(model, posts, out, device="cpu", threads=1)
+    assert counts.before == done
+    assert f"going on after {done} posts" in caplog.text
+    assert out.read_bytes() == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_a_full_disk_is_one_error_and_the_run_goes_on_after_it(made, many, tmp_path, monkeypatch):
+    posts, expected = many
+    model, out = made.exported["text_only"], tmp_path / "out.jsonl"
+    real, calls = os.fsync, []
+
+    def fills(number):
+        calls.append(number)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predicting.os, "fsync", fills)
+        with pytest.raises(HamlearnError, match=r"out.jsonl.part: could not be written: No space"):
+            predict_file(model, posts, out, device="cpu", threads=1)
+    assert not out.exists()
+    assert predict_file(model, posts, out, device="cpu", threads=1).before > 0
+    assert out.read_bytes() == expected
+
+
+def broken_off(monkeypatch, model, posts, out):
+    """Run until the second window, and die there."""
+    real, calls = predicting._PartFile.put, []
+
+    def dies(self, lines):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        real(self, lines)
+
+    monkeypatch.setattr(predicting._PartFile, "put", dies)
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(model, posts, out, device="cpu", threads=1)
+    monkeypatch.setattr(predicting._PartFile, "put", real)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("change", ["posts", "option", "state", "shorter"])
+def test_another_input_begins_anew_and_says_so(made, many, tmp_path, monkeypatch, caplog, change):
+    caplog.set_level("INFO")
+    model, out = made.exported["text_only"], tmp_path / "out"
+    posts = tmp_path / "posts.jsonl"
+    posts.write_text("".join(many[0].read_text().splitlines(keepends=True)[: WINDOW + 3]))
+    broken_off(monkeypatch, model, posts, out)
+    options = {}
+    if change == "posts":
+        posts.write_text(posts.read_text() + '{"text": "one more"}\n')
+    elif change == "option":
+        options = {"no_images": True}
+    elif change == "state":
+        (tmp_path / "out.part.json").write_text('{"posts": "many"')
+    else:
+        os.truncate(tmp_path / "out.part", 10)
+    counts = predict_file(model, posts, out, device="cpu", threads=1, **options)
+    assert counts.before == 0
+    assert counts.posts == len(lines_of(out)) == WINDOW + 3 + (change == "posts")
+    assert "anew" in caplog.text
+
+
+def test_two_runs_never_write_one_output(made, posts, tmp_path):
+    with (tmp_path / "out.part").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(HamlearnError, match=r"out\.part: another run is writing it"):
+            predict_file(made.exported["text_only"], posts, tmp_path / "out", device="cpu")
+    with pytest.raises(HamlearnError, match="is a folder"):
+        predict_file(made.exported["text_only"], posts, tmp_path)
+
+
+def test_a_line_holds_nothing_that_a_terminal_obeys():
+    entity = Entity(0, 2, "\x9b2J\u2028", "PER", 0.12345678)
+    line = line_of(Tagged("\ud83d\x1b", "\x7fa", ("a",), (entity,), {"semantic": 1 / 3}))
+    assert line.isascii()
+    assert line.endswith(b"}\n")
+    assert not any(code < 32 or code == 127 for code in line[:-1])
+    read = json.loads(line)
+    assert read["entities"][0] == {
+        "start": 0, "end": 2, "text": "\x9b2J\u2028", "type": "PER", "score": 0.123457
+    }  # fmt: skip
+    assert (read["id"], read["relevance"]) == ("\ud83d\x1b", {"semantic": 0.333333})
+
+
+def test_the_commands_refuse_what_does_not_go_together(made, posts, tmp_path):
+    def refused(*words):
+        return str(CliRunner().invoke(app, [str(word) for word in words]).exception)
+
+    model = made.exported["text_only"]
+    predict = ("predict", model, posts, "--out", tmp_path / "out")
+    assert "expected all or none" in refused(*predict, "--graphs", "g.h5")
+    assert "more than one of" in refused(*predict, "--images", tmp_path, "--no-images")
+    assert "expected for example 2-of-4" in refused(*predict, "--shard", "2")
+    said = refused("export", tmp_path, tmp_path / "model")
+    assert "expected the folder of a finished run" in said
+    done = CliRunner().invoke(app, [*map(str, predict), "--device", "cpu"])
+    assert done.exit_code == 0, done.exception
+    assert len(lines_of(tmp_path / "out")) == len(made.posts) + 2

@@ -1,0 +1,169 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hamlearn.corpus.posts import read_posts
+from hamlearn.data.dataset import PostDataset
+from hamlearn.data.visual import Pictures
+from hamlearn.errors import HamlearnError
+from hamlearn.inference.model_folder import load_run
+from hamlearn.inference.prediction import predict
+from hamlearn.io import digest_of_file
+from hamlearn.settings import load_settings
+from hamlearn.training.run import train
+from tests.builders import make_posts, write_corpus, write_image_features
+
+MODEL = {"heads": 2, "vit_layers": 1, "rounds": 2, "class_width": 8, "graph_backend": "dense"}
+SETTINGS = {
+    "text": {"max_subtokens": 9},
+    "model": MODEL | {"share_rounds": True},
+    "training": {"epochs": 2, "batch_size": 8, "lr": 5e-3, "eval_batch_size": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    missing = ("train_1", "test_0", "test_2")
+    return write_corpus(tmp_path_factory.mktemp("corpus"), missing=missing)
+
+
+def pictures_in(paths):
+    return {name: paths[name] for name in ("images", "objects", "graphs")}
+
+
+@pytest.fixture(scope="module")
+def runs(paths, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    settings = load_settings(json.dumps(SETTINGS))
+    for variant in ("full", "wo_rm", "text_only"):
+        files = {} if variant == "text_only" else pictures_in(paths)
+        out = folder / variant
+        train(paths["posts"], paths["encoder"], settings, variant, 0, out, **files)
+    return folder
+
+
+def test_files_hold_what_the_model_says_of_each_post_alone(paths, runs, tmp_path):
+    jsonl, conll = tmp_path / "test.jsonl", tmp_path / "test.conll"
+    predict(runs / "full", paths["posts"], "test", jsonl, conll, **pictures_in(paths))
+    lines = [json.loads(line) for line in jsonl.read_text().splitlines()]
+    posts = read_posts(paths["posts"], "test")
+    run = load_run(runs / "full")
+    assert not run.tagger.training
+    assert [line["id"] for line in lines] == [post.id for post in posts]
+    cut = 0
+    with Pictures(*pictures_in(paths).values()) as pictures:
+        data = PostDataset(posts, run.tokenizer, run.labels, 9, pictures)
+        for index, (post, line) in enumerate(zip(posts, lines, strict=True)):
+            (path,), relevance = run.tagger.decode(data.batch([index]))
+            labels = [run.labels[number] for number in path]
+            cut += len(post.words) - len(path)
+            assert line["predicted"] == labels + ["O"] * (len(post.words) - len(path))
+            assert (line["image"], line["words"]) == (post.image, list(post.words))
+            assert line["gold"] == list(post.labels)
+            assert line["has_image"] == (post.image not in ("test_0", "test_2"))
+            if line["has_image"]:
+                expected = {view: float(values[0]) for view, values in relevance.items()}
+                assert line["relevance"] == pytest.approx(expected, abs=1e-5)
+                assert set(expected) == {"semantic", "spatial"}
+            else:
+                assert line["relevance"] is None
+    assert cut > 0
+    blocks = conll.read_text().split("\n\n")
+    assert blocks[-1] == ""
+    for block, line in zip(blocks, lines, strict=False):
+        rows = [row.split(" ") for row in block.split("\n")]
+        assert [list(column) for column in zip(*rows, strict=True)] == [
+            line["words"],
+            line["gold"],
+            line["predicted"],
+        ]
+
+
+def predicted(run, posts, split, folder, **files):
+    predict(run, posts, split, folder / "a.jsonl", folder / "a.conll", **files)
+    return [json.loads(line) for line in (folder / "a.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("variant", ["wo_rm", "text_only"])
+def test_without_relevance_measuring_there_is_none(paths, runs, tmp_path, variant):
+    files = {} if variant == "text_only" else pictures_in(paths)
+    found = predicted(runs / variant, paths["posts"], "dev", tmp_path, **files)
+    assert len(found) == 8
+    assert all(one["relevance"] is None for one in found)
+    assert all(one["has_image"] == (variant == "wo_rm") for one in found)
+
+
+def test_prediction_never_uses_gold(paths, runs, tmp_path):
+    posts = read_posts(paths["posts"])
+    text = paths["posts"].read_text().replace('"B-', '"B-NEVER_SEEN_')
+    (tmp_path / "posts.jsonl").write_text(text)
+    found = [
+        predicted(runs / "text_only", path, "test", tmp_path)
+        for path in (paths["posts"], tmp_path / "posts.jsonl")
+    ]
+    assert [one["predicted"] for one in found[0]] == [one["predicted"] for one in found[1]]
+    assert any("NEVER" in label for one in found[1] for label in one["gold"])
+    assert len(posts) == 34
+
+
+def test_same_predictions_same_bytes(paths, runs, tmp_path):
+    for name in ("a", "b"):
+        outputs = (tmp_path / f"{name}.jsonl", tmp_path / f"{name}.conll")
+        predict(runs / "full", paths["posts"], "test", *outputs, **pictures_in(paths))
+    assert digest_of_file(tmp_path / "a.jsonl") == digest_of_file(tmp_path / "b.jsonl")
+    assert digest_of_file(tmp_path / "a.conll") == digest_of_file(tmp_path / "b.conll")
+
+
+def test_features_of_another_width_are_refused(paths, runs, tmp_path):
+    wide = write_image_features(
+        tmp_path / "wide.h5", [post.image for post in make_posts()], width=9
+    )
+    with pytest.raises(HamlearnError, match="found image 9, expected 6"):
+        predict(
+            runs / "full",
+            paths["posts"],
+            "test",
+            tmp_path / "a.jsonl",
+            tmp_path / "a.conll",
+            **(pictures_in(paths) | {"images": wide}),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["wide.h5"]
+
+
+def copy_of(run, folder):
+    folder.mkdir()
+    for name in ("run.json", "model.safetensors"):
+        (folder / name).write_bytes((run / name).read_bytes())
+    (folder / "encoder").symlink_to(run / "encoder")
+    return folder
+
+
+@pytest.mark.parametrize("fault", ["lacking", "surplus"])
+def test_weights_are_all_there_and_no_other(runs, tmp_path, fault):
+    folder = copy_of(runs / "text_only", tmp_path / "run")
+    weights = load_file(folder / "model.safetensors")
+    if fault == "lacking":
+        del weights["emit.bias"]
+    else:
+        weights["emit.third"] = torch.zeros(2)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(HamlearnError, match=r"model\.safetensors: not the weights of this run"):
+        load_run(folder)
+
+
+def test_what_is_not_a_run_is_named(runs, tmp_path):
+    with pytest.raises(HamlearnError, match=r"found no model\.safetensors; expected the folder"):
+        load_run(tmp_path)
+    folder = copy_of(runs / "text_only", tmp_path / "run")
+    (folder / "run.json").write_text('{"labels": []}')
+    with pytest.raises(HamlearnError, match=r"run\.json: not the facts of a run"):
+        load_run(folder)
+
+
+def test_a_split_without_posts_is_named(runs, paths, tmp_path):
+    with pytest.raises(HamlearnError, match="no post of the split `tset`"):
+        predict(
+            runs / "text_only", paths["posts"], "tset", tmp_path / "a.jsonl", tmp_path / "a.conll"
+        )

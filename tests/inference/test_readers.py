@@ -1,0 +1,199 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hamlearn.errors import HamlearnError
+from hamlearn.inference import readers as reading
+from hamlearn.inference.posts import Post, Unreadable
+from hamlearn.inference.readers import in_folder, read_posts
+
+
+def by_name(name):
+    return name
+
+
+def read(tmp_path, name, content, form=None, locate=by_name):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(read_posts(path, locate, form))
+
+
+def test_json_lines(tmp_path):
+    lines = [
+        {"id": "a", "text": "hi Ann", "image": "a.jpg"},
+        {"id": 7, "words": ["hi", "Bob"], "images": ["b.jpg", "c.jpg"]},
+        {"text": "\u00e9", "image": None, "other": [1]},
+    ]
+    content = "\ufeff" + "\n\n".join(map(json.dumps, lines)) + "\r\n"
+    assert read(tmp_path, "a.jsonl", content) == [
+        Post(text="hi Ann", images=("a.jpg",), id="a"),
+        Post(words=("hi", "Bob"), images=("b.jpg", "c.jpg"), id=7),
+        Post(text="\u00e9", id="5"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"{", "not JSON"),
+        (b"[1]", "found list, expected an object"),
+        (b"{}", "neither `text` nor `words`"),
+        (b'{"text": 3}', "text: found 3"),
+        (b'{"words": "hi"}', "words: found 'hi'"),
+        (b'{"words": ["hi", 3]}', "words: found"),
+        (b'{"text": "a", "id": true}', "id: found True"),
+        (b'{"text": "a", "image": 3}', r"image: found \[3\]"),
+        (b'{"text": "\xff"}', "byte 11 of the line is not UTF-8"),
+        (b"[" * 200_000, "not JSON"),
+        (b"x" * (reading.LONGEST_LINE + 5), "longer than 1000000 bytes"),
+    ],
+)
+def test_a_bad_line_is_a_record_and_not_the_end(tmp_path, line, said):
+    good = b'{"text": "good"}'
+    first, bad, last = read(tmp_path, "a.jsonl", b"\n".join([good, line, good]))
+    assert (first.text, last.text, last.id) == ("good", "good", "3")
+    assert isinstance(bad, Unreadable)
+    assert bad.id == "2"
+    with pytest.raises(HamlearnError, match=f"a.jsonl:2: .*{said}"):
+        raise HamlearnError(bad.error)
+
+
+def test_tables(tmp_path):
+    content = 'id,text,image\na,"he said ""hi""\nto Ann",a.jpg\n,Bob,\nb,too,many,fields\n'
+    found = read(tmp_path, "a.csv", content)
+    assert found[:2] == [
+        Post(text='he said "hi"\nto Ann', images=("a.jpg",), id="a"),
+        Post(text="Bob", id="4"),
+    ]
+    assert found[2] == Unreadable("5", "a.csv:5: found 4 fields, expected 3")
+    found = read(tmp_path, "a.tsv", "image\ttext\nb.jpg\tsays \"hi\n\t5' tall\n")
+    assert found == [
+        Post(text='says "hi', images=("b.jpg",), id="2"),
+        Post(text="5' tall", id="3"),
+    ]
+
+
+def test_faults_of_tables(tmp_path):
+    found = read(tmp_path, "a.csv", b'text\n"a"b\ngood\n\xff\n"open\n')
+    assert [type(one) for one in found] == [Unreadable, Post, Unreadable, Unreadable]
+    assert "not a row" in found[0].error
+    assert found[2].error == "a.csv:4: not UTF-8"
+    for header in ("", "id,image\n", "text,text\n"):
+        with pytest.raises(HamlearnError, match=r"a\.csv:1: found "):
+            read(tmp_path, "a.csv", header)
+    huge = 'text\n"' + "x" * 200_000 + '"\ngood\n'
+    assert read(tmp_path, "a.csv", huge)[-1].text == "good"
+
+
+def test_conll_with_and_without_labels(tmp_path):
+    content = (
+        "IMGID:a\nAnn\tB-PER\nis\tO\n\nIMGID:b\nBob here\n\u00a0\nIMGID:c\n\n\nno\nimage\n\n"
+        "IMGID:d\nlast"
+    )
+    expected = [
+        Post(words=("Ann", "is"), images=("a",), id="a"),
+        Post(words=("Bob", "\u00a0"), images=("b",), id="b"),
+        Unreadable("c", "t.txt:8: found no words, expected one a line"),
+        Post(words=("no", "image"), id="11"),
+        Post(words=("last",), images=("d",), id="d"),
+    ]
+    assert read(tmp_path, "t.txt", content) == expected  # its first line tells
+    assert [one.id for one in read(tmp_path, "t.conll", content)] == ["a", "b", "c", "11", "d"]
+
+
+def test_a_fault_in_conll_is_that_of_its_post_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_WORDS", 3)
+    found = read(tmp_path, "a.conll", b"IMGID:a\n\xff\nx O\n\nIMGID:b\nx\nx\nx\nx\nx\n\nIMGID:c\nx")
+    assert found == [
+        Unreadable("a", "a.conll:2: byte 1 of the line is not UTF-8"),
+        Unreadable("b", "a.conll:9: more than 3 words in one post"),
+        Post(words=("x",), images=("c",), id="c"),
+    ]
+
+
+def test_plain_text_has_a_post_for_each_line(tmp_path):
+    found = read(tmp_path, "a.txt", "one\n\nthree\n")
+    assert found == [Post(text="one", id="1"), Post(text="", id="2"), Post(text="three", id="3")]
+
+
+def test_the_format_is_told_by_suffix_or_option(tmp_path):
+    assert read(tmp_path, "a.data", "hi\n", "text") == [Post(text="hi", id="1")]
+    with pytest.raises(HamlearnError, match=r"'\.data' tells no format.*`--format`"):
+        read(tmp_path, "a.data", "hi\n")
+    with pytest.raises(HamlearnError, match="format 'xml': expected one of jsonl"):
+        read(tmp_path, "a.data", "hi\n", "xml")
+    with pytest.raises(HamlearnError, match="no such file; expected posts"):
+        read_posts(tmp_path / "absent.txt", by_name)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    for name in ("a.jpg", "below/b.PNG", "../secret.jpg"):
+        (folder / name).write_bytes(b"x")
+    (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (folder / "inside.jpg").symlink_to(folder / "a.jpg")
+    (folder / "out").symlink_to(tmp_path)
+    (folder / "loop.jpg").symlink_to(folder / "loop.jpg")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("a", "a.jpg"),
+        ("below/b", "below/b.PNG"),
+        ("inside", "inside.jpg"),
+        ("absent", "absent"),
+        ("absent/x.jpg", "absent/x.jpg"),
+    ],
+)
+def test_pictures_are_found_by_name(pictures, name, file):
+    assert in_folder(pictures)(name) == pictures / file
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", "../secret.jpg", "below/../../secret.jpg", "/etc/passwd", "a\0b"),
+        *("link.jpg", "link", "out/secret.jpg", "..\\secret.jpg", "x" * 300, "a/" * 600 + "b"),
+    ],
+)
+def test_no_name_leads_out_of_the_folder(pictures, name):
+    with pytest.raises(HamlearnError, match=r"^picture "):
+        in_folder(pictures)(name)
+
+
+@given(st.text(max_size=20))
+def test_any_name_stays_inside_or_is_refused(tmp_path_factory, name):
+    folder = tmp_path_factory.getbasetemp()
+    try:
+        found = in_folder(folder)(name)
+    except HamlearnError:
+        return
+    assert found.resolve().is_relative_to(folder.resolve())
+
+
+def test_a_name_that_leaves_is_the_error_of_its_post(tmp_path, pictures):
+    lines = '{"text": "a", "image": "../secret.jpg"}\n{"text": "b", "image": "a"}\n'
+    bad, good = read(tmp_path, "p.jsonl", lines, locate=in_folder(pictures))
+    assert bad.error.startswith("p.jsonl:1: picture '../secret.jpg': a path that leaves")
+    assert good.images == (pictures / "a.jpg",)
+
+
+@given(st.binary(max_size=200), st.sampled_from(list(reading.FORMATS)))
+def test_any_bytes_are_posts_or_our_error(tmp_path_factory, content, form):
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.write_bytes(content)
+    try:
+        found = list(read_posts(path, by_name, form))
+    except HamlearnError:
+        assert form in ("csv", "tsv")  # no usable header
+        return
+    assert all(isinstance(one, Post | Unreadable) for one in found)
+    if form == "text":
+        assert len(found) == len(content.removesuffix(b"\n").split(b"\n")) * bool(content)

@@ -1,0 +1,236 @@
+import shutil
+import subprocess
+import sys
+from itertools import islice
+
+import pytest
+import torch
+from PIL import Image
+
+import hamlearn
+from hamlearn import Post, Tagger
+from hamlearn.corpus.labels import entities
+from hamlearn.errors import HamlearnError
+from hamlearn.inference.posts import Unreadable
+from hamlearn.inference.tagger import LONGEST, FeatureFiles
+from hamlearn.vision.images import PictureError
+from tests.inference.conftest import WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def seeing(made):
+    with hamlearn.load(made.exported["full"], weights=WEIGHTS) as tagger:
+        yield tagger
+
+
+@pytest.fixture(scope="module")
+def reading(made):
+    with Tagger.load(made.exported["text_only"], device="cpu") as tagger:
+        yield tagger
+
+
+def posts_of(made, pictures=True):
+    return [
+        Post(words=post.words, image=made.pictures / f"{post.image}.jpg" if pictures else None)
+        for post in made.posts
+    ]
+
+
+def check_against(predicted, found):
+    """Compare with what the workflow's own prediction wrote."""
+    some = 0
+    for line, tagged in zip(predicted, found, strict=True):
+        spans = [
+            (" ".join(line["words"][e.start : e.end]), e.type) for e in entities(line["predicted"])
+        ]
+        assert [(entity.text, entity.type) for entity in tagged.entities] == spans
+        assert tagged.text == " ".join(line["words"])
+        assert tagged.relevance == pytest.approx(line["relevance"], abs=1e-4)
+        assert tagged.has_image == line["has_image"]
+        assert all(tagged.text[e.start : e.end] == e.text for e in tagged.entities)
+        assert all(0 <= entity.score <= 1 for entity in tagged.entities)
+        some += len(spans)
+    assert some > 0
+
+
+def test_pictures_say_what_they_said_in_the_workflow(made, seeing):
+    check_against(made.predicted("full"), seeing.tag(posts_of(made)))
+
+
+def test_feature_files_say_the_same_as_pictures(made):
+    files = FeatureFiles(*made.features.values())
+    with hamlearn.load(made.exported["full"], features=files) as tagger:
+        check_against(made.predicted("full"), tagger.tag(posts_of(made)))
+        absent, image = tagger.tag(
+            [Post(text="hi", image="absent.jpg"), Post(text="hi", image=Image.new("RGB", (9, 9)))]
+        )
+    assert "no readable picture of its name" in absent.note
+    assert "an open picture has no name" in image.note
+
+
+def test_text_says_what_it_said_in_the_workflow(made, reading):
+    found = reading.tag(posts_of(made))
+    check_against(made.predicted("text_only"), found)
+    assert all(one.note is None for one in found)  # pictures are not looked at, and need not be
+
+
+def test_a_score_is_the_probability_of_that_span(made, reading):
+    """A post of two words has few label sequences: add up those that spell the entity."""
+    tagged = next(one for one in reading.tag(posts_of(made)) if one.entities)
+    entity = tagged.entities[0]
+    begin = tagged.words.index(entity.text.split(" ")[0])
+    words = tagged.words[max(begin - 1, 0) : begin + 2]
+    (short,) = reading.tag([Post(words=words)])
+    model = reading.model
+    data = reading._dataset([reading._prepared(Post(words=words))])
+    with torch.no_grad():
+        batch = data.batch([0])
+        emissions = model.network(batch).emissions
+        grid = torch.cartesian_prod(*[torch.arange(len(reading.labels))] * len(words))
+        weights = model.network.crf(
+            emissions.expand(len(grid), -1, -1).double(), grid, reduction="none"
+        ).exp()
+    for entity in short.entities:
+        total = 0.0
+        for path, weight in zip(grid.tolist(), weights.tolist(), strict=True):
+            named = [reading.labels[number] for number in path]
+            spelled = {
+                (" ".join(words[e.start : e.end]), e.type, named[e.start][0])
+                for e in entities(named)
+            }
+            total += weight * ((entity.text, entity.type, "B") in spelled)
+        assert entity.score == pytest.approx(total, abs=1e-5)
+    assert short.entities
+
+
+def test_one_post_at_fault_hurts_no_other(reading):
+    good = Post(text="see Ann tomorrow", id="good")
+    bad = [
+        Post(text=""),
+        Post(text=" \n\u00a0"),
+        Post(),
+        Post(text="x" * (LONGEST + 1)),
+        Post(text="half \ud83d of it"),
+        Post(words=()),
+        Post(words=("a", "", "b")),
+        Post(words=("a", 3)),
+        Post(text=7),
+        Unreadable("u", "a.csv:3: not a row"),
+    ]
+    found = reading.tag([good, *bad, good])
+    assert found[0] == found[-1] == reading.tag([good])[0]
+    assert [one.error is None for one in found] == [True, *[False] * len(bad), True]
+    assert all(one.entities == () for one in found[1:-1])
+    assert found[-2].id == "u"
+    assert reading.tag([]) == []
+
+
+def test_the_order_is_that_of_the_posts_whatever_their_length(made, reading):
+    posts = [
+        Post(words=post.words[: 1 + number % len(post.words)], id=number)
+        for number, post in enumerate(made.posts * 3)
+    ]
+    found = list(reading.stream(iter(posts), batch_size=3, window=7))
+    assert [one.id for one in found] == list(range(len(posts)))
+    assert [one.words for one in found] == [post.words for post in posts]
+    alone = reading.tag(posts[:5], batch_size=1)
+    for one, other in zip(found, alone, strict=False):
+        assert [e.text for e in one.entities] == [e.text for e in other.entities]
+        assert [e.score for e in one.entities] == pytest.approx([e.score for e in other.entities])
+
+
+def test_a_stream_takes_no_more_posts_than_a_window(reading):
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(Post(text=f"number {len(taken)}"))
+            yield taken[-1]
+
+    assert len(list(islice(reading.stream(endless(), window=5), 11))) == 11
+    assert len(taken) == 15
+
+
+def test_what_cannot_be_seen_is_noted_and_the_text_decides(made, seeing, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    words = made.posts[0].words
+    broken, absent, none = seeing.tag(
+        [
+            Post(words=words, image=tmp_path / "broken.jpg"),
+            Post(words=words, images=(tmp_path / "absent.jpg", str(tmp_path))),
+            Post(words=words),
+        ]
+    )
+    assert broken.note.startswith("broken.jpg: ")
+    assert absent.note.startswith("absent.jpg: no such file; ")
+    assert none.note is None
+    for one in (broken, absent, none):
+        assert (one.has_image, one.relevance, one.error) == (False, None, None)
+        assert one.entities == none.entities
+
+
+def test_several_pictures_are_taken_together(made, seeing, tmp_path):
+    words = made.posts[0].words
+    paths = [made.pictures / f"{post.image}.jpg" for post in made.posts[:3]]
+    one, twice, three, part = seeing.tag(
+        [
+            Post(words=words, image=paths[0]),
+            Post(words=words, images=(paths[0], tmp_path / "absent.jpg")),
+            Post(words=words, images=tuple(paths)),
+            Post(words=words, image=Image.open(paths[0])),
+        ]
+    )
+    assert twice.relevance == pytest.approx(one.relevance, abs=1e-6)
+    assert twice.note == "absent.jpg: no such file; not looked at"
+    assert three.relevance != pytest.approx(one.relevance, abs=1e-6)
+    assert part.relevance == pytest.approx(one.relevance, abs=1e-6)
+    assert three.has_image
+
+
+def test_weights_must_be_those_of_the_training(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("resnet.safetensors", "detector.safetensors"):
+        shutil.copy(WEIGHTS / name, tmp_path / name)
+    with (tmp_path / "resnet.safetensors").open("ab") as file:
+        file.write(b"\0")
+    with (
+        Tagger.load(made.exported["full"], weights=tmp_path) as tagger,
+        pytest.raises(HamlearnError, match=r"resnet\.safetensors: sha256 is \w+, expected \w+"),
+    ):
+        tagger.tag([Post(text="hi", image=made.pictures / "a.jpg")])
+    monkeypatch.setattr("hamlearn.inference.vision_weights.SOURCE", tmp_path)
+    with (
+        Tagger.load(made.exported["full"]) as tagger,
+        pytest.raises(HamlearnError, match=r"found no weights resnet\.safetensors.*looked for"),
+    ):
+        _ = tagger.eyes
+
+
+def test_features_must_be_made_as_those_of_the_training(made):
+    images, objects, graphs = made.features.values()
+    with (
+        Tagger.load(
+            made.exported["full"], features=FeatureFiles(objects, objects, graphs)
+        ) as tagger,
+        pytest.raises(HamlearnError, match="found features of objects, expected features of"),
+    ):
+        _ = tagger.eyes
+    with (
+        Tagger.load(made.exported["text_only"]) as tagger,
+        pytest.raises(HamlearnError, match="looks at no picture"),
+    ):
+        _ = tagger.eyes
+    assert images != objects
+
+
+def test_the_package_gives_its_names_without_loading_much():
+    code = (
+        "import sys, hamlearn; heavy = {'torch', 'nltk', 'pydantic', 'PIL'} & set(sys.modules);"
+        "print(heavy, hamlearn.Post(text='a').text, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set() a False"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = hamlearn.nothing
+    assert hamlearn.Tagger is Tagger
+    assert issubclass(PictureError, HamlearnError)

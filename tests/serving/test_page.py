@@ -1,0 +1,220 @@
+"""The page to try a model, served as its users serve it, in a real browser."""
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+from typer.testing import CliRunner
+
+import hamlearn
+from hamlearn.cli import app
+from hamlearn.errors import HamlearnError
+from hamlearn.inference.posts import Entity
+from hamlearn.serving.answers import pieces
+from hamlearn.serving.page import MOST_BYTES, MOST_PICTURES
+from hamlearn.serving.run import serve
+from tests.chromium import ABSENT, REASON, complaints, opened, resize
+from tests.inference.conftest import WEIGHTS
+
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"> <b>bold</b>"
+NAMES = ["first.jpg", "<i>second.jpg"]
+
+
+@pytest.fixture(scope="module")
+def server(made, tmp_path_factory):
+    """The address of the page of the model that sees, and the folder that its process is in."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "tmp").mkdir()
+    model, weights = str(made.exported["full"]), str(WEIGHTS)
+    words = ["demo", "serve", model, "--weights", weights, "--port", "0", "--threads", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hamlearn", *words, "--device", "cpu"],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(folder / "tmp")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = process.stdout.readline().split(" ")[0]
+        assert address.startswith("http://127.0.0.1:"), address
+        yield address, folder
+        assert [path.name for path in folder.rglob("*")] == ["tmp"]  # nothing was left behind
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    if ABSENT:
+        pytest.skip(REASON)
+    with opened(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(driver, server):
+    resize(driver, 1000, 900)
+    driver.get(server[0])
+    yield driver
+    assert complaints(driver) == []
+    assert driver.title == "hamlearn: entities of a post"  # no word of a post ran as a script
+
+
+def ask(page, text, *pictures):
+    """Fill in the form, send it, and return the answer's element."""
+    area = page.find_element(By.ID, "text")
+    area.clear()
+    area.send_keys(text)
+    if pictures:
+        page.find_element(By.ID, "pictures").send_keys("\n".join(map(str, pictures)))
+    page.execute_script("document.querySelector('#answer').textContent = ''")
+    page.find_element(By.TAG_NAME, "button").click()
+    answer = page.find_element(By.ID, "answer")
+    WebDriverWait(page, 60).until(lambda _: answer.find_elements(By.CSS_SELECTOR, "*"))
+    return answer
+
+
+def test_a_post_and_its_pictures_come_back_with_spans_boxes_and_relevance(
+    page, made, tmp_path, server
+):
+    post = next(post for post in made.posts if any(label != "O" for label in post.labels))
+    text = " ".join(post.words)
+    files = [tmp_path / name for name in NAMES]
+    for file, other in zip(files, made.posts, strict=False):
+        shutil.copy(made.pictures / f"{other.image}.jpg", file)
+    with hamlearn.load(made.exported["full"], "cpu", weights=WEIGHTS) as tagger:
+        (expected,) = tagger.tag([hamlearn.Post(text=text, images=tuple(map(str, files)))])
+        seen = [tagger.eyes.see(str(file)) for file in files]
+        classes = tagger.eyes.classes
+    answer = ask(page, text, *files)
+    marks = [mark.text for mark in answer.find_elements(By.TAG_NAME, "mark")]
+    assert marks == [f"{e.text} {e.type} {e.score:.2f}" for e in expected.entities]
+    assert marks
+    assert answer.find_element(By.CLASS_NAME, "post").text.split()[0] == post.words[0]
+    relevance = [value.text for value in answer.find_elements(By.TAG_NAME, "dd")]
+    assert relevance == [f"{value:.3f}" for value in expected.relevance.values()]
+    views = [name.text for name in answer.find_elements(By.TAG_NAME, "dt")]
+    assert views == [f"{view} view" for view in expected.relevance]
+    for name, found, figure in zip(
+        NAMES, seen, answer.find_elements(By.TAG_NAME, "figure"), strict=True
+    ):
+        caption = figure.find_element(By.TAG_NAME, "figcaption").text
+        assert caption.startswith(f"{name}: ")
+        objects = [
+            (classes[number], score)
+            for number, score in zip(found.picture.classes, found.scores, strict=True)
+            if number < len(classes)
+        ]
+        assert len(figure.find_elements(By.CSS_SELECTOR, "rect:not(.under)")) == len(objects)
+        assert all(f"{label} {score:.2f}" in caption for label, score in objects)
+        assert figure.find_element(By.TAG_NAME, "img").get_property("naturalWidth") > 0
+    asked = page.execute_script("return performance.getEntries().map(entry => entry.name)")
+    ours = [name for name in asked if name.startswith("http")]
+    assert len(ours) >= 4  # page, style, script, answer
+    assert all(name.startswith(server[0]) for name in ours)
+
+
+def test_a_hostile_post_and_what_is_no_picture_stay_text(page, tmp_path):
+    broken = tmp_path / "<u>broken.jpg"
+    broken.write_text("no picture")
+    answer = ask(page, HOSTILE, broken)
+    words = "const post = arguments[0].querySelector('.post').cloneNode(true);"
+    without = "post.querySelectorAll('small').forEach(one => one.remove()); return post.textContent"
+    assert page.execute_script(words + without, answer) == HOSTILE
+    assert not answer.find_elements(By.CSS_SELECTOR, "img, b, u")
+    assert "<u>broken.jpg: not a picture" in answer.text
+    answer = ask(page, "   ")
+    assert "found no word" in answer.text
+
+
+def test_it_can_be_read_on_a_phone_and_used_without_its_script(page, made, tmp_path):
+    resize(page, 400, 800)
+    picture = made.pictures / f"{made.posts[0].image}.jpg"
+    page.find_element(By.ID, "text").send_keys(" ".join(made.posts[0].words))
+    page.find_element(By.ID, "pictures").send_keys(str(picture))
+    page.execute_script("document.querySelector('form').submit()")  # as a browser does by itself
+    WebDriverWait(page, 60).until(lambda _: page.find_elements(By.TAG_NAME, "figure"))
+    assert page.find_element(By.ID, "text").get_property("value") == " ".join(made.posts[0].words)
+    widths = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert widths == [400, 400]
+    assert page.save_screenshot(str(tmp_path / "page.png"))
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+def request(server, method="GET", path="/", headers=(), body=None):
+    connection = http.client.HTTPConnection(urlsplit(server[0]).netloc, timeout=60)
+    connection.request(method, path, body, dict(headers))
+    reply = connection.getresponse()
+    return reply.status, reply.read().decode()
+
+
+def form(*parts):
+    """A form of these pictures and a post, as a browser would send it."""
+    named = [("text", None, b"hi"), *(("pictures", "a.jpg", part) for part in parts)]
+    body = b""
+    for name, file, content in named:
+        of_file = f'; filename="{file}"' if file else ""
+        head = f'--x\r\nContent-Disposition: form-data; name="{name}"{of_file}\r\n\r\n'
+        body += head.encode() + content + b"\r\n"
+    return {"Content-Type": "multipart/form-data; boundary=x"}, body + b"--x--\r\n"
+
+
+def test_other_hosts_other_pages_and_floods_are_refused(server):
+    assert request(server)[0] == 200
+    assert request(server, headers={"Host": "evil.example"})[0] == 400
+    kind, body = form()
+    assert request(server, "POST", "/tag", kind, body)[0] == 200
+    elsewhere = {**kind, "Origin": "http://evil.example"}
+    assert request(server, "POST", "/tag", elsewhere, body)[0] == 403
+    assert request(server, "POST", "/tag", *form(*[b"x"] * (MOST_PICTURES + 1)))[0] == 400
+    status, said = request(server, "POST", "/tag", *form(bytes(MOST_BYTES)))
+    assert (status, "more than 32 MB" in said) == (413, True)
+    assert request(server, path="/static/../page.py")[0] == 404
+
+
+def test_a_port_that_is_taken_is_named(made):
+    with (
+        hamlearn.load(made.exported["text_only"], "cpu") as tagger,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        port = taken.getsockname()[1]
+        with pytest.raises(HamlearnError, match=f"port {port}: .*expected a free one"):
+            serve(tagger, port, print)
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "python_multipart"])
+def test_without_its_packages_the_extra_is_named(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    done = CliRunner().invoke(app, ["demo", "serve", "model"])
+    assert isinstance(done.exception, HamlearnError)
+    assert f"found no package {package}" in str(done.exception)
+    assert 'pip install "hamlearn[serve]"' in str(done.exception)
+
+
+def test_a_text_is_cut_at_its_entities_and_nothing_is_lost():
+    text = "Mira left Port Alder"
+    found = [Entity(0, 4, "Mira", "PER", 0.9), Entity(10, 20, "Port Alder", "LOC", 0.8)]
+    cut = pieces(text, found, ["LOC", "PER"])
+    assert [(piece.text, piece.hue, piece.entity) for piece in cut] == [
+        ("Mira", 1, found[0]),
+        (" left ", 0, None),
+        ("Port Alder", 0, found[1]),
+    ]
+    assert [piece.text for piece in pieces(text, [], ["LOC"])] == [text]
+
+
+def test_the_page_reads_nothing_from_elsewhere():
+    folder = Path(hamlearn.__file__).parent / "serving"
+    for path in (*folder.glob("static/*"), *folder.glob("templates/*")):
+        text = path.read_text(encoding="utf-8")
+        assert "http" not in text
+        assert "@import" not in text

@@ -1,0 +1,231 @@
+import json
+import logging
+import os
+import signal
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from safetensors.torch import load_file
+
+from hamlearn.data.dataset import LengthBuckets
+from hamlearn.errors import HamlearnError
+from hamlearn.settings import load_settings
+from hamlearn.training import distributed as processes
+from hamlearn.training import loop
+from hamlearn.training import run as training
+from hamlearn.training.distributed import Place, others_at_work, strategy_of
+from hamlearn.training.shares import Shares, batches_of_process
+from tests.builders import make_posts, write_corpus
+
+# A job of one task, as sbatch makes it; Lightning must not take itself for one of its tasks.
+SLURM = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_NTASKS": "1",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+    "SLURM_NODELIST": "nowhere[1-2]",
+    "LOCAL_RANK": "1",  # of whatever else started this process
+}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 14])
+def test_shares_of_a_batch_make_up_its_mean(size, count):
+    losses = np.random.default_rng(0).normal(size=20)
+    batch = np.random.default_rng(1).permutation(20)[:size].tolist()
+    shares = [Shares([batch], rank, count) for rank in range(count)]
+    assert {row for share in shares for row in share.batches[0]} == set(batch)
+    if size >= count:
+        assert sorted(row for share in shares for row in share.batches[0]) == sorted(batch)
+    assert all(len(share) == 1 and share.batches[0] for share in shares)
+    assert sum(share.counts[0] for share in shares) == pytest.approx(size)
+    means = [losses[share.batches[0]].mean() for share in shares]
+    by_count = [share.counts[0] * mean for share, mean in zip(shares, means, strict=True)]
+    assert sum(by_count) == pytest.approx(losses[batch].sum())
+    by_ddp = [share.factors[0] * mean for share, mean in zip(shares, means, strict=True)]
+    assert np.mean(by_ddp) == pytest.approx(losses[batch].mean())
+    if count == 1:
+        assert (shares[0].batches, shares[0].counts, shares[0].factors) == ([batch], [size], [1])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_each_dev_post_is_one_process_s_with_all_of_its_windows(count):
+    rng = np.random.default_rng(count)
+    windows = rng.integers(1, 4, 8)
+    post_of = np.repeat(np.arange(8), windows).tolist()
+    lengths = rng.integers(3, 9, len(post_of)).tolist()
+    found = [batches_of_process(post_of, lengths, 4, rank, count) for rank in range(count)]
+    rows = [[row for batch in batches for row in batch] for batches in found]
+    assert sorted(row for own in rows for row in own) == list(range(len(post_of)))
+    posts = [{post_of[row] for row in own} for own in rows]
+    assert sum(map(len, posts)) == 8
+    assert max(map(len, posts)) - min(map(len, posts)) <= 1
+    assert all(1 <= len(batch) <= 4 for batches in found for batch in batches)
+    if count == 1:
+        assert found[0] == LengthBuckets(lengths, 4).batches
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """A corpus of two batches of seven posts and one of one, and an encoder without dropout."""
+    posts = make_posts(train=15, dev=7)
+    paths = write_corpus(tmp_path_factory.mktemp("corpus"), posts)
+    file = paths["encoder"] / "config.json"
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    file.write_text(json.dumps(json.loads(file.read_text()) | dropout))
+    return paths
+
+
+def run(paths, out, devices):
+    """Train the full model on so many processes; return labels and losses of each epoch."""
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        gathered = loop.Learning._gathered
+
+        def watched(self):
+            seen.append((len(self._predicted), gathered(self)))
+            return seen[-1][1]
+
+        patch.setattr(loop.Learning, "_gathered", watched)
+        model = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "dropout": 0.0}
+        chosen = {"epochs": 3, "batch_size": 7, "lr": 5e-3, "devices": devices}
+        settings = {"model": model | {"graph_backend": "dense"}, "training": chosen}
+        files = {name: paths[name] for name in ("images", "objects", "graphs")}
+        training.train(
+            paths["posts"],
+            paths["encoder"],
+            load_settings(json.dumps(settings)),
+            "full",
+            0,
+            out,
+            threads=1,
+            **files,
+        )
+    return seen
+
+
+def moved(name, weights):
+    """Return a tensor without what the loss says nothing of, and AdamW moves by its noise alone."""
+    if name.endswith("key.bias"):  # shifts all scores of a query by one number
+        return torch.zeros(())
+    if name.endswith("in_proj_bias"):
+        query, _, value = weights[name].chunk(3)
+        return torch.cat([query, value])
+    return weights[name]
+
+
+def test_two_processes_train_as_one_does_through_a_kill(paths, tmp_path, monkeypatch, caplog):
+    one = run(paths, tmp_path / "one", 1)
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    before, started = dict(os.environ), []
+    step, start = loop.Learning.training_step, processes._start
+    monkeypatch.setattr(
+        processes, "_start", lambda *given: started.append(start(*given)) or started[-1]
+    )
+
+    def ended_in_the_second_epoch(self, batch, number):
+        if (self.current_epoch, number) == (1, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Learning, "training_step", ended_in_the_second_epoch)
+        with pytest.raises(SystemExit) as ended:
+            run(paths, tmp_path / "two", 2)
+    assert ended.value.code == 143
+    assert [other.returncode for other in started] == [-signal.SIGKILL]
+    assert (tmp_path / "checkpoints" / "two" / "last.ckpt").exists()
+
+    caplog.set_level("INFO")
+    two = run(paths, tmp_path / "two", 2)
+    assert "going on after the last epoch" in caplog.text
+    assert [other.returncode for other in started[1:]] == [0]
+    assert dict(os.environ) == before
+    assert [own for own, _ in one] == [7, 7, 7]
+    assert [own for own, _ in two] == [4, 4]  # of epochs 2 and 3; the other predicted 3
+    assert [labels for _, labels in two] == [labels for _, labels in one[1:]]
+    first, second = (
+        np.genfromtxt(tmp_path / name / "history.csv", delimiter=",", names=True)
+        for name in ("one", "two")
+    )
+    for column in set(first.dtype.names) - {"seconds"}:
+        np.testing.assert_allclose(second[column], first[column], rtol=1e-4, err_msg=column)
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert first.keys() == second.keys()
+    for name in first:  # AdamW makes rounding larger where the posts' gradients nearly cancel
+        torch.testing.assert_close(
+            moved(name, second), moved(name, first), rtol=1e-4, atol=5e-5, msg=name
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_a_process_that_failed_is_named_and_not_what_followed_from_it():
+    place = Place(("cpu", "cpu"), port=1)
+    with (
+        pytest.raises(HamlearnError, match=r"process 2 of the 2 of this training .* status 2;"),
+        others_at_work(place, ["no-such-command"]),
+    ):
+        raise RuntimeError("Connection closed by peer")
+
+
+def test_a_process_ends_with_the_one_that_started_it(monkeypatch):
+    left, over = [], threading.Event()
+    monkeypatch.setattr(processes.os, "_exit", lambda status: left.append(status) or over.set())
+    processes._end_with(os.getppid() + 1)
+    assert over.wait(10)
+    assert left == [143]
+
+
+def test_another_process_says_nothing_but_errors_and_takes_no_device(monkeypatch):
+    told = {"rank": 1, "devices": ["cpu", "cpu"], "port": 7, "parent": os.getppid()}
+    monkeypatch.setenv(processes.TOLD, json.dumps(told))
+    logger = logging.getLogger("hamlearn")
+    level = logger.level
+    try:
+        with processes.taken_place(2) as place:
+            assert place == Place(("cpu", "cpu"), 1, 7)
+            assert not place.is_first
+            assert logging.getLogger("hamlearn.training").getEffectiveLevel() == logging.ERROR
+    finally:
+        logger.setLevel(level)
+
+
+def test_dev_posts_that_nobody_predicted_are_an_error(paths):
+    learning = SimpleNamespace(
+        dev_posts=SimpleNamespace(posts=make_posts(train=0, dev=3, test=0)),
+        labels=["O"],
+        device="cpu",
+        _predicted={0: [0], 2: [0]},
+        _over_all=lambda value: value,
+    )
+    with pytest.raises(RuntimeError, match=r"predicted \[0, 1\] times"):
+        loop.Learning._gathered(learning)
+
+
+@pytest.mark.parametrize(
+    ("place", "accelerator", "devices"),
+    [
+        (Place(("cpu",)), "cpu", 1),
+        (Place(("cuda:1",)), "gpu", [1]),
+        (Place(("cpu", "cpu"), 1), "cpu", 2),
+        (Place(("cuda:2", "cuda:0")), "gpu", [2, 0]),
+    ],
+)
+def test_lightning_trains_on_the_devices_that_were_free(place, accelerator, devices):
+    asked = strategy_of(place)
+    assert (asked["accelerator"], asked["devices"]) == (accelerator, devices)
+    (meeting,) = asked["plugins"]
+    assert isinstance(meeting, LightningEnvironment)
+    if len(place.devices) > 1:
+        backend = "gloo" if accelerator == "cpu" else "nccl"
+        assert asked["strategy"].process_group_backend == backend
+        assert (meeting.local_rank(), meeting.node_rank()) == (place.rank, 0)
+        assert meeting.creates_processes_externally
+    assert place.device == torch.device(place.devices[place.rank])

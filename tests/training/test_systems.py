@@ -1,0 +1,127 @@
+"""Every system through training, saving, loading and prediction."""
+
+import json
+
+import pytest
+import torch
+
+from hamlearn.corpus.posts import read_posts
+from hamlearn.errors import HamlearnError
+from hamlearn.inference.model_folder import load_run
+from hamlearn.inference.prediction import predict
+from hamlearn.settings import load_settings
+from hamlearn.systems import MAPS, VARIANTS, needs_of
+from hamlearn.training import run as training
+from hamlearn.training.run import train
+from tests.builders import make_posts, write_corpus, write_image_features
+
+MODEL = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "graph_backend": "dense"}
+TRAINING = {"epochs": 1, "batch_size": 16, "lr": 5e-3, "word_dropout": 0.2}
+LEXICAL = [name for name in VARIANTS if needs_of(name).lexicon]
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    posts = make_posts(train=12, dev=4, test=6)
+    paths = write_corpus(folder, posts, missing=("train_1", "test_0"))
+    ids = [post.image for post in posts]
+    write_image_features(paths["images"], ids, ("train_1", "test_0"), regions=True, stages=True)
+    captions = [f"{image}.jpg :a dog with a ball\n" for image in ids if image != "test_0"]
+    (folder / "captions.txt").write_text("".join(captions))
+    return paths | {"captions": folder / "captions.txt"}
+
+
+def files_of(paths, variant):
+    needs = needs_of(variant)
+    names = [*needs.files, *(["captions"] if needs.captions else [])]
+    return {name: paths[name] for name in names}
+
+
+def settings_for(**text):
+    return load_settings(json.dumps({"text": text, "model": MODEL, "training": TRAINING}))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant):
+    kept = []
+    real = training.write_run
+
+    def keep(out, tagger, *others):
+        kept.append(tagger.eval())
+        real(out, tagger, *others)
+
+    monkeypatch.setattr(training, "write_run", keep)
+    given, files = (paths["posts"], paths["encoder"]), files_of(paths, variant)
+    facts = train(*given, settings_for(), variant, 0, tmp_path / "run", **files)
+    assert set(facts["provenance"]) == set(needs_of(variant).files) - {"graphs"}
+    assert (facts["graph_backend"] is not None) == needs_of(variant).graphs
+    loaded = load_run(tmp_path / "run")
+    weights = kept[0].state_dict()
+    assert all(torch.equal(value, weights[n]) for n, value in loaded.tagger.state_dict().items())
+    outputs = (tmp_path / "a.jsonl", tmp_path / "a.conll")
+    predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
+    found = outputs[0].read_text()
+    assert [json.loads(line)["has_image"] for line in found.splitlines()] == [
+        needs_of(variant).pictures and post.image != "test_0"
+        for post in read_posts(paths["posts"], "test")
+    ]
+    predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
+    assert outputs[0].read_text() == found
+
+
+@pytest.mark.parametrize(
+    ("variant", "lacking"),
+    [(name, kind) for name in VARIANTS for kind in MAPS if getattr(needs_of(name), kind)],
+)
+def test_a_map_that_is_not_stored_is_asked_for(paths, tmp_path, variant, lacking):
+    ids = [post.image for post in make_posts(train=12, dev=4, test=6)]
+    plain = write_image_features(tmp_path / "plain.h5", ids)
+    files = files_of(paths, variant) | {"images": plain}
+    with pytest.raises(HamlearnError, match=rf"found no .*extract with.*{lacking}: true"):
+        train(
+            paths["posts"], paths["encoder"], settings_for(), variant, 0, tmp_path / "run", **files
+        )
+
+
+def test_word_vectors_are_where_training_begins(paths, tmp_path, monkeypatch):
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("today 1 2 3\nParis 4 5 6\nnever_seen 7 8 9\n")
+    begun = []
+    real = training.Learning.__init__
+
+    def watch(self, tagger, *others):
+        begun.append(tagger.words.weight.detach().clone())
+        real(self, tagger, *others)
+
+    monkeypatch.setattr(training.Learning, "__init__", watch)
+    settings = settings_for(word_vectors=str(vectors))
+    given = (paths["posts"], paths["encoder"])
+    facts = train(*given, settings, "bilstm_crf", 0, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    numbers = run.lexicon.number(["today", "PARIS", "unheard"]).words
+    assert begun[0][numbers[0]].tolist() == [1, 2, 3]
+    assert begun[0][numbers[1]].tolist() == [4, 5, 6]
+    assert numbers[2] == 1
+    assert "never_seen" not in run.lexicon.words
+    assert facts["word_vectors"].startswith("vectors.txt: 2 of ")
+    assert not any(name.startswith("text.") for name in run.tagger.state_dict())
+
+
+@pytest.mark.parametrize("variant", LEXICAL)
+def test_random_vectors_are_said_to_be_so_and_the_rate_is_the_systems_own(
+    paths, tmp_path, monkeypatch, variant
+):
+    rates = []
+    real = training.Learning.configure_optimizers
+
+    def watch(self):
+        found = real(self)
+        rates.extend(group["initial_lr"] for group in found["optimizer"].param_groups)
+        return found
+
+    monkeypatch.setattr(training.Learning, "configure_optimizers", watch)
+    given = (paths["posts"], paths["encoder"])
+    facts = train(*given, settings_for(), variant, 0, tmp_path / "run")
+    assert facts["word_vectors"] == "random"
+    assert set(rates) == {1e-3}

@@ -19,10 +19,10 @@ from benchmarks.results import Line
 from benchmarks.steps import LABELS, lengths
 from benchmarks.storage import DTYPE, WIDTH, N, filled
 from benchmarks.timing import in_turn
-from hamlearn.corpus.posts import Post, StoredPosts, write_posts
+from hamlearn.corpus.posts import CorpusPost, PostFile, write_posts
 from hamlearn.data.dataset import Example, LengthBuckets, PostDataset
 from hamlearn.data.loading import load
-from hamlearn.data.visual import Pictures
+from hamlearn.data.visual import VisualReader
 from hamlearn.features.graphs import build_graphs
 from hamlearn.features.store import image_columns, object_columns
 from hamlearn.settings import GraphSettings, TextSettings
@@ -69,17 +69,17 @@ def loader_of(plan: Plan, folder: Path, stack: ExitStack) -> DataLoader[Example]
     graphs = folder / "graphs.h5"
     build_graphs(objects, graphs, GraphSettings())
     data = PostDataset(
-        stack.enter_context(StoredPosts(posts, "train")),
+        stack.enter_context(PostFile(posts, "train")),
         tokenizer(),
         LABELS,
         TextSettings().max_subtokens,
-        stack.enter_context(Pictures(images, objects, graphs)),
+        stack.enter_context(VisualReader(images, objects, graphs)),
     )
     batches: Sequence[list[int]] = LengthBuckets(data.lengths, plan.size, seed=0).batches
     return load(data, batches, data, torch.device("cpu"))
 
 
-def _posts(count: int) -> Iterator[Post]:
+def _posts(count: int) -> Iterator[CorpusPost]:
     """Yield posts whose words have as many sub-tokens under `tokenizer` as those of the corpus."""
     drawn = np.random.default_rng(0).choice(lengths(), count)
     for number, (subtokens, words) in enumerate(drawn.tolist()):
@@ -87,7 +87,7 @@ def _posts(count: int) -> Iterator[Post]:
         pieces = [end - begin for begin, end in pairwise(ends)]
         name = f"{number:08}"
         text = tuple("a" * size for size in pieces)
-        yield Post(name, "train", name, None, text, ("O",) * words)
+        yield CorpusPost(name, "train", name, None, text, ("O",) * words)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

@@ -18,10 +18,10 @@ from benchmarks.peak import peak_of
 from benchmarks.plan import Plan
 from benchmarks.results import Line
 from hamlearn.corpus.conll import Entry
-from hamlearn.corpus.posts import Post, each_post, read_posts
+from hamlearn.corpus.posts import CorpusPost, iterate_posts, read_posts
 from hamlearn.data.tokenization import load_tokenizer, tokenise
 from hamlearn.demo.corpus import write_corpus
-from hamlearn.features.hdf5_output import put_attributes, put_texts, whole_hdf5
+from hamlearn.features.hdf5_output import atomic_hdf5, put_attributes, put_texts
 from hamlearn.features.store import Columns, attributes_of, image_columns, object_columns
 
 N, WIDTH, DTYPE = 15, 32, "float16"
@@ -105,7 +105,7 @@ def of_stages(plan: Plan, count: int, folder: Path, encoder: Path) -> Iterator[t
 
     source = ("--corpus", "demo", "--source", folder / "drawn")
     yield "reading", peak("corpus", "prepare", *settings, *source, "--out", folder)
-    ids = [post.image for post in each_post(posts)]
+    ids = [post.image_id for post in iterate_posts(posts)]
     drawn(images, image_columns(WIDTH, DTYPE), ids)
     drawn(objects, object_columns(WIDTH, N, DTYPE), ids)
     yield "graphs", peak("graphs", *settings, "--objects", objects, "--out", graphs)
@@ -119,7 +119,7 @@ def of_stages(plan: Plan, count: int, folder: Path, encoder: Path) -> Iterator[t
     yield "prediction", peak("predict-split", "--run", run, "--split", "test", *given, *out)
 
 
-def index_of(posts: Sequence[Post], encoder: Path) -> dict[str, float]:
+def index_of(posts: Sequence[CorpusPost], encoder: Path) -> dict[str, float]:
     """Return what each stage keeps of a post of the corpus, in bytes.
 
     - Reading keeps the posts, whose words and labels are shared; and beside them, until all are
@@ -163,7 +163,7 @@ def drawn(path: Path, columns: Columns, ids: Sequence[str]) -> None:
     rng = np.random.default_rng(0)
     kind = "objects" if "boxes" in columns else "images"
     columns = columns | {"sizes": ((2,), np.int32), "status": ((), np.uint8)}
-    with whole_hdf5(path) as (file, _):
+    with atomic_hdf5(path) as (file, _):
         put_attributes(file, attributes_of(kind, "any", "random", "0" * 64, True, {}))
         put_texts(file, "ids", ids)
         put_texts(file, "reasons", [""] * len(ids))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from hamlearn.corpus.posts import Post, write_posts
+from hamlearn.corpus.posts import CorpusPost, write_posts
 
 SMALLEST, LARGEST = (600, 450), (1200, 900)
 QUALITY = 85  # what networks of pictures recompress to
@@ -51,7 +51,7 @@ def posts_over(pictures: Sequence[Path], count: int, path: Path) -> Path:
     write_posts(
         path,
         (
-            Post(f"{n}", "train", f"{n}", str(pictures[n % len(pictures)]), ("a",), ("O",))
+            CorpusPost(f"{n}", "train", f"{n}", str(pictures[n % len(pictures)]), ("a",), ("O",))
             for n in range(count)
         ),
     )

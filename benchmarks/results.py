@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 
 LIBRARIES = ("hamlearn", "torch", "torchvision", "transformers", "pillow", "numpy", "h5py")
 
@@ -86,7 +86,7 @@ def write(
             for room, lines in rooms.items()
         },
     }
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

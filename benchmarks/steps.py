@@ -23,7 +23,7 @@ from benchmarks.plan import Plan
 from hamlearn.data.dataset import LengthBuckets
 from hamlearn.features.relations import relation_matrices
 from hamlearn.inference.model_folder import make_tagger
-from hamlearn.model.base import Tagger
+from hamlearn.model.base import TaggingModel
 from hamlearn.model.batch import Batch
 from hamlearn.settings import load_settings
 from hamlearn.training.optimizer import make_optimizer
@@ -49,7 +49,7 @@ class Training:
         device: where it lies.
     """
 
-    tagger: Tagger
+    tagger: TaggingModel
     optimizer: AdamW
     clip: float
     eval_size: int
@@ -176,17 +176,17 @@ def draw(posts: NDArray[np.int64], vocabulary: int, seed: int) -> Batch:
     count, (longest, most) = len(posts), posts.max(0)
     real = np.arange(longest) < posts[:, :1]  # (B, S)
     ids = np.where(real, rng.integers(1, vocabulary, real.shape), 0)
-    word_of = np.full(real.shape, -1)
+    word_ids = np.full(real.shape, -1)
     for row, (subtokens, words) in enumerate(posts.tolist()):
         inside = subtokens - 2
-        word_of[row, 1 : 1 + inside] = np.arange(inside) * words // inside
+        word_ids[row, 1 : 1 + inside] = np.arange(inside) * words // inside
     word_mask = np.arange(most) < posts[:, 1:]
     boxes = draw_boxes(rng, count)
     relations = relation_matrices(boxes, [WIDTH] * count, [HEIGHT] * count, [N] * count)
     return Batch(
         input_ids=torch.from_numpy(ids),
         attention_mask=torch.from_numpy(real).long(),
-        word_of=torch.from_numpy(word_of),
+        word_ids=torch.from_numpy(word_ids),
         word_mask=torch.from_numpy(word_mask),
         labels=torch.from_numpy(rng.integers(0, len(LABELS), word_mask.shape) * word_mask),
         has_image=torch.ones(count, dtype=torch.bool),

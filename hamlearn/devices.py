@@ -14,7 +14,7 @@ import torch
 from hamlearn.errors import HamlearnError
 
 _POLL = 0.5  # seconds between two looks at devices that are all taken
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def _first_free(locks: Sequence[int], held: Sequence[int], reason: str) -> int:
     """Lock the first that is free beside those held; who has to wait says why, once."""
     index = _lock_one(locks, held)
     if index is None:
-        _log.info(reason)
+        log.info(reason)
     while index is None:
         time.sleep(_POLL)
         index = _lock_one(locks, held)

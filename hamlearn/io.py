@@ -19,7 +19,7 @@ _REFUSALS = {
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a fresh path beside `path` that takes its place when the block ends well.
 
     The block writes a file or makes a folder at the yielded path. When it raises, or the process

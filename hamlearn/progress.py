@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 Item = TypeVar("Item")
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def tracked(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
@@ -20,4 +20,4 @@ def tracked(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     for number, item in enumerate(items, start=1):
         yield item
         if number * 10 // total > (number - 1) * 10 // total:
-            _log.info("%s: %d of %d", what, number, total)
+            log.info("%s: %d of %d", what, number, total)

@@ -20,19 +20,19 @@ from pydantic import (
 )
 
 from hamlearn.errors import HamlearnError
-from hamlearn.systems import VARIANTS, refuse_frozen, variant_of
+from hamlearn.systems import SYSTEMS, refuse_frozen, system_of
 from hamlearn.yaml_text import LONGEST, parse
 
 _FAULTS = 20  # named in one message
 
 
 def _known(name: str) -> str:
-    variant_of(name)
+    system_of(name)
     return name
 
 
 Variant = Annotated[
-    str, AfterValidator(_known), Field(json_schema_extra={"enum": list[Any](VARIANTS)})
+    str, AfterValidator(_known), Field(json_schema_extra={"enum": list[Any](SYSTEMS)})
 ]
 Backbone = Literal["resnet152", "demo"]
 Network = Literal["faster_rcnn", "mask_rcnn", "demo"]  # detectors that have weights
@@ -386,7 +386,7 @@ class Settings(Section):
 
 
 def load_settings(source: str | Path) -> Settings:
-    """Read settings from a YAML file, or from a JSON text that holds the sections a stage needs.
+    """Read settings from a YAML file, or from a JSON text that holds the sections a stage inputs.
 
     Sections that are absent take their defaults.
 

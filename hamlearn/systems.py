@@ -15,7 +15,7 @@ ALONE = "none"  # the detector's place in the paths of what no detector changes
 
 
 @dataclass(frozen=True)
-class Needs:
+class Inputs:
     """What a system reads of a post, beside its words and their sub-tokens.
 
     Attributes:
@@ -69,71 +69,71 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Variant:
+class System:
     """One system.
 
     Attributes:
         about: what it is, in a few words.
         module: of hamlearn; its function `build` makes the model.
-        needs: what it reads.
+        inputs: what it reads.
     """
 
     about: str
     module: str = "model/hamlearning"
-    needs: Needs = field(default_factory=Needs)
+    inputs: Inputs = field(default_factory=Inputs)
 
 
-_SEES = Needs(image=True, objects=True)
-_RELATES = Needs(image=True, objects=True, graphs=True)
-_WORDS = Needs(encoder=False, lexicon=True)
-_REGIONS = Needs(regions=True)
-_BOTH = Needs(image=True, regions=True, objects=True)
-_STAGES = Needs(image=True, stages=True, objects=True, prefixes=True)
-_TEXT = Needs(names=True, captions=True)
+_SEES = Inputs(image=True, objects=True)
+_RELATES = Inputs(image=True, objects=True, graphs=True)
+_WORDS = Inputs(encoder=False, lexicon=True)
+_REGIONS = Inputs(regions=True)
+_BOTH = Inputs(image=True, regions=True, objects=True)
+_STAGES = Inputs(image=True, stages=True, objects=True, prefixes=True)
+_TEXT = Inputs(names=True, captions=True)
 
-VARIANTS: dict[str, Variant] = {
-    "full": Variant("the model of the paper", needs=_RELATES),
-    "wo_rgcn": Variant("without the spatial graph of the objects", needs=_SEES),
-    "wo_vit": Variant("without the Transformer over the objects", needs=_RELATES),
-    "wo_rm": Variant("without relevance measuring", needs=_RELATES),
-    "text_only": Variant("without pictures"),
-    "bilstm_crf": Variant("BiLSTM-CRF, words alone", "model/baselines/bilstm_crf", _WORDS),
-    "cnn_bilstm_crf": Variant(
+SYSTEMS: dict[str, System] = {
+    "full": System("the model of the paper", inputs=_RELATES),
+    "wo_rgcn": System("without the spatial graph of the objects", inputs=_SEES),
+    "wo_vit": System("without the Transformer over the objects", inputs=_RELATES),
+    "wo_rm": System("without relevance measuring", inputs=_RELATES),
+    "text_only": System("without pictures"),
+    "bilstm_crf": System("BiLSTM-CRF, words alone", "model/baselines/bilstm_crf", _WORDS),
+    "cnn_bilstm_crf": System(
         "BiLSTM-CRF with a CNN over characters", "model/baselines/cnn_bilstm_crf", _WORDS
     ),
-    "hbilstm_crf": Variant(
+    "hbilstm_crf": System(
         "BiLSTM-CRF with an LSTM over characters", "model/baselines/hbilstm_crf", _WORDS
     ),
-    "bert": Variant("the text encoder and a softmax over labels", "model/baselines/bert"),
-    "bert_crf": Variant("the text encoder and a CRF", "model/baselines/bert_crf"),
-    "gvatt_bert_crf": Variant(
+    "bert": System("the text encoder and a softmax over labels", "model/baselines/bert"),
+    "bert_crf": System("the text encoder and a CRF", "model/baselines/bert_crf"),
+    "gvatt_bert_crf": System(
         "attention of the sentence over a 7x7 map, and a gate",
         "model/baselines/gvatt_bert_crf",
         _REGIONS,
     ),
-    "adacan_bert_crf": Variant(
+    "adacan_bert_crf": System(
         "adaptive co-attention of words and a 7x7 map",
         "model/baselines/adacan_bert_crf",
         _REGIONS,
     ),
-    "umt": Variant(
+    "umt": System(
         "cross-modal Transformer over a 7x7 map, with spans to find",
         "model/baselines/umt",
         _REGIONS,
     ),
-    "umgf": Variant("a graph of words and objects", "model/baselines/umgf", _SEES),
-    "maf": Variant(
+    "umgf": System("a graph of words and objects", "model/baselines/umgf", _SEES),
+    "maf": System(
         "text and 7x7 map aligned by contrast and matched", "model/baselines/maf", _REGIONS
     ),
-    "hvpnet": Variant(
+    "hvpnet": System(
         "prefixes of several stages of ResNet in each layer of the encoder",
         "model/baselines/hvpnet",
         _STAGES,
     ),
-    "mgcmt": Variant(
+    "mgcmt": System(
         "cross-modal Transformers over a 7x7 map and over objects", "model/baselines/mgcmt", _BOTH
     ),
-    "ita": Variant("objects' names and captions as text", "model/baselines/ita", _TEXT),
+    "ita": System("objects' names and captions as text", "model/baselines/ita", _TEXT),
 }
 ABLATIONS = ("full", "wo_rgcn", "wo_vit", "wo_rm")  # of the paper's model, itself the first
 
@@ -154,25 +154,25 @@ def base_and_rounds(name: str) -> tuple[str, int | None]:
     return (found[1], int(found[2])) if found else (name, None)
 
 
-def needs_of(variant: str) -> Needs:
+def inputs_of(variant: str) -> Inputs:
     """Return what a variant reads.
 
     Raises:
         HamlearnError: there is no such variant.
     """
-    return variant_of(variant).needs
+    return system_of(variant).inputs
 
 
-def variant_of(name: str) -> Variant:
+def system_of(name: str) -> System:
     """Return a variant by its name, that of `full` for `full-L2`.
 
     Raises:
         HamlearnError: there is none.
     """
     name, _ = base_and_rounds(name)
-    if name not in VARIANTS:
-        raise HamlearnError(f"variant: found {name!r}, expected one of {', '.join(VARIANTS)}")
-    return VARIANTS[name]
+    if name not in SYSTEMS:
+        raise HamlearnError(f"variant: found {name!r}, expected one of {', '.join(SYSTEMS)}")
+    return SYSTEMS[name]
 
 
 def refuse_frozen(variant: str) -> None:
@@ -181,33 +181,33 @@ def refuse_frozen(variant: str) -> None:
     Raises:
         HamlearnError: it cannot, or there is no such variant.
     """
-    if needs_of(variant).prefixes:
+    if inputs_of(variant).prefixes:
         raise HamlearnError(
             f"text.freeze: found the variant {variant}, which puts the picture into the encoder;"
             " expected others: leave it out, or train it with `freeze: false`"
         )
 
 
-def image_file(needs: Needs, backbone: str, stored: Collection[str] = ()) -> str:
+def image_file(inputs: Inputs, backbone: str, stored: Collection[str] = ()) -> str:
     """Return the name, without `.h5`, of the features of whole pictures that a variant reads.
 
     Maps lie in a file of their own, so that a variant that reads them makes no other one extract
     again, and nobody else carries 49 regions or four stages about.
 
     Args:
-        needs: of the variant.
+        inputs: of the variant.
         backbone: the network.
         stored: those of MAPS that `image_features` puts into the one file of all.
     """
-    own = [name for name in MAPS if getattr(needs, name) and name not in stored]
+    own = [name for name in MAPS if getattr(inputs, name) and name not in stored]
     return "_".join([backbone, *own])
 
 
-def encoded_file(needs: Needs) -> str:
+def encoded_file(inputs: Inputs) -> str:
     """Return the name, without `.h5`, of a frozen encoder's outputs that a variant reads."""
-    return "_".join(["words", *(name for name in EXTRAS if getattr(needs, name))])
+    return "_".join(["words", *(name for name in EXTRAS if getattr(inputs, name))])
 
 
-def any_needs(variants: Iterable[str], file: str) -> bool:
+def any_reads(variants: Iterable[str], file: str) -> bool:
     """Tell whether one of these variants reads a file of this kind."""
-    return any(file in needs_of(name).files for name in variants)
+    return any(file in inputs_of(name).files for name in variants)

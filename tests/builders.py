@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hamlearn.corpus.posts import Post, write_posts
+from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.features.hdf5_output import put_attributes, put_texts
 from hamlearn.features.store import STAGES
 from hamlearn.settings import ScratchSettings
@@ -26,11 +26,11 @@ NAMES = {"PER": ("Jasmine Lee", "Jordan"), "LOC": ("Paris", "New York"), "ORG": 
 
 def make_posts(
     train: int = 20, dev: int = 8, test: int = 6, seed: int = 0, pictures: bool = True
-) -> list[Post]:
+) -> list[CorpusPost]:
     """Return posts of one entity each; the type is told by the word before it."""
     rng = np.random.default_rng(seed)
     before = {"PER": "with", "LOC": "in", "ORG": "for"}
-    posts: list[Post] = []
+    posts: list[CorpusPost] = []
     for split, count in (("train", train), ("dev", dev), ("test", test)):
         for number in range(count):
             type_ = str(rng.choice(list(NAMES)))
@@ -38,7 +38,7 @@ def make_posts(
             filler = ["so", "great", "day", "today", "!"][: int(rng.integers(1, 6))]
             image = f"{split}_{number}"
             posts.append(
-                Post(
+                CorpusPost(
                     id=image,
                     split=split,
                     image=image,
@@ -172,11 +172,13 @@ def write_store(
 
 
 def write_corpus(
-    folder: Path, posts: Sequence[Post] | None = None, missing: Sequence[str] = ("train_1", "dev_1")
+    folder: Path,
+    posts: Sequence[CorpusPost] | None = None,
+    missing: Sequence[str] = ("train_1", "dev_1"),
 ) -> dict[str, Path]:
     """Write posts, both feature files, graphs and a scratch encoder; return their paths by name."""
     posts = make_posts() if posts is None else posts
-    ids = list(dict.fromkeys(post.image for post in posts))
+    ids = list(dict.fromkeys(post.image_id for post in posts))
     paths = {
         "posts": folder / "posts.jsonl",
         "images": folder / "images.h5",

@@ -13,18 +13,18 @@ TABLES = {"numpy", "pandas", "scipy"}
 SETTINGS = {"pydantic", "yaml"}
 DRAWING = {"matplotlib", "jinja2", "rich"}
 FILES = {"h5py", "PIL", "safetensors", "tokenizers"}
-EVERYTHING = NETWORKS | TABLES | SETTINGS | DRAWING | FILES
+HAMLEARNING_INPUTS = NETWORKS | TABLES | SETTINGS | DRAWING | FILES
 
 # Modules that a stage begins with, and packages that it must do without.
 WITHOUT = {
-    "hamlearn.cli": EVERYTHING,
-    "hamlearn.corpus.prepare": EVERYTHING - TABLES,
-    "hamlearn.demo.corpus": EVERYTHING - {"numpy", "PIL"},
-    "hamlearn.training.scratch_encoder": EVERYTHING - SETTINGS - {"tokenizers"},
-    "hamlearn.features.shards": EVERYTHING - SETTINGS - {"numpy", "h5py", "PIL"},
-    "hamlearn.features.graphs": EVERYTHING - SETTINGS - {"numpy", "h5py"},
-    "hamlearn.evaluation.evaluate": EVERYTHING - TABLES,
-    "hamlearn.evaluation.compare": EVERYTHING - TABLES,
+    "hamlearn.cli": HAMLEARNING_INPUTS,
+    "hamlearn.corpus.prepare": HAMLEARNING_INPUTS - TABLES,
+    "hamlearn.demo.corpus": HAMLEARNING_INPUTS - {"numpy", "PIL"},
+    "hamlearn.training.scratch_encoder": HAMLEARNING_INPUTS - SETTINGS - {"tokenizers"},
+    "hamlearn.features.shards": HAMLEARNING_INPUTS - SETTINGS - {"numpy", "h5py", "PIL"},
+    "hamlearn.features.graphs": HAMLEARNING_INPUTS - SETTINGS - {"numpy", "h5py"},
+    "hamlearn.evaluation.evaluate": HAMLEARNING_INPUTS - TABLES,
+    "hamlearn.evaluation.compare": HAMLEARNING_INPUTS - TABLES,
     "hamlearn.report.page": NETWORKS | {"safetensors", "tokenizers"},
     # Of the networks, transformers itself imports torchvision where that is installed.
     "hamlearn.inference.prediction, hamlearn.inference.predict_file": {
@@ -57,4 +57,4 @@ def test_the_workflow_is_read_without_what_its_jobs_need():
     lines = "\n".join(file.read_text() for file in files)
     modules = sorted(set(re.findall(r"^(?:from|import) (hamlearn\S*)", lines, re.MULTILINE)))
     assert {"hamlearn.settings", "hamlearn.systems"} <= set(modules)
-    assert loaded(", ".join(modules)) & (EVERYTHING - SETTINGS) == set()
+    assert loaded(", ".join(modules)) & (HAMLEARNING_INPUTS - SETTINGS) == set()

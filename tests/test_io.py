@@ -1,11 +1,11 @@
 import pytest
 
-from hamlearn.io import canonical, digest_of_file, digest_of_text, whole
+from hamlearn.io import atomic_write, canonical, digest_of_file, digest_of_text
 
 
 def test_a_file_appears_only_when_the_block_ends(tmp_path):
     target = tmp_path / "deep" / "scores.csv"
-    with whole(target) as part:
+    with atomic_write(target) as part:
         part.write_text("a,b\n")
         assert not target.exists()
     assert target.read_text() == "a,b\n"
@@ -17,7 +17,7 @@ def test_a_failed_block_leaves_the_old_file_and_no_litter(tmp_path):
     target.write_text("old")
 
     def half_write():
-        with whole(target) as part:
+        with atomic_write(target) as part:
             part.write_text("new")
             raise RuntimeError("killed")
 
@@ -31,7 +31,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     target = tmp_path / "scores.csv"
     (tmp_path / ".scores.csv.part").mkdir()
     (tmp_path / ".scores.csv.part" / "scores.csv").write_text("half")
-    with whole(target) as part:
+    with atomic_write(target) as part:
         assert not part.exists()
         part.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
@@ -40,7 +40,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
 def test_a_folder_replaces_a_folder(tmp_path):
     target = tmp_path / "run"
     for text in ("first", "second"):
-        with whole(target) as part:
+        with atomic_write(target) as part:
             part.mkdir()
             (part / f"{text}.txt").write_text(text)
     assert [path.name for path in target.iterdir()] == ["second.txt"]

@@ -10,7 +10,7 @@ from sys import intern
 
 from hamlearn.corpus.image_files import picture_path
 from hamlearn.corpus.labels import is_label
-from hamlearn.corpus.posts import SPLITS, Post
+from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.errors import HamlearnError
 
 MARK = "IMGID:"
@@ -28,13 +28,13 @@ class Entry:
     """A post as its file has it.
 
     Attributes:
-        image: the IMGID; None where the file has no IMGID lines.
+        image_id: the IMGID; None where the file has no IMGID lines.
         words: the tokens.
         labels: one BIO label a token, OTHER read as MISC.
         line: number of its first line, from 1.
     """
 
-    image: str | None
+    image_id: str | None
     words: tuple[str, ...]
     labels: tuple[str, ...]
     line: int
@@ -115,7 +115,7 @@ def read_corpus(
     directory: str | Path,
     images: str | Path | None = None,
     splits: Iterable[str] = SPLITS,
-) -> list[Post]:
+) -> list[CorpusPost]:
     """Read train.txt, valid.txt (or dev.txt) and test.txt of a folder, in this order.
 
     A post without IMGID is named by split and place, as `train-7`, and has no picture.
@@ -134,13 +134,13 @@ def read_corpus(
         raise HamlearnError(f"{images}: no such folder; expected the pictures of {directory}")
     splits = list(splits)
     files = _renamed([_entries(split_file(directory, split)) for split in splits])
-    given = {entry.image for entries in files for entry in entries}
+    given = {entry.image_id for entries in files for entry in entries}
     posts = []
     seen: Counter[str] = Counter()
     taken: set[str] = set()
     for split, entries in zip(splits, files, strict=True):
         for number, entry in enumerate(entries, start=1):
-            image, picture = entry.image, None
+            image, picture = entry.image_id, None
             if image is None:
                 image = f"{split}-{number}"
                 while image in given:  # an IMGID of another file
@@ -154,11 +154,11 @@ def read_corpus(
                 post_id = f"{image}#{seen[image]}"
             taken.add(post_id)
             posts.append(
-                Post(
+                CorpusPost(
                     id=post_id,
                     split=split,
-                    image=image,
-                    picture=None if picture is None else str(picture),
+                    image_id=image,
+                    image_path=None if picture is None else str(picture),
                     words=entry.words,
                     labels=entry.labels,
                 )

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, overload
 from hamlearn.closing import Closing
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 
 SPLITS = ("train", "dev", "test")
 _LISTS = ("words", "labels", "cues")
@@ -22,14 +22,14 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class CorpusPost:
     """One tweet: its words, their gold labels, and the picture that came with it.
 
     Attributes:
         id: unique in the corpus: the IMGID, or `IMGID#2`, `IMGID#3`, ... where it comes again.
         split: one of SPLITS.
-        image: the IMGID, a name and never a path; feature files are keyed by it.
-        picture: path of the picture file, or None where the corpus has none.
+        image_id: the IMGID, a name and never a path; feature files are keyed by it.
+        image_path: path of the picture file, or None where the corpus has none.
         words: the tokens as given.
         labels: one BIO label a word, as given but for OTHER, which reads MISC.
         cues: what decides the type of each gold entity, in their order; empty where unknown.
@@ -37,30 +37,30 @@ class Post:
 
     id: str
     split: str
-    image: str
-    picture: str | None
+    image_id: str
+    image_path: str | None
     words: tuple[str, ...]
     labels: tuple[str, ...]
     cues: tuple[str, ...] = ()
 
 
-def write_posts(path: str | Path, posts: Iterable[Post]) -> None:
+def write_posts(path: str | Path, posts: Iterable[CorpusPost]) -> None:
     """Write posts as JSON lines, whole or not at all."""
-    with whole(path) as part, part.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as part, part.open("w", encoding="utf-8") as file:
         for post in posts:
             file.write(json.dumps(asdict(post), ensure_ascii=False) + "\n")
 
 
-def read_posts(path: str | Path, split: str | None = None) -> list[Post]:
+def read_posts(path: str | Path, split: str | None = None) -> list[CorpusPost]:
     """Read prepared posts, of one split or of all.
 
     Raises:
         HamlearnError: the file is absent or empty, or a line is not a prepared post.
     """
-    return list(each_post(path, split))
+    return list(iterate_posts(path, split))
 
 
-def each_post(path: str | Path, split: str | None = None) -> Iterator[Post]:
+def iterate_posts(path: str | Path, split: str | None = None) -> Iterator[CorpusPost]:
     """Yield prepared posts one after the other, of one split or of all.
 
     Raises:
@@ -73,7 +73,7 @@ def each_post(path: str | Path, split: str | None = None) -> Iterator[Post]:
                 yield post
 
 
-class StoredPosts(Sequence[Post], Closing):
+class PostFile(Sequence[CorpusPost], Closing):
     """The posts of one split, read from their file when they are asked for.
 
     Memory holds 16 bytes a post: where its line begins and ends. Every line of the file is checked
@@ -116,17 +116,17 @@ class StoredPosts(Sequence[Post], Closing):
         return len(self._spans) // 2
 
     @overload
-    def __getitem__(self, index: int) -> Post: ...
+    def __getitem__(self, index: int) -> CorpusPost: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Post]: ...
+    def __getitem__(self, index: slice) -> list[CorpusPost]: ...
 
-    def __getitem__(self, index: int | slice) -> Post | list[Post]:
+    def __getitem__(self, index: int | slice) -> CorpusPost | list[CorpusPost]:
         """Return a post, or several."""
         places = range(len(self))[index]  # raises IndexError where there is none
         return self._read(places) if isinstance(places, int) else [*map(self._read, places)]
 
-    def _read(self, index: int) -> Post:
+    def _read(self, index: int) -> CorpusPost:
         begin, end = self._spans[2 * index : 2 * index + 2]
         line = os.pread(self._file.fileno(), end - begin, begin)
         return _parsed(line, f"{self.path}: byte {begin}")
@@ -151,7 +151,7 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _parsed(line: bytes, place: str) -> Post:
+def _parsed(line: bytes, place: str) -> CorpusPost:
     """Return the post of a line; HamlearnError, which names the place, where it is none."""
     try:
         return _post(json.loads(line.decode()))
@@ -159,28 +159,30 @@ def _parsed(line: bytes, place: str) -> Post:
         raise HamlearnError(f"{place}: not a prepared post ({error!s:.200})") from error
 
 
-def _post(values: Any) -> Post:
+def _post(values: Any) -> CorpusPost:
     """Return a post of a JSON object; ValueError where it is none."""
-    if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Post)}:
-        expected = ", ".join(field.name for field in fields(Post))
+    if not isinstance(values, dict) or values.keys() != {
+        field.name for field in fields(CorpusPost)
+    }:
+        expected = ", ".join(field.name for field in fields(CorpusPost))
         raise ValueError(f"found {values!r:.80}, expected an object of {expected}")
     for key in _LISTS:
         if not isinstance(values[key], list) or not all(_is_text(item) for item in values[key]):
             raise ValueError(f"`{key}` is {values[key]!r:.80}, expected a list of texts")
-    for key in ("id", "image"):
+    for key in ("id", "image_id"):
         if not _is_text(values[key]) or not values[key]:
             raise ValueError(f"`{key}` is {values[key]!r:.80}, expected a text")
     if values["split"] not in SPLITS:
         raise ValueError(f"`split` is {values['split']!r:.80}, expected {', '.join(SPLITS)}")
-    if values["picture"] is not None and not _is_text(values["picture"]):
-        raise ValueError(f"`picture` is {values['picture']!r:.80}, expected a path or null")
+    if values["image_path"] is not None and not _is_text(values["image_path"]):
+        raise ValueError(f"`image_path` is {values['image_path']!r:.80}, expected a path or null")
     if len(values["words"]) != len(values["labels"]):
         counts = f"{len(values['words'])} words and {len(values['labels'])} labels"
         raise ValueError(f"found {counts}, expected one label a word")
     for label in values["labels"]:
         if not is_label(label):
             raise ValueError(f"label {label!r:.80}: expected O, B-TYPE or I-TYPE")
-    return Post(**values | {key: tuple(map(intern, values[key])) for key in _LISTS})
+    return CorpusPost(**values | {key: tuple(map(intern, values[key])) for key in _LISTS})
 
 
 def _is_text(value: Any) -> bool:
@@ -188,9 +190,9 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and _HALF.search(value) is None
 
 
-def pictures_of(posts: Iterable[Post]) -> dict[str, str | None]:
+def image_paths(posts: Iterable[CorpusPost]) -> dict[str, str | None]:
     """Return the path of every image id, in the order of first appearance."""
     pictures: dict[str, str | None] = {}
     for post in posts:
-        pictures.setdefault(post.image, post.picture)
+        pictures.setdefault(post.image_id, post.image_path)
     return pictures

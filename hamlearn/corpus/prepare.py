@@ -12,11 +12,11 @@ import pandas as pd
 
 from hamlearn.corpus.conll import has_dev, read_corpus
 from hamlearn.corpus.labels import Entity, entities, label_set
-from hamlearn.corpus.posts import SPLITS, Post, write_posts
+from hamlearn.corpus.posts import SPLITS, CorpusPost, write_posts
 from hamlearn.corpus.splits import SEED, SHARE, with_dev
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.errors import HamlearnError
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 
 MANIFEST = "manifest.jsonl"
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def prepare(
     out: str | Path,
     dev_share: float = SHARE,
     dev_seed: int = SEED,
-) -> list[Post]:
+) -> list[CorpusPost]:
     """Write posts.jsonl, labels.json and statistics.csv of a corpus into a folder.
 
     Args:
@@ -49,7 +49,7 @@ def prepare(
     posts = load_corpus(directory, images, dev_share, dev_seed)
     out = Path(out)
     statistics = corpus_statistics(posts, dev_from_train=not has_dev(directory))
-    missing = sum(post.picture is None for post in posts)
+    missing = sum(post.image_path is None for post in posts)
     if missing == len(posts):
         log.warning(
             "%s: no post has a picture file: every variant reads words alone, and text_only does so"
@@ -59,7 +59,7 @@ def prepare(
     elif missing:
         log.warning("%s: %d of %d posts have no picture file", directory, missing, len(posts))
     write_statistics(out / "statistics.csv", statistics)
-    with whole(out / "labels.json") as part:
+    with atomic_write(out / "labels.json") as part:
         labels = label_set(post.labels for post in posts)
         part.write_text(json.dumps(labels, ensure_ascii=False) + "\n", encoding="utf-8")
     write_posts(out / "posts.jsonl", posts)
@@ -71,7 +71,7 @@ def load_corpus(
     images: str | Path | None = None,
     dev_share: float = SHARE,
     dev_seed: int = SEED,
-) -> list[Post]:
+) -> list[CorpusPost]:
     """Read a corpus with its pictures and cues, as `prepare` writes it.
 
     Args:
@@ -109,7 +109,7 @@ def corpus_table(directory: str | Path, images: str | Path | None = None) -> pd.
     return corpus_statistics(posts, dev_from_train=not has_dev(directory))
 
 
-def with_cues(posts: Sequence[Post], manifest: Path) -> list[Post]:
+def with_cues(posts: Sequence[CorpusPost], manifest: Path) -> list[CorpusPost]:
     """Return the posts with the cue of each gold entity, in the order of the entities.
 
     Posts that the manifest does not name stay as they are.

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
 
 log = logging.getLogger(__name__)
@@ -13,7 +13,9 @@ log = logging.getLogger(__name__)
 SHARE, SEED = 0.1, 0
 
 
-def with_dev(posts: Sequence[Post], share: float = SHARE, seed: int = SEED) -> list[Post]:
+def with_dev(
+    posts: Sequence[CorpusPost], share: float = SHARE, seed: int = SEED
+) -> list[CorpusPost]:
     """Return the posts with some of train moved to dev, in the order train, dev, test.
 
     Posts of the same picture stay together. Which pictures are taken is decided by a digest of seed
@@ -30,9 +32,9 @@ def with_dev(posts: Sequence[Post], share: float = SHARE, seed: int = SEED) -> l
         HamlearnError: the training posts are of one picture, so that nothing can be taken.
     """
     train = [post for post in posts if post.split == "train"]
-    groups: dict[str, list[Post]] = {}
+    groups: dict[str, list[CorpusPost]] = {}
     for post in train:
-        groups.setdefault(post.image, []).append(post)
+        groups.setdefault(post.image_id, []).append(post)
     if len(groups) < 2:
         raise HamlearnError(
             f"the dev split is absent and train has {len(train)} posts of {len(groups)} picture;"
@@ -58,8 +60,8 @@ def with_dev(posts: Sequence[Post], share: float = SHARE, seed: int = SEED) -> l
         seed,
     )
     return [
-        *(post for post in train if post.image not in taken),
-        *(replace(post, split="dev") for post in train if post.image in taken),
+        *(post for post in train if post.image_id not in taken),
+        *(replace(post, split="dev") for post in train if post.image_id in taken),
         *(post for post in posts if post.split != "train"),
     ]
 

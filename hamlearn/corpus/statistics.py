@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from hamlearn.corpus.labels import orphans
-from hamlearn.corpus.posts import SPLITS, Post
-from hamlearn.io import whole
+from hamlearn.corpus.posts import SPLITS, CorpusPost
+from hamlearn.io import atomic_write
 
 PAPER_ORDER = ("PER", "LOC", "ORG", "MISC")
 COLUMNS = ("quantity", "type", *SPLITS, "total")
@@ -18,10 +18,10 @@ NAMES = {
     "longest_post": "Longest post (words)",
     "missing_pictures": "Missing pictures",
 }
-Counted = Callable[[Sequence[Post]], int]
+Counted = Callable[[Sequence[CorpusPost]], int]
 
 
-def corpus_statistics(posts: Sequence[Post], dev_from_train: bool = False) -> pd.DataFrame:
+def corpus_statistics(posts: Sequence[CorpusPost], dev_from_train: bool = False) -> pd.DataFrame:
     """Count a corpus as Table 1 does: entities are B- tags.
 
     Args:
@@ -42,7 +42,7 @@ def corpus_statistics(posts: Sequence[Post], dev_from_train: bool = False) -> pd
         ("posts", "all", len),
         ("orphan_inside", "all", lambda some: sum(orphans(post.labels) for post in some)),
         ("longest_post", "all", lambda some: max((len(post.words) for post in some), default=0)),
-        ("missing_pictures", "all", lambda some: sum(post.picture is None for post in some)),
+        ("missing_pictures", "all", lambda some: sum(post.image_path is None for post in some)),
     ]
     if dev_from_train:
         at = [name for name, *_ in quantities].index("posts") + 1
@@ -76,11 +76,11 @@ def statistics_text(statistics: pd.DataFrame) -> str:
 
 def write_statistics(path: str | Path, statistics: pd.DataFrame) -> None:
     """Write statistics as CSV, whole or not at all."""
-    with whole(path) as part:
+    with atomic_write(path) as part:
         statistics.to_csv(part, index=False, lineterminator="\n")
 
 
-def _in_dev(some: Sequence[Post]) -> int:
+def _in_dev(some: Sequence[CorpusPost]) -> int:
     return sum(post.split == "dev" for post in some)
 
 

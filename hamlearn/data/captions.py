@@ -8,7 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from hamlearn.data.tokenization import Tokens, special_ids
-from hamlearn.data.visual import Pictures
+from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
 
 
@@ -58,7 +58,7 @@ class Extras:
         self,
         tokenizer: PreTrainedTokenizerBase,
         max_subtokens: int,
-        pictures: Pictures | None = None,
+        pictures: VisualReader | None = None,
         captions: Mapping[str, str] | None = None,
     ) -> None:
         """Keep where the text comes from."""
@@ -88,9 +88,9 @@ class Extras:
             ids += [*own[:room], self._sep]
         if not ids:
             return tokens
-        word_of = np.full(len(ids), -1, dtype=np.int64)
+        word_ids = np.full(len(ids), -1, dtype=np.int64)
         return replace(
             tokens,
             ids=np.concatenate([tokens.ids, np.asarray(ids, dtype=np.int64)]),
-            word_of=np.concatenate([tokens.word_of, word_of]),
+            word_ids=np.concatenate([tokens.word_ids, word_ids]),
         )

@@ -14,14 +14,14 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedTokenizerBase
 
 from hamlearn.corpus.labels import repair
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.data.captions import Extras
 from hamlearn.data.encoded import Encoded
 from hamlearn.data.lexicon import Lexicon, Numbered, pad_characters
 from hamlearn.data.ragged import Ragged
 from hamlearn.data.tokenization import Tokens, special_ids
-from hamlearn.data.visual import PLACES, REGIONS, Picture, PictureSource
-from hamlearn.data.windows import Windows, count_windows, owned_mask, windows_of
+from hamlearn.data.visual import PLACES, REGIONS, VisualFeatures, VisualSource
+from hamlearn.data.windows import Windows, count_windows, target_mask, windows_of
 from hamlearn.errors import HamlearnError
 from hamlearn.model.batch import Batch
 
@@ -39,15 +39,15 @@ class Example:
         tokens: of the words that it reads.
         labels: (W,) int64 of these words; None where gold is not looked at.
         picture: of the post.
-        owned: (W,) bool, the words that it speaks for; None for all.
+        target_mask: (W,) bool, the words that it speaks for; None for all.
         numbered: the words and their characters by number; None for a model that reads none.
         encoded: (S, D), the stored outputs of a frozen encoder; None where it has to be asked.
     """
 
     tokens: Tokens
     labels: NDArray[np.int64] | None
-    picture: Picture | None
-    owned: NDArray[np.bool_] | None = None
+    picture: VisualFeatures | None
+    target_mask: NDArray[np.bool_] | None = None
     numbered: Numbered | None = None
     encoded: NDArray[np.float32] | None = None
 
@@ -58,7 +58,7 @@ class PostDataset(Dataset[Example]):
     Beside the posts themselves it keeps 61 bytes a post, 8 a sub-token and 4 a word.
 
     It is indexed by rows. A row is a post, but where posts are read in windows, a post that is too
-    long has several, one after the other; `learning.windows.Joining` puts them together again.
+    long has several, one after the other; `learning.windows.WindowMerger` puts them together again.
 
     Attributes:
         posts: as given.
@@ -72,11 +72,11 @@ class PostDataset(Dataset[Example]):
 
     def __init__(
         self,
-        posts: Sequence[Post],
+        posts: Sequence[CorpusPost],
         tokenizer: PreTrainedTokenizerBase,
         labels: Sequence[str] | None,
         max_subtokens: int,
-        pictures: PictureSource | None = None,
+        pictures: VisualSource | None = None,
         repair_labels: bool = True,
         overlap: int | None = None,
         lexicon: Lexicon | None = None,
@@ -115,12 +115,12 @@ class PostDataset(Dataset[Example]):
             for index, (post, of_post) in enumerate(zip(chunk, windows, strict=True), start):
                 for window in of_post:
                     if extras is not None:
-                        tokens = extras.after(window.tokens, post.image)
+                        tokens = extras.after(window.tokens, post.image_id)
                         window = replace(window, tokens=tokens)
                     self._windows.append(window)
                     self.post_of.append(index)
-                self.cut.append(len(post.words) - of_post[-1].owned[1])
-                self._has_picture.append(pictures is not None and post.image in pictures)
+                self.cut.append(len(post.words) - of_post[-1].target_span[1])
+                self._has_picture.append(pictures is not None and post.image_id in pictures)
                 if self._labels is not None:
                     given = repair(post.labels) if repair_labels else post.labels
                     self._labels.append(_number(post, given, numbers))
@@ -170,20 +170,20 @@ class PostDataset(Dataset[Example]):
             return [self._example(index) for index in indices]
         owners = [self.post_of[index] for index in indices]
         posts = {owner: self.posts[owner] for owner in owners}
-        seen = list({post.image: None for own, post in posts.items() if self.has_picture(own)})
+        seen = list({post.image_id: None for own, post in posts.items() if self.has_picture(own)})
         read = dict(zip(seen, self.pictures.read(seen), strict=True)) if self.pictures else {}
         return [
-            self._example(index, posts[owner].words, read.get(posts[owner].image))
+            self._example(index, posts[owner].words, read.get(posts[owner].image_id))
             for index, owner in zip(indices, owners, strict=True)
         ]
 
     def _example(
-        self, index: int, words: Sequence[str] = (), picture: Picture | None = None
+        self, index: int, words: Sequence[str] = (), picture: VisualFeatures | None = None
     ) -> Example:
         window = self._windows[index]
         own = slice(window.first, window.first + window.tokens.words)
         labels = None if self._labels is None else self._labels[self.post_of[index]][own]
-        owned = None if window.owns_all else owned_mask(window)
+        owned = None if window.predicts_all else target_mask(window)
         numbered = None if self.lexicon is None else self.lexicon.number(words[own])
         return Example(window.tokens, labels, picture, owned, numbered)
 
@@ -233,14 +233,14 @@ class WordDropout(Dataset[Example]):
 
 def drop_words(tokens: Tokens, dropped: NDArray[np.bool_], unk: int) -> Tokens:
     """Replace all sub-tokens of each dropped word by one [UNK]; `dropped` is (W,)."""
-    inside = tokens.word_of >= 0
-    first = np.diff(tokens.word_of, prepend=-1) > 0
-    hit = inside & dropped[np.maximum(tokens.word_of, 0)] if tokens.words else inside
+    inside = tokens.word_ids >= 0
+    first = np.diff(tokens.word_ids, prepend=-1) > 0
+    hit = inside & dropped[np.maximum(tokens.word_ids, 0)] if tokens.words else inside
     kept = ~hit | first
-    return Tokens(np.where(hit, unk, tokens.ids)[kept], tokens.word_of[kept], tokens.words)
+    return Tokens(np.where(hit, unk, tokens.ids)[kept], tokens.word_ids[kept], tokens.words)
 
 
-def collate(examples: Sequence[Example], pad: int, pictures: PictureSource | None) -> Batch:
+def collate(examples: Sequence[Example], pad: int, pictures: VisualSource | None) -> Batch:
     """Pad examples to one batch.
 
     Args:
@@ -253,19 +253,19 @@ def collate(examples: Sequence[Example], pad: int, pictures: PictureSource | Non
     batch = Batch(
         input_ids=_pad([post.ids for post in tokens], pad),  # (B, S)
         attention_mask=_pad([np.ones_like(post.ids) for post in tokens], 0),  # (B, S)
-        word_of=_pad([post.word_of for post in tokens], -1),  # (B, S)
+        word_ids=_pad([post.word_ids for post in tokens], -1),  # (B, S)
         word_mask=_pad(words, False),  # (B, W)
     )
     labels = [example.labels for example in examples if example.labels is not None]
     batch.labels = _pad(labels, 0) if labels else None  # (B, W)
-    if any(example.owned is not None for example in examples):
+    if any(example.target_mask is not None for example in examples):
         owned = [
             np.ones(example.tokens.words, dtype=np.bool_)
-            if example.owned is None
-            else example.owned
+            if example.target_mask is None
+            else example.target_mask
             for example in examples
         ]
-        batch.owned = _pad(owned, False)  # (B, W)
+        batch.target_mask = _pad(owned, False)  # (B, W)
     numbered = [example.numbered for example in examples if example.numbered is not None]
     if numbered:
         batch.words = _pad([post.words for post in numbered], 0)  # (B, W)
@@ -279,17 +279,19 @@ def collate(examples: Sequence[Example], pad: int, pictures: PictureSource | Non
     return batch
 
 
-def _add_pictures(batch: Batch, found: Sequence[Picture | None], pictures: PictureSource) -> None:
+def _add_pictures(
+    batch: Batch, found: Sequence[VisualFeatures | None], pictures: VisualSource
+) -> None:
     """Fill the visual fields that are looked at; where there is no picture they stay zero."""
-    needs, b = pictures.needs, len(found)
+    inputs, b = pictures.inputs, len(found)
     batch.has_image = torch.tensor([picture is not None for picture in found])
-    if needs.image:
+    if inputs.image:
         batch.image = _filled(found, "image", (b, pictures.image_width))
-    if needs.regions:
+    if inputs.regions:
         batch.regions = _filled(found, "regions", (b, REGIONS, pictures.image_width))
-    if needs.stages:
+    if inputs.stages:
         batch.stages = _filled(found, "stages", (b, PLACES, sum(pictures.stage_widths)))
-    if not needs.objects:
+    if not inputs.objects:
         return
     counts = [0 if picture is None else len(picture.classes) for picture in found]
     n = max([1, *counts])
@@ -297,12 +299,12 @@ def _add_pictures(batch: Batch, found: Sequence[Picture | None], pictures: Pictu
     batch.object_classes = _filled(found, "classes", (b, n), np.int64)
     batch.object_mask = torch.arange(n) < torch.tensor(counts)[:, None]
     batch.boxes = _filled(found, "boxes", (b, n, 4))
-    if needs.graphs:
+    if inputs.graphs:
         batch.relations = _filled(found, "relations", (b, n + 1, n + 1), np.int64, -1)
 
 
 def _filled(
-    found: Sequence[Picture | None],
+    found: Sequence[VisualFeatures | None],
     name: str,
     shape: tuple[int, ...],
     dtype: type[np.generic] = np.float32,
@@ -366,7 +368,7 @@ def _chunks(order: NDArray[np.integer], size: int) -> list[list[int]]:
     return [order[start : start + size].tolist() for start in range(0, len(order), size)]
 
 
-def _checked(post: Post) -> Post:
+def _checked(post: CorpusPost) -> CorpusPost:
     """Return a post that has a word at least, and one label a word."""
     if not post.words or len(post.words) != len(post.labels):
         raise HamlearnError(
@@ -376,7 +378,7 @@ def _checked(post: Post) -> Post:
     return post
 
 
-def _number(post: Post, labels: Sequence[str], numbers: dict[str, int]) -> list[int]:
+def _number(post: CorpusPost, labels: Sequence[str], numbers: dict[str, int]) -> list[int]:
     for label in labels:
         if label not in numbers:
             raise HamlearnError(

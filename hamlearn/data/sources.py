@@ -6,9 +6,9 @@ from transformers import PreTrainedTokenizerBase
 
 from hamlearn.data.captions import Extras, read_captions
 from hamlearn.data.encoded import Encoded
-from hamlearn.data.visual import Pictures
+from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
-from hamlearn.systems import needs_of
+from hamlearn.systems import inputs_of
 
 
 def open_pictures(
@@ -16,27 +16,27 @@ def open_pictures(
     images: str | Path | None,
     objects: str | Path | None,
     graphs: str | Path | None,
-) -> Pictures | None:
+) -> VisualReader | None:
     """Open what a variant sees; None for one that reads text alone, whatever files are given.
 
     Raises:
         HamlearnError: the variant is unknown, or one with vision lacks a file.
     """
-    needs = needs_of(variant)
-    if not needs.pictures:
+    inputs = inputs_of(variant)
+    if not inputs.pictures:
         return None
     given = {"images": images, "objects": objects, "graphs": graphs}
-    absent = ", ".join(name for name in needs.files if given[name] is None)
+    absent = ", ".join(name for name in inputs.files if given[name] is None)
     if absent:
         raise HamlearnError(f"variant {variant}: found no {absent}, expected a file of each")
-    return Pictures(images, objects, graphs, needs)
+    return VisualReader(images, objects, graphs, inputs)
 
 
 def open_extras(
     variant: str,
     tokenizer: PreTrainedTokenizerBase,
     max_subtokens: int,
-    pictures: Pictures | None,
+    pictures: VisualReader | None,
     captions: str | Path | None,
 ) -> Extras | None:
     """Return what puts text beside the posts; None for a variant that reads none.
@@ -44,25 +44,25 @@ def open_extras(
     Raises:
         HamlearnError: the file of captions is absent or is none.
     """
-    needs = needs_of(variant)
-    if not needs.extras:
+    inputs = inputs_of(variant)
+    if not inputs.extras:
         return None
-    read = read_captions(captions) if needs.captions and captions is not None else {}
-    return Extras(tokenizer, max_subtokens, pictures if needs.names else None, read)
+    read = read_captions(captions) if inputs.captions and captions is not None else {}
+    return Extras(tokenizer, max_subtokens, pictures if inputs.names else None, read)
 
 
 def open_encoded(variant: str, path: str | Path | None, freeze: bool) -> Encoded | None:
     """Open the stored outputs of a frozen encoder; None for a variant without an encoder.
 
     Args:
-        variant: one of VARIANTS.
+        variant: one of SYSTEMS.
         path: of the file; None where the encoder itself is asked.
         freeze: whether the encoder is frozen.
 
     Raises:
         HamlearnError: the encoder learns, or the file is none of its kind.
     """
-    if path is None or not needs_of(variant).encoder:
+    if path is None or not inputs_of(variant).encoder:
         return None
     if not freeze:
         raise HamlearnError(

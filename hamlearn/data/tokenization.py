@@ -19,12 +19,12 @@ class Tokens:
 
     Attributes:
         ids: (S,) int64, [CLS] first and [SEP] last.
-        word_of: (S,) int64, the word of each sub-token, -1 for [CLS] and [SEP].
+        word_ids: (S,) int64, the word of each sub-token, -1 for [CLS] and [SEP].
         words: W, the words that fit; those past it were cut.
     """
 
     ids: NDArray[np.int64]
-    word_of: NDArray[np.int64]
+    word_ids: NDArray[np.int64]
     words: int
 
 
@@ -145,9 +145,9 @@ def fitting(pieces: Pieces, room: int) -> Pieces:
 def assemble(pieces: Pieces, special: SpecialIds) -> Tokens:
     """Join [CLS], the words, and [SEP]."""
     ids = [special.cls, *(token for of_word in pieces for token in of_word), special.sep]
-    word_of = np.full(len(ids), -1, dtype=np.int64)
-    word_of[1:-1] = np.repeat(np.arange(len(pieces)), [len(of_word) for of_word in pieces])
-    return Tokens(np.asarray(ids, dtype=np.int64), word_of, len(pieces))
+    word_ids = np.full(len(ids), -1, dtype=np.int64)
+    word_ids[1:-1] = np.repeat(np.arange(len(pieces)), [len(of_word) for of_word in pieces])
+    return Tokens(np.asarray(ids, dtype=np.int64), word_ids, len(pieces))
 
 
 def _pieces(ids: list[int], word_ids: list[int], n_words: int, unk: int) -> Pieces:

@@ -12,9 +12,9 @@ from hamlearn.closing import Closing
 from hamlearn.errors import HamlearnError
 from hamlearn.features.graph_file import Graphs
 from hamlearn.features.store import STAGES, FeatureFile
-from hamlearn.systems import Needs
+from hamlearn.systems import Inputs
 
-EVERYTHING = Needs(image=True, objects=True, graphs=True)  # what HamLearning looks at
+HAMLEARNING_INPUTS = Inputs(image=True, objects=True, graphs=True)  # what HamLearning looks at
 REGIONS = 49  # of the 7x7 map
 PLACES = 4  # of the 2x2 map of a stage
 OK = 0  # the status of a picture that was read
@@ -25,7 +25,7 @@ def _nothing() -> NDArray[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class VisualFeatures:
     """What the model sees of one picture, padding left out; empty what it does not look at.
 
     Attributes:
@@ -47,11 +47,11 @@ class Picture:
     relations: NDArray[np.integer] = field(default_factory=_nothing)
 
 
-class PictureSource(Protocol):
+class VisualSource(Protocol):
     """Gives pictures by image id, all of the same widths."""
 
     @property
-    def needs(self) -> Needs:
+    def inputs(self) -> Inputs:
         """What is looked at."""
         ...
 
@@ -74,20 +74,20 @@ class PictureSource(Protocol):
         """Tell whether there is a picture of this id."""
         ...
 
-    def __getitem__(self, image: str) -> Picture:
+    def __getitem__(self, image: str) -> VisualFeatures:
         """Return one picture."""
         ...
 
-    def read(self, images: Sequence[str]) -> list[Picture]:
+    def read(self, images: Sequence[str]) -> list[VisualFeatures]:
         """Return pictures, read together."""
         ...
 
 
-class Pictures(Closing):
+class VisualReader(Closing):
     """Looks up pictures by image id; nothing is read before it is asked for.
 
     Attributes:
-        needs: what is looked at; everything else stays empty.
+        inputs: what is looked at; everything else stays empty.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Pictures(Closing):
         images: str | Path | None = None,
         objects: str | Path | None = None,
         graphs: str | Path | None = None,
-        needs: Needs = EVERYTHING,
+        inputs: Inputs = HAMLEARNING_INPUTS,
     ) -> None:
         """Open the files that are needed and check that they belong together.
 
@@ -103,37 +103,37 @@ class Pictures(Closing):
             images: features of whole pictures.
             objects: features of their objects.
             graphs: relations between the objects, made from `objects`.
-            needs: what is looked at.
+            inputs: what is looked at.
 
         Raises:
             HamlearnError: a file is absent or of another kind, or lacks what is needed, or `graphs`
                 was made from other objects.
         """
         given = {"images": images, "objects": objects, "graphs": graphs}
-        absent = ", ".join(name for name in needs.files if given[name] is None)
+        absent = ", ".join(name for name in inputs.files if given[name] is None)
         if absent:
             raise HamlearnError(f"pictures: found no {absent}, expected a file of each")
-        self.needs = needs
+        self.inputs = inputs
         self._files = {
             kind: _open(path, kind)
             for kind, path in given.items()
-            if path is not None and kind in needs.files and kind != "graphs"
+            if path is not None and kind in inputs.files and kind != "graphs"
         }
         self._is_read = {
             kind: file.rows("status", range(len(file.ids))) == OK
             for kind, file in self._files.items()
         }
-        if needs.regions and not self.images.has("regions"):
+        if inputs.regions and not self.images.has("regions"):
             raise HamlearnError(
                 f"{images}: found no regions, expected 7x7 maps: extract with"
                 " `image_features: {regions: true}`"
             )
-        if needs.regions and self.images.shape("regions") != (REGIONS, self.image_width):
+        if inputs.regions and self.images.shape("regions") != (REGIONS, self.image_width):
             raise HamlearnError(
                 f"{images}: found regions of shape {self.images.shape('regions')}, expected"
                 f" {(REGIONS, self.image_width)}"
             )
-        absent = ", ".join(name for name in STAGES if needs.stages and not self.images.has(name))
+        absent = ", ".join(name for name in STAGES if inputs.stages and not self.images.has(name))
         if absent:
             raise HamlearnError(
                 f"{images}: found no {absent}, expected the maps of all stages: extract with"
@@ -146,7 +146,7 @@ class Pictures(Closing):
                     f" ({PLACES}, F)"
                 )
         self._graphs: Graphs | None = None
-        if needs.graphs and graphs is not None and objects is not None:
+        if inputs.graphs and graphs is not None and objects is not None:
             self._graphs = Graphs(graphs, self.objects)
         self.graph_attributes = {} if self._graphs is None else self._graphs.attributes
 
@@ -166,12 +166,12 @@ class Pictures(Closing):
 
         F of each stage as well, where they are.
         """
-        sees = self.needs.objects
+        sees = self.inputs.objects
         return {
             "image": self.image_width if "images" in self._files else 0,
             "object": self.object_width if sees else 0,
             "classes": len(self.classes) if sees else 0,
-        } | ({"stages": self.stage_widths} if self.needs.stages else {})
+        } | ({"stages": self.stage_widths} if self.inputs.stages else {})
 
     @property
     def image_width(self) -> int:
@@ -181,7 +181,7 @@ class Pictures(Closing):
     @property
     def stage_widths(self) -> list[int]:
         """F of each of the four stages; none where they are not looked at."""
-        return [self.images.shape(name)[-1] for name in STAGES] if self.needs.stages else []
+        return [self.images.shape(name)[-1] for name in STAGES] if self.inputs.stages else []
 
     @property
     def object_width(self) -> int:
@@ -206,11 +206,11 @@ class Pictures(Closing):
                 return False
         return True
 
-    def __getitem__(self, image: str) -> Picture:
+    def __getitem__(self, image: str) -> VisualFeatures:
         """Return one picture; see `read`."""
         return self.read([image])[0]
 
-    def read(self, images: Sequence[str]) -> list[Picture]:
+    def read(self, images: Sequence[str]) -> list[VisualFeatures]:
         """Return pictures, read together; KeyError where one is not among those that were read.
 
         Raises:
@@ -219,14 +219,14 @@ class Pictures(Closing):
         found: dict[str, Any] = {}  # of each field, one array a picture
         if "images" in self._files:
             rows = self._rows("images", images)
-            for name, is_read in (("image", self.needs.image), ("regions", self.needs.regions)):
+            for name, is_read in (("image", self.inputs.image), ("regions", self.inputs.regions)):
                 if is_read:
                     dataset = "features" if name == "image" else name
                     found[name] = self._finite(images, dataset, rows)
-            if self.needs.stages:
+            if self.inputs.stages:
                 stages = [self._finite(images, name, rows) for name in STAGES]
                 found["stages"] = np.concatenate(stages, axis=-1)
-        if self.needs.objects:
+        if self.inputs.objects:
             rows = self._rows("objects", images)
             found["classes"] = self._labels(images)
             counts = [len(classes) for classes in found["classes"]]
@@ -242,7 +242,7 @@ class Pictures(Closing):
                     for own, count in zip(relations, counts, strict=True)
                 ]
         return [
-            Picture(**{name: values[number] for name, values in found.items()})
+            VisualFeatures(**{name: values[number] for name, values in found.items()})
             for number in range(len(images))
         ]
 

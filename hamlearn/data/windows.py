@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hamlearn.data.ragged import Ragged
 from hamlearn.data.tokenization import Tokens, assemble, pieces_of, special_ids, tokenise
-from hamlearn.model.base import Output, Tagger
+from hamlearn.model.base import Output, TaggingModel
 from hamlearn.model.batch import Batch
 
 
@@ -24,18 +24,18 @@ class Window:
     Attributes:
         tokens: of these words.
         first: which word of the post is the window's first.
-        owned: from which word of the post to which (exclusive) it speaks for. The windows of a post
-            share its words out among them; the others it reads as context.
+        target_span: the words of the post, first and last (exclusive), that this window predicts.
+            Each word is predicted by one window; the window's other words are context.
     """
 
     tokens: Tokens
     first: int
-    owned: tuple[int, int]
+    target_span: tuple[int, int]
 
     @property
-    def owns_all(self) -> bool:
+    def predicts_all(self) -> bool:
         """Whether it speaks for all the words that it reads."""
-        return self.owned == (self.first, self.first + self.tokens.words)
+        return self.target_span == (self.first, self.first + self.tokens.words)
 
 
 class Windows:
@@ -49,8 +49,8 @@ class Windows:
         """Put a window behind the others."""
         tokens = window.tokens
         self._ids.append(tokens.ids)
-        self._word_of.append(tokens.word_of)
-        self._spans.append((tokens.words, window.first, *window.owned))
+        self._word_of.append(tokens.word_ids)
+        self._spans.append((tokens.words, window.first, *window.target_span))
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -116,7 +116,7 @@ def windows_of(
         found.append(
             [
                 Window(assemble(short[start:stop], special), start, owned)
-                for (start, stop), owned in zip(spans, owned_spans(lengths, spans), strict=True)
+                for (start, stop), owned in zip(spans, target_spans(lengths, spans), strict=True)
                 if owned[0] < owned[1]
             ]
         )
@@ -151,7 +151,7 @@ def window_spans(lengths: Sequence[int], room: int, overlap: int) -> list[tuple[
             shared += lengths[start]
 
 
-def owned_spans(lengths: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def target_spans(lengths: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the words that each window speaks for: those that have most context in it.
 
     The context of a word in a window is the number of sub-tokens on its poorer side; of windows
@@ -178,13 +178,13 @@ def owned_spans(lengths: Sequence[int], spans: Sequence[tuple[int, int]]) -> lis
     return list(zip(firsts, lasts, strict=True))
 
 
-def owned_mask(window: Window) -> NDArray[np.bool_]:
+def target_mask(window: Window) -> NDArray[np.bool_]:
     """Return (W,) of a window's own words, True on those that it speaks for."""
     words = window.first + np.arange(window.tokens.words)
-    return (words >= window.owned[0]) & (words < window.owned[1])
+    return (words >= window.target_span[0]) & (words < window.target_span[1])
 
 
-def of_owned(emissions: Tensor, batch: Batch) -> tuple[Tensor, Batch]:
+def target_words(emissions: Tensor, batch: Batch) -> tuple[Tensor, Batch]:
     """Return emissions and a batch of the owned words alone, moved to the left.
 
     What comes back fits the tagger's `loss_of` and `decode_of`; a batch without windows is returned
@@ -194,19 +194,21 @@ def of_owned(emissions: Tensor, batch: Batch) -> tuple[Tensor, Batch]:
         emissions: (B, W, K).
         batch: whose `owned`, `word_mask` and `labels` belong to them.
     """
-    if batch.owned is None:
+    if batch.target_mask is None:
         return emissions, batch
-    order = (~batch.owned).long().argsort(dim=1, stable=True)  # (B, W), owned words first
-    order = order[:, : int(batch.owned.sum(1).max())]
+    order = (~batch.target_mask).long().argsort(dim=1, stable=True)  # (B, W), owned words first
+    order = order[:, : int(batch.target_mask.sum(1).max())]
     wide = order[:, :, None].expand(-1, -1, emissions.shape[2])
-    mask = batch.owned.gather(1, order)
+    mask = batch.target_mask.gather(1, order)
     labels = None
     if batch.labels is not None:
         labels = batch.labels.gather(1, order).masked_fill(~mask, 0)
-    return emissions.gather(1, wide), replace(batch, word_mask=mask, labels=labels, owned=None)
+    return emissions.gather(1, wide), replace(
+        batch, word_mask=mask, labels=labels, target_mask=None
+    )
 
 
-class Joining:
+class WindowMerger:
     """Puts the emissions of windows together again, post by post.
 
     Posts of one window come out with their batch, and those of several as soon as the last of their
@@ -227,7 +229,7 @@ class Joining:
             output: of the network, for this batch.
             batch: as it was given to the network.
         """
-        emissions, own = of_owned(output.emissions, batch)
+        emissions, own = target_words(output.emissions, batch)
         posts = [self.post_of[row] for row in rows]
         rows_of = {post: self._rows(post) for post in posts}
         single = [place for place, post in enumerate(posts) if len(rows_of[post]) == 1]
@@ -256,7 +258,7 @@ class Joining:
         return Scored([post], emissions, emissions.new_ones(emissions.shape[:2]).bool(), relevance)
 
 
-def decode(tagger: Tagger, scored: Scored) -> list[list[int]]:
+def decode(tagger: TaggingModel, scored: Scored) -> list[list[int]]:
     """Return the best label sequence of each whole post (Eq. 18)."""
     return tagger.paths(scored.emissions, scored.mask)
 

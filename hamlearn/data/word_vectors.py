@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hamlearn.corpus.posts import each_post
+from hamlearn.corpus.posts import iterate_posts
 from hamlearn.data.lexicon import FIRST, WIDTH, Lexicon, read_vectors
-from hamlearn.model.base import Tagger
+from hamlearn.model.base import TaggingModel
 from hamlearn.model.baselines.lexical import LexicalTagger
-from hamlearn.systems import needs_of
+from hamlearn.systems import inputs_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Words:
         return self.lexicon.sizes | {"word": self.width}
 
     @torch.no_grad()
-    def put_into(self, tagger: Tagger) -> None:
+    def put_into(self, tagger: TaggingModel) -> None:
         """Let the model's word vectors begin with those of the file."""
         if not isinstance(tagger, LexicalTagger):
             raise TypeError(f"found {type(tagger).__name__}, expected a model with word vectors")
@@ -59,12 +59,12 @@ def read_words(variant: str, posts: str | Path, vectors: str | None) -> Words | 
     Raises:
         HamlearnError: the file of vectors is absent or is none.
     """
-    if not needs_of(variant).lexicon:
+    if not inputs_of(variant).lexicon:
         return None
-    train = (post.words for post in each_post(posts, "train"))
+    train = (post.words for post in iterate_posts(posts, "train"))
     if vectors is None:
         return Words(Lexicon.of(train), WIDTH, {}, "random")
-    wanted = {word.lower() for post in each_post(posts) for word in post.words}
+    wanted = {word.lower() for post in iterate_posts(posts) for word in post.words}
     found = read_vectors(vectors, wanted)
     lexicon = Lexicon.of(train, found)
     width = len(next(iter(found.values()))) if found else WIDTH

@@ -14,9 +14,9 @@ from hamlearn.demo.composition import Composition, compose, jpeg_bytes, render
 from hamlearn.demo.decisions import CUES, Decision, draw_decision
 from hamlearn.demo.grammar import Sentence, draw_sentence, text_ceiling
 from hamlearn.errors import HamlearnError
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 # split -> its file and its share of the posts
 SPLITS = {"train": ("train.txt", 2000), "dev": ("valid.txt", 600), "test": ("test.txt", 900)}
 TOTAL = sum(share for _, share in SPLITS.values())
@@ -154,13 +154,13 @@ def write_corpus(
     if seed < 0:
         raise HamlearnError(f"seed: {seed} given; expected 0 or more")
     sizes = split_sizes(posts)
-    with whole(out) as folder:
+    with atomic_write(out) as folder:
         (folder / "images" if pictures else folder).mkdir(parents=True)
         with (folder / "manifest.jsonl").open("w", encoding="utf-8", newline="\n") as manifest:
             for split, size in sizes.items():
                 with closing(_write_split(folder, seed, split, size, pictures)) as lines:
                     manifest.writelines(json.dumps(line) + "\n" for line in lines)
-                logger.info("demo corpus, seed %d: %s has %d posts", seed, split, size)
+                log.info("demo corpus, seed %d: %s has %d posts", seed, split, size)
         ceiling = {name: round(value, 6) for name, value in text_ceiling().items()}
         about = {"seed": seed, "posts": sizes, "shares": CUES, "text_ceiling": ceiling}
         (folder / "ceiling.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -34,7 +34,7 @@ from hamlearn.demo.vision import (
 )
 from hamlearn.errors import HamlearnError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 # First word of every seed here; a corpus begins with another, so no picture is shared.
 STREAM = 77
 
@@ -95,7 +95,7 @@ def train_resnet(drawn: list[Drawn], epochs: int, seed: int) -> nn.Module:
             schedule.step()
             right += int((output.argmax(1) == scenes[batch]).sum())
             seen += len(batch)
-        logger.info("scenes, epoch %d: accuracy in training %.3f", epoch + 1, right / seen)
+        log.info("scenes, epoch %d: accuracy in training %.3f", epoch + 1, right / seen)
     return network.eval()
 
 
@@ -142,7 +142,7 @@ def train_detector(drawn: list[Drawn], seconds: float, seed: int, batch_size: in
             losses.append(loss.item())
             if len(losses) % 200 == 0:
                 mean = float(np.mean(losses[-200:]))
-                logger.info("objects, step %d, %.0f %%: loss %.3f", len(losses), 100 * gone, mean)
+                log.info("objects, step %d, %.0f %%: loss %.3f", len(losses), 100 * gone, mean)
             gone = (time.monotonic() - start) / seconds
             if gone >= 1:
                 break
@@ -192,7 +192,7 @@ def train_vision(
     start = time.monotonic()
     torch.set_num_threads(threads)
     drawn = draw_pictures(seed, pictures)
-    logger.info("drew %d pictures in %.0f s", pictures, time.monotonic() - start)
+    log.info("drew %d pictures in %.0f s", pictures, time.monotonic() - start)
     about = {"seed": seed, "pictures": pictures, "minutes": minutes}
     resnet = train_resnet(drawn[: min(pictures, 3000)], 4, seed)
     save_weights(
@@ -200,7 +200,7 @@ def train_vision(
         resnet,
         {**about, "classes": SCENES, "widths": RESNET_WIDTHS, "network": "TinyResNet"},
     )
-    logger.info("the scenes took until second %.0f", time.monotonic() - start)
+    log.info("the scenes took until second %.0f", time.monotonic() - start)
     left = 60 * minutes - (time.monotonic() - start)
     detector = train_detector(drawn, max(left, 1.0), seed)
     save_weights(

@@ -23,7 +23,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from hamlearn.demo.objects import OBJECTS
 from hamlearn.demo.scenes import SCENES
 from hamlearn.errors import HamlearnError
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 
 RESNET_FILE = "resnet.safetensors"
 DETECTOR_FILE = "detector.safetensors"
@@ -145,7 +145,7 @@ def save_weights(path: str | Path, network: nn.Module, about: dict[str, Any]) ->
         about: values for the header, written as JSON under the key "hamlearn".
     """
     state = {name: value.detach().contiguous() for name, value in network.state_dict().items()}
-    with whole(path) as part:
+    with atomic_write(path) as part:
         save_file(state, part, {"hamlearn": json.dumps(about, sort_keys=True)})
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions
 from hamlearn.evaluation.significance import Counts, count, difference, mean_f1, p_value
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 
 COLUMNS = (
     "corpus",
@@ -40,7 +40,9 @@ class System:
     variant: str
 
 
-def compare(predictions: Iterable[str | Path], posts: Mapping[str, Sequence[Post]]) -> pd.DataFrame:
+def compare(
+    predictions: Iterable[str | Path], posts: Mapping[str, Sequence[CorpusPost]]
+) -> pd.DataFrame:
     """Compare all systems of a corpus, two by two, on lenient micro F1 of the test split.
 
     Two systems are compared on the seeds that both have; a pair with none in common has no row.
@@ -74,7 +76,7 @@ def compare(predictions: Iterable[str | Path], posts: Mapping[str, Sequence[Post
 
 def write_comparison(path: str | Path, comparison: pd.DataFrame) -> None:
     """Write the pairs as CSV, whole or not at all."""
-    with whole(path) as part:
+    with atomic_write(path) as part:
         comparison.to_csv(part, index=False, float_format="%.6f", lineterminator="\n")
 
 

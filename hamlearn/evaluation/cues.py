@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from hamlearn.corpus.labels import OUTSIDE, Entity, entities
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
 
 
-def cues_of(post: Post) -> dict[Entity, str]:
+def cues_of(post: CorpusPost) -> dict[Entity, str]:
     """Return the cue of each gold entity, in their order; nothing where none are known.
 
     Raises:
@@ -22,7 +22,7 @@ def cues_of(post: Post) -> dict[Entity, str]:
     return dict(zip(gold, post.cues, strict=False))
 
 
-def of_cue(post: Post, labels: Sequence[str], cue: str) -> tuple[str, ...]:
+def of_cue(post: CorpusPost, labels: Sequence[str], cue: str) -> tuple[str, ...]:
     """Return labels with the entities of one cue only; the other words are `O`.
 
     A gold entity has its own cue. A predicted entity counts for the cue of the gold entity that it

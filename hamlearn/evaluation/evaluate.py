@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from hamlearn.corpus.labels import SCHEMES, is_label
-from hamlearn.corpus.posts import SPLITS, Post
+from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.cues import cues_of, of_cue
 from hamlearn.evaluation.scores import Score, score
-from hamlearn.io import is_cut, whole
+from hamlearn.io import atomic_write, is_cut
 
 RUN = ("corpus", "detector", "variant", "seed")
 KEYS = (*RUN, "split", "scheme", "type", "cue")
@@ -24,7 +24,7 @@ ALL = "all"
 
 def evaluate(
     predictions: Iterable[str | Path],
-    posts: Sequence[Post],
+    posts: Sequence[CorpusPost],
     *,
     corpus: str,
     detector: str,
@@ -65,7 +65,7 @@ def evaluate(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def read_predictions(path: str | Path, posts: Sequence[Post]) -> list[tuple[str, ...]]:
+def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[tuple[str, ...]]:
     """Return the predicted labels of each post, in the order of the posts.
 
     Args:
@@ -107,7 +107,7 @@ def read_predictions(path: str | Path, posts: Sequence[Post]) -> list[tuple[str,
 
 def write_scores(path: str | Path, scores: pd.DataFrame) -> None:
     """Write rows of scores as CSV with six decimals, whole or not at all."""
-    with whole(path) as part:
+    with atomic_write(path) as part:
         scores.to_csv(part, index=False, float_format="%.6f", lineterminator="\n")
 
 
@@ -167,7 +167,9 @@ def gather(paths: Iterable[str | Path], out: str | Path) -> pd.DataFrame:
     return metrics
 
 
-def _rows(posts: Sequence[Post], predicted: Sequence[Sequence[str]]) -> Iterator[dict[str, Any]]:
+def _rows(
+    posts: Sequence[CorpusPost], predicted: Sequence[Sequence[str]]
+) -> Iterator[dict[str, Any]]:
     """Yield the scores of one split: schemes, cues, then types."""
     gold = [post.labels for post in posts]
     cues = sorted({cue for post in posts for cue in cues_of(post).values()})

@@ -164,7 +164,7 @@ def scores_table(
     Args:
         table: its name.
         lines: its rows.
-        scores: of all runs that it needs.
+        scores: of all runs that it inputs.
         asked: what was trained.
     """
     test = scores[(scores["split"] == "test") & (scores["cue"] == ALL)]

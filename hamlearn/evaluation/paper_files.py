@@ -7,16 +7,16 @@ from typing import Any
 import pandas as pd
 
 from hamlearn.evaluation.paper import TITLES
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 
 ABSENT = "–"  # noqa: RUF001
 
 
 def write_table(frame: pd.DataFrame, csv: str | Path, markdown: str | Path) -> None:
     """Write a table in both forms, each whole or not at all."""
-    with whole(csv) as part:
+    with atomic_write(csv) as part:
         frame.to_csv(part, index=False, float_format="%.4f", lineterminator="\n")
-    with whole(markdown) as part:
+    with atomic_write(markdown) as part:
         part.write_text(as_markdown(frame), encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.corpus.labels import entities
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.evaluation.cues import of_cue
 from hamlearn.evaluation.evaluate import ALL
 
@@ -45,7 +45,9 @@ class Interval:
         return self.low > 0
 
 
-def count(posts: Sequence[Post], predicted: Sequence[Sequence[str]], cue: str = ALL) -> Counts:
+def count(
+    posts: Sequence[CorpusPost], predicted: Sequence[Sequence[str]], cue: str = ALL
+) -> Counts:
     """Count lenient entities post by post.
 
     Args:

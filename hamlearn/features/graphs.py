@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
-from hamlearn.features.hdf5_output import put_attributes, put_texts, whole_hdf5
+from hamlearn.features.hdf5_output import atomic_hdf5, put_attributes, put_texts
 from hamlearn.features.relations import NONE, RELATIONS, relation_matrices
 from hamlearn.features.store import FeatureFile, attributes_of
 from hamlearn.io import canonical
 from hamlearn.settings import GraphSettings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 BLOCK = 2000  # pictures at a time: some 30 MB of pairs for 15 objects each
 
@@ -47,7 +47,7 @@ def build_graphs(
             )
         n, (most, _) = len(objects.ids), objects.shape("boxes")
         edges = np.zeros(len(RELATIONS), dtype=np.int64)
-        with whole_hdf5(out) as (file, sink):
+        with atomic_hdf5(out) as (file, sink):
             put_attributes(file, _attributes(objects, settings))
             put_texts(file, "ids", objects.ids)
             relations = file.create_dataset(
@@ -59,10 +59,10 @@ def build_graphs(
                 relations[rows.start : rows.stop] = block
                 sink.check()
                 edges += np.bincount(block[block != NONE], minlength=len(RELATIONS))
-                logger.info("graphs: %d of %d pictures", rows.stop, n)
+                log.info("graphs: %d of %d pictures", rows.stop, n)
     counts = dict(zip(RELATIONS, edges.tolist(), strict=True))
     listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-    logger.info("graphs: %d pictures, %d directed edges: %s", n, edges.sum(), listed)
+    log.info("graphs: %d pictures, %d directed edges: %s", n, edges.sum(), listed)
     return counts
 
 

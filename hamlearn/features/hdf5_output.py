@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 
 
 class Sink(io.RawIOBase):
@@ -85,7 +85,7 @@ class Sink(io.RawIOBase):
 
 
 @contextmanager
-def whole_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Sink]]:
+def atomic_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Sink]]:
     """Yield a fresh HDF5 file that takes its place at `path` when the block ends well.
 
     Args:
@@ -97,7 +97,7 @@ def whole_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Sink]]:
     Raises:
         HamlearnError: the file could not be written.
     """
-    with whole(path) as part:
+    with atomic_write(path) as part:
         sink = Sink(part)
         try:
             with h5py.File(sink, "w") as file:

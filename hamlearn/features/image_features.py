@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from hamlearn.corpus.posts import each_post, pictures_of
+from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.devices import device_of
 from hamlearn.features.shards import shard_of, shard_writer
 from hamlearn.features.store import STAGES, attributes_of, image_columns
@@ -47,7 +47,7 @@ def extract_images(
     options, workers = settings.image_features, workers_of(threads)
     net = load_backbone(backbone, configured(options.backbones, "backbones", backbone))
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
-    pictures = shard_of(pictures_of(each_post(posts_path)), shard)
+    pictures = shard_of(image_paths(iterate_posts(posts_path)), shard)
     attributes = attributes_of(
         "images",
         net.name,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hamlearn.corpus.posts import each_post, pictures_of
+from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.devices import device_of
 from hamlearn.features.shards import shard_of, shard_writer
 from hamlearn.features.store import attributes_of, object_columns
@@ -25,7 +25,7 @@ from hamlearn.vision.weights import configured
 
 PRECOMPUTED = "precomputed"
 _AHEAD = 4  # pictures decoded ahead for a detector, which takes them at full size
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def extract_objects(
@@ -52,7 +52,7 @@ def extract_objects(
         HamlearnError: weights cannot be loaded, or a picture cannot be read and this is an error.
     """
     options, workers = settings.object_features, workers_of(threads)
-    pictures = shard_of(pictures_of(each_post(posts_path)), shard)
+    pictures = shard_of(image_paths(iterate_posts(posts_path)), shard)
     with device_of("cpu" if detector == PRECOMPUTED else device) as on:
         if detector == PRECOMPUTED:
             source, found, chosen = _given(pictures, settings)
@@ -102,7 +102,7 @@ def _looked_for(
     """Return the objects that a network finds, the network, and how they are chosen."""
     options = settings.object_features
     net = load_detector(detector, configured(options.detectors, "detectors", detector), device)
-    _log.info("detector %s runs on %s", net.name, net.backend)
+    log.info("detector %s runs on %s", net.name, net.backend)
     per_class = options.nms_per_class
     if per_class is None:
         per_class = net.nms_per_class

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hamlearn.corpus.posts import each_post, pictures_of
+from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.features.store import Columns, FeatureFile, FeatureWriter, feature_writer
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 from hamlearn.settings import Settings
 from hamlearn.vision.images import Decoded, PictureError, Status
 
 _WAITING = 4  # calls of `put` that may wait for the disk
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -162,7 +162,7 @@ def merge_shards(
     Raises:
         HamlearnError: a shard is absent, or was made in another way, or a picture is in none.
     """
-    merge(shards, list(pictures_of(each_post(posts_path))), out)
+    merge(shards, list(image_paths(iterate_posts(posts_path))), out)
     with FeatureFile(out) as file:
         status = file.rows("status", range(len(file.ids)))
         rows = [
@@ -173,7 +173,7 @@ def merge_shards(
         random = file.attributes["random_weights"]
         _summarise(str(out), len(file.ids), Counter(name for _, name, _ in rows), random)
     if failures is not None:
-        with whole(failures) as part, part.open("w", encoding="utf-8", newline="") as table:
+        with atomic_write(failures) as part, part.open("w", encoding="utf-8", newline="") as table:
             lines = csv.writer(table, lineterminator="\n")
             lines.writerow(("image", "status", "reason"))
             lines.writerows(rows)
@@ -236,6 +236,6 @@ def _same(first: FeatureFile, other: FeatureFile) -> None:
 
 def _summarise(what: str, n: int, failed: Counter[str], random: bool) -> None:
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(failed.items())) or "none"
-    _log.info("%s: %d pictures, %d without features (%s)", what, n, failed.total(), kinds)
+    log.info("%s: %d pictures, %d without features (%s)", what, n, failed.total(), kinds)
     if random:
-        _log.warning("%s: random weights: visual scores carry no meaning", what)
+        log.warning("%s: random weights: visual scores carry no meaning", what)

@@ -37,7 +37,7 @@ import hamlearn
 from hamlearn.closing import Closing
 from hamlearn.errors import HamlearnError
 from hamlearn.features.hdf5 import member, opened, root_attributes, texts
-from hamlearn.features.hdf5_output import Sink, put_attributes, put_texts, whole_hdf5
+from hamlearn.features.hdf5_output import Sink, atomic_hdf5, put_attributes, put_texts
 from hamlearn.features.hdf5_rows import RowReader
 from hamlearn.io import canonical, digest_of_text
 
@@ -211,7 +211,7 @@ def feature_writer(
     """
     if len(set(ids)) != len(ids):
         raise HamlearnError(f"{path}: an image id comes twice, expected each once")
-    with whole_hdf5(path) as (file, sink):
+    with atomic_hdf5(path) as (file, sink):
         put_attributes(file, attributes)
         put_texts(file, "ids", ids)
         if attributes["kind"] == "objects":

@@ -25,10 +25,10 @@ from hamlearn.inference.layout import (
 )
 from hamlearn.inference.loading import read_model
 from hamlearn.inference.model_card import write_card
-from hamlearn.io import digest_of_file, whole
+from hamlearn.io import atomic_write, digest_of_file
 from hamlearn.model.hamlearning import FLAGS, HamLearning
 from hamlearn.settings import GraphSettings
-from hamlearn.systems import needs_of
+from hamlearn.systems import inputs_of
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def export(run_folder: str | Path, out: str | Path, scores: str | Path | None = 
             f" {', '.join(FLAGS)}: systems that these are compared with are not exported"
         )
     facts = _facts(run_folder, run.facts)
-    with whole(out) as part:
+    with atomic_write(out) as part:
         part.mkdir()
         shutil.copyfile(run_folder / runs.WEIGHTS, part / WEIGHTS)
         (part / ENCODER).mkdir()
@@ -118,7 +118,7 @@ def _facts(folder: Path, run: Mapping[str, Any]) -> Facts:
 
 def _vision(place: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return how the pictures of the training became what the model saw."""
-    if not needs_of(run["variant"]).pictures:
+    if not inputs_of(run["variant"]).pictures:
         return None
     graph = json.loads(run.get("graphs", {}).get("settings", "{}"))
     if not graph:

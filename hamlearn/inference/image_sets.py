@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hamlearn.data.visual import EVERYTHING, Picture
+from hamlearn.data.visual import HAMLEARNING_INPUTS, VisualFeatures
 from hamlearn.features.relations import COVER, INSIDE, NONE
 
 
@@ -19,11 +19,11 @@ class Seen:
         scores: (O,) of the objects.
     """
 
-    picture: Picture
+    picture: VisualFeatures
     scores: NDArray[np.floating]
 
 
-def combined(seen: Sequence[Seen], most: int, none: int) -> Picture:
+def combined(seen: Sequence[Seen], most: int, none: int) -> VisualFeatures:
     """Return several pictures of one post as the one picture that the model takes.
 
     The features of the whole are the mean over the pictures. The objects are the best `most` of
@@ -53,7 +53,7 @@ def combined(seen: Sequence[Seen], most: int, none: int) -> Picture:
             if number == other:
                 relations[i, j] = seen[number].picture.relations[row + 1, column + 1]
     chosen = [(seen[number].picture, row) for _, number, row in nodes]
-    return Picture(
+    return VisualFeatures(
         image=np.mean([np.asarray(one.picture.image, np.float32) for one in seen], axis=0),
         objects=np.stack([picture.objects[row] for picture, row in chosen]),
         classes=np.array([picture.classes[row] for picture, row in chosen]),
@@ -66,22 +66,22 @@ class Given:
     """Pictures that are in memory, by the id of their post; what a PostDataset looks them up in."""
 
     def __init__(
-        self, pictures: Mapping[str, Picture], image_width: int, object_width: int
+        self, pictures: Mapping[str, VisualFeatures], image_width: int, object_width: int
     ) -> None:
         """Keep them with the widths of their features."""
         self._pictures = pictures
         self.image_width, self.object_width = image_width, object_width
         self.stage_widths: list[int] = []
-        self.needs = EVERYTHING
+        self.inputs = HAMLEARNING_INPUTS
 
     def __contains__(self, image: str) -> bool:
         """Tell whether the post of this id has a picture."""
         return image in self._pictures
 
-    def __getitem__(self, image: str) -> Picture:
+    def __getitem__(self, image: str) -> VisualFeatures:
         """Return the picture of a post."""
         return self._pictures[image]
 
-    def read(self, images: Sequence[str]) -> list[Picture]:
+    def read(self, images: Sequence[str]) -> list[VisualFeatures]:
         """Return the pictures of posts."""
         return [self._pictures[image] for image in images]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.readers import format_of, read_posts
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def join(
         raise HamlearnError(f"{posts}: no such file; expected posts")
     records = read_posts(posts, lambda name: name, format_of(posts, form))
     count = 0
-    with whole(out) as part, part.open("wb") as file:
+    with atomic_write(out) as part, part.open("wb") as file:
         for line, record in zip_longest(_lines(in_order(parts)), records):
             if line is None or record is None:
                 more, fewer = ("lines", "posts") if record is None else ("posts", "lines")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import Digest, GraphSettings, ModelSettings, TextSettings, Variant
-from hamlearn.systems import needs_of
+from hamlearn.systems import inputs_of
 
 SCHEMA_VERSION = 1
 MANIFEST, FACTS, WEIGHTS = "manifest.json", "model.json", "model.safetensors"
@@ -133,7 +133,7 @@ class Facts(Part):
         wrong = [label for label in self.labels if not is_label(label)]
         if wrong or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels: found {wrong[:1] or 'one twice'}, expected O, B-X and I-X")
-        if needs_of(self.variant).pictures == (self.vision is None):
+        if inputs_of(self.variant).pictures == (self.vision is None):
             raise ValueError(f"variant {self.variant!r} and `vision` do not go together")
         return self
 

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hamlearn.inference.layout import Facts, Network
-from hamlearn.systems import VARIANTS
+from hamlearn.systems import SYSTEMS
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
@@ -33,7 +33,7 @@ def write_card(facts: Facts, rows: list[dict[str, Any]]) -> str:
     corpora = sorted({str(row["corpus"]) for row in rows})
     return environment.get_template("model_card.md.jinja").render(
         facts=facts,
-        meanings={name: f", {variant.about}" for name, variant in VARIANTS.items()},
+        meanings={name: f", {variant.about}" for name, variant in SYSTEMS.items()},
         types=list(dict.fromkeys(label[2:] for label in facts.labels if label != "O")),
         random=[cell(network.name) for network in networks if network.random],
         network=_network,

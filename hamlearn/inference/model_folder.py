@@ -17,12 +17,12 @@ from hamlearn.corpus.labels import is_label
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.tokenization import load_tokenizer
 from hamlearn.errors import HamlearnError
-from hamlearn.io import whole
-from hamlearn.model.base import Sizes, Tagger
+from hamlearn.io import atomic_write
+from hamlearn.model.base import Sizes, TaggingModel
 from hamlearn.model.build import build_tagger
 from hamlearn.model.text import TextEncoder, has_weights, load_encoder
 from hamlearn.settings import ModelSettings, TextSettings
-from hamlearn.systems import needs_of
+from hamlearn.systems import inputs_of
 
 WEIGHTS, FACTS, HISTORY, ENCODER = "model.safetensors", "run.json", "history.csv", "encoder"
 LEXICON = "lexicon.json"  # in the folder of the encoder, of variants that have words of their own
@@ -54,14 +54,14 @@ class Run:
         lexicon: the words that it knows; None for one that reads sub-tokens alone.
     """
 
-    tagger: Tagger
+    tagger: TaggingModel
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
     facts: dict[str, Any]
     lexicon: Lexicon | None = None
 
 
-def make_tagger(encoder: PreTrainedModel | None, facts: Mapping[str, Any]) -> Tagger:
+def make_tagger(encoder: PreTrainedModel | None, facts: Mapping[str, Any]) -> TaggingModel:
     """Return an untrained tagger of the sizes that run.json gives.
 
     Args:
@@ -90,7 +90,7 @@ def make_tagger(encoder: PreTrainedModel | None, facts: Mapping[str, Any]) -> Ta
 
 def write_run(
     out: str | Path,
-    tagger: Tagger,
+    tagger: TaggingModel,
     tokenizer: PreTrainedTokenizerBase,
     facts: Mapping[str, Any],
     history: Sequence[Mapping[str, float]],
@@ -108,7 +108,7 @@ def write_run(
         config: of the text encoder.
         lexicon: the words that the run knows, if it has any of its own.
     """
-    with whole(out) as part:
+    with atomic_write(out) as part:
         part.mkdir()
         save_model(tagger, str(part / WEIGHTS))
         text = json.dumps(facts, indent=2, ensure_ascii=False)
@@ -154,7 +154,7 @@ def load_run(folder: str | Path) -> Run:
     except (SafetensorError, RuntimeError) as error:
         raise HamlearnError(f"{folder / WEIGHTS}: not the weights of this run ({error})") from error
     lexicon = None
-    if needs_of(facts["variant"]).lexicon:
+    if inputs_of(facts["variant"]).lexicon:
         lexicon = Lexicon.read(folder / ENCODER / LEXICON)
         for name, size in lexicon.sizes.items():
             if size != facts["dimensions"][name]:
@@ -168,7 +168,7 @@ def load_run(folder: str | Path) -> Run:
 
 def _encoder(folder: Path, facts: Mapping[str, Any]) -> PreTrainedModel | None:
     """Return the untrained encoder of a run; None for a variant that needs none."""
-    return load_encoder(folder / ENCODER) if needs_of(facts["variant"]).encoder else None
+    return load_encoder(folder / ENCODER) if inputs_of(facts["variant"]).encoder else None
 
 
 def _check_facts(facts: Any) -> None:
@@ -179,7 +179,7 @@ def _check_facts(facts: Any) -> None:
     for label in labels:
         if not isinstance(label, str) or not is_label(label):
             raise ValueError(f"label {label!r:.80}: expected O, B-TYPE or I-TYPE")
-    words = ("words", "word", "characters") if needs_of(facts["variant"]).lexicon else ()
+    words = ("words", "word", "characters") if inputs_of(facts["variant"]).lexicon else ()
     for key in ("image", "object", "classes", *words):
         if type(sizes[key]) is not int or sizes[key] < 0:
             raise ValueError(f"dimensions.{key} is {sizes[key]!r:.80}, expected a whole number")
@@ -205,7 +205,7 @@ def check_sizes(folder: Path, facts: dict[str, Any]) -> None:
             f"{folder / WEIGHTS}: not safetensors, or cut short ({error})"
         ) from error
     encoder = {}
-    if needs_of(facts["variant"]).encoder:
+    if inputs_of(facts["variant"]).encoder:
         shape = folder / ENCODER / "config.json"
         try:
             encoder = json.loads(shape.read_bytes().decode())

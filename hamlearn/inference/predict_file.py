@@ -21,7 +21,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.inference.posts import Post, Tagged
 from hamlearn.inference.readers import Locate, Record, format_of, in_folder, read_posts
 from hamlearn.inference.tagger import WINDOW, FeatureFiles, Tagger
-from hamlearn.io import canonical, digest_of_file, digest_of_text, naming, whole
+from hamlearn.io import atomic_write, canonical, digest_of_file, digest_of_text, naming
 from hamlearn.progress import tracked
 
 log = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class _PartFile:
         os.fsync(self._file.fileno())
         self.posts += len(lines)
         values = {"done_by": self._done_by, "posts": self.posts, "bytes": self._file.tell()}
-        with whole(self._state) as part:
+        with atomic_write(self._state) as part:
             part.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
 

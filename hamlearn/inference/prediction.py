@@ -10,18 +10,18 @@ from pathlib import Path
 
 import torch
 
-from hamlearn.corpus.posts import Post, StoredPosts
+from hamlearn.corpus.posts import CorpusPost, PostFile
 from hamlearn.data.dataset import LengthBuckets, PostDataset
 from hamlearn.data.encoded import Encoded
 from hamlearn.data.ragged import Ragged
 from hamlearn.data.sources import open_encoded, open_extras, open_pictures
-from hamlearn.data.visual import Pictures
-from hamlearn.data.windows import Joining, Scored, decode, name_labels, overlap_of
+from hamlearn.data.visual import VisualReader
+from hamlearn.data.windows import Scored, WindowMerger, decode, name_labels, overlap_of
 from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import Run, load_run
-from hamlearn.io import whole
-from hamlearn.model.base import Tagger
+from hamlearn.io import atomic_write
+from hamlearn.model.base import TaggingModel
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Prediction:
 
     Attributes:
         id: of the post.
-        image: its IMGID.
+        image_id: its IMGID.
         words: its words.
         gold: one label a word, as given.
         predicted: one label a word; O where the word was cut.
@@ -42,7 +42,7 @@ class Prediction:
     """
 
     id: str
-    image: str
+    image_id: str
     words: tuple[str, ...]
     gold: tuple[str, ...]
     predicted: tuple[str, ...]
@@ -87,7 +87,7 @@ def predict(
     run = load_run(run_folder)
     variant, text = run.facts["variant"], run.facts["settings"]["text"]
     with ExitStack() as stack:
-        chosen = stack.enter_context(StoredPosts(posts, split))
+        chosen = stack.enter_context(PostFile(posts, split))
         pictures = open_pictures(variant, images, objects, graphs)
         if pictures is not None:
             stack.enter_context(pictures)
@@ -108,8 +108,8 @@ def predict(
 
 def predict_posts(
     run: Run,
-    posts: Sequence[Post],
-    pictures: Pictures | None,
+    posts: Sequence[CorpusPost],
+    pictures: VisualReader | None,
     device: str | None = None,
     captions: str | Path | None = None,
     encoded: Encoded | None = None,
@@ -151,7 +151,7 @@ def _prediction(data: PostDataset, found: "Found", labels: list[str], index: int
     post, (path, relevance) = data.posts[index], found[index]
     return Prediction(
         id=post.id,
-        image=post.image,
+        image_id=post.image_id,
         words=post.words,
         gold=post.labels,
         predicted=tuple(name_labels(path, labels, len(post.words))),
@@ -189,7 +189,7 @@ class Found:
 
 
 @torch.inference_mode()
-def tag(tagger: Tagger, data: PostDataset, batch_size: int, device: str) -> Found:
+def tag(tagger: TaggingModel, data: PostDataset, batch_size: int, device: str) -> Found:
     """Return label numbers and relevance of every post, found in batches of like length."""
     found = Found(len(data.posts))
     for scored in scored_posts(tagger, data, batch_size, device):
@@ -202,10 +202,10 @@ def tag(tagger: Tagger, data: PostDataset, batch_size: int, device: str) -> Foun
 
 @torch.inference_mode()
 def scored_posts(
-    tagger: Tagger, data: PostDataset, batch_size: int, device: str
+    tagger: TaggingModel, data: PostDataset, batch_size: int, device: str
 ) -> Iterator[Scored]:
     """Yield emissions and relevance of every post once, in batches of like length."""
-    joining = Joining(data.post_of)
+    joining = WindowMerger(data.post_of)
     for rows in LengthBuckets(data.lengths, batch_size):
         batch = data.batch(rows).to(device)
         yield from joining.put(rows, tagger(batch), batch)
@@ -221,8 +221,8 @@ def write_predictions(
     """
     without = 0
     with (
-        whole(jsonl) as objects,
-        whole(conll) as lines,
+        atomic_write(jsonl) as objects,
+        atomic_write(conll) as lines,
         objects.open("w", encoding="utf-8", newline="\n") as json_file,
         lines.open("w", encoding="utf-8", newline="\n") as conll_file,
     ):
@@ -235,7 +235,7 @@ def write_predictions(
     return without
 
 
-def _check_widths(run: Run, pictures: Pictures) -> None:
+def _check_widths(run: Run, pictures: VisualReader) -> None:
     expected = run.facts["dimensions"]
     for name, width in pictures.sizes.items():
         if width != expected[name]:

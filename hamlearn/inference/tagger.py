@@ -13,7 +13,7 @@ from hamlearn.closing import Closing
 from hamlearn.corpus import posts as corpus
 from hamlearn.corpus.labels import OUTSIDE, entities
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.visual import Picture
+from hamlearn.data.visual import VisualFeatures
 from hamlearn.data.windows import decode, overlap_of
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.image_sets import Given, Seen, combined
@@ -46,7 +46,7 @@ class _Ready:
     id: str | int | None
     text: str
     words: list[Word]
-    picture: Picture | None
+    picture: VisualFeatures | None
     note: str | None
 
 
@@ -191,7 +191,7 @@ class Tagger(Closing):
         picture, note = self._look(post) if self.sees else (None, None)
         return _Ready(post.id, text, words, picture, note)
 
-    def _look(self, post: Post) -> tuple[Picture | None, str | None]:
+    def _look(self, post: Post) -> tuple[VisualFeatures | None, str | None]:
         """Return the pictures of a post as one, and which of them could not be read."""
         seen: list[Seen] = []
         notes = []
@@ -254,11 +254,11 @@ class Tagger(Closing):
     def _dataset(self, ready: Sequence[_Ready]) -> PostDataset:
         """Return the posts as the network's own dataset, keyed by their place."""
         as_corpus = [
-            corpus.Post(
+            corpus.CorpusPost(
                 id=str(place),
                 split="test",
-                image=str(place),
-                picture=None,
+                image_id=str(place),
+                image_path=None,
                 words=tuple(word.text for word in one.words),
                 labels=(OUTSIDE,) * len(one.words),
             )

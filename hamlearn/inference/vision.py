@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
-from hamlearn.data.visual import Picture, Pictures
+from hamlearn.data.visual import VisualFeatures, VisualReader
 from hamlearn.errors import HamlearnError
 from hamlearn.features.relations import relation_matrix
 from hamlearn.inference import posts
@@ -135,7 +135,7 @@ class Networks:
         boxes = row["boxes"][:count]
         relations = relation_matrix(boxes, *picture.size, graph.overlap_iou, graph.far)
         return Seen(
-            Picture(
+            VisualFeatures(
                 image=_as_stored(image[0].cpu().numpy(), self._vision.backbone),
                 objects=_as_stored(row["features"][:count], self._vision.detector),
                 classes=row["labels"][:count],
@@ -165,7 +165,7 @@ class Features:
                 the training were.
         """
         vision = _vision_of(facts)
-        self._pictures = Pictures(images, objects, graphs)
+        self._pictures = VisualReader(images, objects, graphs)
         made = self._pictures.provenance
         _check_made(images, vision.backbone, made["images"])
         _check_made(objects, vision.detector, made["objects"])

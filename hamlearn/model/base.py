@@ -57,7 +57,7 @@ class Sizes:
     stages: Sequence[int] = ()
 
 
-class Tagger(nn.Module, ABC):
+class TaggingModel(nn.Module, ABC):
     """A system that labels the words of posts; training and prediction use nothing else of it.
 
     A subclass makes `crf`, a CRF over the K labels, or sets it to None: then each word's label is

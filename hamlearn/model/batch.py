@@ -20,7 +20,7 @@ class Batch:
     Attributes:
         input_ids: (B, S) int64, sub-tokens with [CLS] first.
         attention_mask: (B, S) int64, 1 on sub-tokens, 0 on padding.
-        word_of: (B, S) int64, the word that a sub-token belongs to; -1 on special tokens and
+        word_ids: (B, S) int64, the word that a sub-token belongs to; -1 on special tokens and
             padding.
         word_mask: (B, W) bool, True on words.
         labels: (B, W) int64, label indices, 0 on padding; None where there are none.
@@ -32,8 +32,8 @@ class Batch:
         object_mask: (B, O) bool, True on objects.
         boxes: (B, O, 4) float, xyxy normalised to [0, 1].
         relations: (B, O+1, O+1) int64, relation of the edge i -> j or -1; node 0 is the image.
-        owned: (B, W) bool, the words that a row speaks for where rows are windows over long posts;
-            None where every row speaks for all of its words. The network does not look at it.
+        target_mask: (B, W) bool, the words this row predicts where rows are windows over long
+            posts; None where every row predicts all of its words. The network ignores it.
         regions: (B, 49, F) float, the 7x7 map of the picture, row by row.
         stages: (B, 4, sum of F) float, the maps of the four stages of the picture's network as 2x2,
             row by row, one stage beside the other.
@@ -43,13 +43,13 @@ class Batch:
         encoded: (B, S, D) float, what a frozen text encoder says of each sub-token; None where it
             has to be asked.
 
-    A field that the model does not read is None (`hamlearn.systems.Needs`); all visual ones are
+    A field that the model does not read is None (`hamlearn.systems.Inputs`); all visual ones are
     for a model that reads text alone.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
-    word_of: Tensor
+    word_ids: Tensor
     word_mask: Tensor
     labels: Tensor | None = None
     has_image: Tensor | None = None
@@ -59,7 +59,7 @@ class Batch:
     object_mask: Tensor | None = None
     boxes: Tensor | None = None
     relations: Tensor | None = None
-    owned: Tensor | None = None
+    target_mask: Tensor | None = None
     regions: Tensor | None = None
     stages: Tensor | None = None
     words: Tensor | None = None

@@ -8,13 +8,13 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.base import Sizes, Tagger
-from hamlearn.systems import variant_of
+from hamlearn.model.base import Sizes, TaggingModel
+from hamlearn.systems import system_of
 
 
 def build_tagger(
     encoder: PreTrainedModel | None, variant: str, sizes: Sizes, **settings: Any
-) -> Tagger:
+) -> TaggingModel:
     """Return an untrained tagger.
 
     The module that the table of variants names has a function `build`, which is called with the
@@ -24,22 +24,24 @@ def build_tagger(
 
     Args:
         encoder: a Hugging Face text encoder; None for a variant that needs none.
-        variant: one of VARIANTS.
+        variant: one of SYSTEMS.
         sizes: what corpus and features decide.
         settings: of the section `model`, and `text_layers`.
 
     Raises:
         HamlearnError: the variant is unknown or lacks an encoder, or sizes do not fit together.
     """
-    chosen = variant_of(variant)
-    if chosen.needs.encoder and encoder is None:
+    chosen = system_of(variant)
+    if chosen.inputs.encoder and encoder is None:
         raise HamlearnError(f"variant {variant}: found no text encoder, expected one")
     build = import_module("hamlearn." + chosen.module.replace("/", ".")).build
-    tagger: Tagger = build(encoder=encoder, sizes=sizes, **_taken(build, settings, variant))
+    tagger: TaggingModel = build(encoder=encoder, sizes=sizes, **_taken(build, settings, variant))
     return tagger
 
 
-def _taken(build: Callable[..., Tagger], settings: dict[str, Any], variant: str) -> dict[str, Any]:
+def _taken(
+    build: Callable[..., TaggingModel], settings: dict[str, Any], variant: str
+) -> dict[str, Any]:
     """Return the settings that a function takes, and the variant if it does."""
     parameters = signature(build).parameters
     offered = settings | {"variant": variant}

@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from hamlearn.model.base import Tagger
+from hamlearn.model.base import TaggingModel
 from hamlearn.model.interaction import CrossModalLayer
 
 LAYERS = (nn.TransformerEncoderLayer, CrossModalLayer)
 
 
-def compile_layers(tagger: Tagger, backend: str = "inductor") -> list[nn.Module]:
+def compile_layers(tagger: TaggingModel, backend: str = "inductor") -> list[nn.Module]:
     """Compile the text encoder and every Transformer layer in place, for batches of any shape.
 
     What decides by numbers (which posts have a picture, which relations an edge has) stays as it

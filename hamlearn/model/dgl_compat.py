@@ -23,7 +23,7 @@ import torch
 
 from hamlearn.errors import HamlearnError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -76,18 +76,18 @@ def resolve_graph_backend(name: str, device: torch.device | str) -> str:
 @functools.cache
 def _resolve(name: str, device_type: str) -> str:
     if name == "dense":
-        logger.info("graph backend: dense, as asked")
+        log.info("graph backend: dense, as asked")
         return "dense"
     if name not in ("auto", "dgl"):
         raise HamlearnError(f"graph_backend: found {name!r}, expected auto, dgl or dense")
     obstacle = _obstacle(device_type)
     if obstacle is None:
         why = "as asked" if name == "dgl" else f"auto: DGL supports {device_type}"
-        logger.info("graph backend: dgl, %s", why)
+        log.info("graph backend: dgl, %s", why)
         return "dgl"
     if name == "dgl":
         raise HamlearnError(
             f"graph_backend: found dgl, but {obstacle}; expected auto or dense here"
         )
-    logger.info("graph backend: dense, auto: %s", obstacle)
+    log.info("graph backend: dense, auto: %s", obstacle)
     return "dense"

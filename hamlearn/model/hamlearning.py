@@ -8,7 +8,7 @@ from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.base import Output, Sizes, Tagger
+from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.batch import Batch
 from hamlearn.model.interaction import Interaction
 from hamlearn.model.relevance import RelevanceFusion
@@ -33,7 +33,7 @@ FLAGS: dict[str, dict[str, bool]] = {
 }
 
 
-class HamLearning(Tagger):
+class HamLearning(TaggingModel):
     """The whole model: text, two views of the picture, relevance, interaction, CRF.
 
     A post without a picture is tagged exactly as the same model tags its text alone.

@@ -89,14 +89,14 @@ def _from_hub(name: str) -> PreTrainedModel:
         ) from error
 
 
-def sum_subtokens(hidden: Tensor, word_of: Tensor, n_words: int) -> Tensor:
+def sum_subtokens(hidden: Tensor, word_ids: Tensor, n_words: int) -> Tensor:
     """Return for every word the sum of its sub-tokens' vectors.
 
     Paper: "if x_i is split into several sub-tokens, we get h_i by summing the sub-tokens".
 
     Args:
         hidden: (B, S, D), one vector a sub-token.
-        word_of: (B, S) int64, the word of a sub-token; -1 on special tokens and padding.
+        word_ids: (B, S) int64, the word of a sub-token; -1 on special tokens and padding.
         n_words: W.
 
     Returns:
@@ -104,7 +104,7 @@ def sum_subtokens(hidden: Tensor, word_of: Tensor, n_words: int) -> Tensor:
     """
     posts, _, width = hidden.shape
     # What belongs to no word lands in one further row of each post, which is cut off again.
-    row = torch.where(word_of < 0, n_words, word_of)
+    row = torch.where(word_ids < 0, n_words, word_ids)
     row = row + torch.arange(posts, device=row.device)[:, None] * (n_words + 1)  # (B, S)
     sums = hidden.new_zeros(posts * (n_words + 1), width)
     sums = sums.index_add(0, row.flatten(), hidden.flatten(0, 1))
@@ -156,7 +156,7 @@ class TextEncoder(nn.Module):
         if hidden is None:
             output = self.encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
             hidden = output.last_hidden_state
-        words = sum_subtokens(hidden, batch.word_of, batch.word_mask.shape[1])  # Eq. 1
+        words = sum_subtokens(hidden, batch.word_ids, batch.word_mask.shape[1])  # Eq. 1
         sequence = torch.cat([hidden[:, :1], words], dim=1)  # (B, 1+W, D)
         visible = nn.functional.pad(batch.word_mask, (1, 0), value=True)  # [CLS] is always there
         sequence = self.transformer(sequence, visible)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from hamlearn.corpus.labels import Entity, entities
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.evaluation.scores import Score
 from hamlearn.features.store import FeatureFile
 from hamlearn.report.figures import WIDTH, Picture, legend_above
@@ -112,12 +112,12 @@ def objects_of_posts(corpus: CorpusResults, detector: str, results: Path) -> lis
         every = range(len(file.ids))
         labels, status = file.rows("labels", every), file.rows("status", every)
         found = ((labels >= 0) & (labels < len(file.classes))).sum(axis=1)
-        rows = [file.row_of.get(post.image) for post in corpus.test]
+        rows = [file.row_of.get(post.image_id) for post in corpus.test]
     return [None if r is None or status[r] != Status.OK else int(found[r]) for r in rows]
 
 
 def scores_by(
-    posts: Sequence[Post], predicted: Sequence[Sequence[str]], place: Place
+    posts: Sequence[CorpusPost], predicted: Sequence[Sequence[str]], place: Place
 ) -> dict[str, Score]:
     """Return the lenient score of the entities of each place.
 

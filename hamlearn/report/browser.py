@@ -16,7 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from hamlearn.corpus.labels import entities
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.evaluation.cues import cues_of
 from hamlearn.features.relations import NONE, RELATIONS
 from hamlearn.features.store import FeatureFile
@@ -120,9 +120,9 @@ def _post(corpus: CorpusResults, place: int, types: Sequence[str]) -> dict[str, 
         )
     gold = [[e.start, e.end, number[e.type], cues.get(e)] for e in entities(post.labels)]
     entry: dict[str, Any] = {"id": post.id, "words": post.words, "gold": gold, "runs": runs}
-    if post.image in corpus.failures:
-        entry["unusable"] = ": ".join(filter(None, corpus.failures[post.image]))
-    elif post.picture is None:
+    if post.image_id in corpus.failures:
+        entry["unusable"] = ": ".join(filter(None, corpus.failures[post.image_id]))
+    elif post.image_path is None:
         entry["unusable"] = "missing"
     return entry
 
@@ -136,7 +136,7 @@ def _objects(
     path = results / "features" / corpus.name / "objects" / f"{detector}.h5"
     with FeatureFile(path) as objects:
         status = objects.rows("status", range(len(objects.ids)))
-        rows = [objects.row_of.get(post.image) for post in corpus.test]
+        rows = [objects.row_of.get(post.image_id) for post in corpus.test]
         read = [row for row in rows if row is not None and status[row] == Status.OK]
         relations = {}
         if settings.report.pictures:
@@ -190,18 +190,18 @@ def strongest(
     return [edge for _, edge in sorted(edges, key=lambda edge: edge[0])[:EDGES]]
 
 
-def _thumbnails(posts: Sequence[Post], max_pixels: int) -> Iterator[str | None]:
+def _thumbnails(posts: Sequence[CorpusPost], max_pixels: int) -> Iterator[str | None]:
     """Yield a data URI a post, None where there is no picture, "" once the page is full."""
     size = 0
     for post in posts:
-        if post.picture is None:
+        if post.image_path is None:
             yield None
             continue
         if size > MOST:
             yield ""
             continue
         try:
-            source = thumbnail(open_picture(post.picture, max_pixels), SIDE, QUALITY)
+            source = thumbnail(open_picture(post.image_path, max_pixels), SIDE, QUALITY)
         except PictureError:
             yield None
             continue

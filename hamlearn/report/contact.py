@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
 from hamlearn.features.graph_file import Graphs
 from hamlearn.features.relations import CLASS1, COVER, INSIDE, NONE, OVERLAP, RELATIONS
@@ -169,32 +169,32 @@ def contact_sheet(settings: Settings, corpus: CorpusResults, detector: str, resu
     return Sheet(detector, _summary(found), pictures, counts if len(found) else None, classes)
 
 
-def evenly(posts: Sequence[Post], most: int) -> list[Post]:
+def evenly(posts: Sequence[CorpusPost], most: int) -> list[CorpusPost]:
     """Return at most so many posts, evenly spread, the first and the last among them."""
     if len(posts) <= most:
         return list(posts)
     return [posts[place * (len(posts) - 1) // (most - 1)] for place in range(most)]
 
 
-def _candidates(corpus: CorpusResults, objects: FeatureFile) -> list[Post]:
+def _candidates(corpus: CorpusResults, objects: FeatureFile) -> list[CorpusPost]:
     """Return the first test post of each picture that the detector could read."""
     status = objects.rows("status", range(len(objects.ids)))
-    first: dict[str, Post] = {}
+    first: dict[str, CorpusPost] = {}
     for post in corpus.test:
-        if post.picture is not None and post.image in objects.row_of:
-            first.setdefault(post.image, post)
+        if post.image_path is not None and post.image_id in objects.row_of:
+            first.setdefault(post.image_id, post)
     return [post for image, post in first.items() if status[objects.row_of[image]] == Status.OK]
 
 
 def _shown(
-    posts: Sequence[Post], objects: FeatureFile, graphs: Path, max_pixels: int
+    posts: Sequence[CorpusPost], objects: FeatureFile, graphs: Path, max_pixels: int
 ) -> Iterator[Shown]:
     """Draw those posts whose picture is still there."""
-    rows = [objects.row_of[post.image] for post in posts]
+    rows = [objects.row_of[post.image_id] for post in posts]
     relations = relations_of(graphs, objects, rows)
     for post, row, relation in zip(posts, rows, relations, strict=True):
         try:
-            picture = open_picture(post.picture, max_pixels)
+            picture = open_picture(post.image_path, max_pixels)
         except PictureError:
             continue
         scale = SIDE / max(picture.size)
@@ -202,7 +202,7 @@ def _shown(
         boxes = _boxes(objects, row, width, height)
         edges = _edges([box for _, box in boxes], relation, [place for place, _ in boxes])
         yield Shown(
-            name=post.image,
+            name=post.image_id,
             words=" ".join(post.words),
             source=thumbnail(picture),
             width=width,

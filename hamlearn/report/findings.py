@@ -73,7 +73,7 @@ def findings(corpus: CorpusResults) -> list[Finding]:
                 sentence = _against(counted, base, corpus.runs_of(other_detector, variant))
                 found.append(Finding(f"{variant}{where}", sentence))
     if corpus.ceiling:
-        blind = (run.variant for run in corpus.runs if not run.needs.pictures)
+        blind = (run.variant for run in corpus.runs if not run.inputs.pictures)
         for variant in dict.fromkeys(blind):
             sentence = _against_ceiling(counted, corpus.runs_of(ALONE, variant))
             found.append(Finding(f"{variant} and the text ceiling", sentence))

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from hamlearn.corpus.posts import Post, read_posts
+from hamlearn.corpus.posts import CorpusPost, read_posts
 from hamlearn.corpus.statistics import COLUMNS as STATISTICS_COLUMNS
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions, read_scores
 from hamlearn.io import is_cut
 from hamlearn.settings import Settings
-from hamlearn.systems import ALONE, MAPS, VARIANTS, Needs, image_file
+from hamlearn.systems import ALONE, MAPS, SYSTEMS, Inputs, image_file
 
 TEST = "test"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # safe in a path
@@ -52,9 +52,9 @@ class Run:
     cut: list[int] = field(default_factory=list)
 
     @property
-    def needs(self) -> Needs:
+    def inputs(self) -> Inputs:
         """What it reads; a variant of another version is taken for one that reads words alone."""
-        return VARIANTS[self.variant].needs if self.variant in VARIANTS else Needs()
+        return SYSTEMS[self.variant].inputs if self.variant in SYSTEMS else Inputs()
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ class CorpusResults:
     name: str
     scores: pd.DataFrame
     runs: list[Run]
-    posts: list[Post]
+    posts: list[CorpusPost]
     statistics: pd.DataFrame
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     ceiling: dict[str, float] = field(default_factory=dict)
 
     @property
-    def test(self) -> list[Post]:
+    def test(self) -> list[CorpusPost]:
         """The posts of the test split."""
         return [post for post in self.posts if post.split == TEST]
 
@@ -90,11 +90,11 @@ class CorpusResults:
         return [name for name in dict.fromkeys(run.detector for run in self.runs) if name != ALONE]
 
     @property
-    def unusable(self) -> list[Post]:
+    def unusable(self) -> list[CorpusPost]:
         """The posts whose picture gave nothing; none where no run looks at pictures."""
-        if not any(run.needs.pictures for run in self.runs):
+        if not any(run.inputs.pictures for run in self.runs):
             return []
-        return [post for post in self.posts if post.image in self.failures]
+        return [post for post in self.posts if post.image_id in self.failures]
 
     def runs_of(self, detector: str, variant: str) -> list[Run]:
         """Return the runs of a variant, by seed."""
@@ -158,7 +158,7 @@ def _read_corpus(
 
 
 def _read_run(
-    results: Path, corpus: str, detector: str, variant: str, seed: int, test: Sequence[Post]
+    results: Path, corpus: str, detector: str, variant: str, seed: int, test: Sequence[CorpusPost]
 ) -> Run:
     place = Path(corpus, detector, variant, f"seed{seed}")
     folder = results / "models" / place
@@ -190,7 +190,7 @@ def _read_failures(
     """Return the pictures that one extraction or another could not use."""
     stored = [name for name in MAPS if getattr(settings.image_features, name)]
     backbone = settings.backbone
-    reading = [run.needs for run in runs if "images" in run.needs.files]
+    reading = [run.inputs for run in runs if "images" in run.inputs.files]
     stems = [f"images/{image_file(needs, backbone, stored)}" for needs in reading]
     stems += [f"objects/{run.detector}" for run in runs if run.detector != ALONE]
     folder = results / "features" / corpus
@@ -202,7 +202,7 @@ def _read_failures(
     return failures
 
 
-def _read_relevance(path: Path, posts: Sequence[Post]) -> tuple[Relevance, list[int]]:
+def _read_relevance(path: Path, posts: Sequence[CorpusPost]) -> tuple[Relevance, list[int]]:
     """Return the relevance scores of each post, and how many of its words were cut.
 
     The rest of the file was checked before. One from before there was `cut` has nothing of it.

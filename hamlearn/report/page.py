@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from hamlearn.evaluation.evaluate import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 from hamlearn.report import figures
 from hamlearn.report.analysis import confusion, f1_by_length, f1_by_objects, objects_of_posts
 from hamlearn.report.browser import Browser, browser_of
@@ -35,7 +35,7 @@ from hamlearn.report.tables import (
     variants_of,
 )
 from hamlearn.settings import Settings
-from hamlearn.systems import VARIANTS
+from hamlearn.systems import SYSTEMS
 
 log = logging.getLogger(__name__)
 
@@ -123,11 +123,11 @@ def write_report(
         paper_tables(settings, folder),
     )
     out = Path(out_dir)
-    with whole(out / "figures") as part:
+    with atomic_write(out / "figures") as part:
         part.mkdir()
         for picture in (picture for section in sections for picture in section.pictures):
             (part / f"{picture.name}.svg").write_text(picture.svg, encoding="utf-8")
-    with whole(out / "index.html") as part:
+    with atomic_write(out / "index.html") as part:
         part.write_text(page, encoding="utf-8")
     for caution in (caution for section in sections for caution in section.cautions):
         log.warning("%s: %s", caution.corpus, caution.headline)
@@ -193,7 +193,7 @@ def section_of(
         name=corpus.name,
         cautions=cautions(corpus),
         variants=[
-            (name, VARIANTS[name].about if name in VARIANTS else "")
+            (name, SYSTEMS[name].about if name in SYSTEMS else "")
             for name in dict.fromkeys(variant for _, variant in pairs)
         ],
         headline=[t for split in (TEST, "dev") if (t := headline(corpus, split)) is not None],

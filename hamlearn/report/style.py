@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from hamlearn.systems import VARIANTS
+from hamlearn.systems import SYSTEMS
 
 TEXT = "#767676"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A", "#E69F00", "#56B4E9")
@@ -31,7 +31,7 @@ DASHES: tuple[Dashes, ...] = (
     (0, (8, 2)),
     (0, (1, 3)),
 )
-ORDER = tuple(VARIANTS)  # their colours stay when one is absent
+ORDER = tuple(SYSTEMS)  # their colours stay when one is absent
 FONT = "system-ui, -apple-system, Roboto, 'DejaVu Sans', sans-serif"
 STYLE = {
     "font.family": "DejaVu Sans",

@@ -11,7 +11,7 @@ from hamlearn.corpus.statistics import NAMES
 from hamlearn.evaluation.evaluate import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
 from hamlearn.report.inputs import ALONE, TEST, CorpusResults, Run
-from hamlearn.systems import VARIANTS
+from hamlearn.systems import SYSTEMS
 
 ABSENT = "–"  # noqa: RUF001
 MEASURES = {"precision": "P", "recall": "R", "f1": "F1"}
@@ -154,7 +154,7 @@ def unusable_pictures(corpus: CorpusResults) -> Table | None:
         return None
     found: dict[tuple[str, str], Counter[str]] = {}
     for post in corpus.unusable:
-        found.setdefault(corpus.failures[post.image], Counter())[post.split] += 1
+        found.setdefault(corpus.failures[post.image_id], Counter())[post.split] += 1
     ordered = sorted(found.items(), key=lambda item: (-item[1].total(), item[0]))
     rows = [
         Row(status.replace("_", " "), _splits(counts), reason)
@@ -201,7 +201,7 @@ def run_facts(corpus: CorpusResults) -> Table:
 
 def _reads(run: Run, encoder: str) -> str:
     """Return the text encoder of a run, or its word vectors where it has none."""
-    return encoder if run.needs.encoder else f"word vectors: {run.facts.get('word_vectors')}"
+    return encoder if run.inputs.encoder else f"word vectors: {run.facts.get('word_vectors')}"
 
 
 def cues_of_scores(scores: pd.DataFrame) -> list[str]:
@@ -270,7 +270,7 @@ def _seen(detector: str, variant: str) -> str:
     """Say what a run sees: the objects of a detector, the whole picture, or nothing."""
     if detector != ALONE:
         return detector
-    sees = variant in VARIANTS and VARIANTS[variant].needs.pictures
+    sees = variant in SYSTEMS and SYSTEMS[variant].inputs.pictures
     return "whole picture" if sees else "no pictures"
 
 

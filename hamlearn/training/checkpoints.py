@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from hamlearn.io import digest_of_file, whole
+from hamlearn.io import atomic_write, digest_of_file
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def open_checkpoints(out: Path, fingerprint: str) -> Path:
         log.info("%s: %s, so training begins anew", folder, reason)
         remove_checkpoints(folder)
     if not (folder / MARK).is_file():
-        with whole(folder / MARK) as part:
+        with atomic_write(folder / MARK) as part:
             part.write_text(fingerprint, "utf-8")
     return folder
 
@@ -46,7 +46,7 @@ def checkpoint(path: Path) -> Iterator[Path]:
 
     The digest comes first: wherever the process dies, it is known of the file that is there.
     """
-    with whole(path) as part:
+    with atomic_write(path) as part:
         yield part
         with (path.parent / DIGESTS).open("a", encoding="utf-8") as digests:
             digests.write(f"\n{digest_of_file(part)}\n")  # the line before may be a broken one

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.base import Tagger
+from hamlearn.model.base import TaggingModel
 from hamlearn.model.visual import VisualEmbedding
 
 NONE = "none"  # the class of a whole picture that stands in where nothing was detected
@@ -17,7 +17,7 @@ _NUMBERED = re.compile(r"vg_\d{4}")  # what the Visual Genome detector calls a c
 
 
 def start_classes(
-    tagger: Tagger,
+    tagger: TaggingModel,
     encoder: PreTrainedModel | None,
     tokenizer: PreTrainedTokenizerBase,
     classes: Sequence[str],

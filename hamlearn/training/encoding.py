@@ -23,14 +23,14 @@ from hamlearn.data.encoded import (
     require_weights,
 )
 from hamlearn.data.tokenization import load_tokenizer
-from hamlearn.data.visual import Pictures
+from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import overlap_of
 from hamlearn.devices import free_device
-from hamlearn.features.hdf5_output import Sink, put_attributes, whole_hdf5
+from hamlearn.features.hdf5_output import Sink, atomic_hdf5, put_attributes
 from hamlearn.model.text import load_encoder
 from hamlearn.progress import tracked
 from hamlearn.settings import TextSettings
-from hamlearn.systems import Needs
+from hamlearn.systems import Inputs
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,11 @@ def encode(
     require_weights(encoder)
     tokenizer = load_tokenizer(encoder)
     every = read_posts(posts)
-    named = nullcontext() if objects is None else Pictures(objects=objects, needs=Needs(names=True))
+    named = (
+        nullcontext()
+        if objects is None
+        else VisualReader(objects=objects, inputs=Inputs(names=True))
+    )
     with named as pictures:
         extras = Extras(
             tokenizer,
@@ -98,7 +102,7 @@ def encode(
         "long_posts": settings.long_posts,
         "beside": " and ".join(behind) or "nothing",
     }
-    with whole_hdf5(out) as (file, sink), free_device() as device:
+    with atomic_hdf5(out) as (file, sink), free_device() as device:
         put_attributes(file, attributes)
         file["keys"] = np.frombuffer(b"".join(row_of), np.uint8).reshape(-1, KEY)
         _write_outputs(file, sink, model.to(device), data, list(row_of.values()), device)

@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader
 
 from hamlearn.data.dataset import Example, LengthBuckets, PostDataset, WordDropout
 from hamlearn.data.loading import load
-from hamlearn.data.windows import Joining, decode, of_owned
+from hamlearn.data.windows import WindowMerger, decode, target_words
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import score
-from hamlearn.model.base import Tagger
+from hamlearn.model.base import TaggingModel
 from hamlearn.model.batch import Batch
 from hamlearn.settings import TrainingSettings
 from hamlearn.training.checkpoints import BEST, LAST, checkpoint, remove_checkpoints
@@ -47,7 +47,7 @@ class Learning(pl.LightningModule):
 
     def __init__(
         self,
-        tagger: Tagger,
+        tagger: TaggingModel,
         train: PostDataset,
         dev: PostDataset,
         labels: list[str],
@@ -71,7 +71,7 @@ class Learning(pl.LightningModule):
         self.best_epoch = 0
         self._shares = Shares([], rank, processes)
         self._predicted: dict[int, list[int]] = {}
-        self._joining = Joining(dev.post_of)
+        self._joining = WindowMerger(dev.post_of)
         self._sums = {"train": torch.zeros(()), "dev": torch.zeros(())}
         self._started = 0.0
 
@@ -138,7 +138,7 @@ class Learning(pl.LightningModule):
             own = self.seed * EPOCH_SEEDS + self.current_epoch
             torch.manual_seed(own + self.rank * RANK_SEEDS)
         output = self.tagger(batch)
-        loss = self.tagger.loss_of(*of_owned(output.emissions, batch))
+        loss = self.tagger.loss_of(*target_words(output.emissions, batch))
         if output.auxiliary is not None:
             loss = loss + output.auxiliary
         self._sums["train"] += loss.detach() * self._shares.counts[number]
@@ -147,13 +147,15 @@ class Learning(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Begin the sums of the dev split."""
         self._predicted = {}
-        self._joining = Joining(self.dev_posts.post_of)
+        self._joining = WindowMerger(self.dev_posts.post_of)
         self._sums["dev"] = torch.zeros((), device=self.device)
 
     def validation_step(self, batch: Batch, number: int) -> None:
         """Add the loss of one batch and keep its labels."""
         output = self.tagger(batch)
-        self._sums["dev"] += self.tagger.loss_of(*of_owned(output.emissions, batch)) * len(batch)
+        self._sums["dev"] += self.tagger.loss_of(*target_words(output.emissions, batch)) * len(
+            batch
+        )
         for scored in self._joining.put(self.dev_batches[number], output, batch):
             self._predicted |= zip(scored.posts, decode(self.tagger, scored), strict=True)
 

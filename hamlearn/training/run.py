@@ -13,12 +13,12 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
 from hamlearn.corpus.labels import label_set
-from hamlearn.corpus.posts import StoredPosts
+from hamlearn.corpus.posts import PostFile
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import require_weights
 from hamlearn.data.sources import open_encoded, open_extras, open_pictures
 from hamlearn.data.tokenization import load_tokenizer
-from hamlearn.data.visual import Pictures
+from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import overlap_of
 from hamlearn.data.word_vectors import Words, read_words
 from hamlearn.inference.model_folder import make_tagger, write_run
@@ -27,7 +27,7 @@ from hamlearn.model.compiling import compile_layers
 from hamlearn.model.dgl_compat import resolve_graph_backend
 from hamlearn.model.text import has_weights, load_config, load_encoder
 from hamlearn.settings import Settings
-from hamlearn.systems import needs_of, refuse_frozen
+from hamlearn.systems import inputs_of, refuse_frozen
 from hamlearn.training.checkpoints import LAST, folder_of, open_checkpoints
 from hamlearn.training.class_vectors import start_classes
 from hamlearn.training.distributed import (
@@ -71,7 +71,7 @@ def train(
         posts: prepared posts.
         encoder: hub name or folder of the text encoder.
         settings: the sections `text`, `model` and `training` are used.
-        variant: one of VARIANTS.
+        variant: one of SYSTEMS.
         seed: of the initial weights, the order of posts, and dropout.
         out: the folder of the run, written whole or not at all.
         images: features of the pictures; None for a variant that reads none.
@@ -88,7 +88,7 @@ def train(
         HamlearnError: an input is absent or unfit, or the loss is not a number any more.
     """
     out, count = Path(out), settings.training.devices
-    freeze = settings.text.freeze and needs_of(variant).encoder
+    freeze = settings.text.freeze and inputs_of(variant).encoder
     if freeze:
         refuse_frozen(variant)
         require_weights(encoder)
@@ -99,7 +99,7 @@ def train(
         if pictures is not None:
             stack.enter_context(pictures)
         by_split = {
-            split: stack.enter_context(StoredPosts(posts, split)) for split in ("train", "dev")
+            split: stack.enter_context(PostFile(posts, split)) for split in ("train", "dev")
         }
         labels = label_set(of_split.labels for of_split in by_split.values())
         tokenizer = load_tokenizer(encoder)
@@ -129,13 +129,13 @@ def train(
         kind = place.device.type
         facts = _facts(settings, variant, seed, labels, pictures, data, kind, words)
         pl.seed_everything(seed, verbose=False)
-        model = load_encoder(encoder) if needs_of(variant).encoder else None
+        model = load_encoder(encoder) if inputs_of(variant).encoder else None
         if outputs is not None and model is not None:
             outputs.check(model)
         tagger = make_tagger(model, facts).train()  # Lightning keeps modes
         if words is not None:
             words.put_into(tagger)
-        if settings.model.class_embedding == "words" and needs_of(variant).objects and pictures:
+        if settings.model.class_embedding == "words" and inputs_of(variant).objects and pictures:
             start_classes(tagger, model, tokenizer, pictures.classes)
         facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
         if settings.training.compile:
@@ -192,7 +192,7 @@ def _facts(
     variant: str,
     seed: int,
     labels: list[str],
-    pictures: Pictures | None,
+    pictures: VisualReader | None,
     data: dict[str, PostDataset],
     device: str,
     words: Words | None,
@@ -202,7 +202,7 @@ def _facts(
     if words is not None:
         sizes |= words.sizes
     backend = None
-    if needs_of(variant).graphs:
+    if inputs_of(variant).graphs:
         backend = resolve_graph_backend(settings.model.graph_backend, device)
     return {
         "variant": variant,
@@ -283,18 +283,18 @@ def _read_files(
     settings: Settings,
 ) -> list[str | Path]:
     """Return the files that a run of a variant depends on, of those given."""
-    needs = needs_of(variant)
+    inputs = inputs_of(variant)
     given = {"images": images, "objects": objects, "graphs": graphs}
-    read = [given[name] for name in needs.files]
-    read += [captions] if needs.captions else []
-    read += [encoded] if needs.encoder else []
-    read += [settings.text.word_vectors] if needs.lexicon else []
+    read = [given[name] for name in inputs.files]
+    read += [captions] if inputs.captions else []
+    read += [encoded] if inputs.encoder else []
+    read += [settings.text.word_vectors] if inputs.lexicon else []
     return [path for path in read if path is not None]
 
 
 def _fingerprint(
     facts: dict[str, Any],
-    posts: dict[str, StoredPosts],
+    posts: dict[str, PostFile],
     encoder: str | Path,
     files: list[str | Path],
 ) -> str:

@@ -8,9 +8,9 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
-from hamlearn.corpus.posts import each_post
+from hamlearn.corpus.posts import iterate_posts
 from hamlearn.errors import HamlearnError
-from hamlearn.io import whole
+from hamlearn.io import atomic_write
 from hamlearn.settings import ScratchSettings
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -42,11 +42,11 @@ def write_scratch_encoder(posts_path: str | Path, out: str | Path, scratch: Scra
             f"text.scratch.width: found {scratch.width}, expected a multiple of the"
             f" {scratch.heads} heads"
         )
-    words = Counter(word for post in each_post(posts_path, "train") for word in post.words)
+    words = Counter(word for post in iterate_posts(posts_path, "train") for word in post.words)
     if not words:
         raise HamlearnError(f"{posts_path}: no post of the split `train` to make a vocabulary from")
     vocabulary = wordpieces(words, scratch.vocabulary, scratch.lowercase)
-    with whole(out) as part:
+    with atomic_write(out) as part:
         part.mkdir()
         _write_json(part / "config.json", _config(scratch, len(vocabulary)))
         _write_json(part / "tokenizer_config.json", _tokenizer_config(scratch))

@@ -13,10 +13,10 @@ from PIL import Image
 from hamlearn.corpus.conll import read_corpus
 from hamlearn.corpus.editions import counts_of, editions, nearest
 from hamlearn.corpus.image_files import picture_path
-from hamlearn.corpus.posts import SPLITS, Post
+from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.corpus.statistics import corpus_statistics, statistics_text
 from hamlearn.errors import HamlearnError
-from hamlearn.io import digest_of_file, whole
+from hamlearn.io import atomic_write, digest_of_file
 from hamlearn.progress import tracked
 from hamlearn.vision.decoding import decoded
 from hamlearn.vision.images import PictureError
@@ -97,9 +97,9 @@ def check_corpus(directory: str | Path, images: str | Path | None, max_pixels: i
     return check
 
 
-def find_images(directory: Path, corpus: str, posts: Iterable[Post]) -> Path | None:
+def find_images(directory: Path, corpus: str, posts: Iterable[CorpusPost]) -> Path | None:
     """Return the first folder of the usual names that has a picture of the corpus."""
-    names = dict.fromkeys(post.image for post in posts)
+    names = dict.fromkeys(post.image_id for post in posts)
     for folder in _candidates(directory, corpus):
         if folder.is_dir() and any(picture_path(folder, name) for name in names):
             return folder
@@ -117,18 +117,20 @@ def _candidates(directory: Path, corpus: str) -> list[Path]:
 
 def write_findings(path: str | Path, findings: Iterable[Finding]) -> None:
     """Write what was found about single pictures as CSV, whole or not at all."""
-    with whole(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(COLUMNS)
         lines.writerows((f.image, f.split, f.status, f.reason) for f in findings)
 
 
-def _check_pictures(check: Check, posts: Iterable[Post], folder: Path, max_pixels: int) -> None:
+def _check_pictures(
+    check: Check, posts: Iterable[CorpusPost], folder: Path, max_pixels: int
+) -> None:
     if not folder.is_dir():
         raise HamlearnError(f"{folder}: no such folder, expected the pictures of the corpus")
     split_of: dict[str, str] = {}
     for post in posts:
-        split_of.setdefault(post.image, post.split)
+        split_of.setdefault(post.image_id, post.split)
     paths = {image: picture_path(folder, image) for image in split_of}
     present = {image: path for image, path in paths.items() if path is not None}
     for image in split_of.keys() - present.keys():

@@ -35,7 +35,7 @@ _BROKEN = (
 )
 Prepared = TypeVar("Prepared")
 _pillow_limit = threading.Lock()
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Status(IntEnum):
@@ -129,7 +129,7 @@ def _upright(image: Image.Image, path: Path) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except _BROKEN as error:
-        _log.warning("%s: EXIF is broken and not applied (%s)", path, _said(error))
+        log.warning("%s: EXIF is broken and not applied (%s)", path, _said(error))
         return image
 
 

@@ -1,4 +1,4 @@
-"""Every file of weights that a configuration needs: where it should lie, and where to get it."""
+"""Every file of weights that a configuration inputs: where it should lie, and where to get it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file
 from hamlearn.settings import Settings, WeightSettings
-from hamlearn.systems import any_needs
+from hamlearn.systems import any_reads
 from hamlearn.vision.fetching import fetch
 from hamlearn.vision.published import FASTER_RCNN, MASK_RCNN
 from hamlearn.vision.weights import RANDOM, cached, digest_in_name
@@ -81,9 +81,9 @@ def needed_files(settings: Settings) -> list[Needed]:
         HamlearnError: a network that is asked for is not configured.
     """
     found = []
-    if any_needs(settings.variants, "images"):
+    if any_reads(settings.variants, "images"):
         found.append(_network("backbone", settings.backbone, settings.image_features.backbones))
-    if any_needs(settings.variants, "objects"):
+    if any_reads(settings.variants, "objects"):
         for name in settings.detector:
             if name != "precomputed":
                 table = settings.object_features.detectors

@@ -45,7 +45,7 @@ _BROKEN = (
 
 Network = TypeVar("Network", bound=nn.Module)
 Chosen = TypeVar("Chosen", bound=WeightSettings)
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def find_file(weights: str, published: Mapping[str, str]) -> Path:
     path = cached(url)
     if path.is_file():
         return path
-    _log.info("%s: fetching %s", path, url)
+    log.info("%s: fetching %s", path, url)
     try:
         fetch(url, path, digest_in_name(path) or "")
     except (OSError, HamlearnError) as error:

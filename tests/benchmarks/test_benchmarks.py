@@ -80,8 +80,8 @@ def test_pictures_have_the_size_of_tweets_and_posts_share_them(tmp_path):
         assert all(a <= b <= c for a, b, c in zip(SMALLEST, size, LARGEST, strict=True))
         assert 0.08 < path.stat().st_size / (size[0] * size[1]) < 0.4
     posts = read_posts(posts_over(paths, 5, tmp_path / "posts.jsonl"))
-    assert len({post.image for post in posts}) == 5
-    assert [post.picture for post in posts] == [str(paths[n % 2]) for n in range(5)]
+    assert len({post.image_id for post in posts}) == 5
+    assert [post.image_path for post in posts] == [str(paths[n % 2]) for n in range(5)]
 
 
 def test_peak_memory_is_that_of_a_process_that_extracts(tmp_path):

@@ -58,7 +58,7 @@ def test_batches_have_the_lengths_of_the_corpus():
             assert (posts == pair).all(1).any()
         assert batch.input_ids.shape[1] == subtokens.max()
         for row in range(len(batch)):
-            of_words = batch.word_of[row][batch.word_of[row] >= 0]
+            of_words = batch.word_ids[row][batch.word_ids[row] >= 0]
             assert of_words.tolist() == sorted(of_words.tolist())
             assert len(of_words) == subtokens[row] - 2
             assert set(of_words.tolist()) == set(range(int(words[row])))

@@ -85,7 +85,7 @@ def corpora(tmp_path_factory):
         folders[count] = tmp_path_factory.mktemp(str(count))
         write_corpus(folders[count] / "drawn", posts=count, pictures=False)
         posts = prepare(folders[count] / "drawn", None, folders[count])
-        ids = [post.image for post in posts]
+        ids = [post.image_id for post in posts]
         drawn(folders[count] / "objects.h5", object_columns(WIDTH, N, DTYPE), ids)
     posts = folders[500] / "posts.jsonl"
     write_scratch_encoder(posts, folders[500] / "encoder", ScratchSettings())

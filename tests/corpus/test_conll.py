@@ -116,14 +116,14 @@ def test_an_absent_file_is_an_error(tmp_path):
 def test_a_corpus_has_three_splits_and_unique_ids(tmp_path):
     write(tmp_path, train=GOOD, valid="IMGID:1\nx\tO\n", test="IMGID:1\ny\tO\n\nIMGID:3\nz\tO\n")
     posts = read_corpus(tmp_path)
-    assert [(post.split, post.id, post.image) for post in posts] == [
+    assert [(post.split, post.id, post.image_id) for post in posts] == [
         ("train", "1", "1"),
         ("train", "O_2", "O_2"),
         ("dev", "1#2", "1"),
         ("test", "1#3", "1"),
         ("test", "3", "3"),
     ]
-    assert all(post.picture is None for post in posts)
+    assert all(post.image_path is None for post in posts)
 
 
 def test_the_dev_split_may_be_called_dev_but_not_both(tmp_path):
@@ -156,7 +156,7 @@ def test_pictures_are_found_by_name(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     (images / "O_2.jpg").write_bytes(b"")
-    pictures = {post.image: post.picture for post in read_corpus(tmp_path, images)}
+    pictures = {post.image_id: post.image_path for post in read_corpus(tmp_path, images)}
     assert pictures == {"1": None, "O_2": str(images / "O_2.jpg")}
     with pytest.raises(HamlearnError, match="no such folder; expected the pictures"):
         read_corpus(tmp_path, tmp_path / "photos")
@@ -195,13 +195,13 @@ def test_plain_conll_has_posts_that_are_named_by_their_place(tmp_path):
     for name in ("train-1.jpg", "dev-1.jpg"):
         (images / name).touch()
     posts = read_corpus(tmp_path, images)
-    assert [(post.id, post.image, post.words) for post in posts] == [
+    assert [(post.id, post.image_id, post.words) for post in posts] == [
         ("train-1", "train-1", ("Anna", "smiles")),
         ("train-2", "train-2", ("Oslo",)),
         ("dev-1_", "dev-1_", ("x",)),  # another post has this IMGID
         ("dev-1", "dev-1", ("y",)),
     ]
-    assert [post.picture for post in posts] == [None] * 3 + [str(images / "dev-1.jpg")]
+    assert [post.image_path for post in posts] == [None] * 3 + [str(images / "dev-1.jpg")]
     assert read_corpus(tmp_path, images) == posts
 
 

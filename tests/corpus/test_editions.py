@@ -5,7 +5,7 @@ import pytest
 
 from hamlearn.corpus.conll import read_corpus
 from hamlearn.corpus.editions import counts_of, differences, editions, nearest
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.corpus.statistics import PAPER_ORDER, corpus_statistics
 from hamlearn.errors import HamlearnError
 
@@ -37,7 +37,7 @@ def test_the_texts_are_recognised(folder, number):
 
 
 def test_other_types_differ_from_every_edition():
-    posts = [Post("1", "dev", "1", None, ("a", "b"), ("B-PROD", "B-PER"))]
+    posts = [CorpusPost("1", "dev", "1", None, ("a", "b"), ("B-PROD", "B-PER"))]
     told = differences(counts_of(corpus_statistics(posts)), editions()[1])
     assert "dev PROD: 1, expected 0" in told
     assert "dev PER: 1, expected 626" in told

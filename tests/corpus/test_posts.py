@@ -3,15 +3,15 @@ from dataclasses import replace
 
 import pytest
 
-from hamlearn.corpus.posts import Post, StoredPosts, pictures_of, read_posts, write_posts
+from hamlearn.corpus.posts import CorpusPost, PostFile, image_paths, read_posts, write_posts
 from hamlearn.errors import HamlearnError
 
 POSTS = [
-    Post(
+    CorpusPost(
         "a", "train", "a", "pictures/a.jpg", ("Hi", "\u00a0", "Ann"), ("O", "O", "B-PER"), ("text",)
     ),
-    Post("b", "dev", "b", None, ("ok",), ("O",)),
-    Post("a#2", "test", "a", "pictures/a.jpg", ("so",), ("O",)),
+    CorpusPost("b", "dev", "b", None, ("ok",), ("O",)),
+    CorpusPost("a#2", "test", "a", "pictures/a.jpg", ("so",), ("O",)),
 ]
 
 
@@ -27,7 +27,7 @@ def test_posts_of_a_split_are_read_when_they_are_asked_for(tmp_path):
     more = [replace(post, labels=("B-X",) * len(post.words)) for post in more]
     write_posts(path, [POSTS[1], POSTS[0], more[0], POSTS[2], more[1]])
     expected = [POSTS[1], *more]
-    with StoredPosts(path, "dev") as stored:
+    with PostFile(path, "dev") as stored:
         write_posts(path, POSTS[:1])  # another file, which takes its place
         assert len(stored) == 3
         assert list(stored) == expected
@@ -41,7 +41,7 @@ def test_posts_of_a_split_are_read_when_they_are_asked_for(tmp_path):
 def test_the_digest_is_that_of_the_split(tmp_path):
     def digest(posts, split):
         write_posts(tmp_path / "posts.jsonl", posts)
-        with StoredPosts(tmp_path / "posts.jsonl", split) as stored:
+        with PostFile(tmp_path / "posts.jsonl", split) as stored:
             return stored.digest
 
     other = replace(POSTS[2], words=("no",))
@@ -54,7 +54,7 @@ def test_the_digest_is_that_of_the_split(tmp_path):
 def test_a_split_without_posts_is_named(tmp_path):
     write_posts(tmp_path / "posts.jsonl", POSTS[:1])
     with pytest.raises(HamlearnError, match=r"posts\.jsonl: found no post of the split `dev`"):
-        StoredPosts(tmp_path / "posts.jsonl", "dev")
+        PostFile(tmp_path / "posts.jsonl", "dev")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_line_that_is_no_post_is_named(tmp_path, line):
     with pytest.raises(HamlearnError, match=r"posts\.jsonl:4: not a prepared post"):
         read_posts(tmp_path / "posts.jsonl")
     with pytest.raises(HamlearnError, match=r"posts\.jsonl:4: not a prepared post"):
-        StoredPosts(tmp_path / "posts.jsonl", "dev")
+        PostFile(tmp_path / "posts.jsonl", "dev")
 
 
 def test_an_absent_file_is_named(tmp_path):
@@ -77,4 +77,4 @@ def test_an_absent_file_is_named(tmp_path):
 
 
 def test_each_picture_counts_once_in_order_of_appearance():
-    assert pictures_of(POSTS) == {"a": "pictures/a.jpg", "b": None}
+    assert image_paths(POSTS) == {"a": "pictures/a.jpg", "b": None}

@@ -45,10 +45,10 @@ def test_pictures_lie_in_images_unless_told_otherwise(corpus, tmp_path, caplog):
         folder.mkdir()
     (corpus / "images" / "a.jpg").write_bytes(b"")
     (tmp_path / "others" / "b.png").write_bytes(b"")
-    own = [post.picture for post in load_corpus(corpus)]
+    own = [post.image_path for post in load_corpus(corpus)]
     assert own == [str(corpus / "images" / "a.jpg"), None, str(corpus / "images" / "a.jpg")]
     others = prepare(corpus, tmp_path / "others", tmp_path / "out")
-    assert [post.picture for post in others] == [None, str(tmp_path / "others" / "b.png"), None]
+    assert [post.image_path for post in others] == [None, str(tmp_path / "others" / "b.png"), None]
     assert "2 of 3 posts have no picture file" in caplog.text
 
 

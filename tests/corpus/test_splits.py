@@ -2,14 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.corpus.prepare import load_corpus, prepare
 from hamlearn.corpus.splits import with_dev
 from hamlearn.errors import HamlearnError
 
 
 def post(number, image, split="train"):
-    return Post(str(number), split, image, None, ("x",), ("O",))
+    return CorpusPost(str(number), split, image, None, ("x",), ("O",))
 
 
 def corpus(images):

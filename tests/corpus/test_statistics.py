@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hamlearn.corpus.conll import read_corpus
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.corpus.statistics import corpus_statistics, statistics_text, write_statistics
 
 DATA = Path(os.environ.get("HAMLEARN_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -31,11 +31,11 @@ TABLE_1 = {
 
 def post(split, labels, picture=None):
     labels = tuple(labels.split(" "))
-    return Post(
+    return CorpusPost(
         id=f"{split} {labels}",
         split=split,
-        image="1",
-        picture=picture,
+        image_id="1",
+        image_path=picture,
         words=("w",) * len(labels),
         labels=labels,
     )

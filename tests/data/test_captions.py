@@ -3,9 +3,9 @@ import pytest
 from hamlearn.data.captions import Extras, read_captions
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.tokenization import load_tokenizer, tokenise
-from hamlearn.data.visual import Pictures
+from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
-from hamlearn.systems import Needs
+from hamlearn.systems import Inputs
 from tests.builders import CLASSES, make_posts, write_corpus
 
 
@@ -40,7 +40,7 @@ def test_a_line_that_is_no_caption_is_named(tmp_path, text):
 
 def test_text_stands_behind_the_post_and_belongs_to_no_word(paths, tokenizer):
     posts = make_posts()
-    with Pictures(objects=paths["objects"], needs=Needs(names=True)) as pictures:
+    with VisualReader(objects=paths["objects"], inputs=Inputs(names=True)) as pictures:
         extras = Extras(tokenizer, 60, pictures, {posts[0].image: "now great"})
         data = PostDataset(posts, tokenizer, None, 60, pictures, extras=extras)
         plain = tokenise([post.words for post in posts], tokenizer, 60)
@@ -49,11 +49,11 @@ def test_text_stands_behind_the_post_and_belongs_to_no_word(paths, tokenizer):
             own, alone = data[index].tokens, plain[index]
             length = len(alone.ids)
             assert own.ids[:length].tolist() == alone.ids.tolist()
-            assert own.word_of[:length].tolist() == alone.word_of.tolist()
-            assert set(own.word_of[length:].tolist()) <= {-1}
+            assert own.word_ids[:length].tolist() == alone.word_ids.tolist()
+            assert set(own.word_ids[length:].tolist()) <= {-1}
             assert own.words == alone.words
             expected = []
-            row = pictures.objects.row_of[post.image]
+            row = pictures.objects.row_of[post.image_id]
             count = pictures.objects.rows("counts", [row])[0]
             labels = pictures.objects.rows("labels", [row])[0, :count]
             names = [CLASSES[label] for label in labels if label < len(CLASSES)]
@@ -73,8 +73,10 @@ def test_the_post_comes_first_where_there_is_little_room(tokenizer):
     post = make_posts()[0]
     alone = tokenise([post.words], tokenizer, 128)[0]
     for room in range(6):
-        extras = Extras(tokenizer, len(alone.ids) + room, None, {post.image: "now in for with so"})
-        found = extras.after(alone, post.image)
+        extras = Extras(
+            tokenizer, len(alone.ids) + room, None, {post.image_id: "now in for with so"}
+        )
+        found = extras.after(alone, post.image_id)
         assert len(found.ids) <= len(alone.ids) + room
         assert found.ids[: len(alone.ids)].tolist() == alone.ids.tolist()
         assert (len(found.ids) > len(alone.ids)) == (room >= 2)

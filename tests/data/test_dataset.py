@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamlearn.corpus.posts import Post, read_posts
+from hamlearn.corpus.posts import CorpusPost, read_posts
 from hamlearn.data.dataset import (
     POOL,
     LengthBuckets,
@@ -20,11 +20,11 @@ from hamlearn.data.dataset import (
 )
 from hamlearn.data.loading import load
 from hamlearn.data.tokenization import Tokens, load_tokenizer, special_ids, tokenise
-from hamlearn.data.visual import Pictures
+from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
 from hamlearn.features.store import STAGES
 from hamlearn.model.batch import Batch
-from hamlearn.systems import Needs
+from hamlearn.systems import Inputs
 from tests.builders import (
     CLASSES,
     make_posts,
@@ -50,23 +50,23 @@ def tokenizer(paths):
 
 @pytest.fixture
 def pictures(paths):
-    with Pictures(paths["images"], paths["objects"], paths["graphs"]) as opened:
+    with VisualReader(paths["images"], paths["objects"], paths["graphs"]) as opened:
         yield opened
 
 
 def post(*words, labels=None, image="x"):
-    return Post(image, "train", image, None, words, labels or ("O",) * len(words))
+    return CorpusPost(image, "train", image, None, words, labels or ("O",) * len(words))
 
 
 def slow_tokens(words, tokenizer):
     """Tokenise word by word: [CLS], pieces or [UNK], [SEP]."""
-    ids, word_of = [tokenizer.cls_token_id], [-1]
+    ids, word_ids = [tokenizer.cls_token_id], [-1]
     for number, word in enumerate(words):
         pieces = tokenizer(word, add_special_tokens=False)["input_ids"]
         for piece in pieces or [tokenizer.unk_token_id]:
             ids.append(piece)
-            word_of.append(number)
-    return [*ids, tokenizer.sep_token_id], [*word_of, -1]
+            word_ids.append(number)
+    return [*ids, tokenizer.sep_token_id], [*word_ids, -1]
 
 
 def test_batch_is_that_of_a_slow_reading(paths, tokenizer, pictures):
@@ -75,12 +75,12 @@ def test_batch_is_that_of_a_slow_reading(paths, tokenizer, pictures):
     batch = data.batch([4, 1, 6])
     for row, index in enumerate([4, 1, 6]):
         one = posts[index]
-        ids, word_of = slow_tokens(one.words, tokenizer)
+        ids, word_ids = slow_tokens(one.words, tokenizer)
         s, w = len(ids), len(one.words)
         assert batch.input_ids[row, :s].tolist() == ids
-        assert batch.word_of[row, :s].tolist() == word_of
-        assert batch.attention_mask[row].tolist() == [1] * s + [0] * (len(batch.word_of[0]) - s)
-        assert set(batch.word_of[row, s:].tolist()) <= {-1}
+        assert batch.word_ids[row, :s].tolist() == word_ids
+        assert batch.attention_mask[row].tolist() == [1] * s + [0] * (len(batch.word_ids[0]) - s)
+        assert set(batch.word_ids[row, s:].tolist()) <= {-1}
         assert set(batch.input_ids[row, s:].tolist()) <= {tokenizer.pad_token_id}
         assert batch.word_mask[row].tolist() == [True] * w + [False] * (batch.labels.shape[1] - w)
         assert [LABELS[k] for k in batch.labels[row, :w]] == list(one.labels)
@@ -139,7 +139,7 @@ def test_without_any_picture_all_is_zero_and_masked(tokenizer, pictures):
 def test_stages_lie_side_by_side(paths, tokenizer, tmp_path):
     ids = [one.image for one in make_posts()]
     images = write_image_features(tmp_path / "a.h5", ids, ("train_1",), stages=True)
-    with Pictures(images, needs=Needs(stages=True)) as opened:
+    with VisualReader(images, inputs=Inputs(stages=True)) as opened:
         batch = PostDataset(make_posts(), tokenizer, None, 128, opened).batch([0, 1])
         widths = opened.sizes["stages"]
         assert widths == [opened.image_width + k for k in (1, 2, 3, 4)]
@@ -174,26 +174,26 @@ def test_text_alone_has_no_visual_field(tokenizer):
 def test_a_word_without_sub_token_is_unk_in_its_place(tokenizer):
     words = ("now", EMOJI_PARTS[0], "in", EMOJI_PARTS[1], "\u00a0", "Paris")
     (tokens,) = tokenise([words], tokenizer, 128)
-    assert (tokens.ids.tolist(), tokens.word_of.tolist()) == slow_tokens(words, tokenizer)
-    assert set(tokens.word_of.tolist()) == {-1, 0, 1, 2, 3, 4, 5}
+    assert (tokens.ids.tolist(), tokens.word_ids.tolist()) == slow_tokens(words, tokenizer)
+    assert set(tokens.word_ids.tolist()) == {-1, 0, 1, 2, 3, 4, 5}
     for number in (1, 3, 4):
-        assert tokens.ids[tokens.word_of == number].tolist() == [tokenizer.unk_token_id]
+        assert tokens.ids[tokens.word_ids == number].tolist() == [tokenizer.unk_token_id]
 
 
 def test_words_past_the_limit_are_cut_whole(tokenizer):
     words = ("now", "zq", "in", "Paris")  # an unknown pair of letters may take several sub-tokens
-    ids, word_of = slow_tokens(words, tokenizer)
+    ids, word_ids = slow_tokens(words, tokenizer)
     for limit in range(3, len(ids) + 2):
         (tokens,) = tokenise([words], tokenizer, limit)
-        fitting = [word for word in range(len(words)) if _last(word_of, word) < limit - 1]
-        kept = [place for place, word in enumerate(word_of) if word in fitting]
+        fitting = [word for word in range(len(words)) if _last(word_ids, word) < limit - 1]
+        kept = [place for place, word in enumerate(word_ids) if word in fitting]
         assert tokens.words == len(fitting)
         assert tokens.ids[1:-1].tolist() == [ids[place] for place in kept]
         assert len(tokens.ids) <= limit
 
 
-def _last(word_of, word):
-    return max(place for place, of in enumerate(word_of) if of == word)
+def _last(word_ids, word):
+    return max(place for place, of in enumerate(word_ids) if of == word)
 
 
 def test_a_first_word_that_is_too_long_is_shortened(tokenizer):
@@ -201,7 +201,7 @@ def test_a_first_word_that_is_too_long_is_shortened(tokenizer):
     if tokens.ids.tolist()[1] != tokenizer.unk_token_id:
         assert len(tokens.ids) == 8
     assert tokens.words >= 1
-    assert tokens.word_of[1] == 0
+    assert tokens.word_ids[1] == 0
 
 
 def test_cut_words_are_counted_and_their_labels_dropped(tokenizer, caplog):
@@ -242,7 +242,7 @@ def test_drop_words_replaces_all_pieces_by_one():
     tokens = Tokens(np.array([2, 11, 12, 13, 14, 3]), np.array([-1, 0, 0, 1, 2, -1]), 3)
     dropped = drop_words(tokens, np.array([True, False, True]), 1)
     assert dropped.ids.tolist() == [2, 1, 13, 1, 3]
-    assert dropped.word_of.tolist() == [-1, 0, 1, 2, -1]
+    assert dropped.word_ids.tolist() == [-1, 0, 1, 2, -1]
 
 
 def test_word_dropout_is_decided_by_seed_and_epoch(tokenizer):
@@ -308,22 +308,22 @@ def test_graphs_of_other_objects_are_refused(paths, tmp_path):
     ids = [one.image for one in make_posts()][::-1]
     other = write_object_features(tmp_path / "objects.h5", ids)
     with pytest.raises(HamlearnError, match=r"objects\.h5, in the same order"):
-        Pictures(paths["images"], other, paths["graphs"])
+        VisualReader(paths["images"], other, paths["graphs"])
     ids.reverse()
     wider = write_object_features(tmp_path / "wider.h5", ids, objects=7)
     with pytest.raises(HamlearnError, match="found relations of 5 nodes, expected 8"):
-        Pictures(paths["images"], wider, paths["graphs"])
+        VisualReader(paths["images"], wider, paths["graphs"])
     write_graphs(tmp_path / "graphs.h5", wider)
-    Pictures(paths["images"], wider, tmp_path / "graphs.h5").close()
+    VisualReader(paths["images"], wider, tmp_path / "graphs.h5").close()
 
 
 def test_files_in_the_wrong_place_are_named(paths, tmp_path):
     with pytest.raises(HamlearnError, match=r"objects\.h5: found features of objects, expected"):
-        Pictures(paths["objects"], paths["objects"], paths["graphs"])
+        VisualReader(paths["objects"], paths["objects"], paths["graphs"])
     with pytest.raises(HamlearnError, match=r"none\.h5: no such file"):
-        Pictures(paths["images"], paths["objects"], tmp_path / "none.h5")
+        VisualReader(paths["images"], paths["objects"], tmp_path / "none.h5")
     with pytest.raises(HamlearnError, match=r"encoder/config\.json: not an HDF5 file"):
-        Pictures(paths["images"], paths["objects"], paths["encoder"] / "config.json")
+        VisualReader(paths["images"], paths["objects"], paths["encoder"] / "config.json")
 
 
 def test_a_folder_without_tokenizer_is_named(tmp_path):

@@ -22,7 +22,7 @@ from hamlearn.inference.prediction import predict
 from hamlearn.io import digest_of_file
 from hamlearn.model.text import load_config
 from hamlearn.settings import load_settings
-from hamlearn.systems import VARIANTS, needs_of
+from hamlearn.systems import SYSTEMS, inputs_of
 from hamlearn.training.encoding import encode
 from hamlearn.training.loop import Learning
 from hamlearn.training.run import train
@@ -30,7 +30,7 @@ from tests.builders import make_posts, write_corpus, write_image_features
 
 MODEL = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "graph_backend": "dense"}
 TRAINING = {"epochs": 2, "batch_size": 8, "lr": 5e-3, "eval_batch_size": 3}
-FROZEN = [name for name in VARIANTS if needs_of(name).encoder and not needs_of(name).prefixes]
+FROZEN = [name for name in SYSTEMS if inputs_of(name).encoder and not inputs_of(name).prefixes]
 WINDOWS = {"max_subtokens": 9, "long_posts": "windows", "window_overlap": 3}
 
 
@@ -46,7 +46,7 @@ def paths(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     posts = make_posts(train=16, dev=6, test=6)
     paths = write_corpus(folder, posts, missing=("train_1", "test_0"))
-    ids = [post.image for post in posts]
+    ids = [post.image_id for post in posts]
     write_image_features(paths["images"], ids, ("train_1", "test_0"), regions=True)
     paths["captions"] = folder / "captions.txt"
     paths["captions"].write_text("".join(f"{image}.jpg :a dog with a ball\n" for image in ids))
@@ -67,8 +67,8 @@ def settings_for(training=None, **text):
 
 
 def files_of(paths, variant):
-    needs = needs_of(variant)
-    names = [*needs.files, *(["captions"] if needs.captions else [])]
+    inputs = inputs_of(variant)
+    names = [*inputs.files, *(["captions"] if inputs.captions else [])]
     return {name: paths[name] for name in names}
 
 
@@ -106,7 +106,7 @@ def predicted_in(path):
 )
 def test_stored_outputs_stand_for_the_encoder(paths, tmp_path, variant, windows):
     settings = settings_for(**WINDOWS) if windows else settings_for()
-    kind = "windows" if windows else "beside" if needs_of(variant).extras else "plain"
+    kind = "windows" if windows else "beside" if inputs_of(variant).extras else "plain"
     stored = run(paths, variant, tmp_path / "stored", paths[kind], settings)
     live = run(paths, variant, tmp_path / "live", None, settings)
     assert (stored[0]["posts_in_windows"]["train"] > 0) == windows

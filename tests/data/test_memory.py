@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from hamlearn.corpus.labels import repair
-from hamlearn.corpus.posts import StoredPosts, write_posts
+from hamlearn.corpus.posts import PostFile, write_posts
 from hamlearn.data import dataset as batches
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.ragged import Ragged
 from hamlearn.data.tokenization import load_tokenizer
-from hamlearn.data.visual import Pictures
-from hamlearn.data.windows import owned_mask, windows_of
+from hamlearn.data.visual import VisualReader
+from hamlearn.data.windows import target_mask, windows_of
 from tests.builders import make_posts, write_corpus
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER"]
@@ -50,12 +50,12 @@ def test_a_split_in_chunks_is_each_post_by_itself(paths, tokenizer, monkeypatch,
     expected, cut = [], []  # of each row: post, window and its part of the labels
     for number, post in enumerate(posts):
         (windows,) = windows_of([post.words], tokenizer, LIMIT, overlap)
-        cut.append(len(post.words) - windows[-1].owned[1])
+        cut.append(len(post.words) - windows[-1].target_mask[1])
         for window in windows:
             own = slice(window.first, window.first + window.tokens.words)
             expected.append((number, window, repair(post.labels)[own]))
     sees = [paths[name] for name in ("images", "objects", "graphs")]
-    with StoredPosts(paths["posts"], "train") as stored, Pictures(*sees) as pictures:
+    with PostFile(paths["posts"], "train") as stored, VisualReader(*sees) as pictures:
         data = PostDataset(stored, tokenizer, LABELS, LIMIT, pictures, overlap=overlap)
         assert len(data) == len(expected)
         assert list(data.cut) == cut
@@ -66,10 +66,14 @@ def test_a_split_in_chunks_is_each_post_by_itself(paths, tokenizer, monkeypatch,
             example = data[row]
             assert data.post_of[row] == number
             assert example.tokens.ids.tolist() == window.tokens.ids.tolist()
-            assert example.tokens.word_of.tolist() == window.tokens.word_of.tolist()
+            assert example.tokens.word_ids.tolist() == window.tokens.word_ids.tolist()
             assert [LABELS[label] for label in example.labels] == list(labels)
-            own = np.ones(window.tokens.words, bool) if example.owned is None else example.owned
-            assert own.tolist() == owned_mask(window).tolist()
+            own = (
+                np.ones(window.tokens.words, bool)
+                if example.target_mask is None
+                else example.target_mask
+            )
+            assert own.tolist() == target_mask(window).tolist()
             image = posts[number].image
             assert data.has_picture(number) == (image in pictures)
             assert (example.picture is None) == (image not in pictures)
@@ -81,7 +85,7 @@ def kept(path, tokenizer):
     """Return the bytes that a split takes, and those that the docstrings say it does."""
     gc.collect()  # what waits to be used again would not be counted
     tracemalloc.start()
-    with StoredPosts(path, "train") as posts:
+    with PostFile(path, "train") as posts:
         data = PostDataset(posts, tokenizer, LABELS, 128)
         gc.collect()
         size = tracemalloc.get_traced_memory()[0]

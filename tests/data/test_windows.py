@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.tokenization import load_tokenizer
-from hamlearn.data.visual import Pictures
-from hamlearn.data.windows import of_owned, owned_spans, window_spans, windows_of
+from hamlearn.data.visual import VisualReader
+from hamlearn.data.windows import target_spans, target_words, window_spans, windows_of
 from hamlearn.inference.model_folder import load_run
 from hamlearn.inference.prediction import predict, predict_posts, scored_posts, tag
 from hamlearn.settings import load_settings
@@ -55,7 +55,7 @@ def run(corpus, tmp_path_factory):
 
 @pytest.fixture
 def pictures(corpus):
-    with Pictures(*(corpus[0][name] for name in ("images", "objects", "graphs"))) as opened:
+    with VisualReader(*(corpus[0][name] for name in ("images", "objects", "graphs"))) as opened:
         yield opened
 
 
@@ -87,7 +87,7 @@ def test_each_word_is_owned_by_the_window_with_most_context(case):
     lengths, room, overlap = case
     spans = window_spans(lengths, room, overlap)
     owner = {}
-    for number, (first, last) in enumerate(owned_spans(lengths, spans)):
+    for number, (first, last) in enumerate(target_spans(lengths, spans)):
         for word in range(first, last):
             assert word not in owner
             owner[word] = number
@@ -105,7 +105,7 @@ def test_a_word_longer_than_a_window_is_shortened_and_nothing_else(corpus):
     tokenizer = load_tokenizer(corpus[0]["encoder"])
     words = ("now", "great" * 9, "in", "Paris")
     (windows,) = windows_of([words], tokenizer, 8, 3)
-    owned = [word for window in windows for word in range(*window.owned)]
+    owned = [word for window in windows for word in range(*window.target_mask)]
     assert owned == [0, 1, 2, 3]
     assert max(len(window.tokens.ids) for window in windows) <= 8
 
@@ -154,7 +154,7 @@ def test_decoding_is_that_of_emissions_joined_by_a_loop(corpus, run, pictures):
         words, scores = [], []
         for row, window in zip(rows, windows, strict=True):
             output = loaded.tagger(data.batch([row]))
-            for word in range(*window.owned):
+            for word in range(*window.target_mask):
                 words.append(output.emissions[0, word - window.first])
             scores.append({view: float(score) for view, score in output.relevance.items()})
         assert len(words) == len(posts[index].words) == len(path)
@@ -174,15 +174,19 @@ def test_the_loss_counts_each_word_once(corpus, run, pictures):
     emissions = tagger(batch).emissions
     total = 0.0
     for place, row in enumerate(rows):
-        own = data[row].owned
+        own = data[row].target_mask
         kept = np.arange(data[row].tokens.words) if own is None else np.flatnonzero(own)
         labels = torch.from_numpy(data[row].labels[kept])[None]
         total -= float(tagger.crf(emissions[place, kept][None], labels, labels >= 0))
-    assert float(tagger.loss_of(*of_owned(emissions, batch))) == pytest.approx(
+    assert float(tagger.loss_of(*target_words(emissions, batch))) == pytest.approx(
         total / len(rows), rel=1e-5
     )
     owned = sum(
-        int(batch_of.owned.sum() if batch_of.owned is not None else batch_of.word_mask.sum())
+        int(
+            batch_of.target_mask.sum()
+            if batch_of.target_mask is not None
+            else batch_of.word_mask.sum()
+        )
         for batch_of in (data.batch([row]) for row in range(len(data)))
     )
     assert owned == sum(len(post.words) for post in posts)
@@ -192,7 +196,7 @@ def test_a_post_of_thousands_of_words_is_labelled_to_its_last(run, corpus):
     loaded, posts = load_run(run), corpus[1]
     words = tuple(word for post in posts for word in post.words)
     words = (words * (3000 // len(words) + 1))[:3000]
-    (long,) = [Post("long", "test", "none", None, words, ("O",) * 3000)]
+    (long,) = [CorpusPost("long", "test", "none", None, words, ("O",) * 3000)]
     data = PostDataset([long], loaded.tokenizer, None, LIMIT, overlap=OVERLAP)
     ((path, _),) = tag(loaded.tagger, data, 64, "cpu")
     assert len(path) == 3000

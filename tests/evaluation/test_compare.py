@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.compare import COLUMNS, compare, write_comparison
 from hamlearn.evaluation.scores import score
@@ -10,8 +10,9 @@ from hamlearn.evaluation.scores import score
 
 def posts_of(n):
     return [
-        Post(f"p{i}", "test", f"p{i}", None, ("in", "Paris"), ("O", "B-LOC"), ()) for i in range(n)
-    ] + [Post("d", "dev", "d", None, ("x",), ("O",), ())]
+        CorpusPost(f"p{i}", "test", f"p{i}", None, ("in", "Paris"), ("O", "B-LOC"), ())
+        for i in range(n)
+    ] + [CorpusPost("d", "dev", "d", None, ("x",), ("O",), ())]
 
 
 def write_run(root, corpus, detector, variant, seed, posts, right):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hamlearn.corpus.labels import SCHEMES, entities
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.cues import cues_of, of_cue
 from hamlearn.evaluation.scores import score
@@ -13,7 +13,7 @@ LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
 def post(labels, *cues):
     labels = tuple(labels.split(" ")) if isinstance(labels, str) else tuple(labels)
-    return Post("1", "test", "1", None, ("w",) * len(labels), labels, cues)
+    return CorpusPost("1", "test", "1", None, ("w",) * len(labels), labels, cues)
 
 
 @st.composite

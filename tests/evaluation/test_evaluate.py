@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import COLUMNS, evaluate, gather, read_scores, write_scores
 
@@ -13,7 +13,7 @@ RUN = {"corpus": "demo", "detector": "none", "variant": "text_only", "seed": 3}
 def post(name, split, labels, *cues):
     labels = tuple(labels.split(" "))
     words = tuple(f"{name}{i}" for i in range(len(labels)))
-    return Post(name, split, name, None, words, labels, cues)
+    return CorpusPost(name, split, name, None, words, labels, cues)
 
 
 POSTS = [

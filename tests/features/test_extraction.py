@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hamlearn.corpus.posts import Post, write_posts
+from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.features import object_features
 from hamlearn.features.image_features import extract_images
@@ -43,11 +43,11 @@ def posts(tmp_path_factory):
     (folder / "empty.jpg").touch()
     Image.new("RGB", (600, 500)).save(folder / "huge.jpg")
     made = [
-        Post(f"{name}{again}", split, name, str(folder / f"{name}.jpg"), ("a",), ("O",))
+        CorpusPost(f"{name}{again}", split, name, str(folder / f"{name}.jpg"), ("a",), ("O",))
         for again, split in (("", "train"), ("#2", "test"))
         for name in ORDER
     ]
-    made.append(Post("nowhere", "dev", "nowhere", None, ("a",), ("O",)))
+    made.append(CorpusPost("nowhere", "dev", "nowhere", None, ("a",), ("O",)))
     write_posts(folder / "posts.jsonl", made)
     return folder / "posts.jsonl"
 
@@ -174,7 +174,7 @@ def test_pictures_that_fail_are_listed_and_zero(posts, tmp_path, extract, caplog
 def test_the_list_of_failures_has_its_header_always(tmp_path, posts):
     write_posts(
         tmp_path / "posts.jsonl",
-        [Post("a", "train", "a", str(posts.parent / "wide.jpg"), ("a",), ("O",))],
+        [CorpusPost("a", "train", "a", str(posts.parent / "wide.jpg"), ("a",), ("O",))],
     )
     extract_images(tmp_path / "posts.jsonl", tmp_path / "a.h5", settings(), "demo")
     merge_shards(
@@ -189,7 +189,7 @@ def test_unreadable_pictures_can_be_an_error(posts, tmp_path, extract, name):
     write_posts(
         tmp_path / "posts.jsonl",
         [
-            Post(one, "train", one, str(posts.parent / f"{one}.jpg"), ("a",), ("O",))
+            CorpusPost(one, "train", one, str(posts.parent / f"{one}.jpg"), ("a",), ("O",))
             for one in ("wide", name)
         ],
     )

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from hamlearn.errors import HamlearnError
-from hamlearn.features.hdf5_output import Sink, whole_hdf5
+from hamlearn.features.hdf5_output import Sink, atomic_hdf5
 
 
 def test_what_is_written_is_read_by_hdf5_itself(tmp_path: Path) -> None:
     numbers = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
-    with whole_hdf5(tmp_path / "file.h5") as (file, _):
+    with atomic_hdf5(tmp_path / "file.h5") as (file, _):
         data = file.create_dataset("numbers", numbers.shape, numbers.dtype)
         for row in np.random.default_rng(1).permutation(len(numbers)):
             data[row] = numbers[row]
@@ -39,7 +39,7 @@ def test_the_first_refusal_is_kept_and_hdf5_never_told(
     target = tmp_path / "file.h5"
 
     def fill() -> None:
-        with whole_hdf5(target) as (file, sink):
+        with atomic_hdf5(target) as (file, sink):
             file["numbers"] = np.ones(10_000)
             file.flush()
             with pytest.raises(OSError, match="No space left"):

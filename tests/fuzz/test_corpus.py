@@ -38,8 +38,8 @@ def test_a_corpus_file_is_read_or_refused(folder: Path, seed: int) -> None:
             assert entry.words
             assert len(entry.words) == len(entry.labels)
             assert all(map(is_label, entry.labels))
-            if entry.image is not None:  # of a file that has IMGIDs
-                assert (folder / entry.image).parent == folder
+            if entry.image_id is not None:  # of a file that has IMGIDs
+                assert (folder / entry.image_id).parent == folder
 
 
 def test_a_line_of_ten_million_bytes_is_read_or_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from hamlearn.data.encoded import KEY, Encoded, key_of
-from hamlearn.data.visual import Pictures
+from hamlearn.data.visual import VisualReader
 from hamlearn.features.hdf5_output import put_attributes
 from hamlearn.features.precomputed.source import Precomputed
 from hamlearn.settings import PrecomputedSettings
@@ -49,7 +49,7 @@ def files(folder: Path) -> dict[str, Path]:
 
 def look(files: dict[str, Path]) -> None:
     """Read all that training reads."""
-    with Pictures(files["images"], files["objects"], files["graphs"]) as pictures:
+    with VisualReader(files["images"], files["objects"], files["graphs"]) as pictures:
         for image in IDS:
             if image in pictures:
                 shown = pictures[image]

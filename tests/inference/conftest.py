@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hamlearn.corpus.posts import Post, read_posts
+from hamlearn.corpus.posts import CorpusPost, read_posts
 from hamlearn.corpus.prepare import prepare
 from hamlearn.demo.corpus import write_corpus
 from hamlearn.evaluation.evaluate import evaluate, write_scores
@@ -52,7 +52,7 @@ class Made:
 
     folder: Path
     settings: Settings
-    posts: list[Post]
+    posts: list[CorpusPost]
     exported: dict[str, Path]
 
     @property

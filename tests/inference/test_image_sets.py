@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hamlearn.data.visual import Picture
+from hamlearn.data.visual import VisualFeatures
 from hamlearn.features.relations import COVER, INSIDE, NONE
 from hamlearn.inference.image_sets import Seen, combined
 
@@ -19,7 +19,7 @@ def seen(number, scores, classes=None):
             if i != j:
                 relations[i + 1, j + 1] = 3 + (i + j + number) % 8
     return Seen(
-        Picture(
+        VisualFeatures(
             image=np.full(2, float(number), np.float16),
             objects=np.stack([own, own], axis=1).astype(float),
             classes=np.array(classes or [number % 3] * count),

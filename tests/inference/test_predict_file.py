@@ -34,7 +34,7 @@ def write(path, values):
 def posts(made, tmp_path):
     """Posts of the test split as JSON lines, with one bad line and one path that leaves."""
     values = [
-        {"id": post.id, "words": post.words, "image": f"{post.image}.jpg"} for post in made.posts
+        {"id": post.id, "words": post.words, "image": f"{post.image_id}.jpg"} for post in made.posts
     ]
     values[2:2] = [{"id": "leaves", "text": "hi", "image": "../a.jpg"}, ["no object"]]
     return write(tmp_path / "posts.jsonl", values)

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.visual import Pictures
+from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_run
 from hamlearn.inference.prediction import predict
@@ -53,16 +53,16 @@ def test_files_hold_what_the_model_says_of_each_post_alone(paths, runs, tmp_path
     assert not run.tagger.training
     assert [line["id"] for line in lines] == [post.id for post in posts]
     cut = 0
-    with Pictures(*pictures_in(paths).values()) as pictures:
+    with VisualReader(*pictures_in(paths).values()) as pictures:
         data = PostDataset(posts, run.tokenizer, run.labels, 9, pictures)
         for index, (post, line) in enumerate(zip(posts, lines, strict=True)):
             (path,), relevance = run.tagger.decode(data.batch([index]))
             labels = [run.labels[number] for number in path]
             cut += len(post.words) - len(path)
             assert line["predicted"] == labels + ["O"] * (len(post.words) - len(path))
-            assert (line["image"], line["words"]) == (post.image, list(post.words))
+            assert (line["image_id"], line["words"]) == (post.image_id, list(post.words))
             assert line["gold"] == list(post.labels)
-            assert line["has_image"] == (post.image not in ("test_0", "test_2"))
+            assert line["has_image"] == (post.image_id not in ("test_0", "test_2"))
             if line["has_image"]:
                 expected = {view: float(values[0]) for view, values in relevance.items()}
                 assert line["relevance"] == pytest.approx(expected, abs=1e-5)
@@ -118,7 +118,7 @@ def test_same_predictions_same_bytes(paths, runs, tmp_path):
 
 def test_features_of_another_width_are_refused(paths, runs, tmp_path):
     wide = write_image_features(
-        tmp_path / "wide.h5", [post.image for post in make_posts()], width=9
+        tmp_path / "wide.h5", [post.image_id for post in make_posts()], width=9
     )
     with pytest.raises(HamlearnError, match="found image 9, expected 6"):
         predict(

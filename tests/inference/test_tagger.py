@@ -31,7 +31,7 @@ def reading(made):
 
 def posts_of(made, pictures=True):
     return [
-        Post(words=post.words, image=made.pictures / f"{post.image}.jpg" if pictures else None)
+        Post(words=post.words, image=made.pictures / f"{post.image_id}.jpg" if pictures else None)
         for post in made.posts
     ]
 
@@ -171,7 +171,7 @@ def test_what_cannot_be_seen_is_noted_and_the_text_decides(made, seeing, tmp_pat
 
 def test_several_pictures_are_taken_together(made, seeing, tmp_path):
     words = made.posts[0].words
-    paths = [made.pictures / f"{post.image}.jpg" for post in made.posts[:3]]
+    paths = [made.pictures / f"{post.image_id}.jpg" for post in made.posts[:3]]
     one, twice, three, part = seeing.tag(
         [
             Post(words=words, image=paths[0]),

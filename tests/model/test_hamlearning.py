@@ -7,7 +7,7 @@ import torch
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Sizes
 from hamlearn.model.build import build_tagger
-from hamlearn.model.hamlearning import FLAGS as VARIANTS
+from hamlearn.model.hamlearning import FLAGS as SYSTEMS
 from hamlearn.settings import ModelSettings, Settings
 from tests.model.tiny import (
     LABELS,
@@ -26,7 +26,7 @@ BACKENDS = [
     "dense",
     pytest.param("dgl", marks=pytest.mark.skipif(not has_dgl(), reason="DGL is not installed")),
 ]
-SEEING = [variant for variant in VARIANTS if variant != "text_only"]
+SEEING = [variant for variant in SYSTEMS if variant != "text_only"]
 
 
 def scored(crf, emissions, length):
@@ -60,7 +60,7 @@ def test_loss_and_decoding_equal_the_enumeration_of_all_label_sequences():
     torch.testing.assert_close(tagger.loss_of(emissions, batch), torch.stack(losses).mean())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SYSTEMS)
 def test_padding_never_changes_a_result(variant):
     tagger, batch = tiny_tagger(variant), usual_batch()
     together = tagger(batch)
@@ -81,7 +81,7 @@ def test_padding_never_changes_a_result(variant):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SYSTEMS)
 def test_posts_without_a_picture_are_tagged_as_text_alone(variant, backend):
     tagger, batch = tiny_tagger(variant, graph_backend=backend), usual_batch()
     text = tagger(text_of(batch)).emissions
@@ -102,7 +102,7 @@ def test_posts_without_a_picture_are_tagged_as_text_alone(variant, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SYSTEMS)
 def test_every_parameter_is_used_and_every_gradient_finite(variant, backend):
     tagger = tiny_tagger(variant, graph_backend=backend).train()
     tagger.loss(usual_batch()).backward()

@@ -12,22 +12,22 @@ from tests.model.tiny import WIDTH, random_batch, tiny_encoder
 def test_a_word_is_the_sum_of_its_subtokens():
     batch = random_batch([[1, 3, 2], [2], [1, 1, 1, 1]], [None] * 3)
     hidden = torch.randn(*batch.input_ids.shape, 4, requires_grad=True)
-    words = sum_subtokens(hidden, batch.word_of, 4)
+    words = sum_subtokens(hidden, batch.word_ids, 4)
     slow = torch.zeros(3, 4, 4)
     for row in range(3):
-        for place, word in enumerate(batch.word_of[row].tolist()):
+        for place, word in enumerate(batch.word_ids[row].tolist()):
             if word >= 0:
                 slow[row, word] += hidden[row, place].detach()
     torch.testing.assert_close(words, slow)
     words.sum().backward()
-    belongs = (batch.word_of >= 0).float()[:, :, None].expand_as(hidden)
+    belongs = (batch.word_ids >= 0).float()[:, :, None].expand_as(hidden)
     torch.testing.assert_close(hidden.grad, belongs)  # [CLS], [SEP] and padding are in no sum
 
 
 def test_subtokens_of_a_word_need_not_be_neighbours_nor_in_order():
     hidden = torch.tensor([[[1.0], [2.0], [4.0], [8.0]]])
-    word_of = torch.tensor([[1, -1, 0, 1]])
-    assert sum_subtokens(hidden, word_of, 3).flatten().tolist() == [4.0, 9.0, 0.0]
+    word_ids = torch.tensor([[1, -1, 0, 1]])
+    assert sum_subtokens(hidden, word_ids, 3).flatten().tolist() == [4.0, 9.0, 0.0]
 
 
 def test_sentence_and_words_pass_the_textual_transformer_together():
@@ -38,7 +38,7 @@ def test_sentence_and_words_pass_the_textual_transformer_together():
     for row, length in enumerate([2, 3]):
         used = int(batch.attention_mask[row].sum())
         hidden = text.encoder(batch.input_ids[row : row + 1, :used]).last_hidden_state[0]
-        own = batch.word_of[row, :used]
+        own = batch.word_ids[row, :used]
         sequence = torch.stack(
             [hidden[0], *(hidden[own == word].sum(0) for word in range(length))]
         )[None]

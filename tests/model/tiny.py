@@ -7,11 +7,11 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from hamlearn.features.relations import relation_matrices
-from hamlearn.model.base import Sizes, Tagger
+from hamlearn.model.base import Sizes, TaggingModel
 from hamlearn.model.batch import Batch
 from hamlearn.model.build import build_tagger
 from hamlearn.model.dgl_compat import import_dgl
-from hamlearn.systems import needs_of
+from hamlearn.systems import inputs_of
 
 WIDTH, LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES = 24, 5, 7, 6, 3
 VISUAL = ("image", "objects", "object_classes", "object_mask", "boxes", "relations")
@@ -50,7 +50,7 @@ def tiny_encoder() -> BertModel:
     return BertModel(config, add_pooling_layer=False)
 
 
-def tiny_tagger(variant: str = "full", seed: int = 0, **sizes) -> Tagger:
+def tiny_tagger(variant: str = "full", seed: int = 0, **sizes) -> TaggingModel:
     torch.manual_seed(seed)
     sizes = {
         "heads": 2,
@@ -59,7 +59,7 @@ def tiny_tagger(variant: str = "full", seed: int = 0, **sizes) -> Tagger:
         "graph_backend": "dense",
         **sizes,
     }
-    encoder = tiny_encoder() if needs_of(variant).encoder else None
+    encoder = tiny_encoder() if inputs_of(variant).encoder else None
     return build_tagger(encoder, variant, SIZES, **sizes).eval()
 
 
@@ -82,14 +82,14 @@ def random_batch(
     subtokens = max(sum(own) for own in pieces) + 2
     objects = max(count or 0 for count in counts)
     ids = torch.zeros(posts, subtokens, dtype=torch.long)
-    word_of = torch.full((posts, subtokens), -1)
+    word_ids = torch.full((posts, subtokens), -1)
     word_mask = torch.zeros(posts, words, dtype=torch.bool)
     labels = torch.zeros(posts, words, dtype=torch.long)
     for row, own in enumerate(pieces):
         length = sum(own) + 2
         ids[row, :length] = torch.randint(3, 60, (length,), generator=make)
         ids[row, 0] = 1
-        word_of[row, 1 : length - 1] = torch.repeat_interleave(
+        word_ids[row, 1 : length - 1] = torch.repeat_interleave(
             torch.arange(len(own)), torch.tensor(own)
         )
         word_mask[row, : len(own)] = True
@@ -109,7 +109,7 @@ def random_batch(
     return Batch(
         input_ids=ids,
         attention_mask=(ids > 0).long(),
-        word_of=word_of,
+        word_ids=word_ids,
         word_mask=word_mask,
         labels=labels,
         has_image=has_image,
@@ -159,7 +159,7 @@ def alone(batch: Batch, row: int) -> Batch:
     return Batch(
         input_ids=cut(batch.input_ids, subtokens),
         attention_mask=cut(batch.attention_mask, subtokens),
-        word_of=cut(batch.word_of, subtokens),
+        word_ids=cut(batch.word_ids, subtokens),
         word_mask=cut(batch.word_mask, words),
         labels=cut(batch.labels, words),
         has_image=cut(batch.has_image),

@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from hamlearn.corpus.posts import Post, write_posts
+from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.evaluation.evaluate import evaluate, write_scores
 from hamlearn.settings import Settings
-from hamlearn.systems import VARIANTS as TABLE
-from hamlearn.systems import needs_of
+from hamlearn.systems import SYSTEMS as TABLE
+from hamlearn.systems import inputs_of
 from tests.builders import write_graphs, write_object_features
 
 CUES = ("scene", "object", "relation", "text")
 TYPES = ("PER", "LOC", "ORG", "MISC")
-VARIANTS = ("full", "wo_rgcn", "wo_vit", "wo_rm", "text_only")
+SYSTEMS = ("full", "wo_rgcn", "wo_vit", "wo_rm", "text_only")
 SIZES = {"train": 24, "dev": 12, "test": 60}
 LOSSES = {  # how often a variant is wrong by cue, where it is not the .02 of the others
     ("wo_rgcn", "relation"): 0.5,
@@ -51,7 +51,7 @@ class Made:
 
     root: Path
     corpora: dict[str, bool] = field(default_factory=lambda: {"demo": True})
-    variants: Sequence[str] = VARIANTS
+    variants: Sequence[str] = SYSTEMS
     detectors: Sequence[str] = ("demo",)
     seeds: Sequence[int] = (0,)
     cues: bool = True
@@ -111,26 +111,26 @@ def make(root: Path, **changes: Any) -> Made:
             *(f"objects/{one}" for one in made.detectors),
         ):
             _failures(features / f"{name}.failures.csv", made.failures)
-        ids = [post.image for post in posts]
+        ids = [post.image_id for post in posts]
         for name in made.detectors:
             objects = features / "objects" / f"{name}.h5"
             write_object_features(objects, ids, list(made.failures))
             write_graphs(root / "graphs" / corpus / f"{name}.h5", objects)
         for post in posts if made.pictures else ():
-            if post.picture is not None:
-                Path(post.picture).parent.mkdir(exist_ok=True)
-                Image.new("RGB", (640, 480), "teal").save(post.picture)
+            if post.image_path is not None:
+                Path(post.image_path).parent.mkdir(exist_ok=True)
+                Image.new("RGB", (640, 480), "teal").save(post.image_path)
         frames += [
             _run(made, posts, corpus, detector, variant, seed)
             for variant in made.variants
-            for detector in (made.detectors if needs_of(variant).detector else ("none",))
+            for detector in (made.detectors if inputs_of(variant).detector else ("none",))
             for seed in made.seeds
         ]
     write_scores(made.metrics, pd.concat(frames, ignore_index=True))
     return made
 
 
-def _posts(made: Made) -> list[Post]:
+def _posts(made: Made) -> list[CorpusPost]:
     rng = np.random.default_rng(5)
     posts = []
     for split, size in made.sizes.items():
@@ -139,11 +139,11 @@ def _posts(made: Made) -> list[Post]:
             name = f"{split}_{number}"
             cue = made.cue_names[number % len(made.cue_names)]
             posts.append(
-                Post(
+                CorpusPost(
                     id=name,
                     split=split,
-                    image=name,
-                    picture=None
+                    image_id=name,
+                    image_path=None
                     if name in made.failures
                     else str(made.root / "pictures" / f"{name}.jpg"),
                     words=(made.word, "Jasmine", "Lee", "here"),
@@ -155,7 +155,7 @@ def _posts(made: Made) -> list[Post]:
 
 
 def _run(
-    made: Made, posts: list[Post], corpus: str, detector: str, variant: str, seed: int
+    made: Made, posts: list[CorpusPost], corpus: str, detector: str, variant: str, seed: int
 ) -> pd.DataFrame:
     rng = np.random.default_rng([seed, list(TABLE).index(variant)])
     run = (corpus, detector, variant, seed)
@@ -170,8 +170,8 @@ def _run(
                 labels = ["O", f"B-{other}", f"I-{other}", "O"]
             elif rng.random() < 0.01:
                 labels[1] = f"I-{labels[1][2:]}"  # right for lenient, not for strict
-            measured = needs_of(variant).objects and variant != "wo_rm"
-            seen = measured and post.image not in made.failures
+            measured = inputs_of(variant).objects and variant != "wo_rm"
+            seen = measured and post.image_id not in made.failures
             mean = 0.1 if place == "text" else 0.4
             views = {view: float(rng.normal(mean, 0.12)) for view in ("semantic", "spatial")}
             entry = {"id": post.id, "words": post.words, "predicted": labels}
@@ -214,13 +214,13 @@ def facts(made: Made, detector: str, variant: str, seed: int) -> dict[str, Any]:
         "parameters": 1_234_567,
         "epoch": 7,
         "seconds_per_epoch": 4.06,
-        "graph_backend": "dgl" if needs_of(variant).graphs else None,
+        "graph_backend": "dgl" if inputs_of(variant).graphs else None,
         "precision": "32-true",
         "device": "cpu",
         "settings": {"text": {"encoder": made.encoder}, "training": {"epochs": 8}},
-        "word_vectors": "random" if needs_of(variant).lexicon else None,
+        "word_vectors": "random" if inputs_of(variant).lexicon else None,
         "provenance": {
-            kind: told for kind, told in attributes.items() if kind in needs_of(variant).files
+            kind: told for kind, told in attributes.items() if kind in inputs_of(variant).files
         },
     }
 

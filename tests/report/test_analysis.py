@@ -46,10 +46,10 @@ def test_confusions_add_up_to_gold_and_to_predictions(corpus: CorpusResults) -> 
 
 
 def test_scores_by_place_are_those_of_their_entities_alone() -> None:
-    from hamlearn.corpus.posts import Post
+    from hamlearn.corpus.posts import CorpusPost
 
     labels = ("B-PER", "I-PER", "O", "B-LOC")
-    post = Post("a", "test", "a", None, ("w",) * 4, labels, ())
+    post = CorpusPost("a", "test", "a", None, ("w",) * 4, labels, ())
     predicted = [("B-PER", "I-PER", "B-ORG", "O"), ("O", "O", "O", "B-LOC")]
     by_length = scores_by([post, post], predicted, lambda _, e: LENGTHS[e.end - e.start - 1])
     assert (by_length["2"].correct, by_length["2"].predicted, by_length["2"].support) == (1, 1, 2)
@@ -64,7 +64,7 @@ def test_objects_of_posts_are_counted_in_the_file(corpus: CorpusResults, made: M
     with h5py.File(made.root / "features/demo/objects/demo.h5") as file:
         ids, labels = list(file["ids"].asstr()), file["labels"][:]
     for post, number in zip(corpus.test, found, strict=True):
-        row = labels[ids.index(post.image)]
+        row = labels[ids.index(post.image_id)]
         assert number == sum(0 <= label < 3 for label in row)
 
 

@@ -72,7 +72,7 @@ def test_boxes_and_relations_are_those_of_the_files(seen: Made) -> None:
     ):
         ids = list(features["ids"].asstr())
         for post, entry in zip(corpus.test, objects["posts"], strict=True):
-            row = ids.index(post.image)
+            row = ids.index(post.image_id)
             if features["status"][row]:
                 assert entry is None
                 continue

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hamlearn.corpus.posts import Post
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
 from hamlearn.report.contact import SHOWN, SIDE, contact_sheet, evenly
 from hamlearn.report.inputs import CorpusResults, read_results
@@ -45,8 +45,8 @@ def change(path: Path, name: str, row: int, value: object) -> None:
         file[name][row] = value
 
 
-def post(number: int) -> Post:
-    return Post(str(number), "test", str(number), None, ("a",), ("O",))
+def post(number: int) -> CorpusPost:
+    return CorpusPost(str(number), "test", str(number), None, ("a",), ("O",))
 
 
 @pytest.mark.parametrize("size", [0, 1, 11, 12, 13, 60, 901])

@@ -8,7 +8,7 @@ import pytest
 from hamlearn.report.figures import f1_by_cue, relevance, relevance_by_cue, training_curves
 from hamlearn.report.inputs import CorpusResults, read_results
 from hamlearn.report.style import COLOURS, ORDER, TEXT, inline, place_of
-from tests.report.fabricated import CUES, VARIANTS, Made, make
+from tests.report.fabricated import CUES, SYSTEMS, Made, make
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,13 @@ def test_f1_by_cue_names_variants_and_cues(corpus: CorpusResults) -> None:
     picture = f1_by_cue(corpus, "demo")
     assert picture is not None
     words = words_of(picture.svg)
-    assert {*VARIANTS, *CUES, "all", "text ceiling"} <= set(words)
+    assert {*SYSTEMS, *CUES, "all", "text ceiling"} <= set(words)
 
 
 def test_marks_stand_where_the_scores_are(corpus: CorpusResults) -> None:
     picture = f1_by_cue(corpus, "demo")
     assert picture is not None
-    colour = COLOURS[place_of("wo_rgcn", VARIANTS)].lower()
+    colour = COLOURS[place_of("wo_rgcn", SYSTEMS)].lower()
     uses = re.findall(rf'<use [^>]*x="([\d.]+)" y="[\d.]+" style="fill: {colour}', picture.svg)
     chosen = corpus.scores.query(
         "variant == 'wo_rgcn' and split == 'test' and scheme == 'lenient' and type == 'all'"
@@ -44,7 +44,7 @@ def test_marks_stand_where_the_scores_are(corpus: CorpusResults) -> None:
     assert scale > 100  # points of the drawing from F1 0 to F1 1
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SYSTEMS)
 def test_training_curves_of_every_variant(corpus: CorpusResults, variant: str) -> None:
     detector = "none" if variant == "text_only" else "demo"
     picture = training_curves(corpus, detector, variant)
@@ -121,5 +121,5 @@ def test_inline_takes_the_colour_of_the_page(corpus: CorpusResults) -> None:
 
 
 def test_colours_stay_when_a_variant_is_absent() -> None:
-    assert place_of("text_only", ["text_only"]) == place_of("text_only", VARIANTS)
+    assert place_of("text_only", ["text_only"]) == place_of("text_only", SYSTEMS)
     assert place_of("mine", ["full", "mine"]) == len(ORDER)

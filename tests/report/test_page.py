@@ -12,7 +12,7 @@ import yaml
 from hamlearn.errors import HamlearnError
 from hamlearn.report.page import write_report
 from hamlearn.settings import Settings
-from tests.report.fabricated import CUES, VARIANTS, Made, make
+from tests.report.fabricated import CUES, SYSTEMS, Made, make
 from tests.report.markup import without_scripts
 
 RANDOM = "random weights: visual scores carry no meaning"
@@ -98,7 +98,7 @@ def test_nothing_is_loaded_from_anywhere(made: Made, several: Made) -> None:
 
 def test_figures_lie_beside(made: Made) -> None:
     names = {path.name for path in (made.out / "figures").iterdir()}
-    curves = {f"demo-demo-{v}-training.svg" for v in VARIANTS if v != "text_only"}
+    curves = {f"demo-demo-{v}-training.svg" for v in SYSTEMS if v != "text_only"}
     assert names == curves | {
         "demo-none-text_only-training.svg",
         "demo-demo-f1-by-cue.svg",

@@ -17,7 +17,7 @@ from hamlearn.report.tables import (
     run_facts,
     unusable_pictures,
 )
-from tests.report.fabricated import CUES, SIZES, VARIANTS, Made, make
+from tests.report.fabricated import CUES, SIZES, SYSTEMS, Made, make
 
 
 def corpora(made: Made) -> list[CorpusResults]:
@@ -77,7 +77,7 @@ def test_cues_are_the_csv_with_the_ceiling(made: Made) -> None:
     table = by_cue(corpus)
     assert table is not None
     assert table.columns == ("all", *sorted(CUES))
-    for variant in VARIANTS:
+    for variant in SYSTEMS:
         (row,) = [row for row in table.rows if row.name == variant]
         for cue, cell in zip(table.columns, row.cells, strict=True):
             where = {"variant": variant, "split": "test", "type": "all", "cue": cue}
@@ -102,7 +102,7 @@ def test_types_are_the_csv_in_the_order_of_table_1(made: Made) -> None:
     table = by_type(corpus)
     assert table is not None
     assert table.columns == ("PER", "LOC", "ORG", "MISC", "all")
-    for variant in VARIANTS:
+    for variant in SYSTEMS:
         (row,) = [row for row in table.rows if row.name == variant]
         for type_, cell in zip(table.columns, row.cells, strict=True):
             where = {"variant": variant, "split": "test", "type": type_, "cue": "all"}
@@ -181,7 +181,7 @@ def test_a_system_of_the_whole_picture_is_told_from_text_alone(tmp_path: Path) -
     assert "bilstm_crf and the text ceiling" in told
     (alone,) = corpora(make(tmp_path / "b", variants=variants[1:2], failures=made.failures))
     assert alone.detectors == []
-    assert [post.image for post in alone.unusable] == ["test_1"]
+    assert [post.image_id for post in alone.unusable] == ["test_1"]
 
 
 def test_run_facts(made: Made) -> None:

@@ -51,7 +51,7 @@ def test_no_word_of_any_script_is_lost_or_unknown(corpus):
         assert tokens.words == len(post.words)
         assert tokenizer.unk_token_id not in tokens.ids
         for number, word in enumerate(post.words):  # nothing is stripped: no accent, no vowel sign
-            pieces = tokenizer.convert_ids_to_tokens(tokens.ids[tokens.word_of == number].tolist())
+            pieces = tokenizer.convert_ids_to_tokens(tokens.ids[tokens.word_ids == number].tolist())
             assert "".join(piece.removeprefix("##") for piece in pieces) == word
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hamlearn.corpus.posts import Post, write_posts
+from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.tokenization import load_tokenizer
 from hamlearn.errors import HamlearnError
@@ -240,7 +240,9 @@ def test_of_equal_epochs_the_later_one_is_chosen(paths, tmp_path, monkeypatch):
 def test_the_test_split_is_never_looked_at(paths, tmp_path):
     posts = make_posts()
     poisoned = [
-        Post(p.id, p.split, "gone", "/nowhere", ("x",), ("B-NEVER",)) if p.split == "test" else p
+        CorpusPost(p.id, p.split, "gone", "/nowhere", ("x",), ("B-NEVER",))
+        if p.split == "test"
+        else p
         for p in posts
     ]
     write_posts(tmp_path / "posts.jsonl", poisoned)

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from transformers import AutoConfig, AutoTokenizer, BertConfig
 
-from hamlearn.corpus.posts import Post, read_posts, write_posts
+from hamlearn.corpus.posts import CorpusPost, read_posts, write_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import ScratchSettings
 from hamlearn.training.scratch_encoder import SPECIAL, wordpieces, write_scratch_encoder
@@ -79,7 +79,9 @@ def test_another_process_writes_the_same_bytes(tmp_path):
 def test_only_the_training_split_is_looked_at(tmp_path):
     posts = make_posts()
     other = [
-        Post(p.id, p.split, p.image, None, ("zzz",) * 3, ("O",) * 3) if p.split != "train" else p
+        CorpusPost(p.id, p.split, p.image, None, ("zzz",) * 3, ("O",) * 3)
+        if p.split != "train"
+        else p
         for p in posts
     ]
     for name, of_name in (("a", posts), ("b", other)):

@@ -10,14 +10,14 @@ from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_run
 from hamlearn.inference.prediction import predict
 from hamlearn.settings import load_settings
-from hamlearn.systems import MAPS, VARIANTS, needs_of
+from hamlearn.systems import MAPS, SYSTEMS, inputs_of
 from hamlearn.training import run as training
 from hamlearn.training.run import train
 from tests.builders import make_posts, write_corpus, write_image_features
 
 MODEL = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "graph_backend": "dense"}
 TRAINING = {"epochs": 1, "batch_size": 16, "lr": 5e-3, "word_dropout": 0.2}
-LEXICAL = [name for name in VARIANTS if needs_of(name).lexicon]
+LEXICAL = [name for name in SYSTEMS if inputs_of(name).lexicon]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def paths(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     posts = make_posts(train=12, dev=4, test=6)
     paths = write_corpus(folder, posts, missing=("train_1", "test_0"))
-    ids = [post.image for post in posts]
+    ids = [post.image_id for post in posts]
     write_image_features(paths["images"], ids, ("train_1", "test_0"), regions=True, stages=True)
     captions = [f"{image}.jpg :a dog with a ball\n" for image in ids if image != "test_0"]
     (folder / "captions.txt").write_text("".join(captions))
@@ -33,8 +33,8 @@ def paths(tmp_path_factory):
 
 
 def files_of(paths, variant):
-    needs = needs_of(variant)
-    names = [*needs.files, *(["captions"] if needs.captions else [])]
+    inputs = inputs_of(variant)
+    names = [*inputs.files, *(["captions"] if inputs.captions else [])]
     return {name: paths[name] for name in names}
 
 
@@ -42,7 +42,7 @@ def settings_for(**text):
     return load_settings(json.dumps({"text": text, "model": MODEL, "training": TRAINING}))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SYSTEMS)
 def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant):
     kept = []
     real = training.write_run
@@ -54,8 +54,8 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
     monkeypatch.setattr(training, "write_run", keep)
     given, files = (paths["posts"], paths["encoder"]), files_of(paths, variant)
     facts = train(*given, settings_for(), variant, 0, tmp_path / "run", **files)
-    assert set(facts["provenance"]) == set(needs_of(variant).files) - {"graphs"}
-    assert (facts["graph_backend"] is not None) == needs_of(variant).graphs
+    assert set(facts["provenance"]) == set(inputs_of(variant).files) - {"graphs"}
+    assert (facts["graph_backend"] is not None) == inputs_of(variant).graphs
     loaded = load_run(tmp_path / "run")
     weights = kept[0].state_dict()
     assert all(torch.equal(value, weights[n]) for n, value in loaded.tagger.state_dict().items())
@@ -63,7 +63,7 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
     predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
     found = outputs[0].read_text()
     assert [json.loads(line)["has_image"] for line in found.splitlines()] == [
-        needs_of(variant).pictures and post.image != "test_0"
+        inputs_of(variant).pictures and post.image_id != "test_0"
         for post in read_posts(paths["posts"], "test")
     ]
     predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
@@ -72,10 +72,10 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
 
 @pytest.mark.parametrize(
     ("variant", "lacking"),
-    [(name, kind) for name in VARIANTS for kind in MAPS if getattr(needs_of(name), kind)],
+    [(name, kind) for name in SYSTEMS for kind in MAPS if getattr(inputs_of(name), kind)],
 )
 def test_a_map_that_is_not_stored_is_asked_for(paths, tmp_path, variant, lacking):
-    ids = [post.image for post in make_posts(train=12, dev=4, test=6)]
+    ids = [post.image_id for post in make_posts(train=12, dev=4, test=6)]
     plain = write_image_features(tmp_path / "plain.h5", ids)
     files = files_of(paths, variant) | {"images": plain}
     with pytest.raises(HamlearnError, match=rf"found no .*extract with.*{lacking}: true"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from hamlearn.corpus.posts import Post, write_posts
+from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.demo.corpus import write_corpus
 from hamlearn.demo.vision import load_detector, load_resnet
 from hamlearn.features.object_features import extract_objects
@@ -48,7 +48,9 @@ def test_drawn_objects_are_found_where_they_were_drawn(settings, tmp_path):
     write_posts(
         tmp_path / "posts.jsonl",
         [
-            Post(one["id"], "train", one["id"], str(pictures / f"{one['id']}.jpg"), ("a",), ("O",))
+            CorpusPost(
+                one["id"], "train", one["id"], str(pictures / f"{one['id']}.jpg"), ("a",), ("O",)
+            )
             for one in drawn
         ],
     )

@@ -9,7 +9,7 @@ import yaml
 
 from hamlearn.evaluation.paper import TITLES
 from hamlearn.settings import load_settings
-from hamlearn.systems import VARIANTS, base_and_rounds, with_rounds
+from hamlearn.systems import SYSTEMS, base_and_rounds, with_rounds
 from tests.workflow.project import ROOT, Project
 
 CORPORA = {
@@ -86,7 +86,7 @@ def test_the_papers_configurations_are_whole(tmp_path):
             (ROOT / "config" / f"{name}.yaml").read_text()
         )
         settings = load_settings(json.dumps(values))
-        assert set(settings.variants) == set(VARIANTS)
+        assert set(settings.variants) == set(SYSTEMS)
         assert settings.experiments.tables == list(TITLES)
         assert corpora is None or tuple(settings.corpus) == corpora
 

@@ -58,5 +58,5 @@ def test_the_commands_of_the_readme_end_in_scores(own):
 def test_one_post_of_ten_is_seen_with_its_picture(own):
     folder, _ = own
     lines = (folder / "results/predictions/mine/demo/full/seed0/test.jsonl").read_text()
-    found = {post["image"]: post["has_image"] for post in map(json.loads, lines.splitlines())}
+    found = {post["image_id"]: post["has_image"] for post in map(json.loads, lines.splitlines())}
     assert found == {"9": False, "park bench": True}

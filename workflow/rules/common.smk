@@ -25,13 +25,13 @@ from hamlearn.systems import (
     ALONE,
     EXTRAS,
     MAPS,
-    VARIANTS,
-    any_needs,
+    SYSTEMS,
+    any_reads,
     base_and_rounds,
     encoded_file,
     image_file,
-    needs_of,
-    variant_of,
+    inputs_of,
+    system_of,
 )
 from hamlearn.vision.detectors.backends import demanded
 from hamlearn.vision.published import absent
@@ -278,7 +278,7 @@ wildcard_constraints:
     detector="|".join([*config["object_features"]["detectors"], GIVEN, ALONE]),
     grid="".join(f"(_{name})?" for name in MAPS),  # that features of whole pictures lie with
     beside="".join(f"(_{name})?" for name in EXTRAS),  # the posts, in what an encoder reads
-    variant=f"(?:{'|'.join(VARIANTS)})(?:-L[0-9]+)?",
+    variant=f"(?:{'|'.join(SYSTEMS)})(?:-L[0-9]+)?",
     tested="|".join(map(re.escape, config["corpora"])),
     table="table[1-6]",
     seed=r"\d+",

@@ -1,4 +1,4 @@
-"""Which runs each table of the paper needs, beside the main ones."""
+"""Which runs each table of the paper inputs, beside the main ones."""
 
 from hamlearn.systems import ABLATIONS, direction, with_rounds
 
@@ -7,7 +7,7 @@ TRANSFER = f"results/transfer/{RUN}/{{tested}}"
 
 
 def runs_of_table(pattern, table):
-    """The pattern of one run's file, for every run that a table of the paper needs."""
+    """The pattern of one run's file, for every run that a table of the paper inputs."""
     variants, detectors = config["variants"], DETECTORS[:1]
     if table == "table3":
         variants = [name for name in variants if name in ABLATIONS]

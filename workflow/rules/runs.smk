@@ -11,7 +11,7 @@ def runs(pattern, variants=config["variants"], detectors=DETECTORS):
     paths = [
         pattern.format(
             corpus=corpus,
-            detector=detector if needs_of(variant).detector else ALONE,
+            detector=detector if inputs_of(variant).detector else ALONE,
             variant=variant,
             seed=seed,
         )
@@ -22,7 +22,7 @@ def runs(pattern, variants=config["variants"], detectors=DETECTORS):
 
 def features_of_images(corpus, variant):
     """The path, without its ending, of the features of whole pictures that a variant reads."""
-    name = image_file(needs_of(variant), config["backbone"], STORED)
+    name = image_file(inputs_of(variant), config["backbone"], STORED)
     return f"results/features/{corpus}/images/{name}"
 
 
@@ -37,19 +37,19 @@ def pictures_of_transfer(wildcards):
 
 
 def _pictures(corpus, wildcards):
-    needs = needs_of(wildcards.variant)
+    inputs = inputs_of(wildcards.variant)
     files = {
         "images": f"{features_of_images(corpus, wildcards.variant)}.h5",
         "objects": f"results/features/{corpus}/objects/{wildcards.detector}.h5",
         "graphs": f"results/graphs/{corpus}/{wildcards.detector}.h5",
     }
-    captions = config["corpora"][corpus]["captions"] if needs.captions else None
-    given = {name: files[name] for name in needs.files}
+    captions = config["corpora"][corpus]["captions"] if inputs.captions else None
+    given = {name: files[name] for name in inputs.files}
     if captions:
         given["captions"] = captions
-    if config["text"]["freeze"] and needs.encoder:
-        detector = wildcards.detector if needs.names else ALONE
-        given["encoded"] = f"results/encoded/{corpus}/{detector}/{encoded_file(needs)}.h5"
+    if config["text"]["freeze"] and inputs.encoder:
+        detector = wildcards.detector if inputs.names else ALONE
+        given["encoded"] = f"results/encoded/{corpus}/{detector}/{encoded_file(inputs)}.h5"
     return given
 
 
@@ -73,7 +73,7 @@ def settings_of_encoder():
 
 def vectors_of_run(wildcards):
     """The file of word vectors that a run begins with, if it has any."""
-    return config["text"]["word_vectors"] or [] if needs_of(wildcards.variant).lexicon else []
+    return config["text"]["word_vectors"] or [] if inputs_of(wildcards.variant).lexicon else []
 
 
 def settings_of_run(wildcards):
@@ -85,10 +85,10 @@ def settings_of_run(wildcards):
     """
     text, model = dict(config["text"]), dict(config["model"])
     training = {key: value for key, value in config["training"].items() if key != "devices"}
-    needs = needs_of(wildcards.variant)
-    if not needs.lexicon:
+    inputs = inputs_of(wildcards.variant)
+    if not inputs.lexicon:
         del text["word_vectors"]
-    if not (needs.encoder and text["freeze"]):
+    if not (inputs.encoder and text["freeze"]):
         del text["freeze"]
     _, rounds = base_and_rounds(wildcards.variant)
     model["rounds"] = rounds or model["rounds"]
@@ -104,7 +104,7 @@ def source_of_stage(stage):
     """A params function: a stage of learning with one variant's model, and no other system's."""
 
     def digest(wildcards):
-        modules = [f"{stage}", variant_of(wildcards.variant).module]
+        modules = [f"{stage}", system_of(wildcards.variant).module]
         return source_digest(*modules, without=("model/build",))
 
     return digest
@@ -138,7 +138,7 @@ def drawn_corpora(wildcards):
 
 def objects_of_report(wildcards):
     """What every detector found, and how its boxes relate."""
-    if not any_needs(config["variants"], "objects"):
+    if not any_reads(config["variants"], "objects"):
         return []
     objects = "results/features/{corpus}/objects/{detector}.h5"
     graphs = ["results/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []
@@ -151,9 +151,9 @@ def failures_of_report(wildcards):
         features_of_images(corpus, variant)
         for corpus in CORPORA
         for variant in config["variants"]
-        if "images" in needs_of(variant).files
+        if "images" in inputs_of(variant).files
     ]
-    if any_needs(config["variants"], "objects"):
+    if any_reads(config["variants"], "objects"):
         objects = "results/features/{corpus}/objects/{detector}"
         stems += expand(objects, corpus=CORPORA, detector=DETECTORS)
     return [f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]

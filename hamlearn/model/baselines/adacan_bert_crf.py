@@ -33,7 +33,7 @@ from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.base import Output, Sizes, Tagger
+from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.baselines.attention import WIDTH, AdditiveAttention, regions_of
 from hamlearn.model.batch import Batch
 from hamlearn.model.text import TextEncoder
@@ -80,7 +80,7 @@ class FiltrationGate(nn.Module):
         return self.score(both).sigmoid() * torch.tanh(self.value(fused))
 
 
-class AdaCAN(Tagger):
+class AdaCAN(TaggingModel):
     """The model of this file's docstring.
 
     Args:

@@ -11,12 +11,12 @@ from torch import nn
 from torchcrf import CRF
 from transformers import PreTrainedModel
 
-from hamlearn.model.base import Output, Sizes, Tagger
+from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.batch import Batch
 from hamlearn.model.text import TextEncoder
 
 
-class TextTagger(Tagger):
+class TextTagger(TaggingModel):
     """A text encoder and a linear layer, with or without a CRF.
 
     Args:

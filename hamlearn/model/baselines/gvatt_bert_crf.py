@@ -29,7 +29,7 @@ from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.base import Output, Sizes, Tagger
+from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.baselines.attention import WIDTH, AdditiveAttention, regions_of
 from hamlearn.model.batch import Batch
 from hamlearn.model.text import TextEncoder
@@ -62,7 +62,7 @@ class ModulationGate(nn.Module):
         return self.word(both).sigmoid() * words + self.picture(both).sigmoid() * modulated
 
 
-class GVATT(Tagger):
+class GVATT(TaggingModel):
     """The model of this file's docstring.
 
     Args:

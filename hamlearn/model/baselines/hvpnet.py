@@ -32,7 +32,7 @@ from torchcrf import CRF
 from transformers import DynamicCache, PreTrainedModel
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.base import Output, Sizes, Tagger
+from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.baselines.objects import check_widths, objects_of
 from hamlearn.model.batch import Batch
 from hamlearn.model.text import TextEncoder, sum_subtokens
@@ -111,7 +111,7 @@ class VisualPrefix(nn.Module):
         return keys, values
 
 
-class HVPNeT(Tagger):
+class HVPNeT(TaggingModel):
     """The model of this file's docstring.
 
     Args:
@@ -172,7 +172,7 @@ class HVPNeT(Tagger):
             attention_mask=_additive(visible, batch.input_ids.shape[1]),
             past_key_values=Prefixes(layers),
         ).last_hidden_state  # (B, S, D)
-        words = sum_subtokens(hidden, batch.word_of, batch.word_mask.shape[1])  # Eq. 1
+        words = sum_subtokens(hidden, batch.word_ids, batch.word_mask.shape[1])  # Eq. 1
         return Output(self.emit(self.dropout(words)).float(), {})
 
 

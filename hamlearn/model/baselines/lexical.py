@@ -6,13 +6,13 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torchcrf import CRF
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.base import Output, Sizes, Tagger
+from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.batch import Batch
 
 LR = 1e-3
 
 
-class LexicalTagger(Tagger):
+class LexicalTagger(TaggingModel):
     """Word vectors, joined with a reading of the characters, then a BiLSTM and a CRF.
 
     x_t = [E^w(w_t); c_t],  h_t = [LSTM->(x)_t; LSTM<-(x)_t],  e_t = W h_t + b, and a CRF over e.

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torchcrf import CRF
 from transformers import PreTrainedModel
 
-from hamlearn.model.base import Output, Sizes, Tagger
+from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.baselines.attention import regions_of
 from hamlearn.model.baselines.objects import check_widths
 from hamlearn.model.batch import Batch
@@ -104,7 +104,7 @@ class FusionGate(nn.Module):
         return (self.words(words) + self.seen(seen)).sigmoid() * seen
 
 
-class MAF(Tagger):
+class MAF(TaggingModel):
     """The model of this file's docstring.
 
     Args:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torchcrf import CRF
 from transformers import PreTrainedModel
 
-from hamlearn.model.base import Output, Sizes, Tagger
+from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.baselines.attention import regions_of
 from hamlearn.model.baselines.objects import check_widths, objects_of
 from hamlearn.model.batch import Batch
@@ -91,7 +91,7 @@ class Granularity(nn.Module):
         return self.gate(direct, self.through(words, read, visible))
 
 
-class MGCMT(Tagger):
+class MGCMT(TaggingModel):
     """The model of this file's docstring.
 
     Args:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torchcrf import CRF
 from transformers import PreTrainedModel
 
-from hamlearn.model.base import Output, Sizes, Tagger
+from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.baselines.objects import Objects, check_widths, objects_of
 from hamlearn.model.batch import Batch
 from hamlearn.model.text import TextEncoder
@@ -138,7 +138,7 @@ class FusionLayer(nn.Module):
         return found, None if self.last else self.objects.end(other, own, word_mask)
 
 
-class UMGF(Tagger):
+class UMGF(TaggingModel):
     """The model of this file's docstring.
 
     Args:

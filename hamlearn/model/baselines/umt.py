@@ -32,7 +32,7 @@ from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.base import Output, Sizes, Tagger
+from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.baselines.attention import regions_of
 from hamlearn.model.baselines.objects import check_widths
 from hamlearn.model.batch import Batch
@@ -85,7 +85,7 @@ class VisualGate(nn.Module):
         return (self.words(words) + self.picture(picture)).sigmoid() * picture
 
 
-class UMT(Tagger):
+class UMT(TaggingModel):
     """The model of this file's docstring.
 
     Args:

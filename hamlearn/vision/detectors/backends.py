@@ -9,7 +9,7 @@ from hamlearn.settings import DetectorSettings
 from hamlearn.vision.published import COCO_V1, MASK_RCNN
 
 Backend = Literal["torchvision", "detectron2"]
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def demanded(name: str, settings: DetectorSettings) -> Backend | None:
@@ -67,7 +67,7 @@ def chosen_backend(name: str, settings: DetectorSettings) -> Backend:
     missing = obstacle() if wanted != "torchvision" else None
     if wanted is None:
         chosen: Backend = "torchvision" if missing else "detectron2"
-        _log.info("%s: backend %s, auto: %s", name, chosen, missing or "detectron2 imports")
+        log.info("%s: backend %s, auto: %s", name, chosen, missing or "detectron2 imports")
         return chosen
     if missing is not None:
         why = f"weights {settings.weights!r}" if settings.backend == "auto" else "`backend`"

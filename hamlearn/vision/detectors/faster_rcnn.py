@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hamlearn.vision.detectors.vg_detectron2 import Detectron2Network
 
 MEAN = (102.9801, 115.9465, 122.7717)  # of blue, green, red
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class FasterRCNN:
@@ -135,7 +135,7 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
         weights = Weights(name, digest)
     if not listed:
         listed = numbered()
-        _log.info("faster_rcnn: no `classes` file; its classes are called vg_0000 to vg_1599")
+        log.info("faster_rcnn: no `classes` file; its classes are called vg_0000 to vg_1599")
     network = _built(backend, state)
     return FasterRCNN(network, list(listed), weights, device, backend=backend)
 

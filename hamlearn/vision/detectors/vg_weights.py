@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hamlearn.errors import HamlearnError
-from hamlearn.io import canonical, digest_of_file, whole
+from hamlearn.io import atomic_write, canonical, digest_of_file
 from hamlearn.settings import WeightSettings
 from hamlearn.vision.detectors.tensors import drawn, matched
 from hamlearn.vision.detectors.vg_network import CLASSES, VisualGenomeNetwork, cell_anchors
@@ -137,7 +137,7 @@ def convert(
     """
     state, digest, _ = read_weights(WeightSettings(weights=str(source), sha256=sha256))
     origin = Origin(Path(source).name, digest, digest_of_state(state), list(classes))
-    with whole(out) as part:
+    with atomic_write(out) as part:
         # one entry: the order of several would differ from one conversion to the next
         save_file(state, part, {_HEADER: canonical(vars(origin))})
         converted = digest_of_file(part)

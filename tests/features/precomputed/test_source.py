@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hamlearn.corpus.posts import Post, write_posts
+from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.features.graphs import build_graphs
 from hamlearn.features.object_features import extract_objects
@@ -26,7 +26,7 @@ def settings(path, form="vinvl", **more):
 
 
 def write_corpus(folder, ids=(*IDS, "absent")):
-    posts = [Post(image, "train", image, None, ("w",), ("O",)) for image in ids]
+    posts = [CorpusPost(image, "train", image, None, ("w",), ("O",)) for image in ids]
     write_posts(folder / "posts.jsonl", posts)
     return folder / "posts.jsonl"
 

@@ -12,15 +12,15 @@ from hamlearn.model.base import Sizes
 from hamlearn.model.build import build_tagger
 from hamlearn.model.hamlearning import FLAGS
 from hamlearn.settings import ModelSettings
-from hamlearn.systems import VARIANTS, needs_of
+from hamlearn.systems import SYSTEMS, inputs_of
 from tests.model.tiny import LABELS, alone, random_batch, text_of, tiny_tagger, usual_batch
 
-BASELINES = [name for name in VARIANTS if name not in FLAGS]
-SEEING = [name for name in BASELINES if set(needs_of(name).files) & {"images", "graphs"}]
+BASELINES = [name for name in SYSTEMS if name not in FLAGS]
+SEEING = [name for name in BASELINES if set(inputs_of(name).files) & {"images", "graphs"}]
 EVERY = ("image", "objects", "regions", "stages")
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SYSTEMS)
 def test_emissions_and_labels_have_the_shape_of_the_words(variant):
     tagger, batch = tiny_tagger(variant), usual_batch()
     output = tagger(batch)
@@ -124,7 +124,7 @@ def test_an_auxiliary_loss_is_added_in_training_alone():
 @pytest.mark.parametrize("variant", BASELINES)
 def test_every_parameter_of_a_system_is_a_setting_or_its_own(variant):
     """A misspelt one would keep its default, whatever the configuration says."""
-    module = import_module("hamlearn." + VARIANTS[variant].module.replace("/", "."))
+    module = import_module("hamlearn." + SYSTEMS[variant].module.replace("/", "."))
     own = {"encoder", "sizes", "hidden", "rate", "attention"}
     assert set(signature(module.build).parameters) <= own | set(ModelSettings.model_fields)
 

@@ -41,8 +41,8 @@ def make_posts(
                 CorpusPost(
                     id=image,
                     split=split,
-                    image=image,
-                    picture=f"{image}.jpg" if pictures else None,
+                    image_id=image,
+                    image_path=f"{image}.jpg" if pictures else None,
                     words=("now", before[type_], *name, *filler),
                     labels=(
                         "O",

@@ -19,8 +19,8 @@ def read(folder, text):
 
 def test_reads_posts_with_their_lines(tmp_path):
     first, second = read(tmp_path, GOOD)
-    assert (first.image, first.words, first.labels) == ("1", ("Anna", "smiles"), ("B-PER", "O"))
-    assert (second.image, second.words, second.labels) == ("O_2", ("Oslo",), ("B-MISC",))
+    assert (first.image_id, first.words, first.labels) == ("1", ("Anna", "smiles"), ("B-PER", "O"))
+    assert (second.image_id, second.words, second.labels) == ("O_2", ("Oslo",), ("B-MISC",))
     assert (first.line, second.line) == (1, 5)
 
 
@@ -39,8 +39,8 @@ def test_reads_posts_with_their_lines(tmp_path):
 )
 def test_the_same_posts_in_other_clothes(tmp_path, text):
     plain = read(tmp_path, GOOD)
-    assert [(e.image, e.words, e.labels) for e in read(tmp_path, text)] == [
-        (e.image, e.words, e.labels) for e in plain
+    assert [(e.image_id, e.words, e.labels) for e in read(tmp_path, text)] == [
+        (e.image_id, e.words, e.labels) for e in plain
     ]
 
 
@@ -179,10 +179,10 @@ IMGID:\U0001f984
 
 def test_any_script_any_label_any_name(tmp_path):
     german, chinese, others = read(tmp_path, SCRIPTS)
-    assert german.image == "Bank im Park"
-    assert chinese.image == "\u5317\u4eac \u2116 1.jpg"
+    assert german.image_id == "Bank im Park"
+    assert chinese.image_id == "\u5317\u4eac \u2116 1.jpg"
     assert chinese.labels == ("O", "B-\u75be\u75c5", "I-\u75be\u75c5")
-    assert others.image == "\U0001f984"
+    assert others.image_id == "\U0001f984"
     assert others.words[1] == "\u0926\u093f\u0932\u094d\u0932\u0940"
     assert others.labels == ("B-creative-work", "B-\u0938\u094d\u0925\u093e\u0928")
 

@@ -34,7 +34,7 @@ def test_whole_posts_of_the_same_pictures_are_taken_and_none_is_lost(images, sha
     assert of["dev"]
     assert [one.id for one in of["test"]] == ["t"]
     assert made == [*of["train"], *of["dev"], *of["test"]]
-    assert not {one.image for one in of["train"]} & {one.image for one in of["dev"]}
+    assert not {one.image_id for one in of["train"]} & {one.image_id for one in of["dev"]}
     for split in ("train", "dev"):  # their order stays
         assert sorted(of[split], key=lambda one: int(one.id)) == of[split]
     smallest = min(images.count(image) for image in images)

@@ -41,7 +41,7 @@ def test_a_line_that_is_no_caption_is_named(tmp_path, text):
 def test_text_stands_behind_the_post_and_belongs_to_no_word(paths, tokenizer):
     posts = make_posts()
     with VisualReader(objects=paths["objects"], inputs=Inputs(names=True)) as pictures:
-        extras = Extras(tokenizer, 60, pictures, {posts[0].image: "now great"})
+        extras = Extras(tokenizer, 60, pictures, {posts[0].image_id: "now great"})
         data = PostDataset(posts, tokenizer, None, 60, pictures, extras=extras)
         plain = tokenise([post.words for post in posts], tokenizer, 60)
         seen = set()

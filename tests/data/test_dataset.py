@@ -101,7 +101,7 @@ def test_visual_fields_are_the_rows_of_the_files(paths, tokenizer, pictures):
     for row, index in enumerate(indices):
         if not batch.has_image[row]:
             continue
-        at = pictures.objects.ids.index(posts[index].image)
+        at = pictures.objects.ids.index(posts[index].image_id)
         count = int(pictures.objects.rows("counts", [at])[0])
         counts.append(count)
         expected = pictures.objects.rows("features", [at])[0, :count].astype(np.float32)
@@ -137,7 +137,7 @@ def test_without_any_picture_all_is_zero_and_masked(tokenizer, pictures):
 
 
 def test_stages_lie_side_by_side(paths, tokenizer, tmp_path):
-    ids = [one.image for one in make_posts()]
+    ids = [one.image_id for one in make_posts()]
     images = write_image_features(tmp_path / "a.h5", ids, ("train_1",), stages=True)
     with VisualReader(images, inputs=Inputs(stages=True)) as opened:
         batch = PostDataset(make_posts(), tokenizer, None, 128, opened).batch([0, 1])
@@ -165,7 +165,7 @@ def test_text_alone_has_no_visual_field(tokenizer):
         "words",
         "characters",
         "labels",
-        "owned",
+        "target_mask",
         "encoded",
     }
     assert {field.name for field in fields(batch) if getattr(batch, field.name) is None} == visual
@@ -305,7 +305,7 @@ def test_buckets_pad_little_and_differ_by_epoch():
 
 
 def test_graphs_of_other_objects_are_refused(paths, tmp_path):
-    ids = [one.image for one in make_posts()][::-1]
+    ids = [one.image_id for one in make_posts()][::-1]
     other = write_object_features(tmp_path / "objects.h5", ids)
     with pytest.raises(HamlearnError, match=r"objects\.h5, in the same order"):
         VisualReader(paths["images"], other, paths["graphs"])

@@ -50,7 +50,7 @@ def test_a_split_in_chunks_is_each_post_by_itself(paths, tokenizer, monkeypatch,
     expected, cut = [], []  # of each row: post, window and its part of the labels
     for number, post in enumerate(posts):
         (windows,) = windows_of([post.words], tokenizer, LIMIT, overlap)
-        cut.append(len(post.words) - windows[-1].target_mask[1])
+        cut.append(len(post.words) - windows[-1].target_span[1])
         for window in windows:
             own = slice(window.first, window.first + window.tokens.words)
             expected.append((number, window, repair(post.labels)[own]))

@@ -105,7 +105,7 @@ def test_a_word_longer_than_a_window_is_shortened_and_nothing_else(corpus):
     tokenizer = load_tokenizer(corpus[0]["encoder"])
     words = ("now", "great" * 9, "in", "Paris")
     (windows,) = windows_of([words], tokenizer, 8, 3)
-    owned = [word for window in windows for word in range(*window.target_mask)]
+    owned = [word for window in windows for word in range(*window.target_span)]
     assert owned == [0, 1, 2, 3]
     assert max(len(window.tokens.ids) for window in windows) <= 8
 
@@ -154,7 +154,7 @@ def test_decoding_is_that_of_emissions_joined_by_a_loop(corpus, run, pictures):
         words, scores = [], []
         for row, window in zip(rows, windows, strict=True):
             output = loaded.tagger(data.batch([row]))
-            for word in range(*window.target_mask):
+            for word in range(*window.target_span):
                 words.append(output.emissions[0, word - window.first])
             scores.append({view: float(score) for view, score in output.relevance.items()})
         assert len(words) == len(posts[index].words) == len(path)

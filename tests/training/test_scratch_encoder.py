@@ -79,7 +79,7 @@ def test_another_process_writes_the_same_bytes(tmp_path):
 def test_only_the_training_split_is_looked_at(tmp_path):
     posts = make_posts()
     other = [
-        CorpusPost(p.id, p.split, p.image, None, ("zzz",) * 3, ("O",) * 3)
+        CorpusPost(p.id, p.split, p.image_id, None, ("zzz",) * 3, ("O",) * 3)
         if p.split != "train"
         else p
         for p in posts

@@ -1,0 +1,3 @@
+from tests.inference.conftest import made
+
+__all__ = ["made"]

@@ -74,7 +74,7 @@ def test_a_split_in_chunks_is_each_post_by_itself(paths, tokenizer, monkeypatch,
                 else example.target_mask
             )
             assert own.tolist() == target_mask(window).tolist()
-            image = posts[number].image
+            image = posts[number].image_id
             assert data.has_picture(number) == (image in pictures)
             assert (example.picture is None) == (image not in pictures)
             if image in pictures:

@@ -19,7 +19,8 @@ from benchmarks.plan import Plan
 from benchmarks.results import Line
 from hamlearn.corpus.conll import Entry
 from hamlearn.corpus.posts import CorpusPost, iterate_posts, read_posts
-from hamlearn.data.tokenization import load_tokenizer, tokenise
+from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.data.tokenization import tokenise
 from hamlearn.demo.corpus import write_corpus
 from hamlearn.features.hdf5_output import atomic_hdf5, put_attributes, put_texts
 from hamlearn.features.store import Columns, attributes_of, image_columns, object_columns

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from hamlearn.data.tokenization import Tokens, special_ids
+from hamlearn.data.text_encoder import special_ids
+from hamlearn.data.tokenization import Tokens
 from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
 

@@ -19,7 +19,8 @@ from hamlearn.data.captions import Extras
 from hamlearn.data.encoded import Encoded
 from hamlearn.data.lexicon import Lexicon, Numbered, pad_characters
 from hamlearn.data.ragged import Ragged
-from hamlearn.data.tokenization import Tokens, special_ids
+from hamlearn.data.text_encoder import special_ids
+from hamlearn.data.tokenization import Tokens
 from hamlearn.data.visual import PLACES, REGIONS, VisualFeatures, VisualSource
 from hamlearn.data.windows import Windows, count_windows, target_mask, windows_of
 from hamlearn.errors import HamlearnError

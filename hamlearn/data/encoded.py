@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hamlearn.closing import Closing
+from hamlearn.data.text_encoder import has_weights
 from hamlearn.data.visual import all_finite
 from hamlearn.errors import HamlearnError
 from hamlearn.features.hdf5 import member, opened, root_attributes
 from hamlearn.features.hdf5_rows import RowReader
-from hamlearn.model.text import has_weights
 
 KIND, SCHEMA_VERSION = "encoded", 1
 KEY = 16  # bytes

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
+from hamlearn.data.text_encoder import SpecialIds, special_ids
 from hamlearn.errors import HamlearnError
 
 Pieces = list[list[int]]  # the sub-tokens of each word of one post
@@ -26,59 +26,6 @@ class Tokens:
     ids: NDArray[np.int64]
     word_ids: NDArray[np.int64]
     words: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpecialIds:
-    """The ids that a tokenizer has for the tokens that are not text."""
-
-    cls: int
-    sep: int
-    unk: int
-    pad: int
-
-
-def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
-    """Return the fast tokenizer of an encoder, by folder or by hub name.
-
-    Byte-level tokenizers (RoBERTa's) are told that a word begins with a space, as they must be for
-    text that is already split into words.
-
-    Raises:
-        HamlearnError: there is none, it is not a fast one, or it lacks a special token.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            encoder,
-            add_prefix_space=True,
-            local_files_only=Path(encoder).is_dir(),
-            trust_remote_code=False,
-        )
-    except Exception as error:  # tokenizers raises the bare class on a broken tokenizer.json
-        raise HamlearnError(
-            f"text.encoder: {encoder}: no tokenizer found, expected a folder or a hub name that has"
-            f" one ({error})"
-        ) from error
-    if not tokenizer.is_fast:
-        raise HamlearnError(f"text.encoder: {encoder}: expected a fast tokenizer, found a slow one")
-    special_ids(tokenizer)
-    return tokenizer
-
-
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
-    """Return the ids of [CLS], [SEP], [UNK] and [PAD], whatever this tokenizer calls them.
-
-    Raises:
-        HamlearnError: the tokenizer lacks one of them.
-    """
-    names = ("cls", "sep", "unk", "pad")
-    ids = {name: getattr(tokenizer, f"{name}_token_id") for name in names}
-    absent = [name for name, number in ids.items() if number is None]
-    if absent:
-        raise HamlearnError(
-            f"text.encoder: {tokenizer.name_or_path}: the tokenizer has no {absent[0]} token"
-        )
-    return SpecialIds(**ids)
 
 
 def tokenise(

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from hamlearn.data.ragged import Ragged
-from hamlearn.data.tokenization import Tokens, assemble, pieces_of, special_ids, tokenise
+from hamlearn.data.text_encoder import special_ids
+from hamlearn.data.tokenization import Tokens, assemble, pieces_of, tokenise
 from hamlearn.model.base import Output, TaggingModel
 from hamlearn.model.batch import Batch
 

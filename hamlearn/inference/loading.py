@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model
 from transformers import PreTrainedTokenizerBase
 
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.layout import (
     ENCODER,
@@ -27,7 +27,6 @@ from hamlearn.inference.layout import (
 from hamlearn.inference.model_folder import BROKEN, check_sizes, make_tagger
 from hamlearn.io import digest_of_file
 from hamlearn.model.hamlearning import HamLearning
-from hamlearn.model.text import load_encoder
 
 LARGEST_TEXT = 50_000_000  # bytes of a JSON file; a vocabulary of a million entries has fewer
 

@@ -15,12 +15,12 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from hamlearn.corpus.labels import is_label
 from hamlearn.data.lexicon import Lexicon
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import has_weights, load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write
 from hamlearn.model.base import Sizes, TaggingModel
 from hamlearn.model.build import build_tagger
-from hamlearn.model.text import TextEncoder, has_weights, load_encoder
+from hamlearn.model.text import TextEncoder
 from hamlearn.settings import ModelSettings, TextSettings
 from hamlearn.systems import inputs_of
 

@@ -1,92 +1,13 @@
 """Words (Eq. 1): a pretrained encoder, sums of sub-tokens, and the textual Transformer."""
 
-from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
-from hamlearn.errors import HamlearnError
 from hamlearn.model.batch import Batch
 from hamlearn.model.transformer import TransformerStack
-
-# Any of these beside config.json makes a folder a pretrained encoder; none makes it a blueprint.
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-
-
-def load_encoder(name: str | Path) -> PreTrainedModel:
-    """Return a Hugging Face encoder in float32, in training mode and without its pooling layer.
-
-    A folder that holds weights gives the pretrained encoder, and nothing outside it is read. A
-    folder with a config.json alone gives an untrained encoder of that shape. Anything else is taken
-    for a name on the Hugging Face hub.
-
-    Args:
-        name: folder, or hub name such as `bert-base-uncased`.
-
-    Raises:
-        HamlearnError: there is no encoder of that name; the message says where it was looked for.
-    """
-    folder = Path(name)
-    if folder.is_dir():
-        encoder = _from_folder(folder)
-    elif folder.is_absolute() or str(name).startswith(".") or str(name).count("/") > 1:
-        raise HamlearnError(f"text.encoder: {name}: no such folder; expected one with config.json")
-    else:
-        encoder = _from_hub(str(name))
-    if getattr(encoder, "pooler", None) is not None:
-        encoder.add_module(
-            "pooler", None
-        )  # the sentence is [CLS] itself, so a pooler would never be trained
-    return encoder.train()  # pretrained ones come in evaluation mode, untrained ones do not
-
-
-def load_config(name: str | Path) -> PretrainedConfig:
-    """Return the shape of a Hugging Face encoder, by folder or by hub name.
-
-    Raises:
-        HamlearnError: there is no encoder of that name.
-    """
-    try:
-        return AutoConfig.from_pretrained(name, local_files_only=Path(name).is_dir())
-    except (OSError, ValueError) as error:
-        raise HamlearnError(f"text.encoder: {name}: found no config.json of one") from error
-
-
-def has_weights(folder: str | Path) -> bool:
-    """Return whether a folder holds a pretrained encoder and not the shape of one alone."""
-    return any((Path(folder) / file).is_file() for file in WEIGHT_FILES)
-
-
-def _from_folder(folder: Path) -> PreTrainedModel:
-    if not (folder / "config.json").is_file():
-        raise HamlearnError(f"text.encoder: {folder}: found no config.json in this folder")
-    try:
-        if has_weights(folder):
-            return AutoModel.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
-            )
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
-    except Exception as error:  # of any library that transformers asks, each with its own classes
-        raise HamlearnError(f"text.encoder: {folder}: not a readable encoder: {error}") from error
-
-
-def _from_hub(name: str) -> PreTrainedModel:
-    try:
-        return AutoModel.from_pretrained(name, trust_remote_code=False, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise HamlearnError(
-            f"text.encoder: found no folder {name!r} under {Path.cwd()}, and no such encoder in the"
-            " Hugging Face cache or on its hub (is there a network?); expected a hub name, or a"
-            f" folder with config.json. The hub said: {str(error).splitlines()[0]}"
-        ) from error
 
 
 def sum_subtokens(hidden: Tensor, word_ids: Tensor, n_words: int) -> Tensor:

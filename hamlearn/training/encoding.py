@@ -22,12 +22,11 @@ from hamlearn.data.encoded import (
     key_of,
     require_weights,
 )
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import load_encoder, load_tokenizer
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import overlap_of
 from hamlearn.devices import free_device
 from hamlearn.features.hdf5_output import Sink, atomic_hdf5, put_attributes
-from hamlearn.model.text import load_encoder
 from hamlearn.progress import tracked
 from hamlearn.settings import TextSettings
 from hamlearn.systems import Inputs

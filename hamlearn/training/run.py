@@ -17,7 +17,7 @@ from hamlearn.corpus.posts import PostFile
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import require_weights
 from hamlearn.data.sources import open_encoded, open_extras, open_pictures
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import has_weights, load_config, load_encoder, load_tokenizer
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import overlap_of
 from hamlearn.data.word_vectors import Words, read_words
@@ -25,7 +25,6 @@ from hamlearn.inference.model_folder import make_tagger, write_run
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.compiling import compile_layers
 from hamlearn.model.dgl_compat import resolve_graph_backend
-from hamlearn.model.text import has_weights, load_config, load_encoder
 from hamlearn.settings import Settings
 from hamlearn.systems import inputs_of, refuse_frozen
 from hamlearn.training.checkpoints import LAST, folder_of, open_checkpoints

@@ -2,7 +2,8 @@ import pytest
 
 from hamlearn.data.captions import Extras, read_captions
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.tokenization import load_tokenizer, tokenise
+from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.data.tokenization import tokenise
 from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
 from hamlearn.systems import Inputs

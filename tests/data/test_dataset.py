@@ -19,7 +19,8 @@ from hamlearn.data.dataset import (
     drop_words,
 )
 from hamlearn.data.loading import load
-from hamlearn.data.tokenization import Tokens, load_tokenizer, special_ids, tokenise
+from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.data.tokenization import Tokens, tokenise
 from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
 from hamlearn.features.store import STAGES
@@ -324,16 +325,6 @@ def test_files_in_the_wrong_place_are_named(paths, tmp_path):
         VisualReader(paths["images"], paths["objects"], tmp_path / "none.h5")
     with pytest.raises(HamlearnError, match=r"encoder/config\.json: not an HDF5 file"):
         VisualReader(paths["images"], paths["objects"], paths["encoder"] / "config.json")
-
-
-def test_a_folder_without_tokenizer_is_named(tmp_path):
-    with pytest.raises(HamlearnError, match=r"text\.encoder: .*no tokenizer found"):
-        load_tokenizer(tmp_path)
-
-
-def test_special_ids_are_the_tokenizers(tokenizer):
-    special = special_ids(tokenizer)
-    assert (special.pad, special.unk, special.cls, special.sep) == (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("stored", ["<f2", ">f2", ">f4", "<f8", np.longdouble])

@@ -15,12 +15,11 @@ from transformers import BertModel
 from hamlearn.corpus.posts import read_posts, write_posts
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import KEY, Encoded, key_of
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import load_config, load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_run
 from hamlearn.inference.prediction import predict
 from hamlearn.io import digest_of_file
-from hamlearn.model.text import load_config
 from hamlearn.settings import load_settings
 from hamlearn.systems import SYSTEMS, inputs_of
 from hamlearn.training.encoding import encode

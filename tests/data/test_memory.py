@@ -11,7 +11,7 @@ from hamlearn.corpus.posts import PostFile, write_posts
 from hamlearn.data import dataset as batches
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.ragged import Ragged
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import load_tokenizer
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import target_mask, windows_of
 from tests.builders import make_posts, write_corpus

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import load_tokenizer
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import target_spans, target_words, window_spans, windows_of
 from hamlearn.inference.model_folder import load_run

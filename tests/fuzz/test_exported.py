@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import load_encoder, load_tokenizer
 from hamlearn.inference.export import export
 from hamlearn.inference.layout import ENCODER, FACTS, MANIFEST, NEEDED, WEIGHTS
 from hamlearn.inference.loading import read_model, verify
 from hamlearn.inference.model_folder import make_tagger, write_run
-from hamlearn.model.text import load_encoder
 from hamlearn.settings import Settings
 from tests.builders import write_corpus
 from tests.fuzz.mutations import broken_value, cases_of, fuzz, mutated, outcome, seeds

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import (
     ENCODER,
@@ -20,7 +20,6 @@ from hamlearn.inference.model_folder import (
     make_tagger,
     write_run,
 )
-from hamlearn.model.text import load_encoder
 from hamlearn.settings import Settings
 from hamlearn.vision.weights import read_state
 from tests.builders import write_corpus

@@ -4,10 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_run
-from hamlearn.model.text import load_encoder
 from hamlearn.settings import load_settings
 from hamlearn.training.class_vectors import class_vectors
 from hamlearn.training.run import train

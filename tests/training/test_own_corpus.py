@@ -6,7 +6,8 @@ import pytest
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.corpus.prepare import prepare
-from hamlearn.data.tokenization import load_tokenizer, tokenise
+from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.data.tokenization import tokenise
 from hamlearn.evaluation.evaluate import evaluate
 from hamlearn.features.graphs import build_graphs
 from hamlearn.features.image_features import extract_images

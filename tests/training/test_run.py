@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.tokenization import load_tokenizer
+from hamlearn.data.text_encoder import load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import COLUMNS
 from hamlearn.model.hamlearning import HamLearning

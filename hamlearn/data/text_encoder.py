@@ -1,0 +1,144 @@
+"""Load a Hugging Face text encoder and its tokenizer, from a folder or by hub name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from hamlearn.errors import HamlearnError
+
+# A folder with config.json and any of these is a pretrained encoder; without, an untrained one.
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialIds:
+    """Ids of a tokenizer's special tokens."""
+
+    cls: int
+    sep: int
+    unk: int
+    pad: int
+
+
+def load_encoder(name: str | Path) -> PreTrainedModel:
+    """Return an encoder in float32 and training mode, without its pooling layer.
+
+    A folder with weights is loaded without network access; a folder with config.json alone returns
+    an untrained encoder of that architecture. Any other name is looked up on the Hugging Face hub.
+
+    Args:
+        name: folder, or hub name such as `bert-base-uncased`.
+
+    Raises:
+        HamlearnError: there is no such encoder; the message names the places searched.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        encoder = _from_folder(folder)
+    elif folder.is_absolute() or str(name).startswith(".") or str(name).count("/") > 1:
+        raise HamlearnError(f"text.encoder: {name}: no such folder; expected one with config.json")
+    else:
+        encoder = _from_hub(str(name))
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.add_module(
+            "pooler", None
+        )  # [CLS] itself is the sentence: it would never be trained
+    return encoder.train()  # pretrained encoders are loaded in evaluation mode, untrained are not
+
+
+def load_config(name: str | Path) -> PretrainedConfig:
+    """Return the configuration of an encoder.
+
+    Raises:
+        HamlearnError: there is no such encoder.
+    """
+    try:
+        return AutoConfig.from_pretrained(name, local_files_only=Path(name).is_dir())
+    except (OSError, ValueError) as error:
+        raise HamlearnError(f"text.encoder: {name}: found no config.json of an encoder") from error
+
+
+def has_weights(folder: str | Path) -> bool:
+    """Return True if a folder holds a pretrained encoder, not only its configuration."""
+    return any((Path(folder) / file).is_file() for file in WEIGHT_FILES)
+
+
+def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
+    """Return the fast tokenizer of an encoder.
+
+    Byte-level tokenizers (RoBERTa's) put a space before each word, as text that is already split
+    into words needs.
+
+    Raises:
+        HamlearnError: there is no tokenizer, it is not a fast one, or it lacks a special token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            encoder,
+            add_prefix_space=True,
+            local_files_only=Path(encoder).is_dir(),
+            trust_remote_code=False,
+        )
+    except Exception as error:  # tokenizers raises plain Exception on a broken tokenizer.json
+        raise HamlearnError(
+            f"text.encoder: {encoder}: found no tokenizer, expected a folder or a hub name that has"
+            f" one ({error})"
+        ) from error
+    if not tokenizer.is_fast:
+        raise HamlearnError(f"text.encoder: {encoder}: found a slow tokenizer, expected a fast one")
+    special_ids(tokenizer)
+    return tokenizer
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
+    """Return the ids of [CLS], [SEP], [UNK] and [PAD], or their counterparts in this tokenizer.
+
+    Raises:
+        HamlearnError: the tokenizer lacks one of them.
+    """
+    ids = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "unk", "pad")}
+    for name, number in ids.items():
+        if number is None:
+            raise HamlearnError(
+                f"text.encoder: {tokenizer.name_or_path}: the tokenizer has no {name} token"
+            )
+    return SpecialIds(**ids)
+
+
+def _from_folder(folder: Path) -> PreTrainedModel:
+    if not (folder / "config.json").is_file():
+        raise HamlearnError(f"text.encoder: {folder}: found no config.json in this folder")
+    try:
+        if has_weights(folder):
+            return AutoModel.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            )
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
+    except Exception as error:  # each library below transformers raises its own classes
+        raise HamlearnError(f"text.encoder: {folder}: not a readable encoder: {error}") from error
+
+
+def _from_hub(name: str) -> PreTrainedModel:
+    try:
+        return AutoModel.from_pretrained(name, trust_remote_code=False, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise HamlearnError(
+            f"text.encoder: found no folder {name!r} under {Path.cwd()}, and no such encoder in the"
+            " Hugging Face cache or on its hub (is there a network?); expected a hub name, or a"
+            f" folder with config.json. The hub said: {str(error).splitlines()[0]}"
+        ) from error

@@ -14,7 +14,7 @@ from benchmarks.plan import Plan
 from benchmarks.results import Line
 from benchmarks.steps import CLIP, OPTIMIZER, Training, batches_of, floor_of, training_of
 from benchmarks.timing import in_turn, quicker, summary
-from hamlearn.heap import keep_freed_memory
+from hamlearn.devices import keep_freed_memory
 from hamlearn.model.batch import Batch
 from hamlearn.model.dgl_compat import resolve_graph_backend
 

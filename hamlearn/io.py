@@ -1,51 +1,70 @@
-"""Writing files whole or not at all, and digests of what they hold."""
+"""Files and terminals: atomic writes, digests, YAML, locks, progress, printable text."""
 
 import errno
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hamlearn.errors import HamlearnError
 
-# What a disk says when it takes no more, also in the words of libraries with errors of their own.
-_REFUSALS = {
+Item = TypeVar("Item")
+log = logging.getLogger(__name__)
+
+# System messages of a disk that accepts no more, as other libraries quote them in their own errors.
+_DISK_ERRORS = {
     number: os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 }
+# What PyYAML lets through on values such as `2001-99-99`, `!!bool x` or `!!timestamp x`.
+_YAML_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+# Control characters except TAB and newline, and marks that change the direction of writing.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+# --- writing ----------------------------------------------------------------------------------
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a fresh path beside `path` that takes its place when the block ends well.
+    """Yield a temporary path that replaces `path` when the block succeeds.
 
-    The block writes a file or makes a folder at the yielded path. When it raises, or the process
-    dies, `path` is as it was before; but a folder that is there is moved away just before the new
-    one takes its place, so that for a moment there is none. An existing file or folder at `path` is
-    replaced.
+    The block creates a file or a folder at the temporary path. If it raises, or the process dies,
+    `path` is unchanged. An existing folder is moved away just before the new one replaces it, so
+    for a moment there is none.
 
     Args:
-        path: where the finished file or folder shall lie; its parent is made if absent.
+        path: the final path; its parent folder is created if absent.
 
     Yields:
-        A path in the same folder, so that the final rename never crosses a file system.
+        A path in the same folder, so that the final rename stays within one file system.
 
     Raises:
-        HamlearnError: the folder cannot be written to, or the disk is full.
+        HamlearnError: the folder is not writable, or the disk is full.
     """
     path = Path(path)
     scratch = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
         scratch.mkdir()
     except OSError as error:
-        raise _unwritten(path, error.strerror) from error
+        raise _write_error(path, error.strerror) from error
     try:
-        with naming(path):
+        with name_write_errors(path):
             part = scratch / path.name
             yield part
             if path.is_dir() and not path.is_symlink():
@@ -56,33 +75,32 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn what a disk says when it takes no more into one error that names the file.
+def name_write_errors(path: Path) -> Iterator[None]:
+    """Convert errors of a full or read-only disk into one that names `path`.
 
     Raises:
-        HamlearnError: the disk is full, or is only to be read.
+        HamlearnError: the disk is full or read-only.
     """
     try:
         yield
-    except Exception as error:  # of whatever library wrote; what is not the disk's goes on
-        if isinstance(error, HamlearnError) or (refusal := _refusal(error)) is None:
+    except Exception as error:  # whatever the writing library raises
+        if isinstance(error, HamlearnError) or (reason := _disk_error(error)) is None:
             raise
-        raise _unwritten(path, refusal) from error
+        raise _write_error(path, reason) from error
 
 
-def _refusal(error: Exception) -> str | None:
-    """Return what the disk said, if that is what an error is about."""
+def _disk_error(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
-        return _REFUSALS.get(error.errno)
-    return next((text for text in _REFUSALS.values() if text in str(error)), None)
+        return _DISK_ERRORS.get(error.errno)
+    return next((text for text in _DISK_ERRORS.values() if text in str(error)), None)
 
 
-def _unwritten(path: Path, reason: str | None) -> HamlearnError:
+def _write_error(path: Path, reason: str | None) -> HamlearnError:
     return HamlearnError(f"{path}: could not be written: {reason or 'unknown reason'}")
 
 
-def is_cut(path: str | Path) -> bool:
-    """Return whether a text ends within a line, as none does that was written here."""
+def is_truncated(path: str | Path) -> bool:
+    """Return True if a text file does not end with a newline, as every file written here does."""
     with Path(path).open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         if size == 0:
@@ -91,17 +109,148 @@ def is_cut(path: str | Path) -> bool:
         return file.read() != b"\n"
 
 
+@contextmanager
+def file_lock(path: str | Path, timeout: float = -1) -> Iterator[None]:
+    """Hold the lock file `path` until the block ends; the system releases it if the process dies.
+
+    On a file system without locks, filelock uses the existence of the file instead.
+
+    Args:
+        path: the lock file, created if absent and not removed.
+        timeout: seconds to wait for another holder; 0: do not wait; -1: without limit.
+
+    Raises:
+        HamlearnError: another process still holds the lock.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise HamlearnError(f"{path}: locked by another process") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# --- digests ----------------------------------------------------------------------------------
+
+
 def canonical(value: Any) -> str:
-    """Return `value` as JSON whose text does not depend on the order of keys."""
+    """Return `value` as JSON text that does not depend on the order of keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest_of_text(text: str) -> str:
-    """Return the sha256 of a text, in hexadecimal."""
+    """Return the sha256 of a text in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest_of_file(path: str | Path) -> str:
-    """Return the sha256 of a file, in hexadecimal, reading it in blocks."""
+    """Return the sha256 of a file in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- YAML -------------------------------------------------------------------------------------
+
+
+def read_yaml(path: str | Path) -> dict[Any, Any]:
+    """Read a YAML file, which must hold a mapping.
+
+    Raises:
+        HamlearnError: the file is absent, not UTF-8 or not YAML, holds no mapping, or has a
+            duplicate key.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HamlearnError(
+            f"{path}: byte {error.start + 1}, 0x{error.object[error.start]:02x}, is not UTF-8"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HamlearnError(f"{path!s:.200}: {reason}; expected a YAML file") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> dict[Any, Any]:
+    """Return the mapping that a YAML (or JSON) text holds.
+
+    Args:
+        text: the text.
+        name: name of its file, for messages.
+
+    Raises:
+        HamlearnError: the text is not YAML, holds no mapping, or has a duplicate key, of which
+            YAML would silently use the last.
+    """
+    import yaml
+
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+        _refuse_duplicate_keys(root, name, set())
+        values = yaml.safe_load(text)
+    except HamlearnError:
+        raise
+    except (yaml.YAMLError, *_YAML_ERRORS) as error:
+        raise HamlearnError(f"{name}: not YAML: {str(error) or type(error).__name__}") from error
+    if not isinstance(values, dict):
+        line = 1 if root is None else root.start_mark.line + 1
+        raise HamlearnError(
+            f"{name}:{line}: found {type(values).__name__}, expected a mapping of keys to values"
+        )
+    return values
+
+
+def _refuse_duplicate_keys(node: Any, name: str, visited: set[int]) -> None:
+    if id(node) in visited:  # an alias
+        return
+    visited.add(id(node))
+    children = getattr(node, "value", None)
+    if not isinstance(children, list):
+        return
+    keys = set()
+    for child in children:
+        pair = child if isinstance(child, tuple) else (child,)
+        if len(pair) == 2 and isinstance(pair[0].value, str):
+            key = (pair[0].tag, pair[0].value)
+            if key in keys:
+                line = pair[0].start_mark.line + 1
+                raise HamlearnError(f"{name}:{line}: duplicate key {key[1]!r:.80}")
+            keys.add(key)
+        for part in pair:
+            _refuse_duplicate_keys(part, name, visited)
+
+
+# --- terminal ---------------------------------------------------------------------------------
+
+
+def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """Iterate over `items`, showing a progress bar on a terminal, else ten lines in the log."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track
+
+        yield from track(items, what, total, console=Console(stderr=True))
+        return
+    for number, item in enumerate(items, start=1):
+        yield item
+        if number * 10 // total > (number - 1) * 10 // total:
+            log.info("%s: %d of %d", what, number, total)
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with control characters escaped as in `\x1b`, for terminals and logs."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+class OneLineFormatter(logging.Formatter):
+    """Formats a log record as one printable line, whatever its message contains."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return printable(super().formatMessage(record)).replace("\n", "\\n")

@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from hamlearn.errors import HamlearnError
+from hamlearn.io import parse_yaml, read_yaml
 from hamlearn.systems import SYSTEMS, refuse_frozen, system_of
-from hamlearn.yaml_text import LONGEST, parse
 
 _FAULTS = 20  # named in one message
 
@@ -397,12 +397,10 @@ def load_settings(source: str | Path) -> Settings:
         HamlearnError: the source is absent or unreadable, or a key or value is wrong; the message
             names every key at fault, what was found and what was expected.
     """
-    text, name = str(source), "settings"
-    if not text.lstrip().startswith("{"):
-        text, name = _text_of(Path(source)), str(source)
-    values = parse(text, name)
-    if not isinstance(values, dict):
-        raise HamlearnError(f"{name}: found {type(values).__name__}, expected keys and values")
+    text = str(source)
+    inline = text.lstrip().startswith("{")
+    name = "settings" if inline else text
+    values = parse_yaml(text, name) if inline else read_yaml(source)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -414,24 +412,6 @@ def load_settings(source: str | Path) -> Settings:
         if len(faults) > _FAULTS:
             faults[_FAULTS:] = [f"{name}: and {len(faults) - _FAULTS} more"]
         raise HamlearnError("\n".join(faults)) from error
-
-
-def _text_of(path: Path) -> str:
-    """Return the text of a settings file."""
-    try:
-        if not path.is_file():
-            raise HamlearnError(f"{path}: no such settings file; expected YAML, or JSON text")
-        if path.stat().st_size > LONGEST:
-            raise HamlearnError(
-                f"{path}: found {path.stat().st_size} bytes, expected {LONGEST} at most"
-            )
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise HamlearnError(
-            f"{path}: byte {error.start + 1}, 0x{error.object[error.start]:02x}, is not UTF-8"
-        ) from error
-    except OSError as error:
-        raise HamlearnError(f"{path!s:.200}: {error.strerror}; expected settings") from error
 
 
 def schema() -> str:

@@ -1,6 +1,29 @@
+import logging
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
 import pytest
 
-from hamlearn.io import atomic_write, canonical, digest_of_file, digest_of_text
+from hamlearn.cli import main
+from hamlearn.errors import HamlearnError
+from hamlearn.io import (
+    OneLineFormatter,
+    atomic_write,
+    canonical,
+    digest_of_file,
+    digest_of_text,
+    file_lock,
+    is_truncated,
+    parse_yaml,
+    printable,
+    progress,
+    read_yaml,
+)
+
+ROOT = Path(__file__).parents[1]
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202etxt\r\u2066"
 
 
 def test_a_file_appears_only_when_the_block_ends(tmp_path):
@@ -55,3 +78,110 @@ def test_digests_agree_with_the_published_vector(tmp_path):
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     (tmp_path / "abc").write_text("abc")
     assert digest_of_text("abc") == digest_of_file(tmp_path / "abc") == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", False), ("a\n", False), ("a\nb", True)])
+def test_a_text_is_truncated_without_a_newline_at_its_end(tmp_path, text, expected):
+    (tmp_path / "scores.csv").write_text(text)
+    assert is_truncated(tmp_path / "scores.csv") is expected
+
+
+HOLDER = """
+import sys, time
+from hamlearn.io import file_lock
+with file_lock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_excludes_other_processes_until_its_holder_is_killed(tmp_path):
+    lock = tmp_path / "weights.lock"
+    words = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(HamlearnError, match=r"weights\.lock: locked"):
+            file_lock(lock, timeout=0).__enter__()
+        threading.Timer(0.2, holder.kill).start()
+        with file_lock(lock), pytest.raises(HamlearnError, match="locked"):
+            file_lock(lock, timeout=0).__enter__()
+    with file_lock(lock, timeout=0):
+        pass
+
+
+def test_a_yaml_file_is_a_mapping_and_may_use_anchors(tmp_path):
+    text = "a: &a {path: x}\nb: {<<: *a, images: y}\nc: *a\n"
+    (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    x = {"path": "x"}
+    assert read_yaml(tmp_path / "a.yaml") == {"a": x, "b": x | {"images": "y"}, "c": x}
+    assert parse_yaml('{"a": [1]}', "a") == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seeds: [1]\nseeds: [2]\n", r"a\.yaml:2: duplicate key 'seeds'"),
+        ("a:\n- {b: 1}\n- b: 1\n  c: 2\n  b: 3\n", r"a\.yaml:5: duplicate key 'b'"),
+        ("# nothing\n", r"a\.yaml:1: found NoneType, expected a mapping"),
+        ("\n- a list\n", r"a\.yaml:2: found list, expected a mapping"),
+        ("a: [", r"a\.yaml: not YAML"),
+        ("shards: 2001-99-99", "not YAML"),
+        ("shards: !!bool x", "not YAML"),
+        ("shards: *none", "not YAML"),
+        ("shards: !!python/object/apply:os.system [x]", "not YAML"),
+        ("[" * 10_000, "not YAML"),
+    ],
+)
+def test_a_file_that_is_not_a_mapping_in_yaml_is_named(tmp_path, text, said):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(HamlearnError, match=said):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(HamlearnError, match=r"a\.yaml: No such file or directory"):
+        read_yaml(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_bytes("a: 1".encode("utf-16"))
+    with pytest.raises(HamlearnError, match=r"a\.yaml: byte 1, 0xff, is not UTF-8"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_progress_without_a_terminal_is_ten_lines(caplog):
+    caplog.set_level("INFO")
+    assert list(progress(range(95), 95, "pictures")) == list(range(95))
+    assert len(caplog.messages) == 10
+    assert caplog.messages[-1] == "pictures: 95 of 95"
+
+
+def test_control_characters_are_spelled_out() -> None:
+    assert printable("é😀 a\tb\nc\u200d") == "é😀 a\tb\nc\u200d"
+    assert printable("\x1b[31m\u202e\x00") == "\\x1b[31m\\u202e\\x00"
+    assert not set(printable(HOSTILE)) & set("\x1b\x07\x9b\u202e\r\u2066")
+
+
+def test_a_log_record_is_one_line() -> None:
+    record = logging.LogRecord("x", 20, "", 0, "picture %s", (f"a\n12:00:00 fake{HOSTILE}",), None)
+    assert (
+        OneLineFormatter("%(message)s")
+        .format(record)
+        .startswith(r"picture a\n12:00:00 fake\x1b]0;")
+    )
+
+
+def test_ids_and_labels_of_posts_do_not_reach_the_terminal_as_they_are(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("IMGID:1\nx\tB-\x1b[31mPER\n\n", encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["hamlearn", "corpus", "stats", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    (tmp_path / "train.txt").write_text("IMGID:\x1b[31m/\x07\nx\tO\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    said = capsys.readouterr()
+    assert "\\x1b[31mPER" in said.out
+    assert "\\x1b[31m/" in said.err
+    assert "\x1b" not in said.out + said.err

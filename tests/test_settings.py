@@ -58,7 +58,7 @@ def test_a_file_that_holds_no_settings_is_named(tmp_path, text):
 
 
 def test_an_absent_file_is_named(tmp_path):
-    with pytest.raises(HamlearnError, match="no such settings file"):
+    with pytest.raises(HamlearnError, match="No such file or directory"):
         load_settings(tmp_path / "config.yaml")
 
 

@@ -15,7 +15,7 @@ from hamlearn.cli import demo, models
 from hamlearn.cli.options import Out, Seed, Threads, parts_of
 from hamlearn.cli.paper import paper_app
 from hamlearn.errors import HamlearnError
-from hamlearn.terminal import OneLine, printable
+from hamlearn.io import OneLineFormatter, printable
 
 app = typer.Typer(
     name="hamlearn",
@@ -244,7 +244,7 @@ def encode(
     threads: Threads = None,
 ) -> None:
     """Store what a frozen text encoder says of a corpus, for all runs to read."""
-    from hamlearn.heap import keep_freed_memory
+    from hamlearn.devices import keep_freed_memory
     from hamlearn.settings import load_settings
     from hamlearn.training.encoding import encode
 
@@ -272,7 +272,7 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train one variant with one seed, and keep the epoch that is best on dev."""
-    from hamlearn.heap import keep_freed_memory
+    from hamlearn.devices import keep_freed_memory
     from hamlearn.settings import load_settings
     from hamlearn.training.run import train
 
@@ -312,7 +312,7 @@ def predict_split(
     threads: Threads = None,
 ) -> None:
     """Predict one split of a corpus with a trained model."""
-    from hamlearn.heap import keep_freed_memory
+    from hamlearn.devices import keep_freed_memory
     from hamlearn.inference.prediction import predict
 
     keep_freed_memory()
@@ -405,7 +405,7 @@ def main() -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(OneLineFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         app()

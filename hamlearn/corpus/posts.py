@@ -6,12 +6,12 @@ import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from sys import intern
 from typing import Any, BinaryIO, overload
 
-from hamlearn.closing import Closing
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write
@@ -73,7 +73,7 @@ def iterate_posts(path: str | Path, split: str | None = None) -> Iterator[Corpus
                 yield post
 
 
-class PostFile(Sequence[CorpusPost], Closing):
+class PostFile(Sequence[CorpusPost], AbstractContextManager["PostFile"]):
     """The posts of one split, read from their file when they are asked for.
 
     Memory holds 16 bytes a post: where its line begins and ends. Every line of the file is checked
@@ -134,6 +134,9 @@ class PostFile(Sequence[CorpusPost], Closing):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -13,6 +13,7 @@ cut or put together in another way, are not found.
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from hamlearn.closing import Closing
 from hamlearn.data.text_encoder import has_weights
 from hamlearn.data.visual import all_finite
 from hamlearn.errors import HamlearnError
@@ -62,7 +62,7 @@ def require_weights(encoder: str | Path) -> None:
         )
 
 
-class Encoded(Closing):
+class Encoded(AbstractContextManager["Encoded"]):
     """A file of outputs, open for reading; rows are read when they are asked for."""
 
     def __init__(self, path: str | Path) -> None:
@@ -141,6 +141,9 @@ class Encoded(Closing):
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def _check_kind(self) -> None:
         kind, version = (self.attributes.get(name) for name in ("kind", "schema_version"))

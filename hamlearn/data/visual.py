@@ -1,6 +1,7 @@
 """The visual side of posts: rows of the two feature files and of the graph file, by image id."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hamlearn.closing import Closing
 from hamlearn.errors import HamlearnError
 from hamlearn.features.graph_file import Graphs
 from hamlearn.features.store import STAGES, FeatureFile
@@ -83,7 +83,7 @@ class VisualSource(Protocol):
         ...
 
 
-class VisualReader(Closing):
+class VisualReader(AbstractContextManager["VisualReader"]):
     """Looks up pictures by image id; nothing is read before it is asked for.
 
     Attributes:
@@ -304,6 +304,9 @@ class VisualReader(Closing):
             file.close()
         if self._graphs is not None:
             self._graphs.close()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @staticmethod
     def _width(file: FeatureFile) -> int:

@@ -12,7 +12,7 @@ from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.cues import cues_of, of_cue
 from hamlearn.evaluation.scores import Score, score
-from hamlearn.io import atomic_write, is_cut
+from hamlearn.io import atomic_write, is_truncated
 
 RUN = ("corpus", "detector", "variant", "seed")
 KEYS = (*RUN, "split", "scheme", "type", "cue")
@@ -120,7 +120,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file; expected scores of `hamlearn evaluate`")
-    if is_cut(path):
+    if is_truncated(path):
         raise HamlearnError(
             f"{path}: ends within a line, so that something is lost; delete it and make it again"
         )

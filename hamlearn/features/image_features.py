@@ -12,7 +12,7 @@ from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.devices import device_of
 from hamlearn.features.shards import shard_of, shard_writer
 from hamlearn.features.store import STAGES, attributes_of, image_columns
-from hamlearn.progress import tracked
+from hamlearn.io import progress
 from hamlearn.settings import Settings
 from hamlearn.vision.backbones import compiled, features_of, load_backbone
 from hamlearn.vision.decoding import decoded, workers_of
@@ -78,7 +78,7 @@ def extract_images(
             workers,
             ahead=2 * options.batch_size,
         )
-        readable = writer.readable(tracked(queue, len(pictures), f"pictures, {backbone}"))
+        readable = writer.readable(progress(queue, len(pictures), f"pictures, {backbone}"))
         for batch in _batches(readable, options.batch_size):
             tensors = torch.stack([tensor for _, tensor in batch])
             tensors = tensors.to(on, memory_format=layout)

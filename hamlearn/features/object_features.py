@@ -14,7 +14,7 @@ from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.devices import device_of
 from hamlearn.features.shards import shard_of, shard_writer
 from hamlearn.features.store import attributes_of, object_columns
-from hamlearn.progress import tracked
+from hamlearn.io import progress
 from hamlearn.settings import ObjectFeatureSettings, Settings
 from hamlearn.vision.decoding import decoded, workers_of
 from hamlearn.vision.detectors import load_detector, load_precomputed
@@ -76,7 +76,7 @@ def extract_objects(
         columns = object_columns(source.feature_width, options.objects, options.dtype)
         where, classes = f"{on}, {source.backend}", source.classes
         with shard_writer(out, pictures, columns, attributes, settings, where, classes) as writer:
-            queue = tracked(found, len(pictures), f"objects, {detector}")
+            queue = progress(found, len(pictures), f"objects, {detector}")
             for item, best in writer.readable(queue):
                 rows = partial(_rows, best, options.objects, item.size, len(classes))
                 writer.put([item], rows)

@@ -24,7 +24,7 @@ UTF-8 of fixed length, padded.
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import hamlearn
-from hamlearn.closing import Closing
 from hamlearn.errors import HamlearnError
 from hamlearn.features.hdf5 import member, opened, root_attributes, texts
 from hamlearn.features.hdf5_output import Sink, atomic_hdf5, put_attributes, put_texts
@@ -222,7 +221,7 @@ def feature_writer(
         writer._finish(file)
 
 
-class FeatureFile(Closing):
+class FeatureFile(AbstractContextManager["FeatureFile"]):
     """A feature file open for reading; rows of numbers are read when they are asked for.
 
     Attributes:
@@ -295,6 +294,9 @@ class FeatureFile(Closing):
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def _check(self, members: Mapping[str, Any]) -> None:
         found = self.attributes.get("schema_version")

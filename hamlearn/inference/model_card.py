@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hamlearn.inference.layout import Facts, Network
 from hamlearn.systems import SYSTEMS
+from hamlearn.templates import environment
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
@@ -21,17 +21,11 @@ def write_card(facts: Facts, rows: list[dict[str, Any]]) -> str:
     """
     vision = facts.vision
     networks = [] if vision is None else [vision.backbone, vision.detector]
-    environment = Environment(
-        loader=PackageLoader("hamlearn.inference"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown: what is not ours goes through `cell`
-    )
-    environment.filters["cell"] = cell
+    # Markdown: texts that are not ours are escaped by the filter `cell`.
+    templates = environment("hamlearn.inference", autoescape=False)
+    templates.filters["cell"] = cell
     corpora = sorted({str(row["corpus"]) for row in rows})
-    return environment.get_template("model_card.md.jinja").render(
+    card = templates.get_template("model_card.md.jinja").render(
         facts=facts,
         meanings={name: f", {variant.about}" for name, variant in SYSTEMS.items()},
         types=list(dict.fromkeys(label[2:] for label in facts.labels if label != "O")),
@@ -42,6 +36,7 @@ def write_card(facts: Facts, rows: list[dict[str, Any]]) -> str:
         rows=rows,
         percent=lambda share: f"{100 * share:.2f}",
     )
+    return f"{card}\n"
 
 
 def cell(text: object) -> str:

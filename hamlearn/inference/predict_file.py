@@ -21,8 +21,14 @@ from hamlearn.errors import HamlearnError
 from hamlearn.inference.posts import Post, Tagged
 from hamlearn.inference.readers import Locate, Record, format_of, in_folder, read_posts
 from hamlearn.inference.tagger import WINDOW, FeatureFiles, Tagger
-from hamlearn.io import atomic_write, canonical, digest_of_file, digest_of_text, naming
-from hamlearn.progress import tracked
+from hamlearn.io import (
+    atomic_write,
+    canonical,
+    digest_of_file,
+    digest_of_text,
+    name_write_errors,
+    progress,
+)
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +117,7 @@ def predict_file(
             records = islice(source.records(skip), end - skip)
             wanted = _placed(records, keeps, images is not None or features is not None)
             total = end - begin - part.posts
-            tagged = tracked(tagger.stream(wanted, batch_size), total, "posts")
+            tagged = progress(tagger.stream(wanted, batch_size), total, "posts")
             while lines := [_counted(one, counts, tagger) for one in islice(tagged, WINDOW)]:
                 part.put(lines)
     _summarise(out, counts, keeps)
@@ -209,10 +215,10 @@ class _PartFile:
 def _part_file(out: Path, done_by: str) -> Iterator[_PartFile]:
     """Open OUT.part where an earlier run left off; it becomes OUT when the block ends well."""
     part, state = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
-    with naming(part):
+    with name_write_errors(part):
         out.parent.mkdir(parents=True, exist_ok=True)
         file = part.open("ab")
-    with naming(part), file:
+    with name_write_errors(part), file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import NamedTuple, Self
 
 import torch
 
-from hamlearn.closing import Closing
 from hamlearn.corpus import posts as corpus
 from hamlearn.corpus.labels import OUTSIDE, entities
 from hamlearn.data.dataset import PostDataset
@@ -50,7 +50,7 @@ class _Ready:
     note: str | None
 
 
-class Tagger(Closing):
+class Tagger(AbstractContextManager["Tagger"]):
     """Finds the entities of posts.
 
     Example:
@@ -169,6 +169,9 @@ class Tagger(Closing):
         if self._eyes is not None:
             self._eyes.close()
             self._eyes = None
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def _tagged(self, posts: Sequence[Post | Unreadable], batch_size: int) -> list[Tagged]:
         """Return what is said of the posts of one window."""

@@ -13,7 +13,7 @@ from hamlearn.corpus.posts import CorpusPost, read_posts
 from hamlearn.corpus.statistics import COLUMNS as STATISTICS_COLUMNS
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions, read_scores
-from hamlearn.io import is_cut
+from hamlearn.io import is_truncated
 from hamlearn.settings import Settings
 from hamlearn.systems import ALONE, MAPS, SYSTEMS, Inputs, image_file
 
@@ -259,7 +259,7 @@ def _table(path: Path, columns: Sequence[str], text: bool = False) -> pd.DataFra
     """Read a CSV table that has at least these columns."""
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file; the report needs it")
-    if is_cut(path):
+    if is_truncated(path):
         raise HamlearnError(
             f"{path}: ends within a line, so that something is lost; delete it and make it again"
         )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hamlearn.evaluation.evaluate import ALL
@@ -36,6 +35,7 @@ from hamlearn.report.tables import (
 )
 from hamlearn.settings import Settings
 from hamlearn.systems import SYSTEMS
+from hamlearn.templates import environment
 
 log = logging.getLogger(__name__)
 
@@ -148,25 +148,22 @@ def render(
         sections: one a corpus.
         paper: tables of the paper, and every pair of systems, where they are asked for.
     """
-    environment = Environment(
-        loader=PackageLoader("hamlearn.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     folder = Path(__file__).parent / "templates"
     style, script = ((folder / name).read_text("utf-8") for name in ("style.css", "page.js"))
-    return environment.get_template("page.html.jinja").render(
-        style=Markup(style),
-        script=Markup(script),
-        script_digest=_digest(script),
-        inline=lambda picture: Markup(inline(picture.svg, picture.title)),
-        groups=GROUP_COLOURS,
-        settings=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
-        state=state,
-        sections=sections,
-        paper=paper,
+    return (
+        environment("hamlearn.report")
+        .get_template("page.html.jinja")
+        .render(
+            style=Markup(style),
+            script=Markup(script),
+            script_digest=_digest(script),
+            inline=lambda picture: Markup(inline(picture.svg, picture.title)),
+            groups=GROUP_COLOURS,
+            settings=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
+            state=state,
+            sections=sections,
+            paper=paper,
+        )
     )
 
 

@@ -9,7 +9,6 @@ picture from anywhere else is allowed.
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import escape
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hamlearn.inference.tagger import Tagger
 from hamlearn.serving.answers import Answer, Answerer, Upload
+from hamlearn.templates import environment
 
 HOSTS = ["127.0.0.1", "localhost"]
 MOST_PICTURES = 8
@@ -48,13 +48,7 @@ def application(tagger: Tagger) -> Starlette:
         HamlearnError: the model looks at pictures, and its networks cannot be loaded.
     """
     answerer = Answerer(tagger)
-    templates = Environment(
-        loader=PackageLoader("hamlearn.serving"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = environment("hamlearn.serving")
 
     def shown(name: str, text: str = "", answer: Answer | None = None) -> HTMLResponse:
         facts = tagger.model.facts

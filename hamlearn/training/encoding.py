@@ -27,7 +27,7 @@ from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import overlap_of
 from hamlearn.devices import free_device
 from hamlearn.features.hdf5_output import Sink, atomic_hdf5, put_attributes
-from hamlearn.progress import tracked
+from hamlearn.io import progress
 from hamlearn.settings import TextSettings
 from hamlearn.systems import Inputs
 
@@ -124,7 +124,7 @@ def _write_outputs(
     width = int(model.config.hidden_size)
     hidden = file.create_dataset("hidden", (int(starts[-1]), width), np.float32)
     buckets = LengthBuckets(lengths.tolist(), BATCH)
-    for places in tracked(buckets, len(buckets), "batches of posts"):
+    for places in progress(buckets, len(buckets), "batches of posts"):
         batch = data.batch([rows[place] for place in places]).to(device)
         output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
         values = output.last_hidden_state.float().cpu().numpy()  # (B, S, D)

@@ -16,8 +16,7 @@ from hamlearn.corpus.image_files import picture_path
 from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.corpus.statistics import corpus_statistics, statistics_text
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write, digest_of_file
-from hamlearn.progress import tracked
+from hamlearn.io import atomic_write, digest_of_file, progress
 from hamlearn.vision.decoding import decoded
 from hamlearn.vision.images import PictureError
 
@@ -137,7 +136,7 @@ def _check_pictures(
         check.findings.append(Finding(image, split_of[image], "missing", "no file of this name"))
     same: dict[str, list[str]] = defaultdict(list)
     queue = decoded(list(present.values()), _size, max_pixels, os.cpu_count() or 1, ahead=8)
-    opened = zip(present.items(), tracked(queue, len(present), "pictures"), strict=True)
+    opened = zip(present.items(), progress(queue, len(present), "pictures"), strict=True)
     for (image, path), item in opened:
         if isinstance(item.value, PictureError):
             found = Finding(image, split_of[image], "broken", item.value.reason)

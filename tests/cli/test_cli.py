@@ -101,7 +101,7 @@ def test_the_schema_is_printed_as_it_is_kept():
 )
 def test_what_takes_steps_keeps_freed_memory(monkeypatch, tmp_path, words):
     kept = []
-    monkeypatch.setattr("hamlearn.heap.keep_freed_memory", lambda: kept.append(words[0]))
+    monkeypatch.setattr("hamlearn.devices.keep_freed_memory", lambda: kept.append(words[0]))
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, [*words, "--posts", "absent.jsonl"])
     assert isinstance(done.exception, HamlearnError)  # it went on to its work

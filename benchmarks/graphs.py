@@ -17,7 +17,7 @@ from benchmarks.timing import in_turn, quicker, summary
 from hamlearn.features.graphs import build_graphs
 from hamlearn.features.relations import RELATIONS, relation_matrix
 from hamlearn.features.store import attributes_of, feature_writer, object_columns
-from hamlearn.model.batch import Batch
+from hamlearn.model.batch import Batch, require
 from hamlearn.model.dgl_compat import import_dgl
 from hamlearn.model.spatial import RGCNLayer, SpatialEncoder, initial_boxes
 from hamlearn.settings import GraphSettings
@@ -93,7 +93,8 @@ def forms(plan: Plan) -> dict[str, nn.Module]:
 
 def forward_and_backward(network: nn.Module, nodes: Tensor, batch: Batch) -> Tensor:
     """Return the nodes after one pass forward; the gradients are thrown away."""
-    vectors: Tensor = network(nodes, batch.boxes, batch.relations)
+    objects = require(require(batch.visual, "images").objects, "objects")
+    vectors: Tensor = network(nodes, objects.boxes, objects.relations)
     vectors.square().mean().backward()
     network.zero_grad()
     return vectors.detach()

@@ -24,7 +24,7 @@ from hamlearn.data.dataset import LengthBuckets
 from hamlearn.features.relations import relation_matrices
 from hamlearn.inference.model_folder import make_tagger
 from hamlearn.model.base import TaggingModel
-from hamlearn.model.batch import Batch
+from hamlearn.model.batch import Batch, ObjectBatch, VisualBatch
 from hamlearn.settings import load_settings
 from hamlearn.training.optimizer import make_optimizer
 
@@ -183,19 +183,25 @@ def draw(posts: NDArray[np.int64], vocabulary: int, seed: int) -> Batch:
     word_mask = np.arange(most) < posts[:, 1:]
     boxes = draw_boxes(rng, count)
     relations = relation_matrices(boxes, [WIDTH] * count, [HEIGHT] * count, [N] * count)
+    labels = torch.from_numpy(rng.integers(0, len(LABELS), word_mask.shape) * word_mask)
+    visual = VisualBatch(
+        has_image=torch.ones(count, dtype=torch.bool),
+        image=torch.from_numpy(rng.random((count, FEATURES), np.float32)),
+        objects=ObjectBatch(
+            features=torch.from_numpy(rng.random((count, N, FEATURES), np.float32)),
+            classes=torch.from_numpy(rng.integers(0, CLASSES, (count, N))),
+            mask=torch.ones(count, N, dtype=torch.bool),
+            boxes=torch.from_numpy(boxes).float(),
+            relations=torch.from_numpy(relations),
+        ),
+    )
     return Batch(
         input_ids=torch.from_numpy(ids),
         attention_mask=torch.from_numpy(real).long(),
         word_ids=torch.from_numpy(word_ids),
         word_mask=torch.from_numpy(word_mask),
-        labels=torch.from_numpy(rng.integers(0, len(LABELS), word_mask.shape) * word_mask),
-        has_image=torch.ones(count, dtype=torch.bool),
-        image=torch.from_numpy(rng.random((count, FEATURES), np.float32)),
-        objects=torch.from_numpy(rng.random((count, N, FEATURES), np.float32)),
-        object_classes=torch.from_numpy(rng.integers(0, CLASSES, (count, N))),
-        object_mask=torch.ones(count, N, dtype=torch.bool),
-        boxes=torch.from_numpy(boxes).float(),
-        relations=torch.from_numpy(relations),
+        labels=labels,
+        visual=visual,
     )
 
 

@@ -24,7 +24,7 @@ from hamlearn.data.tokenization import Tokens
 from hamlearn.data.visual import PLACES, REGIONS, VisualFeatures, VisualSource
 from hamlearn.data.windows import Windows, count_windows, target_mask, windows_of
 from hamlearn.errors import HamlearnError
-from hamlearn.model.batch import Batch
+from hamlearn.model.batch import Batch, LexicalBatch, ObjectBatch, VisualBatch
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ def collate(examples: Sequence[Example], pad: int, pictures: VisualSource | None
     Args:
         examples: B of them.
         pad: the id of [PAD].
-        pictures: gives the widths of features; None leaves the visual fields None.
+        pictures: gives the widths of features; None leaves `visual` None.
     """
     tokens = [example.tokens for example in examples]
     words = [np.ones(post.words, dtype=np.bool_) for post in tokens]
@@ -269,39 +269,40 @@ def collate(examples: Sequence[Example], pad: int, pictures: VisualSource | None
         batch.target_mask = _pad(owned, False)  # (B, W)
     numbered = [example.numbered for example in examples if example.numbered is not None]
     if numbered:
-        batch.words = _pad([post.words for post in numbered], 0)  # (B, W)
-        characters = pad_characters(numbered, batch.words.shape[1])
-        batch.characters = torch.from_numpy(characters)  # (B, W, C)
+        whole = _pad([post.words for post in numbered], 0)  # (B, W)
+        characters = torch.from_numpy(pad_characters(numbered, whole.shape[1]))  # (B, W, C)
+        batch.lexical = LexicalBatch(whole, characters)
     encoded = [example.encoded for example in examples if example.encoded is not None]
     if encoded:
         batch.encoded = _pad(encoded, 0)  # (B, S, D)
     if pictures is not None:
-        _add_pictures(batch, [example.picture for example in examples], pictures)
+        batch.visual = _visual([example.picture for example in examples], pictures)
     return batch
 
 
-def _add_pictures(
-    batch: Batch, found: Sequence[VisualFeatures | None], pictures: VisualSource
-) -> None:
-    """Fill the visual fields that are looked at; where there is no picture they stay zero."""
+def _visual(found: Sequence[VisualFeatures | None], pictures: VisualSource) -> VisualBatch:
+    """Return the visual inputs that the model reads; all zero for a post without a picture."""
     inputs, b = pictures.inputs, len(found)
-    batch.has_image = torch.tensor([picture is not None for picture in found])
+    visual = VisualBatch(torch.tensor([picture is not None for picture in found]))
     if inputs.image:
-        batch.image = _filled(found, "image", (b, pictures.image_width))
+        visual.image = _filled(found, "image", (b, pictures.image_width))
     if inputs.regions:
-        batch.regions = _filled(found, "regions", (b, REGIONS, pictures.image_width))
+        visual.regions = _filled(found, "regions", (b, REGIONS, pictures.image_width))
     if inputs.stages:
-        batch.stages = _filled(found, "stages", (b, PLACES, sum(pictures.stage_widths)))
-    if not inputs.objects:
-        return
-    counts = [0 if picture is None else len(picture.classes) for picture in found]
-    n = max([1, *counts])
-    batch.objects = _filled(found, "objects", (b, n, pictures.object_width))
-    batch.object_classes = _filled(found, "classes", (b, n), np.int64)
-    batch.object_mask = torch.arange(n) < torch.tensor(counts)[:, None]
-    batch.boxes = _filled(found, "boxes", (b, n, 4))
-    if inputs.graphs:
-        batch.relations = _filled(found, "relations", (b, n + 1, n + 1), np.int64, -1)
+        visual.stages = _filled(found, "stages", (b, PLACES, sum(pictures.stage_widths)))
+    if inputs.objects:
+        counts = [0 if picture is None else len(picture.classes) for picture in found]
+        n = max([1, *counts])
+        visual.objects = ObjectBatch(
+            features=_filled(found, "objects", (b, n, pictures.object_width)),
+            classes=_filled(found, "classes", (b, n), np.int64),
+            mask=torch.arange(n) < torch.tensor(counts)[:, None],
+            boxes=_filled(found, "boxes", (b, n, 4)),
+        )
+        if inputs.graphs:
+            shape = (b, n + 1, n + 1)
+            visual.objects.relations = _filled(found, "relations", shape, np.int64, -1)
+    return visual
 
 
 def _filled(

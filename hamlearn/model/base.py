@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchcrf import CRF
 
-from hamlearn.errors import HamlearnError
-from hamlearn.model.batch import Batch
+from hamlearn.model.batch import Batch, require
 
 
 @dataclass
@@ -99,14 +98,13 @@ class TaggingModel(nn.Module, ABC):
         Raises:
             HamlearnError: the batch has no labels.
         """
-        if batch.labels is None:
-            raise HamlearnError("loss: found a batch without labels, expected labels (B, W)")
+        labels = require(batch.labels, "labels")
         with torch.autocast(emissions.device.type, enabled=False):
             scores = emissions.float()
             if self.crf is not None:
-                return -self.crf(scores, batch.labels, batch.word_mask, reduction="mean")
+                return -self.crf(scores, labels, batch.word_mask, reduction="mean")
             words = batch.word_mask
-            each = nn.functional.cross_entropy(scores[words], batch.labels[words], reduction="sum")
+            each = nn.functional.cross_entropy(scores[words], labels[words], reduction="sum")
             return each / len(scores)
 
     @torch.no_grad()

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Output, Sizes, TaggingModel
-from hamlearn.model.batch import Batch
+from hamlearn.model.batch import Batch, VisualBatch, require
 from hamlearn.model.interaction import Interaction
 from hamlearn.model.relevance import RelevanceFusion
 from hamlearn.model.semantic import SemanticEncoder
@@ -130,104 +129,37 @@ class HamLearning(TaggingModel):
         self.crf = CRF(n_labels, batch_first=True)
 
     def forward(self, batch: Batch) -> Output:
-        """Return the scores of all labels, and the relevance of the pictures."""
-        sentence, words = self.text(batch)
+        """Return the scores of all labels, and the relevance of the images."""
+        sentence, words = self.text(batch)  # (B, D), (B, W, D)
         words = self.transform(words)  # H of Eq. 12, (B, W, D)
         relevance: dict[str, Tensor] = {}
         if self.visual is not None:
-            words, relevance = self._look(batch, sentence, words)
-        emissions = self.emit(self.dropout(words)).float()
+            views, object_mask = None, None
+            if batch.visual is not None:
+                visual = batch.visual.masked(self.emit.weight.dtype)
+                views, relevance = self._see(visual, sentence)
+                object_mask = require(visual.objects, "objects").mask
+            words = self.interaction(words, batch.word_mask, views, object_mask)
+        emissions = self.emit(self.dropout(words)).float()  # (B, W, K)
         return Output(emissions, relevance)
 
-    def _look(
-        self, batch: Batch, sentence: Tensor, words: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the words after the interaction (B, W, D), and the relevance by view.
-
-        A post without a picture comes out as if it were alone with its text, so its way is that of
-        text alone, and nothing is computed for the picture that is not there.
-        """
-        if (
-            batch.has_image is None
-            or batch.image is None
-            or batch.objects is None
-            or batch.object_classes is None
-            or batch.object_mask is None
-            or batch.boxes is None
-            or ("spatial" in self.views and batch.relations is None)
-            or batch.objects.shape[1] == 0
-        ):
-            return self.interaction(words, batch.word_mask, None), {}
-        rows = batch.has_image.nonzero().squeeze(1)
-        if len(rows) == len(batch):
-            views, relevance = self._see(batch, sentence)
-            return self.interaction(words, batch.word_mask, views, batch.object_mask), relevance
-        others = (~batch.has_image).nonzero().squeeze(1)
-        unseen = self.interaction(words[others], batch.word_mask[others], None)
-        if len(rows) == 0:
-            return with_zero_gradients(unseen, self._idle()), {
-                view: words.new_zeros(len(batch), dtype=torch.float32)
-                for view in self.views
-                if self.measures
-            }
-        seen, relevance = self._look(batch.rows(rows), sentence[rows], words[rows])
-        place = torch.cat([rows, others]).argsort()
-        return torch.cat([seen, unseen])[place], {
-            view: score.new_zeros(len(batch)).index_copy(0, rows, score)
-            for view, score in relevance.items()
-        }
-
-    def _see(self, batch: Batch, sentence: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Return V^r of each view, (B, O, D), and the relevance, of posts that have pictures."""
+    def _see(self, visual: VisualBatch, sentence: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return V^r of each view, (B, O, D), and the relevance (B,) by view."""
         assert self.visual is not None
-        assert batch.object_mask is not None
-        nodes = self.visual(batch.image, batch.objects, batch.object_classes, batch.has_image)
-        node_mask = nn.functional.pad(batch.object_mask, (1, 0), value=True)  # the picture
+        objects = require(visual.objects, "objects")
+        nodes = self.visual(visual)  # (B, O+1, D), the image first
+        node_mask = nn.functional.pad(objects.mask, (1, 0), value=True)
         views, relevance = [], {}
         for name, encode in self.views.items():
             if name == "semantic":
                 seen = encode(nodes, node_mask)
             else:
-                seen = encode(nodes, batch.boxes, batch.relations)
+                seen = encode(nodes, objects.boxes, require(objects.relations, "relations"))
             fused, score = self.relevance[name](sentence, seen)
             views.append(fused)
             if score is not None:
-                relevance[name] = score
+                relevance[name] = score.masked_fill(~visual.has_image, 0)
         return views, relevance
-
-    def _idle(self) -> list[nn.Parameter]:
-        """Return the parameters that have no part in the text alone."""
-        assert self.visual is not None
-        parts = (self.visual, self.views, self.relevance)
-        seeing = [parameter for part in parts for parameter in part.parameters()]
-        return seeing + self.interaction.idle()
-
-
-class _ZeroGradients(torch.autograd.Function):
-    """The identity of its first argument; the others get a gradient of zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.save_for_backward(*parameters)
-        return tensor.view_as(tensor)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        return gradients[0], *map(torch.zeros_like, ctx.saved_tensors)
-
-
-def with_zero_gradients(tensor: Tensor, parameters: list[nn.Parameter]) -> Tensor:
-    """Return the tensor itself; its backward pass gives the parameters a gradient of zeros.
-
-    AdamW decays what has a gradient, be it zero, and passes over what has none. With this, what a
-    batch has no use for is treated as what it multiplies by zero, and each process of several
-    reports a gradient for each parameter.
-    """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    if not torch.is_grad_enabled() or not trained:
-        return tensor
-    zeroed: Tensor = _ZeroGradients.apply(tensor, *trained)
-    return zeroed
 
 
 def build(encoder: PreTrainedModel, variant: str, sizes: Sizes, **settings: Any) -> HamLearning:

@@ -6,6 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hamlearn.model.transformer import attendable
+
 
 class CrossModalLayer(nn.Module):
     """Transformer(Q, K=V): cross-attention, add & norm, feed-forward (4D, GELU), add & norm.
@@ -30,28 +32,25 @@ class CrossModalLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self,
-        query: Tensor,
-        memory: Tensor | None,
-        memory_mask: Tensor | None = None,
-        present: Tensor | None = None,
+        self, query: Tensor, memory: Tensor | None, memory_mask: Tensor | None = None
     ) -> Tensor:
         """Return the queries after attending to the memory, (B, Q, D).
 
         Args:
             query: (B, Q, D).
-            memory: (B, M, D), or None where no post has any.
-            memory_mask: (B, M) bool, True on what may be attended to, at least one a post.
-            present: (B,) bool, False where the memory must contribute nothing; None is all True.
+            memory: (B, M, D); None where no post has any.
+            memory_mask: (B, M) bool, True on what may be attended to; None for all of it. In a row
+                that is all False the attention adds exactly zero.
         """
         if memory is not None:
-            hidden = None if memory_mask is None else ~memory_mask
+            hidden = None if memory_mask is None else ~attendable(memory_mask)
             attended, _ = self.attention(
                 query, memory, memory, key_padding_mask=hidden, need_weights=False
             )
-            if present is not None:
-                # After the output projection: its bias must not reach such a post either.
-                attended = attended.masked_fill(~present[:, None, None], 0)
+            if memory_mask is not None:
+                # After the output projection, whose bias must not reach such a post either.
+                nothing = ~memory_mask.any(1)
+                attended = attended.masked_fill(nothing[:, None, None], 0)
             query = query + self.dropout(attended)
         query = self.attention_norm(query)
         return self.feed_forward_norm(query + self.dropout(self.feed_forward(query)))
@@ -91,7 +90,6 @@ class Round(nn.Module):
     """
 
     def __init__(self, width: int, heads: int, views: int, last: bool, dropout: float) -> None:
-        """Make the layers."""
         super().__init__()
         self.gate = ViewGate(width) if views == 2 else None
         self.words = CrossModalLayer(width, heads, dropout)
@@ -99,40 +97,14 @@ class Round(nn.Module):
             CrossModalLayer(width, heads, dropout) for _ in range(0 if last else views)
         )
 
-    def forward(
-        self,
-        words: Tensor,
-        word_mask: Tensor,
-        views: list[Tensor],
-        visible: Tensor,
-        present: Tensor,
-        last: bool,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return H and the views of the next round, all computed from those of this one.
-
-        Args:
-            words: (B, W, D), H.
-            word_mask: (B, W) bool.
-            views: each (B, O, D).
-            visible: (B, O) bool, the objects that words may attend to, at least one a post.
-            present: (B,) bool, False where they must contribute nothing.
-            last: the views are not needed any more and are returned as they are.
-        """
-        fused = views[0] if self.gate is None else self.gate(*views)
-        refined = self.words(words, fused, visible, present)  # Eq. 15
-        if not last:
-            views = [
-                layer(view, words, word_mask) for layer, view in zip(self.views, views, strict=True)
-            ]
-        return refined, views
-
-    def text_alone(self, words: Tensor) -> Tensor:
-        """Return H of the next round where no post has a picture."""
-        return self.words(words, None)
+    def fuse(self, views: Sequence[Tensor]) -> Tensor:
+        """Return V (B, O, D), the one view or the mixture of both (Eq. 14)."""
+        fused: Tensor = views[0] if self.gate is None else self.gate(*views)
+        return fused
 
 
 class Interaction(nn.Module):
-    """L synchronous rounds in which words read the picture and each view reads the words.
+    """L synchronous rounds in which words read the image and each view reads the words.
 
     All three parts of a round read the values of the round before:
 
@@ -152,7 +124,6 @@ class Interaction(nn.Module):
     def __init__(
         self, width: int, heads: int, rounds: int, views: int, share_rounds: bool, dropout: float
     ) -> None:
-        """Make the rounds' weights."""
         super().__init__()
         self.n_rounds = rounds
         if share_rounds:
@@ -169,40 +140,23 @@ class Interaction(nn.Module):
         word_mask: Tensor,
         views: Sequence[Tensor] | None,
         object_mask: Tensor | None = None,
-        has_image: Tensor | None = None,
     ) -> Tensor:
         """Return the final H, (B, W, D).
 
         Args:
             words: (B, W, D), the H of Eq. 12.
-            word_mask: (B, W) bool, at least one word a post.
-            views: each (B, O, D), or None where no post has a picture.
-            object_mask: (B, O) bool.
-            has_image: (B,) bool.
+            word_mask: (B, W) bool, at least one word per post.
+            views: V^r, each (B, O, D); None runs on text alone.
+            object_mask: (B, O) bool, all False for a post without an image.
         """
-        if views is None or object_mask is None:
-            for k in range(self.n_rounds):
-                words = self._round(k).text_alone(words)
-            return words
-        # A post without objects sees its padding, lest a softmax run over nothing; what it sees
-        # there is then taken out by `present`.
-        any_object = object_mask.any(1)
-        visible = object_mask | ~any_object[:, None]
-        present = any_object if has_image is None else any_object & has_image
-        current = list(views)
         for k in range(self.n_rounds):
-            last = k + 1 == self.n_rounds
-            words, current = self._round(k)(words, word_mask, current, visible, present, last)
+            weights = cast(Round, self.rounds[k % len(self.rounds)])
+            fused = None if views is None else weights.fuse(views)
+            refined = weights.words(words, fused, object_mask)  # Eq. 15
+            if views is not None and k + 1 < self.n_rounds:
+                views = [
+                    layer(view, words, word_mask)
+                    for layer, view in zip(weights.views, views, strict=True)
+                ]
+            words = refined
         return words
-
-    def idle(self) -> list[nn.Parameter]:
-        """Return the parameters that have no part where no post has a picture."""
-        return [
-            parameter
-            for weights in self.rounds
-            for name, parameter in weights.named_parameters()
-            if not name.startswith("words.") or name.startswith("words.attention.")
-        ]
-
-    def _round(self, k: int) -> Round:
-        return cast(Round, self.rounds[k % len(self.rounds)])

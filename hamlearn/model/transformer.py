@@ -3,6 +3,15 @@
 from torch import Tensor, nn
 
 
+def attendable(mask: Tensor) -> Tensor:
+    """Return the mask with True in rows that are all False, lest a softmax run over nothing.
+
+    Args:
+        mask: (B, T) bool.
+    """
+    return mask | ~mask.any(1, keepdim=True)
+
+
 class TransformerStack(nn.Module):
     """Self-attention layers with a feed-forward of 4D and GELU; padding is masked.
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from hamlearn.model.batch import VisualBatch, require
+
 
 class VisualEmbedding(nn.Module):
     """Bring the features of the picture and of its objects to the model's width.
@@ -37,24 +39,12 @@ class VisualEmbedding(nn.Module):
         """Begin E^v with these vectors (C+1, class_width) instead of random ones."""
         self.classes.weight.copy_(vectors)
 
-    def forward(
-        self, image: Tensor, objects: Tensor, object_classes: Tensor, has_image: Tensor
-    ) -> Tensor:
-        """Return [v_IMG, v_1, ..., v_N] as (B, O+1, D).
-
-        Args:
-            image: (B, F), pooled features of the picture.
-            objects: (B, O, F), region features.
-            object_classes: (B, O) int64, 0..C; anything on padding.
-            has_image: (B,) bool; what the feature tensors hold where it is False is ignored.
-        """
-        dtype = self.image.weight.dtype
-        missing = ~has_image
-        image = image.to(dtype).masked_fill(missing[:, None], 0)
-        objects = objects.to(dtype).masked_fill(missing[:, None, None], 0)
-        classes = object_classes.clamp(0, self.none)
-        v_image = self.image(image)[:, None]  # (B, 1, D), Eq. 2
-        is_picture = (classes == self.none)[:, :, None]
-        content = torch.where(is_picture, v_image, self.object(objects))
+    def forward(self, visual: VisualBatch) -> Tensor:
+        """Return [v_IMG, v_1, ..., v_N] as (B, O+1, D)."""
+        objects = require(visual.objects, "objects")
+        v_image = self.image(require(visual.image, "images"))[:, None]  # (B, 1, D), Eq. 2
+        classes = objects.classes.clamp(0, self.none)  # (B, O)
+        is_whole_image = (classes == self.none)[:, :, None]
+        content = torch.where(is_whole_image, v_image, self.object(objects.features))
         v_objects = content + self.class_projection(self.classes(classes))  # Eq. 3
         return torch.cat([v_image.to(v_objects.dtype), v_objects], dim=1)

@@ -179,8 +179,8 @@ def test_posts_have_as_many_sub_tokens_as_the_corpus(tmp_path):
     for batch in batches:
         found = torch.stack([batch.attention_mask.sum(1), batch.word_mask.sum(1)], 1).tolist()
         assert set(map(tuple, found)) <= pairs
-        assert batch.has_image.all()
-        assert batch.objects.shape[1:] == (15, 2048)
+        assert batch.visual.has_image.all()
+        assert batch.visual.objects.features.shape[1:] == (15, 2048)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's own lines are there instead")

@@ -66,8 +66,8 @@ def test_text_stands_behind_the_post_and_belongs_to_no_word(paths, tokenizer):
             seen.add(bool(expected))
         assert seen == {True, False}
         batch = data.batch([0, 1])
-        assert batch.has_image.tolist() == [True, False]
-        assert batch.objects is None
+        assert batch.visual.has_image.tolist() == [True, False]
+        assert batch.visual.objects is None
 
 
 def test_the_post_comes_first_where_there_is_little_room(tokenizer):

@@ -73,7 +73,7 @@ def inputs(views=2, seed=1):
     words, objects = torch.randn(3, 5, WIDTH), [torch.randn(3, 4, WIDTH) for _ in range(views)]
     word_mask = torch.arange(5) < torch.tensor([5, 2, 3])[:, None]
     object_mask = torch.arange(4) < torch.tensor([4, 1, 0])[:, None]
-    return words, word_mask, objects, object_mask, torch.tensor([True, True, False])
+    return words, word_mask, objects, object_mask
 
 
 @pytest.mark.parametrize("share", [False, True])
@@ -81,11 +81,11 @@ def inputs(views=2, seed=1):
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_equals_loops_over_posts_without_padding(rounds, views, share):
     module = make(rounds, views, share)
-    words, word_mask, objects, object_mask, has_image = inputs(views)
-    result = module(words, word_mask, objects, object_mask, has_image)
+    words, word_mask, objects, object_mask = inputs(views)
+    result = module(words, word_mask, objects, object_mask)
     for row in range(3):
         n_words, n_objects = int(word_mask[row].sum()), int(object_mask[row].sum())
-        own = [view[row, :n_objects] for view in objects] if has_image[row] else None
+        own = [view[row, :n_objects] for view in objects] if n_objects else None
         expected = slow_interaction(module, words[row, :n_words], own)
         torch.testing.assert_close(result[row, :n_words], expected, atol=1e-5, rtol=1e-5)
 
@@ -112,24 +112,20 @@ def test_rounds_have_their_own_weights_or_share_one_set():
 
 def test_a_missing_picture_contributes_exactly_nothing():
     module = make()
-    words, word_mask, objects, object_mask, has_image = inputs()
+    words, word_mask, objects, object_mask = inputs()
     text = module(words, word_mask, None)
-    nothing = torch.zeros_like(has_image)
-    assert torch.equal(module(words, word_mask, objects, object_mask, nothing), text)
-    # Even where objects lie in the batch, and where the batch says nothing of pictures but masks.
-    full = torch.ones_like(object_mask)
-    assert torch.equal(module(words, word_mask, objects, full, nothing), text)
-    only_masks = module(words, word_mask, objects, object_mask)
-    assert torch.equal(only_masks[2], text[2])
-    assert not torch.allclose(only_masks[0], text[0])
+    assert torch.equal(module(words, word_mask, objects, torch.zeros_like(object_mask)), text)
+    mixed = module(words, word_mask, objects, object_mask)
+    assert torch.equal(mixed[2], text[2])
+    assert not torch.allclose(mixed[0], text[0])
 
 
 def test_gradients_of_a_missing_picture_are_zero_and_finite():
     module = make().train()
-    words, word_mask, objects, object_mask, has_image = inputs()
+    words, word_mask, objects, object_mask = inputs()
     for tensor in (words, *objects):
         tensor.requires_grad_()
-    module(words, word_mask, objects, object_mask, has_image).square().sum().backward()
+    module(words, word_mask, objects, object_mask).square().sum().backward()
     for view in objects:
         assert view.grad.isfinite().all()
         assert not view.grad[2].any()
@@ -142,8 +138,8 @@ def test_a_layer_without_memory_still_refines_its_queries():
     torch.manual_seed(0)
     layer = CrossModalLayer(WIDTH, HEADS, 0.1).eval()
     query = torch.randn(2, 3, WIDTH)
-    memory, absent = torch.randn(2, 4, WIDTH), torch.tensor([False, True])
-    result = layer(query, memory, present=absent)
+    memory, mask = torch.randn(2, 4, WIDTH), torch.tensor([[False] * 4, [True] * 4])
+    result = layer(query, memory, mask)
     assert torch.equal(result[0], layer(query, None)[0])
     torch.testing.assert_close(
         result[1], slow_layer(layer, query[1], memory[1]), atol=1e-5, rtol=1e-5

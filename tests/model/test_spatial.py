@@ -200,12 +200,12 @@ def test_full_graphs_do_not_blow_up_at_the_start(width):
 
 @pytest.mark.parametrize("backend", ["dense", pytest.param("dgl", marks=needs_dgl)])
 def test_real_relations_and_half_precision(backend):
-    batch = usual_batch()
+    objects = usual_batch().visual.objects
     module = make(backend)
-    nodes = torch.randn(*batch.relations.shape[:2], WIDTH)
-    exact = module(nodes, batch.boxes, batch.relations)
+    nodes = torch.randn(*objects.relations.shape[:2], WIDTH)
+    exact = module(nodes, objects.boxes, objects.relations)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = module(nodes, batch.boxes, batch.relations)
+        rough = module(nodes, objects.boxes, objects.relations)
     torch.testing.assert_close(rough.float(), exact, atol=0.1, rtol=0.1)
     rough.float().sum().backward()
     assert all(tensor.grad.isfinite().all() for tensor in module.parameters())

@@ -1,6 +1,7 @@
 """Tiny models and random batches for the tests of this room."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,13 +9,12 @@ from transformers import BertConfig, BertModel
 
 from hamlearn.features.relations import relation_matrices
 from hamlearn.model.base import Sizes, TaggingModel
-from hamlearn.model.batch import Batch
+from hamlearn.model.batch import Batch, LexicalBatch, ObjectBatch, VisualBatch
 from hamlearn.model.build import build_tagger
 from hamlearn.model.dgl_compat import import_dgl
 from hamlearn.systems import inputs_of
 
 WIDTH, LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES = 24, 5, 7, 6, 3
-VISUAL = ("image", "objects", "object_classes", "object_mask", "boxes", "relations")
 STAGES = (2, 3, 5, 7)
 NAMES = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
 SIZES = Sizes(
@@ -80,7 +80,7 @@ def random_batch(
     make = torch.Generator().manual_seed(seed)
     posts, words = len(pieces), max(len(own) for own in pieces)
     subtokens = max(sum(own) for own in pieces) + 2
-    objects = max(count or 0 for count in counts)
+    objects = max([1, *(count or 0 for count in counts)])
     ids = torch.zeros(posts, subtokens, dtype=torch.long)
     word_ids = torch.full((posts, subtokens), -1)
     word_mask = torch.zeros(posts, words, dtype=torch.bool)
@@ -106,24 +106,24 @@ def random_batch(
     relations = relation_matrices(
         boxes.numpy(), [64] * posts, [48] * posts, number.numpy(), overlap_iou=0.2
     )
-    return Batch(
-        input_ids=ids,
-        attention_mask=(ids > 0).long(),
-        word_ids=word_ids,
-        word_mask=word_mask,
-        labels=labels,
-        has_image=has_image,
-        image=torch.randn(posts, IMAGE_WIDTH, generator=make) * has_image[:, None],
-        objects=torch.randn(posts, objects, OBJECT_WIDTH, generator=make) * object_mask[:, :, None],
-        object_classes=classes,
-        object_mask=object_mask,
+    objects_ = ObjectBatch(
+        features=torch.zeros(posts, objects, OBJECT_WIDTH),
+        classes=classes,
+        mask=object_mask,
         boxes=boxes,
         relations=torch.from_numpy(relations),
-        regions=torch.randn(posts, 49, IMAGE_WIDTH, generator=make) * has_image[:, None, None],
-        stages=torch.randn(posts, 4, sum(STAGES), generator=make) * has_image[:, None, None],
+    )
+    visual = VisualBatch(has_image, objects=objects_)
+    visual.image = torch.randn(posts, IMAGE_WIDTH, generator=make) * has_image[:, None]
+    features = torch.randn(posts, objects, OBJECT_WIDTH, generator=make)
+    objects_.features = features * object_mask[:, :, None]
+    visual.regions = torch.randn(posts, 49, IMAGE_WIDTH, generator=make) * has_image[:, None, None]
+    visual.stages = torch.randn(posts, 4, sum(STAGES), generator=make) * has_image[:, None, None]
+    lexical = LexicalBatch(
         words=torch.randint(1, SIZES.words, (posts, words), generator=make) * word_mask,
         characters=random_characters(word_mask, make),
     )
+    return Batch(ids, (ids > 0).long(), word_ids, word_mask, labels, None, lexical, visual=visual)
 
 
 def random_characters(word_mask: Tensor, make: torch.Generator) -> Tensor:
@@ -142,35 +142,44 @@ def usual_batch(seed: int = 0) -> Batch:
 
 
 def text_of(batch: Batch) -> Batch:
-    """Return the batch with its visual fields taken away."""
-    return replace(batch, has_image=None, **dict.fromkeys((*VISUAL, "regions", "stages")))
+    """Return the batch without its images."""
+    return replace(batch, visual=None)
 
 
 def alone(batch: Batch, row: int) -> Batch:
     """Return one post of a batch without any padding."""
-    subtokens = int(batch.attention_mask[row].sum())
-    words = int(batch.word_mask[row].sum())
-    objects = int(batch.object_mask[row].sum())
-    pick = slice(row, row + 1)
-
-    def cut(tensor: Tensor, *lengths: int) -> Tensor:
-        return tensor[(pick, *(slice(0, length) for length in lengths))]
-
-    return Batch(
-        input_ids=cut(batch.input_ids, subtokens),
-        attention_mask=cut(batch.attention_mask, subtokens),
-        word_ids=cut(batch.word_ids, subtokens),
-        word_mask=cut(batch.word_mask, words),
-        labels=cut(batch.labels, words),
-        has_image=cut(batch.has_image),
-        image=cut(batch.image),
-        objects=cut(batch.objects, objects),
-        object_classes=cut(batch.object_classes, objects),
-        object_mask=cut(batch.object_mask, objects),
-        boxes=cut(batch.boxes, objects),
-        relations=cut(batch.relations, objects + 1, objects + 1),
-        regions=cut(batch.regions),
-        stages=cut(batch.stages),
-        words=cut(batch.words, words),
-        characters=cut(batch.characters, words, int(batch.characters[row].count_nonzero(-1).max())),
+    one = batch.rows(torch.tensor([row]))
+    subtokens, words = int(one.attention_mask.sum()), int(one.word_mask.sum())
+    n = max(1, int(one.visual.objects.mask.sum()))
+    longest = int(one.lexical.characters.count_nonzero(-1).max())
+    own = one.visual.objects
+    objects = ObjectBatch(
+        own.features[:, :n],
+        own.classes[:, :n],
+        own.mask[:, :n],
+        own.boxes[:, :n],
+        own.relations[:, : n + 1, : n + 1],
     )
+    return Batch(
+        input_ids=one.input_ids[:, :subtokens],
+        attention_mask=one.attention_mask[:, :subtokens],
+        word_ids=one.word_ids[:, :subtokens],
+        word_mask=one.word_mask[:, :words],
+        labels=one.labels[:, :words],
+        lexical=LexicalBatch(
+            one.lexical.words[:, :words], one.lexical.characters[:, :words, :longest]
+        ),
+        visual=replace(one.visual, objects=objects),
+    )
+
+
+def with_visual(batch: Batch, **changes: Any) -> Batch:
+    """Return the batch with some visual inputs replaced, those of objects as `objects__name`."""
+    own = {name: value for name, value in changes.items() if not name.startswith("objects__")}
+    inner = {
+        name.removeprefix("objects__"): value
+        for name, value in changes.items()
+        if name.startswith("objects__")
+    }
+    visual = replace(batch.visual, objects=replace(batch.visual.objects, **inner))
+    return replace(batch, visual=replace(visual, **own))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from hamlearn.model.batch import Batch
+from hamlearn.model.batch import Batch, require
 
 WIDTH = 200  # of the hidden layer of attention, where a paper does not say
 
@@ -42,11 +42,8 @@ class AdditiveAttention(nn.Module):
 
 
 def regions_of(batch: Batch, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
-    """Return the regions (B, 49, F) and which posts have them (B, 1, 1); None for text alone.
-
-    What the regions of a missing picture hold is ignored.
-    """
-    if batch.regions is None or batch.has_image is None:
+    """Return the regions (B, 49, F) and which posts have them (B, 1, 1); None for text alone."""
+    if batch.visual is None:
         return None
-    there = batch.has_image[:, None, None]
-    return batch.regions.to(dtype).masked_fill(~there, 0), there
+    visual = batch.visual.masked(dtype)
+    return require(visual.regions, "regions"), visual.has_image[:, None, None]

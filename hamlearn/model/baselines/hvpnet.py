@@ -33,8 +33,8 @@ from transformers import DynamicCache, PreTrainedModel
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Output, Sizes, TaggingModel
-from hamlearn.model.baselines.objects import check_widths, objects_of
-from hamlearn.model.batch import Batch
+from hamlearn.model.baselines.objects import check_widths
+from hamlearn.model.batch import Batch, require
 from hamlearn.model.text import TextEncoder, sum_subtokens
 from hamlearn.model.visual import VisualEmbedding
 
@@ -152,17 +152,16 @@ class HVPNeT(TaggingModel):
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels."""
-        objects = objects_of(batch, self.visual)
-        if objects is None or batch.stages is None or batch.has_image is None:
+        if batch.visual is None:
             _, words = self.text(batch)
             return Output(self.emit(self.dropout(words)).float(), {})
-        there = batch.has_image[:, None, None]
-        stages = batch.stages.to(self.emit.weight.dtype).masked_fill(~there, 0)
-        layers = self.prefix(stages, objects.vectors[:, :OBJECTS])
+        visual = batch.visual.masked(self.emit.weight.dtype)
+        stages = require(visual.stages, "stages")  # (B, 4, sum of F)
+        objects = self.visual(visual)[:, 1 : 1 + OBJECTS]  # (B, M, D)
         visible = torch.cat(  # (B, 4+M+S)
             [
-                batch.has_image[:, None].expand(-1, stages.shape[1]),
-                objects.mask[:, :OBJECTS],
+                visual.has_image[:, None].expand(-1, stages.shape[1]),
+                require(visual.objects, "objects").mask[:, :OBJECTS],
                 batch.attention_mask.bool(),
             ],
             dim=1,
@@ -170,7 +169,7 @@ class HVPNeT(TaggingModel):
         hidden = self.text.encoder(
             input_ids=batch.input_ids,
             attention_mask=_additive(visible, batch.input_ids.shape[1]),
-            past_key_values=Prefixes(layers),
+            past_key_values=Prefixes(self.prefix(stages, objects)),
         ).last_hidden_state  # (B, S, D)
         words = sum_subtokens(hidden, batch.word_ids, batch.word_mask.shape[1])  # Eq. 1
         return Output(self.emit(self.dropout(words)).float(), {})

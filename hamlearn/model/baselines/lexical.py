@@ -7,7 +7,7 @@ from torchcrf import CRF
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Output, Sizes, TaggingModel
-from hamlearn.model.batch import Batch
+from hamlearn.model.batch import Batch, require
 
 LR = 1e-3
 
@@ -68,12 +68,11 @@ class LexicalTagger(TaggingModel):
         Raises:
             HamlearnError: the batch has no words.
         """
-        if batch.words is None or batch.characters is None:
-            raise HamlearnError("words: found a batch of sub-tokens alone, expected words (B, W)")
-        vectors = self.words(batch.words)  # (B, W, D_w)
+        lexical = require(batch.lexical, "words")
+        vectors = self.words(lexical.words)  # (B, W, D_w)
         if self.characters is not None:
-            spelt = self.characters(batch.characters.flatten(0, 1))  # (B*W, D_c)
-            vectors = torch.cat([vectors, spelt.view(*batch.words.shape, -1)], dim=-1)
+            spelt = self.characters(lexical.characters.flatten(0, 1))  # (B*W, D_c)
+            vectors = torch.cat([vectors, spelt.view(*lexical.words.shape, -1)], dim=-1)
         hidden = run_lstm(self.lstm, self.dropout(vectors), batch.word_mask)  # (B, W, 2H)
         return Output(self.emit(self.dropout(hidden)).float(), {})
 

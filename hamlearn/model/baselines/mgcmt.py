@@ -35,7 +35,7 @@ from hamlearn.model.baselines.objects import check_widths, objects_of
 from hamlearn.model.batch import Batch
 from hamlearn.model.interaction import CrossModalLayer
 from hamlearn.model.text import TextEncoder
-from hamlearn.model.transformer import TransformerStack
+from hamlearn.model.transformer import TransformerStack, attendable
 from hamlearn.model.visual import VisualEmbedding
 
 
@@ -83,9 +83,9 @@ class Granularity(nn.Module):
             words: (B, W, D), T.
             word_mask: (B, W) bool.
             seen: (B, M, D), U.
-            visible: (B, M) bool, at least one True a post.
+            visible: (B, M) bool.
         """
-        seen = self.within(seen, visible)  # V
+        seen = self.within(seen, attendable(visible))  # V
         direct = self.direct(words, seen, visible)  # A
         read = self.to_picture(seen, words, word_mask)  # P, (B, M, D)
         return self.gate(direct, self.through(words, read, visible))
@@ -135,14 +135,18 @@ class MGCMT(TaggingModel):
     def _see(self, batch: Batch, words: Tensor) -> Tensor:
         """Return F (B, W, D), zero where there is no picture."""
         found = regions_of(batch, self.emit.weight.dtype)
-        objects = objects_of(batch, self.visual)
-        if found is None or objects is None:
+        if found is None or batch.visual is None:
             return torch.zeros_like(words)
         features, there = found
-        everywhere = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
-        by_region = self.by_region(words, batch.word_mask, self.regions(features), everywhere)
-        by_object = self.by_object(words, batch.word_mask, objects.vectors, objects.visible)
-        by_object = by_object.masked_fill(~objects.present[:, None, None], 0)
+        by_region = self.by_region(
+            words,
+            batch.word_mask,
+            self.regions(features),
+            there.squeeze(2).expand(-1, features.shape[1]),
+        )
+        objects, mask = objects_of(batch.visual, self.visual)
+        by_object = self.by_object(words, batch.word_mask, objects, mask)
+        by_object = by_object.masked_fill(~mask.any(1)[:, None, None], 0)
         return self.gate(by_region, by_object).masked_fill(~there, 0)
 
 

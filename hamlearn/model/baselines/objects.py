@@ -1,56 +1,20 @@
-"""What the systems that look at objects share: where they are, and how wide a model must be."""
-
-from dataclasses import dataclass
+"""What the systems that look at objects share: their vectors, and how wide a model must be."""
 
 from torch import Tensor
 
 from hamlearn.errors import HamlearnError
-from hamlearn.model.batch import Batch
+from hamlearn.model.batch import VisualBatch, require
 from hamlearn.model.visual import VisualEmbedding
 
 
-@dataclass(frozen=True)
-class Objects:
-    """The objects of a batch.
-
-    Attributes:
-        vectors: (B, O, D).
-        visible: (B, O) bool, those that may be attended to: the post's own, or its padding where it
-            has none, lest a softmax run over nothing.
-        present: (B,) bool, False where the post has none and they must contribute nothing.
-        mask: (B, O) bool, True on objects, False everywhere else.
-    """
-
-    vectors: Tensor
-    visible: Tensor
-    present: Tensor
-    mask: Tensor
-
-
-def objects_of(batch: Batch, visual: VisualEmbedding) -> Objects | None:
-    """Return the objects as vectors (Eq. 3 of HamLearning); None for text alone.
+def objects_of(visual: VisualBatch, embed: VisualEmbedding) -> tuple[Tensor, Tensor]:
+    """Return the objects as vectors (B, O, D), Eq. 3 of HamLearning, and their mask (B, O).
 
     All systems are given the same of an object, its features and its class: what differs between
-    them is what they make of it. What the features of a missing picture hold is ignored.
+    them is what they make of it.
     """
-    if (
-        batch.has_image is None
-        or batch.image is None
-        or batch.objects is None
-        or batch.object_classes is None
-        or batch.object_mask is None
-        or batch.objects.shape[1] == 0
-    ):
-        return None
-    vectors = visual(batch.image, batch.objects, batch.object_classes, batch.has_image)[:, 1:]
-    any_object = batch.object_mask.any(1)
-    present = any_object & batch.has_image
-    return Objects(
-        vectors,
-        batch.object_mask | ~any_object[:, None],
-        present,
-        batch.object_mask & present[:, None],
-    )
+    visual = visual.masked(embed.image.weight.dtype)
+    return embed(visual)[:, 1:], require(visual.objects, "objects").mask
 
 
 def check_widths(heads: int, width: int, **features: int) -> None:

@@ -29,9 +29,10 @@ from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.model.base import Output, Sizes, TaggingModel
-from hamlearn.model.baselines.objects import Objects, check_widths, objects_of
+from hamlearn.model.baselines.objects import check_widths, objects_of
 from hamlearn.model.batch import Batch
 from hamlearn.model.text import TextEncoder
+from hamlearn.model.transformer import attendable
 from hamlearn.model.visual import VisualEmbedding
 
 LAYERS = 2
@@ -120,21 +121,25 @@ class FusionLayer(nn.Module):
         self.objects = Half(width, heads, dropout, ends=not last)
 
     def forward(
-        self, words: Tensor, word_mask: Tensor, vectors: Tensor | None, objects: Objects | None
+        self,
+        words: Tensor,
+        word_mask: Tensor,
+        objects: Tensor | None,
+        object_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return words (B, W, D) and objects (B, N, D) of the next layer.
 
         Args:
             words: (B, W, D).
             word_mask: (B, W) bool.
-            vectors: (B, N, D) of this layer's objects; None for text alone.
-            objects: where they are; None for text alone.
+            objects: (B, N, D); None for text alone.
+            object_mask: (B, N) bool; None for text alone.
         """
         own = self.words.within(words, word_mask)  # C_x
-        if vectors is None or objects is None:
+        if objects is None or object_mask is None:
             return self.words.end(own, None, None), None
-        other = self.objects.within(vectors, objects.visible)  # C_o
-        found = self.words.end(own, other, objects.mask)
+        other = self.objects.within(objects, attendable(object_mask))  # C_o
+        found = self.words.end(own, other, object_mask)
         return found, None if self.last else self.objects.end(other, own, word_mask)
 
 
@@ -177,11 +182,11 @@ class UMGF(TaggingModel):
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels."""
         _, words = self.text(batch)
-        objects = objects_of(batch, self.visual)
-        nodes, vectors = words, None if objects is None else objects.vectors
-        # A row of padding alone cannot be: every post has a word.
+        nodes, objects, mask = words, None, None
+        if batch.visual is not None:
+            objects, mask = objects_of(batch.visual, self.visual)
         for layer in self.layers:
-            nodes, vectors = layer(nodes, batch.word_mask, vectors, objects)
+            nodes, objects = layer(nodes, batch.word_mask, objects, mask)
         both = torch.cat([words, nodes], dim=-1)  # (B, W, 2D)
         return Output(self.emit(self.dropout(both)).float(), {})
 

@@ -150,10 +150,10 @@ class UMT(TaggingModel):
             return self.to_words(words, None), torch.zeros_like(words)
         features, there = found
         regions = self.regions(features)  # V, (B, 49, D)
-        present = batch.has_image
+        seen = there.squeeze(2).expand(-1, regions.shape[1])  # (B, 49)
         of_text = self.to_regions(regions, words, visible)  # P, (B, 49, D)
-        aware = self.to_words(words, of_text, None, present)
-        picture = self.to_picture(words, regions, None, present)  # Q
+        aware = self.to_words(words, of_text, seen)
+        picture = self.to_picture(words, regions, seen)  # Q
         return aware, self.gate(aware, picture).masked_fill(~there, 0)
 
     def _span_loss(self, spans: Tensor, batch: Batch) -> Tensor | None:

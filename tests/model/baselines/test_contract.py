@@ -17,7 +17,6 @@ from tests.model.tiny import LABELS, alone, random_batch, text_of, tiny_tagger, 
 
 BASELINES = [name for name in SYSTEMS if name not in FLAGS]
 SEEING = [name for name in BASELINES if set(inputs_of(name).files) & {"images", "graphs"}]
-EVERY = ("image", "objects", "regions", "stages")
 
 
 @pytest.mark.parametrize("variant", SYSTEMS)
@@ -51,9 +50,11 @@ def test_posts_without_a_picture_are_tagged_as_text_alone(variant):
     text = tagger(text_of(batch)).emissions
     assert not torch.allclose(tagger(batch).emissions[0], text[0], atol=1e-4)
     torch.testing.assert_close(tagger(batch).emissions[2], text[2], atol=1e-6, rtol=1e-6)
-    broken = replace(batch, has_image=torch.zeros_like(batch.has_image))
-    for name in EVERY:
-        setattr(broken, name, torch.full_like(getattr(batch, name), torch.nan))
+    broken = replace(
+        batch,
+        visual=batch.visual.map(lambda x: x * torch.nan if x.is_floating_point() else x),
+    )
+    broken.visual.has_image = torch.zeros(4, dtype=torch.bool)
     torch.testing.assert_close(tagger(broken).emissions, text, atol=1e-6, rtol=1e-6)
     tagger.train().loss(broken).backward()
     for name, tensor in tagger.named_parameters():
@@ -142,5 +143,5 @@ def test_what_does_not_fit_is_refused():
         build_tagger(None, "bilstm_crf", Sizes(LABELS))
     with pytest.raises(HamlearnError, match="expected one of full"):
         build_tagger(None, "wo_text", Sizes(LABELS))
-    with pytest.raises(HamlearnError, match="sub-tokens alone"):
-        tiny_tagger("bilstm_crf")(replace(usual_batch(), words=None))
+    with pytest.raises(HamlearnError, match="a batch without words"):
+        tiny_tagger("bilstm_crf")(replace(usual_batch(), lexical=None))

@@ -13,7 +13,15 @@ from hamlearn.model.baselines.maf import FusionGate, Matching, contrast
 from hamlearn.model.baselines.mgcmt import Gate
 from hamlearn.model.baselines.umt import SPAN_LOSS, VisualGate, conversion, spans_of
 from hamlearn.model.build import build_tagger
-from tests.model.tiny import LABELS, NAMES, text_of, tiny_encoder, tiny_tagger, usual_batch
+from tests.model.tiny import (
+    LABELS,
+    NAMES,
+    text_of,
+    tiny_encoder,
+    tiny_tagger,
+    usual_batch,
+    with_visual,
+)
 
 
 def sigmoid(x):
@@ -75,7 +83,7 @@ def test_umt_adds_the_spans_to_emissions_and_loss():
                 expected = alone[row, 1 + word, k] + share
                 torch.testing.assert_close(output.emissions[row, word, k], expected)
     short = [row for row in range(len(batch)) if int(batch.word_mask[row].sum()) <= 3]
-    few = replace(batch, **{k: v[short] for k, v in vars(batch).items() if v is not None})
+    few = batch.rows(torch.tensor(short))
     torch.testing.assert_close(tagger(few).auxiliary, SPAN_LOSS * sum(losses) / len(short))
     assert tagger(replace(batch, labels=None)).auxiliary is None
 
@@ -118,7 +126,7 @@ def test_the_gates_of_maf_are_their_equations():
 def test_maf_matches_each_picture_with_its_own_post_and_with_the_one_before():
     tagger, batch = tiny_tagger("maf"), usual_batch()
     sentence, words = tagger.text(batch)
-    regions, rows, losses = tagger.regions(batch.regions), [0, 1, 3], []
+    regions, rows, losses = tagger.regions(batch.visual.regions), [0, 1, 3], []
     for place, row in enumerate(rows):
         for other, matched in ((row, True), (rows[(place + 1) % 3], False)):
             own = words[row : row + 1, : int(batch.word_mask[row].sum())]
@@ -127,11 +135,11 @@ def test_maf_matches_each_picture_with_its_own_post_and_with_the_one_before():
             p = sigmoid(tagger.matching(own, crossed, mask)[0])
             losses.append(-torch.log(p if matched else 1 - p))
     aligned = contrast(
-        tagger.align_text(sentence[rows]), tagger.align_image(batch.regions[rows].mean(1))
+        tagger.align_text(sentence[rows]), tagger.align_image(batch.visual.regions[rows].mean(1))
     )
     torch.testing.assert_close(tagger(batch).auxiliary, aligned + sum(losses) / 6)
     assert tagger(text_of(batch)).auxiliary is None
-    lonely = replace(batch, has_image=torch.tensor([True, False, False, False]))
+    lonely = with_visual(batch, has_image=torch.tensor([True, False, False, False]))
     assert tagger(lonely).auxiliary is None
 
 
@@ -161,10 +169,10 @@ def test_a_granularity_of_mgcmt_is_its_layers_in_turn():
 
 def test_mgcmt_reads_a_picture_without_objects_by_its_regions():
     tagger, batch = tiny_tagger("mgcmt"), usual_batch()
-    none = replace(batch, object_mask=torch.zeros_like(batch.object_mask))
+    none = with_visual(batch, objects__mask=torch.zeros_like(batch.visual.objects.mask))
     _, words = tagger.text(batch)
     everywhere = torch.ones(4, 49, dtype=torch.bool)
-    regions = tagger.regions(batch.regions)
+    regions = tagger.regions(batch.visual.regions)
     by_region = tagger.by_region(words, batch.word_mask, regions, everywhere)
     expected = tagger.gate(by_region, torch.zeros_like(by_region))
     found = tagger._see(none, words)

@@ -8,7 +8,7 @@ from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, Rober
 from hamlearn.errors import HamlearnError
 from hamlearn.model.baselines.hvpnet import OBJECTS, DynamicGates
 from hamlearn.model.build import build_tagger
-from tests.model.tiny import SIZES, STAGES, WIDTH, random_batch, tiny_tagger, usual_batch
+from tests.model.tiny import SIZES, STAGES, WIDTH, random_batch, text_of, tiny_tagger, usual_batch
 
 SMALL = {"vocab_size": 60, "num_hidden_layers": 2, "max_position_embeddings": 40}
 
@@ -34,11 +34,11 @@ def prefix_by_hand(tagger, batch, row):
     """[keys, values] before the text of one post, (P, 2D), for the only layer."""
     part, start, levels = tagger.prefix, 0, []
     for mlp, width in zip(part.of_stage, STAGES, strict=True):
-        levels.append(mlp(batch.stages[row, :, start : start + width]))
+        levels.append(mlp(batch.visual.stages[row, :, start : start + width]))
         start += width
     places = list(part.gates(torch.stack(levels))[0])
-    nodes = tagger.visual(batch.image, batch.objects, batch.object_classes, batch.has_image)[row]
-    for number in range(min(OBJECTS, int(batch.object_mask[row].sum()))):
+    nodes = tagger.visual(batch.visual)[row]
+    for number in range(min(OBJECTS, int(batch.visual.objects.mask[row].sum()))):
         of_object = part.of_object(nodes[1 + number]).view(4, 1, 2 * WIDTH)
         places.append(part.gates(of_object)[0][0])
     return torch.stack(places)
@@ -81,7 +81,7 @@ def test_a_relative_of_bert_keeps_the_positions_of_its_text(attention):
     tagger = build_tagger(encoder, "hvpnet", SIZES, class_width=8).eval()
     batch = usual_batch()
     batch = replace(batch, input_ids=torch.where(batch.input_ids == 0, 1, batch.input_ids))
-    text = tagger(replace(batch, has_image=None)).emissions
+    text = tagger(text_of(batch)).emissions
     found = tagger(batch).emissions
     torch.testing.assert_close(found[2], text[2], atol=1e-6, rtol=1e-6)
     assert not torch.allclose(found[0], text[0], atol=1e-4)

@@ -1,6 +1,5 @@
 import torch
 
-from hamlearn.model.baselines.objects import Objects
 from hamlearn.model.baselines.umgf import FusionLayer, GatedSum
 from tests.model.tiny import tiny_tagger, usual_batch
 
@@ -36,8 +35,7 @@ def test_a_layer_is_attention_within_gates_across_and_a_feed_forward():
     words, vectors = torch.randn(1, 3, 4), torch.randn(1, 2, 4)
     everywhere = torch.ones(1, 3, dtype=torch.bool)
     there = torch.ones(1, 2, dtype=torch.bool)
-    objects = Objects(vectors, there, torch.tensor([True]), there)
-    found = dict(zip("xo", layer(words, everywhere, vectors, objects), strict=True))
+    found = dict(zip("xo", layer(words, everywhere, vectors, there), strict=True))
 
     def attended(half, nodes):
         return half.attention_norm(nodes + half.attention(nodes, nodes, nodes)[0])[0]

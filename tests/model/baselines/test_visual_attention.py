@@ -74,7 +74,7 @@ def test_the_words_of_a_post_look_at_different_regions():
     """The word takes part in the comparison, and does not cancel in the softmax."""
     tagger, batch = tiny_tagger("adacan_bert_crf"), usual_batch()
     words = torch.randn(4, 3, tagger.text.width) * 3
-    regions = torch.tanh(tagger.regions(batch.regions))
+    regions = torch.tanh(tagger.regions(batch.visual.regions))
     found = tagger.over_regions(words, regions)
     assert not torch.allclose(found[0, 0], found[0, 1], atol=1e-3)
 
@@ -84,6 +84,6 @@ def test_gvatt_is_its_parts_together():
     sentence, words = tagger.text(batch)
     found = tagger(batch).emissions
     for row in (0, 1, 3):
-        context = by_hand(tagger.attention, sentence[row], batch.regions[row])
+        context = by_hand(tagger.attention, sentence[row], batch.visual.regions[row])
         expected = tagger.emit(tagger.gate(words[row : row + 1], context[None, None]))
         torch.testing.assert_close(found[row], expected[0], atol=1e-5, rtol=1e-5)

@@ -268,7 +268,7 @@ def test_processes_that_make_batches_ahead_make_the_same(paths, tokenizer, pictu
     assert len(here) == len(there) == len(batches) > 2
     for one, two in zip(here, there, strict=True):
         first, second = tensors_in(one), tensors_in(two)
-        assert len(first) == len(second) == 11
+        assert len(first) == len(second) == 12
         assert all(map(torch.equal, first, second))
 
 

@@ -11,11 +11,11 @@ from benchmarks.pictures import posts_over
 from benchmarks.plan import Plan
 from benchmarks.results import Line
 from benchmarks.timing import in_turn, quicker, summary
+from hamlearn.features import image_features, object_features
 from hamlearn.features.image_features import extract_images
 from hamlearn.features.object_features import extract_objects
 from hamlearn.settings import DetectorSettings
-from hamlearn.vision.backbones import BACKBONES, load_backbone
-from hamlearn.vision.detectors import DETECTORS
+from hamlearn.vision.base import load_backbone
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN, load
 from hamlearn.vision.images import open_picture
 
@@ -50,7 +50,7 @@ def _backbone(plan: Plan, pictures: Sequence[Path], posts: Path, size: int) -> L
         ),
         "forward": lambda: forward(net, batches, amp=True),
     }
-    with loaded(BACKBONES, "resnet152", net):
+    with loaded(image_features, net):
         taken = in_turn(things, plan.rounds)
     return _line(f"GPU, resnet152, batch {size}: extraction", taken, len(tensors))
 
@@ -64,7 +64,7 @@ def objects(plan: Plan, net: FasterRCNN, pictures: Sequence[Path], posts: Path) 
         ),
         "forward": lambda: [bare(net, pixels) for pixels in inputs],
     }
-    with loaded(DETECTORS, "faster_rcnn", net):
+    with loaded(object_features, net):
         taken = in_turn(things, plan.rounds)
     return _line(f"{net.device}, faster_rcnn: extraction", taken, len(inputs))
 

@@ -1,10 +1,12 @@
 """The networks that are timed, with random weights, and their bare forward on ready tensors."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -12,7 +14,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.settings import Settings, WeightSettings, load_settings
-from hamlearn.vision.backbones import Backbone, features_of
+from hamlearn.vision.backbones import features_of
+from hamlearn.vision.base import Backbone
 from hamlearn.vision.detectors.mask_rcnn import build_network
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
 from hamlearn.vision.images import open_picture
@@ -38,14 +41,11 @@ def settings(**images: Any) -> Settings:
 
 
 @contextmanager
-def loaded(table: dict[str, Callable[..., Any]], name: str, network: object) -> Iterator[None]:
-    """Let extraction find a network that is loaded already: loading is no part of its rate."""
-    before = table[name]
-    table[name] = lambda *arguments: network
-    try:
+def loaded(stage: ModuleType, network: object) -> Iterator[None]:
+    """Give an extraction a network that is loaded already: loading is no part of its rate."""
+    name = "load_backbone" if isinstance(network, Backbone) else "load_detector"
+    with patch.object(stage, name, lambda *arguments: network):
         yield
-    finally:
-        table[name] = before
 
 
 def forward(net: Backbone, batches: Sequence[Tensor], amp: bool = False) -> None:
@@ -59,7 +59,7 @@ def small_mask_rcnn(side: int) -> TorchvisionRCNN:
     network, weights = load_network(
         lambda: build_network(side, side * 1333 // 800), RANDOM, published={}
     )
-    return TorchvisionRCNN("mask_rcnn", network, {1: "person"}, 1024, weights)
+    return TorchvisionRCNN(network, {1: "person"}, 1024, weights)
 
 
 def ready(net: TorchvisionRCNN, path: Path) -> ImageList:

@@ -15,10 +15,11 @@ from benchmarks.pictures import draw, kilobytes, posts_over
 from benchmarks.plan import Plan
 from benchmarks.results import Line
 from benchmarks.timing import in_turn, once, quicker, summary
+from hamlearn.features import image_features, object_features
 from hamlearn.features.image_features import extract_images
 from hamlearn.features.object_features import extract_objects
-from hamlearn.vision.backbones import BACKBONES, compiled, load_backbone
-from hamlearn.vision.detectors import DETECTORS, load_detector
+from hamlearn.vision.backbones import compiled
+from hamlearn.vision.base import load_backbone, load_detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
 from hamlearn.vision.images import open_picture
 
@@ -56,7 +57,7 @@ def of_backbone(plan: Plan, pictures: Sequence[Path], folder: Path) -> Iterator[
         quick = compiled(net)
         first = once(lambda: forward(quick, batches[:1]))
         things["compiled"] = lambda: forward(quick, batches)
-    with loaded(BACKBONES, name, net):
+    with loaded(image_features, net):
         taken = in_turn(things, plan.rounds)
     numbers = summary(taken, len(pictures)) | {"kilobytes": kilobytes(pictures)}
     rates = {thing: f"{numbers[thing]['per_second']:.2f} pictures/s" for thing in things}
@@ -94,28 +95,35 @@ def of_detectors(plan: Plan, pictures: Sequence[Path], folder: Path) -> Iterator
     """
     posts = posts_over(pictures, len(pictures), folder / "posts.jsonl")
     if plan.min_size is not None:
-        yield _detector(plan, small_mask_rcnn(plan.min_size), pictures, posts, at_least=0.9)
+        yield _detector(
+            plan, "mask_rcnn", small_mask_rcnn(plan.min_size), pictures, posts, at_least=0.9
+        )
     demo = load_detector("demo", settings().object_features.detectors["demo"])
     assert isinstance(demo, TorchvisionRCNN)
-    yield _detector(plan, demo, pictures, posts, at_least=None)
+    yield _detector(plan, "demo", demo, pictures, posts, at_least=None)
 
 
 def _detector(
-    plan: Plan, net: TorchvisionRCNN, pictures: Sequence[Path], posts: Path, at_least: float | None
+    plan: Plan,
+    name: str,
+    net: TorchvisionRCNN,
+    pictures: Sequence[Path],
+    posts: Path,
+    at_least: float | None,
 ) -> Line:
     out, options = posts.with_name("objects.h5"), settings()
     inputs = [ready(net, path) for path in pictures]
     things: dict[str, Callable[[], object]] = {
         "extraction": lambda: extract_objects(
-            posts, out, options, net.name, threads=plan.threads, device="cpu"
+            posts, out, options, name, threads=plan.threads, device="cpu"
         ),
         "forward": lambda: [bare(net, one) for one in inputs],
     }
-    with loaded(DETECTORS, net.name, net):
+    with loaded(object_features, net):
         taken = in_turn(things, plan.rounds)
     numbers = summary(taken, len(pictures)) | {"kilobytes": kilobytes(pictures)}
     return Line(
-        f"{net.name}, short side {net.preprocessing['min_size']}: extraction",
+        f"{name}, short side {net.preprocessing['min_size']}: extraction",
         quicker(taken, "extraction", "forward"),
         "bare forward, batch 1",
         at_least=at_least,

@@ -6,6 +6,7 @@ Snakemake. Every default marked ◇ in the method description stands here and no
 
 import json
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from pydantic import (
 
 from hamlearn.errors import HamlearnError
 from hamlearn.io import parse_yaml, read_yaml
-from hamlearn.systems import SYSTEMS, refuse_frozen, system_of
+from hamlearn.systems import ALONE, SYSTEMS, refuse_frozen, system_of
 
 _FAULTS = 20  # named in one message
 
@@ -34,9 +35,6 @@ def _known(name: str) -> str:
 Variant = Annotated[
     str, AfterValidator(_known), Field(json_schema_extra={"enum": list[Any](SYSTEMS)})
 ]
-Backbone = Literal["resnet152", "demo"]
-Network = Literal["faster_rcnn", "mask_rcnn", "demo"]  # detectors that have weights
-Detector = Literal[Network, "precomputed"]
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -57,7 +55,8 @@ def _one_or_several(item: Any) -> BeforeValidator:
 
 
 Corpora = Annotated[list[Name], _one_or_several(Name)]
-Detectors = Annotated[list[Detector], _one_or_several(Detector)]
+Detectors = Annotated[list[Name], _one_or_several(Name)]
+PRECOMPUTED = "precomputed"  # as a detector: objects that were detected elsewhere
 
 
 class Section(BaseModel):
@@ -106,8 +105,13 @@ class PictureSettings(Section):
 
 
 class WeightSettings(Section):
-    """The weights of one network and the digest they should have."""
+    """The loader of one network, its weights and their expected digest."""
 
+    source: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:\w+$",
+        description="`module:function` that loads the network; null: the built-in one of this name",
+    )
     weights: str = Field(
         description="torchvision's name of published weights, a file, or `random`, which is an "
         "explicit wish for features without meaning"
@@ -116,7 +120,7 @@ class WeightSettings(Section):
 
 
 class DetectorSettings(WeightSettings):
-    """Weights and back-end of one detector."""
+    """Loader, weights and backend of one detector."""
 
     backend: Literal["auto", "torchvision", "detectron2"] = "auto"
     classes: str | None = Field(
@@ -127,6 +131,43 @@ class DetectorSettings(WeightSettings):
         description="of faster_rcnn's weights: an attribute head must be there (true), is dropped "
         "(false), or may be there (null)",
     )
+
+
+# A network is one line here and one function in a module: see hamlearn/vision/base.py.
+BACKBONES = {
+    "resnet152": WeightSettings(
+        source="hamlearn.vision.backbones:load_resnet152", weights="IMAGENET1K_V2"
+    ),
+    "demo": WeightSettings(
+        source="hamlearn.demo.vision:load_backbone", weights="resources/demo/resnet.safetensors"
+    ),
+}
+DETECTORS = {
+    "faster_rcnn": DetectorSettings(
+        source="hamlearn.vision.detectors.faster_rcnn:load",
+        weights="resources/weights/faster_rcnn_from_caffe_attr.pkl",
+    ),
+    "mask_rcnn": DetectorSettings(
+        source="hamlearn.vision.detectors.mask_rcnn:load", weights="COCO_V1"
+    ),
+    "demo": DetectorSettings(
+        source="hamlearn.demo.vision:load_detector", weights="resources/demo/detector.safetensors"
+    ),
+}
+
+
+def _completed(networks: dict[str, Any], built_in: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the built-in networks to those of a configuration, and the sources of these."""
+    for name, settings in networks.items():
+        if name in (PRECOMPUTED, ALONE):
+            raise ValueError(f"{name} is not the name of a network, expected another name")
+        if settings.source is None:
+            if name not in built_in:
+                known = ", ".join(built_in)
+                raise ValueError(f"{name} needs a `source`; only {known} are built in")
+            source = {"source": built_in[name].source}
+            networks[name] = settings.model_copy(update=source)
+    return dict(built_in) | networks
 
 
 class PrecomputedSettings(Section):
@@ -146,23 +187,6 @@ class PrecomputedSettings(Section):
     )
 
 
-def _published_backbones() -> dict[Backbone, WeightSettings]:
-    return {
-        "resnet152": WeightSettings(weights="IMAGENET1K_V2"),
-        "demo": WeightSettings(weights="resources/demo/resnet.safetensors"),
-    }
-
-
-def _published_detectors() -> dict[Network, DetectorSettings]:
-    return {
-        "faster_rcnn": DetectorSettings(
-            weights="resources/weights/faster_rcnn_from_caffe_attr.pkl"
-        ),
-        "mask_rcnn": DetectorSettings(weights="COCO_V1"),
-        "demo": DetectorSettings(weights="resources/demo/detector.safetensors"),
-    }
-
-
 class ImageFeatureSettings(Section):
     """The whole picture: ResNet (Eq. 2)."""
 
@@ -172,7 +196,9 @@ class ImageFeatureSettings(Section):
     channels_last: bool = True
     compile: bool = Field(False, description="torch.compile: each job compiles first")
     dtype: Literal["float16", "float32"] = Field("float16", description="of stored features")
-    backbones: dict[Backbone, WeightSettings] = Field(default_factory=_published_backbones)
+    backbones: Annotated[
+        dict[Name, WeightSettings], AfterValidator(lambda given: _completed(given, BACKBONES))
+    ] = Field(default_factory=lambda: dict(BACKBONES))
 
 
 class ObjectFeatureSettings(Section):
@@ -186,7 +212,9 @@ class ObjectFeatureSettings(Section):
         description="boxes of different classes never suppress; null: as the detector's authors",
     )
     dtype: Literal["float16", "float32"] = Field("float16", description="of stored features")
-    detectors: dict[Network, DetectorSettings] = Field(default_factory=_published_detectors)
+    detectors: Annotated[
+        dict[Name, DetectorSettings], AfterValidator(lambda given: _completed(given, DETECTORS))
+    ] = Field(default_factory=lambda: dict(DETECTORS))
     precomputed: PrecomputedSettings = PrecomputedSettings()
 
 
@@ -304,7 +332,7 @@ class ExperimentSettings(Section):
     transfer: list[Variant] = Field(
         [], description="variants that are tested on the other corpora, too (Table 5)"
     )
-    detectors: list[Detector] = Field([], description="further detectors for `full` (Table 6)")
+    detectors: list[Name] = Field([], description="further detectors for `full` (Table 6)")
 
 
 class ReportSettings(Section):
@@ -342,9 +370,13 @@ class Settings(Section):
     """The whole configuration."""
 
     corpus: Corpora = Field(["demo"], min_length=1, description="one or several of `corpora`")
-    backbone: Backbone = Field("resnet152", description="network of the whole picture")
+    backbone: Name = Field(
+        "resnet152", description="network of the whole picture, one of `image_features.backbones`"
+    )
     detector: Detectors = Field(
-        ["faster_rcnn"], min_length=1, description="one word swaps the detector"
+        ["faster_rcnn"],
+        min_length=1,
+        description="one or several of `object_features.detectors`, or `precomputed`",
     )
     variants: list[Variant] = Field(["full"], min_length=1)
     seeds: list[Seed] = Field([0], min_length=1)
@@ -370,6 +402,18 @@ class Settings(Section):
             if name not in self.corpora:
                 known = ", ".join(sorted(self.corpora))
                 raise ValueError(f"corpus {name!r} is not among `corpora`, which has {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_networks(self) -> "Settings":
+        backbones, detectors = self.image_features.backbones, self.object_features.detectors
+        if self.backbone not in backbones:
+            known = ", ".join(backbones)
+            raise ValueError(f"backbone: found {self.backbone!r}, expected one of {known}")
+        for name in (*self.detector, *self.experiments.detectors):
+            if name not in detectors and name != PRECOMPUTED:
+                known = ", ".join([*detectors, PRECOMPUTED])
+                raise ValueError(f"detector: found {name!r}, expected one of {known}")
         return self
 
     @model_validator(mode="after")

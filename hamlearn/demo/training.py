@@ -25,7 +25,7 @@ from hamlearn.demo.vision import (
     RESNET_WIDTHS,
     build_detector,
     build_resnet,
-    load_detector,
+    load_faster_rcnn,
     load_resnet,
     picture_tensor,
     read_weights,
@@ -253,7 +253,7 @@ def measure_vision(
                 f"seed: {name} was trained on pictures of seed {seed}; give another"
             )
     resnet = load_resnet(Path(weights) / RESNET_FILE)
-    detector = load_detector(Path(weights) / DETECTOR_FILE)
+    detector = load_faster_rcnn(Path(weights) / DETECTOR_FILE)
     drawn = draw_pictures(seed, pictures)
     accuracy = scene_accuracy(resnet, drawn)
     start = time.monotonic()

@@ -24,6 +24,12 @@ from hamlearn.demo.objects import OBJECTS
 from hamlearn.demo.scenes import SCENES
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write
+from hamlearn.settings import DetectorSettings, WeightSettings
+from hamlearn.vision.backbones import FrozenResNet
+from hamlearn.vision.base import Backbone, Detector
+from hamlearn.vision.detectors.backends import chosen_backend
+from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, named
+from hamlearn.vision.weights import load_network
 
 RESNET_FILE = "resnet.safetensors"
 DETECTOR_FILE = "detector.safetensors"
@@ -196,7 +202,7 @@ def load_resnet(path: str | Path) -> TinyResNet:
     return network
 
 
-def load_detector(path: str | Path, score_threshold: float = 0.05) -> FasterRCNN:
+def load_faster_rcnn(path: str | Path, score_threshold: float = 0.05) -> FasterRCNN:
     """Load the trained object network, in evaluation mode.
 
     Raises:
@@ -205,3 +211,23 @@ def load_detector(path: str | Path, score_threshold: float = 0.05) -> FasterRCNN
     network = build_detector(score_threshold=score_threshold)
     _load(path, network, CLASSES)
     return network
+
+
+def load_backbone(settings: WeightSettings) -> Backbone:
+    """Load the scene network as a backbone."""
+    resnet, weights = load_network(build_resnet, settings, {})
+    return Backbone(
+        FrozenResNet(resnet),
+        resnet_input,
+        RESNET_WIDTHS[-1],
+        RESNET_WIDTHS,
+        weights,
+        {"squeeze": RESNET_SIDE, "interpolation": "bilinear"},
+    )
+
+
+def load_detector(settings: DetectorSettings, device: str | torch.device = "cpu") -> Detector:
+    """Load the object network as a detector."""
+    chosen_backend("demo", settings)
+    network, weights = load_network(build_detector, settings, {})
+    return TorchvisionRCNN(network, named(CLASSES), REGION_WIDTH, weights, device)

@@ -14,9 +14,9 @@ from hamlearn.features.shards import shard_of, shard_writer
 from hamlearn.features.store import STAGES, attributes_of, image_columns
 from hamlearn.io import progress
 from hamlearn.settings import Settings
-from hamlearn.vision.backbones import compiled, features_of, load_backbone
+from hamlearn.vision.backbones import compiled, features_of
+from hamlearn.vision.base import configured, load_backbone
 from hamlearn.vision.decoding import decoded, workers_of
-from hamlearn.vision.weights import configured
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def extract_images(
         posts_path: prepared posts.
         out: path of the feature file.
         settings: its sections `pictures` and `image_features` are read.
-        backbone: one of hamlearn.vision.backbones.BACKBONES.
+        backbone: one of the settings' `image_features.backbones`.
         shard: (i, n) for the i-th of n equal parts of the corpus' pictures, counted from 1.
         threads: of the CPU; None leaves PyTorch's own choice.
         device: "auto" takes a GPU that is free, where there is one.
@@ -50,7 +50,7 @@ def extract_images(
     pictures = shard_of(image_paths(iterate_posts(posts_path)), shard)
     attributes = attributes_of(
         "images",
-        net.name,
+        backbone,
         net.weights.name,
         net.weights.digest,
         net.weights.random,

@@ -15,15 +15,12 @@ from hamlearn.devices import device_of
 from hamlearn.features.shards import shard_of, shard_writer
 from hamlearn.features.store import attributes_of, object_columns
 from hamlearn.io import progress
-from hamlearn.settings import ObjectFeatureSettings, Settings
+from hamlearn.settings import PRECOMPUTED, ObjectFeatureSettings, Settings
+from hamlearn.vision.base import Detector, ObjectSource, configured, load_detector
 from hamlearn.vision.decoding import decoded, workers_of
-from hamlearn.vision.detectors import load_detector, load_precomputed
-from hamlearn.vision.detectors.base import Detector, ObjectSource
 from hamlearn.vision.detectors.select import Selection, select_top
 from hamlearn.vision.images import Decoded, PictureError
-from hamlearn.vision.weights import configured
 
-PRECOMPUTED = "precomputed"
 _AHEAD = 4  # pictures decoded ahead for a detector, which takes them at full size
 log = logging.getLogger(__name__)
 
@@ -43,7 +40,7 @@ def extract_objects(
         posts_path: prepared posts.
         out: path of the feature file.
         settings: its sections `pictures` and `object_features` are read.
-        detector: one of hamlearn.vision.detectors.DETECTORS, or "precomputed".
+        detector: one of the settings' `object_features.detectors`, or "precomputed".
         shard: (i, n) for the i-th of n equal parts of the corpus' pictures, counted from 1.
         threads: of the CPU; None leaves PyTorch's own choice.
         device: "auto" takes a GPU that is free, where there is one.
@@ -60,7 +57,7 @@ def extract_objects(
             source, found, chosen = _looked_for(pictures, settings, detector, workers, on)
         attributes = attributes_of(
             "objects",
-            source.name,
+            detector,
             source.weights.name,
             source.weights.digest,
             source.weights.random,
@@ -88,7 +85,9 @@ Found = tuple[ObjectSource, Iterator[Decoded[Selection]], dict[str, Any]]
 def _given(pictures: dict[str, str | None], settings: Settings) -> Found:
     """Return objects that were found elsewhere, where they come from, and how they were chosen."""
     options = settings.object_features
-    source = load_precomputed(options.precomputed)
+    from hamlearn.features.precomputed.source import Precomputed
+
+    source = Precomputed(options.precomputed)
     return source, source.found(pictures, options.objects, settings.pictures.max_pixels), {}
 
 
@@ -102,7 +101,7 @@ def _looked_for(
     """Return the objects that a network finds, the network, and how they are chosen."""
     options = settings.object_features
     net = load_detector(detector, configured(options.detectors, "detectors", detector), device)
-    log.info("detector %s runs on %s", net.name, net.backend)
+    log.info("detector %s runs on %s", detector, net.backend)
     per_class = options.nms_per_class
     if per_class is None:
         per_class = net.nms_per_class

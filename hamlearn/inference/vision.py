@@ -63,8 +63,7 @@ class Networks:
             HamlearnError: weights are absent or are not those of the training, or the objects of
                 the training were found elsewhere.
         """
-        from hamlearn.vision.backbones import load_backbone
-        from hamlearn.vision.detectors import load_detector
+        from hamlearn.vision.base import load_backbone, load_detector
 
         vision = _vision_of(facts)
         settings = vision.detector.settings

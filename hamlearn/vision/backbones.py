@@ -1,18 +1,17 @@
 """The whole picture as a vector: a frozen ResNet (paper, Eq. 2)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Self, cast
+from dataclasses import replace
+from typing import Self, cast
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import ResNet, ResNet152_Weights, resnet152
 
-from hamlearn.demo.vision import RESNET_SIDE, RESNET_WIDTHS, build_resnet, resnet_input
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import WeightSettings
-from hamlearn.vision.weights import Weights, calm, load_network
+from hamlearn.vision.base import Backbone
+from hamlearn.vision.weights import calm, load_network
 
 # A picture is cropped to this aspect before it is resized: its middle square is all that the
 # network sees, and a strip of 1x10000 pixels would grow to half a billion of them.
@@ -76,41 +75,7 @@ class FrozenResNet(nn.Module):
         return regions.mean(1), regions, *found
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """A network of whole pictures with what belongs to it.
-
-    Attributes:
-        name: word of the configuration.
-        network: pictures (B, 3, H, W) to features (B, F), regions (B, 49, F), and stages.
-        preprocess: a picture in RGB to (3, H, W), as the weights were trained.
-        width: F.
-        stages: F of each of the four stages; the last is `width`.
-        weights: where they come from.
-        preprocessing: the same as `preprocess`, in words and numbers.
-    """
-
-    name: str
-    network: FrozenResNet
-    preprocess: Callable[[Image.Image], Tensor]
-    width: int
-    stages: tuple[int, ...]
-    weights: Weights
-    preprocessing: dict[str, Any]
-
-
-def load_backbone(name: str, settings: WeightSettings) -> Backbone:
-    """Load a network of whole pictures by the word of the configuration.
-
-    Raises:
-        HamlearnError: there is no such network, or its weights cannot be loaded.
-    """
-    if name not in BACKBONES:
-        raise HamlearnError(f"backbone {name!r}: expected one of {', '.join(BACKBONES)}")
-    return BACKBONES[name](settings)
-
-
-def _resnet152(settings: WeightSettings) -> Backbone:
+def load_resnet152(settings: WeightSettings) -> Backbone:
     """ResNet-152; weights from a file, and random ones, take the preprocessing of IMAGENET1K_V2.
 
     A file that is published as IMAGENET1K_V1 should be asked for by that name.
@@ -120,7 +85,6 @@ def _resnet152(settings: WeightSettings) -> Backbone:
     kind = ResNet152_Weights[weights.name if weights.name in published else "IMAGENET1K_V2"]
     transform = kind.transforms()
     return Backbone(
-        "resnet152",
         FrozenResNet(resnet),
         lambda picture: transform(middle(picture)),
         2048,
@@ -142,26 +106,6 @@ def _build_resnet152() -> ResNet:
     return resnet
 
 
-def _demo(settings: WeightSettings) -> Backbone:
-    """Return the small network that knows the scenes of the embedded demo."""
-    resnet, weights = load_network(build_resnet, settings, {})
-    return Backbone(
-        "demo",
-        FrozenResNet(resnet),
-        resnet_input,
-        RESNET_WIDTHS[-1],
-        RESNET_WIDTHS,
-        weights,
-        {"squeeze": RESNET_SIDE, "interpolation": "bilinear"},
-    )
-
-
-BACKBONES: dict[str, Callable[[WeightSettings], Backbone]] = {
-    "resnet152": _resnet152,
-    "demo": _demo,
-}
-
-
 def middle(picture: Image.Image) -> Image.Image:
     """Cut the ends off a picture that is far longer than it is wide."""
     longest = _LONGEST * min(picture.size)
@@ -178,7 +122,7 @@ def compiled(backbone: Backbone) -> Backbone:
     Any other shape would compile it anew: leave those to the backbone as it was.
     """
     network = torch.compile(backbone.network, dynamic=False)
-    return replace(backbone, network=cast(FrozenResNet, network))
+    return replace(backbone, network=cast(nn.Module, network))
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -44,7 +44,6 @@ _BROKEN = (
 )
 
 Network = TypeVar("Network", bound=nn.Module)
-Chosen = TypeVar("Chosen", bound=WeightSettings)
 log = logging.getLogger(__name__)
 
 
@@ -61,17 +60,6 @@ class Weights:
     name: str
     digest: str
     random: bool = False
-
-
-def configured(table: Mapping[Any, Chosen], section: str, name: str) -> Chosen:
-    """Return what a section of the configuration says of a network.
-
-    Raises:
-        HamlearnError: it says nothing of it.
-    """
-    if name not in table:
-        raise HamlearnError(f"{section} has no key {name!r}; it has {', '.join(table)}")
-    return table[name]
 
 
 def load_network(

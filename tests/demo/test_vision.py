@@ -23,7 +23,7 @@ from hamlearn.demo.vision import (
     RESNET_WIDTHS,
     build_detector,
     build_resnet,
-    load_detector,
+    load_faster_rcnn,
     load_resnet,
     picture_tensor,
     read_weights,
@@ -49,7 +49,7 @@ def test_the_shipped_resnet_knows_the_scenes(drawn):
 
 
 def test_the_shipped_detector_finds_the_objects(drawn):
-    each = detector_ap50(load_detector(WEIGHTS / DETECTOR_FILE), drawn)
+    each = detector_ap50(load_faster_rcnn(WEIGHTS / DETECTOR_FILE), drawn)
     assert set(each) <= set(CLASSES[1:])
     assert np.mean(list(each.values())) >= 0.9
 
@@ -100,7 +100,7 @@ def test_the_box_head_gives_a_region_feature_a_proposal(drawn):
 def test_training_writes_both_files(tmp_path):
     train_vision(tmp_path, seed=5, minutes=0.05, pictures=32)
     load_resnet(tmp_path / RESNET_FILE)
-    load_detector(tmp_path / DETECTOR_FILE)
+    load_faster_rcnn(tmp_path / DETECTOR_FILE)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -112,19 +112,19 @@ def test_a_broken_file_is_named(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(HamlearnError, match=r"x\.safetensors: not a safetensors file"):
-        load_detector(path)
+        load_faster_rcnn(path)
 
 
 def test_weights_without_a_header_are_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(HamlearnError, match="header has no key"):
-        load_detector(path)
+        load_faster_rcnn(path)
 
 
 def test_weights_of_the_other_network_are_refused():
     with pytest.raises(HamlearnError, match="made for classes"):
-        load_detector(WEIGHTS / RESNET_FILE)
+        load_faster_rcnn(WEIGHTS / RESNET_FILE)
 
 
 def test_loading_is_strict(tmp_path):

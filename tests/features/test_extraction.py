@@ -14,9 +14,7 @@ from hamlearn.features.object_features import extract_objects, padded
 from hamlearn.features.shards import merge_shards, shard_of
 from hamlearn.features.store import FeatureFile
 from hamlearn.settings import load_settings
-from hamlearn.vision.backbones import load_backbone
-from hamlearn.vision.detectors import DETECTORS, load_detector
-from hamlearn.vision.detectors.base import Proposals
+from hamlearn.vision.base import Proposals, load_backbone, load_detector
 from hamlearn.vision.detectors.select import select_top
 from hamlearn.vision.images import open_picture
 from hamlearn.vision.weights import Weights
@@ -292,7 +290,7 @@ def test_a_run_that_dies_leaves_nothing(posts, tmp_path, monkeypatch):
 
 
 class Blind:
-    name, backend, classes, feature_width = "blind", "none", ["cat", "dog"], 3
+    backend, classes, feature_width = "none", ["cat", "dog"], 3
     nms_per_class = True
     weights = Weights("random", "0" * 64, True)
     preprocessing = {}  # noqa: RUF012
@@ -304,7 +302,7 @@ class Blind:
 
 
 def test_a_picture_without_objects_is_one_object(posts, tmp_path, monkeypatch):
-    monkeypatch.setitem(DETECTORS, "demo", lambda settings, device: Blind())
+    monkeypatch.setattr(object_features, "load_detector", lambda *_: Blind())
     extract_objects(posts, tmp_path / "a.h5", settings(), "demo")
     with FeatureFile(tmp_path / "a.h5") as file:
         row = [file.row_of["wide"]]
@@ -312,7 +310,7 @@ def test_a_picture_without_objects_is_one_object(posts, tmp_path, monkeypatch):
         assert file.rows("labels", row).tolist() == [[2, -1, -1, -1, -1]]
         assert file.rows("boxes", row)[0].tolist() == [[0, 0, 1, 1], *[[0, 0, 0, 0]] * 4]
         assert not file.rows("scores", row).any()
-        assert file.attributes["extractor"] == "blind"
+        assert file.attributes["extractor"] == "demo"
 
 
 class Seer(Blind):
@@ -330,7 +328,7 @@ def test_suppression_is_that_of_the_detector_unless_asked(
     posts, tmp_path, monkeypatch, asked, habit, kept
 ):
     monkeypatch.setattr(Seer, "nms_per_class", habit)
-    monkeypatch.setitem(DETECTORS, "demo", lambda settings, device: Seer())
+    monkeypatch.setattr(object_features, "load_detector", lambda *_: Seer())
     extract_objects(
         posts, tmp_path / "a.h5", settings(object_features={"nms_per_class": asked}), "demo"
     )
@@ -372,5 +370,7 @@ def test_threads_device_and_unknown_names(posts, tmp_path):
         torch.set_num_threads(before)
     with pytest.raises(HamlearnError, match="device 'tpux'"):
         extract_images(posts, tmp_path / "b.h5", settings(), "demo", device="tpux")
-    with pytest.raises(HamlearnError, match="backbones has no key 'resnet152'; it has demo"):
-        extract_images(posts, tmp_path / "b.h5", settings(), "resnet152")
+    with pytest.raises(
+        HamlearnError, match="backbones: found 'vgg', expected one of resnet152, demo"
+    ):
+        extract_images(posts, tmp_path / "b.h5", settings(), "vgg")

@@ -7,9 +7,9 @@ from torchvision.models import ResNet, resnet152
 from torchvision.models.resnet import BasicBlock
 from torchvision.transforms.functional import pil_to_tensor
 
-from hamlearn.errors import HamlearnError
 from hamlearn.settings import WeightSettings
-from hamlearn.vision.backbones import FrozenResNet, features_of, load_backbone, middle
+from hamlearn.vision.backbones import FrozenResNet, features_of, middle
+from hamlearn.vision.base import load_backbone
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +114,6 @@ def test_long_pictures_keep_their_middle():
     assert cut.getpixel((8, 0)) == (255, 0, 0)
     assert middle(Image.new("RGB", (80, 10))).size == (80, 10)
     assert middle(Image.new("RGB", (3, 900))).size == (3, 24)
-
-
-def test_an_unknown_backbone():
-    with pytest.raises(HamlearnError, match="'vgg': expected one of resnet152, demo"):
-        load_backbone("vgg", WeightSettings(weights="random"))
 
 
 def test_the_demo_backbone_gives_what_its_network_pools():

@@ -10,12 +10,11 @@ from torchvision.ops import box_iou
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.demo.corpus import write_corpus
-from hamlearn.demo.vision import load_detector, load_resnet
+from hamlearn.demo.vision import load_faster_rcnn, load_resnet
 from hamlearn.features.object_features import extract_objects
 from hamlearn.features.store import FeatureFile
 from hamlearn.settings import load_settings
-from hamlearn.vision import detectors
-from hamlearn.vision.backbones import load_backbone
+from hamlearn.vision.base import load_backbone, load_detector
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,8 +32,8 @@ def test_weights_equal_those_of_their_makers(settings):
     pictures = torch.rand(2, 3, 112, 112)
     with torch.no_grad():
         torch.testing.assert_close(ours.network(pictures)[0], theirs(pictures))
-    detector = detectors.load_detector("demo", settings.object_features.detectors["demo"])
-    expected = load_detector("resources/demo/detector.safetensors").state_dict()
+    detector = load_detector("demo", settings.object_features.detectors["demo"])
+    expected = load_faster_rcnn("resources/demo/detector.safetensors").state_dict()
     assert all(
         torch.equal(expected[name], value) for name, value in detector.network.state_dict().items()
     )

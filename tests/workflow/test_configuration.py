@@ -22,7 +22,10 @@ def project(tmp_path_factory):
         ({"training": {"epochz": 3}}, "'epochz' was unexpected"),
         ({"training": {"epochs": 0}}, r"0 is less than the minimum of 1.*training.*epochs"),
         ({"training": {"lr": "quick"}}, r"'quick' is not of type 'number'.*training.*lr"),
-        ({"detector": "yolo"}, r"'yolo' is not .*detector"),
+        (
+            {"detector": "yolo"},
+            r"detector: found 'yolo', expected one of faster_rcnn, mask_rcnn, demo, precomputed",
+        ),
         ({"variants": []}, r"variants"),
         ({"corpus": "absent"}, r"corpus 'absent' is not among `corpora`, which has demo"),
         ({"corpora": {"demo": {"path": "x"}}}, r"corpora\.demo.*give either `path` or `generator`"),

@@ -102,22 +102,39 @@ def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
 @pytest.mark.parametrize(
     ("module", "jobs"),
     [
-        ("vision/backbones", IMAGES | runs(4)),
-        ("vision/detectors/demo", OBJECTS | runs(4)),
+        ("vision/backbones", IMAGES | OBJECTS | runs(4)),  # demo/vision imports it
+        ("demo/vision", IMAGES | OBJECTS | runs(4)),
+        ("vision/detectors/faster_rcnn", {}),
         ("vision/detectors/mask_rcnn", {}),
         ("features/relations", {"build_graphs": 1} | runs(5)),
         ("training/optimizer", runs(5)),
         ("model/baselines/ita", {}),
-        ("variants", {}),
+        ("systems", {}),
         ("model/spatial", runs(5)),
         ("evaluation/cues", {"evaluate": 5, "metrics": 1, "report": 1}),
         ("demo/grammar", ALL),
-        ("cli", {}),
+        ("cli/__init__", {}),
     ],
 )
 def test_an_edited_module_reruns_its_stage(finished, module, jobs):
     with edited(finished, f"hamlearn/{module}.py"):
         assert finished.planned() == jobs
+
+
+def test_an_edited_detector_outside_the_package_reruns_its_extraction(tmp_path):
+    project = Project(tmp_path / "project")
+    project.write("mine.py", "one")
+    network = {"source": "mine:load", "weights": "random"}
+    given = {
+        "detector": "mine",
+        "object_features": {"detectors": {"mine": network}},
+        "variants": ["full"],
+        "shards": 1,
+    }
+    project.snakemake(*project.overlay(**given), "--", "results/features/demo/objects/mine.h5")
+    assert "extract_objects_shard" not in project.planned(**given)
+    project.write("mine.py", "two")
+    assert project.planned(**given)["extract_objects_shard"] == 1
 
 
 def test_source_that_is_not_tracked_reruns_nothing(tmp_path):

@@ -52,7 +52,7 @@ STAGES = {  # the modules that the CLI calls in each environment
         "inference/joining",
         "vision/detectors/faster_rcnn",
         "vision/detectors/mask_rcnn",
-        "vision/detectors/demo",
+        "demo/vision",
     ],
 }
 

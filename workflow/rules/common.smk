@@ -51,14 +51,6 @@ SCRATCH = config["text"]["encoder"] == "scratch"
 
 GIVEN = "precomputed"  # the detector's word for objects that were found elsewhere
 
-for section, word in [
-    ("image_features.backbones", config["backbone"]),
-    *(("object_features.detectors", name) for name in EVERY_DETECTOR if name != GIVEN),
-]:
-    whole, table = section.split(".")
-    if word not in config[whole].get(table, {}):
-        raise WorkflowError(f"config: {section}: has no {word!r}, which the run asks for")
-
 try:
     BACKENDS = {
         name: demanded(name, SETTINGS.object_features.detectors[name])

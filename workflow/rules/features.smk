@@ -23,7 +23,7 @@ rule extract_images_shard:
         mem_mb=growing(2000),
     params:
         settings=settings_of_images,
-        source=source_digest("features/image_features"),
+        source=source_of_images,
     shell:
         "python -m hamlearn features images --settings {params.settings:q}"
         " --backbone {wildcards.backbone} --posts {input.posts:q} --shard {wildcards.scatteritem}"

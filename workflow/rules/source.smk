@@ -53,10 +53,32 @@ def read_module(path):
     return text, tuple(filter(Path.is_file, files))
 
 
+def source_of_images(wildcards):
+    """Digest of the extraction of whole pictures by one backbone, and no other."""
+    network = config["image_features"]["backbones"][wildcards.backbone]
+    return source_of_network("features/image_features", network)
+
+
 def source_of_objects(wildcards):
     """Digest of the extraction of objects by one detector, and no other."""
-    return source_digest(
-        "features/object_features",
-        f"vision/detectors/{wildcards.detector}",
-        without=("vision/detectors/__init__",),
+    if wildcards.detector == GIVEN:
+        return source_digest("features/object_features")
+    network = config["object_features"]["detectors"][wildcards.detector]
+    return source_of_network(
+        "features/object_features", network, without=("features/precomputed/*",)
     )
+
+
+def source_of_network(stage, network, **options):
+    """Digest of a stage with the module that loads a network.
+
+    A module outside the package is looked for where the job runs, and counted alone.
+    """
+    path = Path(*network["source"].partition(":")[0].split("."))
+    if path.parts[0] == "hamlearn":
+        return source_digest(stage, path.relative_to("hamlearn").as_posix(), **options)
+    file = path.with_suffix(".py")
+    if not config["track_source"] or not file.is_file():
+        return source_digest(stage, **options)
+    own = hashlib.sha256(file.read_bytes()).hexdigest()
+    return f"{source_digest(stage, **options)} {own[:12]}"

@@ -14,7 +14,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
-from hamlearn.vision.detectors.base import Detector, Proposals
+from hamlearn.vision.base import Detector, Proposals
 from hamlearn.vision.detectors.detectron2_model import boxes_of_classes, build, shapes_of
 from hamlearn.vision.detectors.pixels import blue_first, resized
 from hamlearn.vision.detectors.tensors import drawn, matched
@@ -62,7 +62,6 @@ _WIDTHS = {FPN: 1024, C4: 2048}
 class Detectron2RCNN:
     """A Mask R-CNN of detectron2 as a Detector; its masks are not computed."""
 
-    name = "mask_rcnn"
     backend = "detectron2"
     nms_per_class = True
 

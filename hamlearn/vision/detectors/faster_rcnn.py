@@ -12,8 +12,8 @@ from torchvision.ops import clip_boxes_to_image
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
+from hamlearn.vision.base import Detector, Proposals
 from hamlearn.vision.detectors.backends import Backend, chosen_backend
-from hamlearn.vision.detectors.base import Detector, Proposals
 from hamlearn.vision.detectors.classes import class_names, numbered
 from hamlearn.vision.detectors.pixels import blue_first, resized
 from hamlearn.vision.detectors.vg_network import CLASSES, FEATURE_WIDTH, VisualGenomeNetwork
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 class FasterRCNN:
     """The Visual Genome network as a Detector."""
 
-    name = "faster_rcnn"
     nms_per_class = False
     feature_width = FEATURE_WIDTH
 

@@ -8,8 +8,8 @@ from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from hamlearn.settings import DetectorSettings
+from hamlearn.vision.base import Detector
 from hamlearn.vision.detectors.backends import chosen_backend
-from hamlearn.vision.detectors.base import Detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, named
 from hamlearn.vision.published import COCO_V1
 from hamlearn.vision.weights import calm, load_network
@@ -67,4 +67,4 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
 
         return load_detectron2(settings, list(classes.values()), device)
     network, weights = load_network(build_network, settings, {COCO_V1: _PUBLISHED.url})
-    return TorchvisionRCNN("mask_rcnn", network, classes, 1024, weights, device)
+    return TorchvisionRCNN(network, classes, 1024, weights, device)

@@ -15,7 +15,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms.functional import pil_to_tensor
 
-from hamlearn.vision.detectors.base import Proposals
+from hamlearn.vision.base import Proposals
 from hamlearn.vision.weights import Weights
 
 _THINNEST = 32  # pixels; a side that the detector would shrink below is stretched to it
@@ -29,7 +29,6 @@ class TorchvisionRCNN:
 
     def __init__(
         self,
-        name: str,
         network: FasterRCNN,
         classes: dict[int, str],
         feature_width: int,
@@ -39,14 +38,12 @@ class TorchvisionRCNN:
         """Wrap a network that is frozen and in evaluation mode.
 
         Args:
-            name: word of the configuration.
             network: with background as class 0.
             classes: names of those outputs of the network that are classes.
             feature_width: of the box head's output.
             weights: where they come from.
             device: the network is moved there.
         """
-        self.name = name
         self.classes = list(classes.values())
         self.feature_width = feature_width
         self.weights = weights

@@ -14,7 +14,7 @@ from PIL import Image
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
-from hamlearn.vision.detectors import load_detector
+from hamlearn.vision.base import load_detector
 from hamlearn.vision.detectors.backends import chosen_backend, demanded, obstacle
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN
 from hamlearn.vision.detectors.select import select_top

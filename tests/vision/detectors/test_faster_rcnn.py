@@ -8,7 +8,6 @@ from torchvision.models.resnet import Bottleneck as TorchvisionBottleneck
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
-from hamlearn.vision.detectors import load_detector
 from hamlearn.vision.detectors.faster_rcnn import MEAN, FasterRCNN, load
 from hamlearn.vision.detectors.select import select_top
 from hamlearn.vision.detectors.vg_network import (
@@ -230,9 +229,3 @@ def test_classes_without_a_file_are_numbered_and_it_is_said_once(caplog):
         detector = load(DetectorSettings(weights="random"))
     assert (detector.classes[0], detector.classes[1599]) == ("vg_0000", "vg_1599")
     assert caplog.text.count("vg_0000") == 1
-
-
-@pytest.mark.parametrize("given", [{"classes": "names.txt"}, {"attributes": False}])
-def test_other_detectors_have_no_such_settings(given):
-    with pytest.raises(HamlearnError, match="detector demo: found `classes` or `attributes`"):
-        load_detector("demo", DetectorSettings(weights="random", **given))

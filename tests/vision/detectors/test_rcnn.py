@@ -5,7 +5,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
-from hamlearn.vision.detectors import DETECTORS, load_detector
+from hamlearn.vision.base import load_detector
 from hamlearn.vision.detectors.select import select_top
 
 
@@ -90,14 +90,7 @@ def test_the_same_picture_gives_the_same(detector):
     assert not any(parameter.requires_grad for parameter in detector.network.parameters())
 
 
-def test_unknown_names_and_backends():
-    with pytest.raises(HamlearnError, match="'yolo': expected one of faster_rcnn, mask_rcnn, demo"):
-        load_detector("yolo", DetectorSettings(weights="random"))
+def test_another_backend_is_refused():
     settings = DetectorSettings(weights="random", backend="detectron2")
     with pytest.raises(HamlearnError, match=r"detector demo.*expected `torchvision`"):
         load_detector("demo", settings)
-
-
-def test_another_detector_fits_by_one_line(monkeypatch, detector):
-    monkeypatch.setitem(DETECTORS, "other", lambda settings, device: detector)
-    assert load_detector("other", DetectorSettings(weights="random")) is detector

@@ -22,13 +22,13 @@ from pydantic import (
 
 from hamlearn.errors import HamlearnError
 from hamlearn.io import parse_yaml, read_yaml
-from hamlearn.systems import ALONE, SYSTEMS, refuse_frozen, system_of
+from hamlearn.systems import NO_DETECTOR, SYSTEMS, check_can_freeze, get_system
 
 _FAULTS = 20  # named in one message
 
 
 def _known(name: str) -> str:
-    system_of(name)
+    get_system(name)
     return name
 
 
@@ -159,7 +159,7 @@ DETECTORS = {
 def _completed(networks: dict[str, Any], built_in: Mapping[str, Any]) -> dict[str, Any]:
     """Add the built-in networks to those of a configuration, and the sources of these."""
     for name, settings in networks.items():
-        if name in (PRECOMPUTED, ALONE):
+        if name in (PRECOMPUTED, NO_DETECTOR):
             raise ValueError(f"{name} is not the name of a network, expected another name")
         if settings.source is None:
             if name not in built_in:
@@ -425,7 +425,7 @@ class Settings(Section):
             )
         if self.text.freeze:
             for variant in (*self.variants, *self.experiments.transfer):
-                refuse_frozen(variant)
+                check_can_freeze(variant)
         return self
 
 

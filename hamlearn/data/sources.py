@@ -23,7 +23,7 @@ def open_pictures(
         HamlearnError: the variant is unknown, or one with vision lacks a file.
     """
     inputs = inputs_of(variant)
-    if not inputs.pictures:
+    if not inputs.files:
         return None
     given = {"images": images, "objects": objects, "graphs": graphs}
     absent = ", ".join(name for name in inputs.files if given[name] is None)
@@ -45,7 +45,7 @@ def open_extras(
         HamlearnError: the file of captions is absent or is none.
     """
     inputs = inputs_of(variant)
-    if not inputs.extras:
+    if not (inputs.names or inputs.captions):
         return None
     read = read_captions(captions) if inputs.captions and captions is not None else {}
     return Extras(tokenizer, max_subtokens, pictures if inputs.names else None, read)

@@ -12,7 +12,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import ALL, read_scores
 from hamlearn.evaluation.published import PublishedTable, published_tables
 from hamlearn.settings import Settings
-from hamlearn.systems import ABLATIONS, with_rounds
+from hamlearn.systems import ABLATIONS, full_with_rounds
 
 TITLES = {
     "table1": "Table 1: the corpora, by counts of B- tags",
@@ -106,7 +106,7 @@ def lines_of(table: str, asked: Experiments) -> list[Line]:
         return [
             Line(
                 f"L = {rounds}",
-                with_rounds(rounds, asked.chosen_rounds),
+                full_with_rounds(rounds, asked.chosen_rounds),
                 "",
                 printed.get(rounds, {}),
             )

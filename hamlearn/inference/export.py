@@ -118,7 +118,7 @@ def _facts(folder: Path, run: Mapping[str, Any]) -> Facts:
 
 def _vision(place: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return how the pictures of the training became what the model saw."""
-    if not inputs_of(run["variant"]).pictures:
+    if not inputs_of(run["variant"]).files:
         return None
     graph = json.loads(run.get("graphs", {}).get("settings", "{}"))
     if not graph:

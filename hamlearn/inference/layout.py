@@ -133,7 +133,7 @@ class Facts(Part):
         wrong = [label for label in self.labels if not is_label(label)]
         if wrong or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels: found {wrong[:1] or 'one twice'}, expected O, B-X and I-X")
-        if inputs_of(self.variant).pictures == (self.vision is None):
+        if bool(inputs_of(self.variant).files) == (self.vision is None):
             raise ValueError(f"variant {self.variant!r} and `vision` do not go together")
         return self
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Sizes, TaggingModel
-from hamlearn.systems import system_of
+from hamlearn.systems import get_system
 
 
 def build_tagger(
@@ -31,7 +31,7 @@ def build_tagger(
     Raises:
         HamlearnError: the variant is unknown or lacks an encoder, or sizes do not fit together.
     """
-    chosen = system_of(variant)
+    chosen = get_system(variant)
     if chosen.inputs.encoder and encoder is None:
         raise HamlearnError(f"variant {variant}: found no text encoder, expected one")
     build = import_module("hamlearn." + chosen.module.replace("/", ".")).build

@@ -12,7 +12,7 @@ from hamlearn.corpus.posts import CorpusPost
 from hamlearn.evaluation.scores import Score
 from hamlearn.features.store import FeatureFile
 from hamlearn.report.figures import WIDTH, Picture, legend_above
-from hamlearn.report.inputs import ALONE, CorpusResults, Run
+from hamlearn.report.inputs import NO_DETECTOR, CorpusResults, Run
 from hamlearn.report.style import draw, look, place_of
 from hamlearn.report.tables import Cell, Row, Table
 from hamlearn.vision.images import Status
@@ -144,7 +144,7 @@ def _by(
     order: Sequence[str],
     place: Place,
 ) -> Picture | None:
-    runs = [run for run in corpus.runs if run.detector in (detector, ALONE)]
+    runs = [run for run in corpus.runs if run.detector in (detector, NO_DETECTOR)]
     variants = list(dict.fromkeys(run.variant for run in runs))
     values: dict[str, dict[str, list[float]]] = {variant: {} for variant in variants}
     support: Counter[str] = Counter()
@@ -162,7 +162,7 @@ def _by(
         name,
         draw(name, lambda axes: _lines(axes[0], values, places, support, label), (WIDTH, 3.2)),
         f"Lenient F1 on test by {label}: {corpus.name}"
-        + ("" if detector == ALONE else f", detector {detector}"),
+        + ("" if detector == NO_DETECTOR else f", detector {detector}"),
     )
 
 

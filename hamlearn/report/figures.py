@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from hamlearn.evaluation.evaluate import ALL
-from hamlearn.report.inputs import ALONE, TEST, CorpusResults, Run
+from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, Run
 from hamlearn.report.outcomes import outcomes
 from hamlearn.report.style import TEXT, draw, look, place_of
 from hamlearn.report.tables import chosen_rows, cues_of_scores, variants_of
@@ -49,7 +49,7 @@ def f1_by_cue(corpus: CorpusResults, detector: str) -> Picture | None:
         None where the test split has no scores.
     """
     micro = chosen_rows(corpus.scores, split=TEST, scheme="lenient", type=ALL)
-    micro = micro[micro["detector"].isin((detector, ALONE))]
+    micro = micro[micro["detector"].isin((detector, NO_DETECTOR))]
     if micro.empty:
         return None
     cues = [ALL, *cues_of_scores(micro)]
@@ -58,7 +58,7 @@ def f1_by_cue(corpus: CorpusResults, detector: str) -> Picture | None:
         name,
         draw(name, lambda axes: _cues(axes[0], corpus, micro, cues), (WIDTH, height)),
         f"Lenient F1 on test by variant{' and cue' if len(cues) > 1 else ''}: {corpus.name}"
-        + ("" if detector == ALONE else f", detector {detector}"),
+        + ("" if detector == NO_DETECTOR else f", detector {detector}"),
     )
 
 
@@ -78,7 +78,7 @@ def training_curves(corpus: CorpusResults, detector: str, variant: str) -> Pictu
         name,
         draw(name, lambda axes: _training(axes, corpus, runs), (3.3, 3.0), rows=2, share_x=True),
         f"Loss and lenient dev F1 by epoch: {corpus.name}, {variant}"
-        + ("" if detector == ALONE else f", detector {detector}"),
+        + ("" if detector == NO_DETECTOR else f", detector {detector}"),
     )
 
 

@@ -15,7 +15,7 @@ from hamlearn.evaluation.significance import (
     level,
     mean_f1,
 )
-from hamlearn.report.inputs import ALONE, CorpusResults, Run
+from hamlearn.report.inputs import NO_DETECTOR, CorpusResults, Run
 from hamlearn.report.tables import cues_of_scores
 
 BASE = "full"
@@ -59,7 +59,7 @@ def findings(corpus: CorpusResults) -> list[Finding]:
     counted = Counted(corpus)
     if not counted.test:
         return []
-    detectors = [d for d in dict.fromkeys(run.detector for run in corpus.runs) if d != ALONE]
+    detectors = [d for d in dict.fromkeys(run.detector for run in corpus.runs) if d != NO_DETECTOR]
     found = []
     for detector in detectors:
         base = corpus.runs_of(detector, BASE)
@@ -69,13 +69,13 @@ def findings(corpus: CorpusResults) -> list[Finding]:
         found.append(Finding(f"{BASE}{where}", _reached(counted, base)))
         others = dict.fromkeys((run.detector, run.variant) for run in corpus.runs)
         for other_detector, variant in others:
-            if other_detector in (detector, ALONE) and variant != BASE:
+            if other_detector in (detector, NO_DETECTOR) and variant != BASE:
                 sentence = _against(counted, base, corpus.runs_of(other_detector, variant))
                 found.append(Finding(f"{variant}{where}", sentence))
     if corpus.ceiling:
-        blind = (run.variant for run in corpus.runs if not run.inputs.pictures)
+        blind = (run.variant for run in corpus.runs if not run.inputs.files)
         for variant in dict.fromkeys(blind):
-            sentence = _against_ceiling(counted, corpus.runs_of(ALONE, variant))
+            sentence = _against_ceiling(counted, corpus.runs_of(NO_DETECTOR, variant))
             found.append(Finding(f"{variant} and the text ceiling", sentence))
     return found
 

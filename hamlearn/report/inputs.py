@@ -15,7 +15,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions, read_scores
 from hamlearn.io import is_truncated
 from hamlearn.settings import Settings
-from hamlearn.systems import ALONE, MAPS, SYSTEMS, Inputs, image_file
+from hamlearn.systems import IMAGE_MAPS, NO_DETECTOR, SYSTEMS, Inputs, image_features_name
 
 TEST = "test"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # safe in a path
@@ -87,12 +87,14 @@ class CorpusResults:
     @property
     def detectors(self) -> list[str]:
         """The detectors of the runs that see objects, in their order."""
-        return [name for name in dict.fromkeys(run.detector for run in self.runs) if name != ALONE]
+        return [
+            name for name in dict.fromkeys(run.detector for run in self.runs) if name != NO_DETECTOR
+        ]
 
     @property
     def unusable(self) -> list[CorpusPost]:
         """The posts whose picture gave nothing; none where no run looks at pictures."""
-        if not any(run.inputs.pictures for run in self.runs):
+        if not any(run.inputs.files for run in self.runs):
             return []
         return [post for post in self.posts if post.image_id in self.failures]
 
@@ -104,7 +106,7 @@ class CorpusResults:
     def name_of(self, run: Run) -> str:
         """Name a run as far as it takes to tell it from the others."""
         name = run.variant
-        if run.detector != ALONE and len(self.detectors) > 1:
+        if run.detector != NO_DETECTOR and len(self.detectors) > 1:
             name += f" ({run.detector})"
         several = len({other.seed for other in self.runs}) > 1
         return f"{name}, seed {run.seed}" if several else name
@@ -188,11 +190,11 @@ def _read_failures(
     settings: Settings, corpus: str, runs: Sequence[Run], results: Path
 ) -> dict[str, tuple[str, str]]:
     """Return the pictures that one extraction or another could not use."""
-    stored = [name for name in MAPS if getattr(settings.image_features, name)]
+    stored = [name for name in IMAGE_MAPS if getattr(settings.image_features, name)]
     backbone = settings.backbone
     reading = [run.inputs for run in runs if "images" in run.inputs.files]
-    stems = [f"images/{image_file(needs, backbone, stored)}" for needs in reading]
-    stems += [f"objects/{run.detector}" for run in runs if run.detector != ALONE]
+    stems = [f"images/{image_features_name(needs, backbone, stored)}" for needs in reading]
+    stems += [f"objects/{run.detector}" for run in runs if run.detector != NO_DETECTOR]
     folder = results / "features" / corpus
     tables = [folder / f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]
     failures: dict[str, tuple[str, str]] = {}

@@ -19,7 +19,7 @@ from hamlearn.report.browser import Browser, browser_of
 from hamlearn.report.contact import GROUP_COLOURS, Sheet, contact_sheet
 from hamlearn.report.figures import Picture
 from hamlearn.report.findings import BASE, Finding, findings, how_told
-from hamlearn.report.inputs import ALONE, TEST, CorpusResults, read_results
+from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, read_results
 from hamlearn.report.paper_tables import PaperTables, paper_tables
 from hamlearn.report.provenance import Caution, cautions, provenance_table
 from hamlearn.report.style import inline
@@ -182,7 +182,7 @@ def section_of(
     visual = corpus.detectors
     first = [corpus.runs_of(detector, BASE)[:1] for detector in visual]
     shown = first if any(first) else [corpus.runs[:1]]
-    breakdowns = [f1_by_length(corpus, name) for name in visual or [ALONE]]
+    breakdowns = [f1_by_length(corpus, name) for name in visual or [NO_DETECTOR]]
     for name in visual:
         objects = objects_of_posts(corpus, name, results)
         breakdowns.append(f1_by_objects(corpus, name, objects))
@@ -198,7 +198,7 @@ def section_of(
         findings=findings(corpus),
         how_told=how_told(corpus),
         types=by_type(corpus),
-        by_cue=_present([figures.f1_by_cue(corpus, name) for name in visual or [ALONE]]),
+        by_cue=_present([figures.f1_by_cue(corpus, name) for name in visual or [NO_DETECTOR]]),
         curves=[figures.training_curves(corpus, *pair) for pair in pairs],
         relevance=_present(
             [

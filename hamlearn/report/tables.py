@@ -10,7 +10,7 @@ from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import NAMES
 from hamlearn.evaluation.evaluate import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
-from hamlearn.report.inputs import ALONE, TEST, CorpusResults, Run
+from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, Run
 from hamlearn.systems import SYSTEMS
 
 ABSENT = "–"  # noqa: RUF001
@@ -268,9 +268,9 @@ def _splits(counts: Mapping[str, int]) -> tuple[Cell, ...]:
 
 def _seen(detector: str, variant: str) -> str:
     """Say what a run sees: the objects of a detector, the whole picture, or nothing."""
-    if detector != ALONE:
+    if detector != NO_DETECTOR:
         return detector
-    sees = variant in SYSTEMS and SYSTEMS[variant].inputs.pictures
+    sees = variant in SYSTEMS and SYSTEMS[variant].inputs.files
     return "whole picture" if sees else "no pictures"
 
 

@@ -26,7 +26,7 @@ from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.compiling import compile_layers
 from hamlearn.model.dgl_compat import resolve_graph_backend
 from hamlearn.settings import Settings
-from hamlearn.systems import inputs_of, refuse_frozen
+from hamlearn.systems import check_can_freeze, inputs_of
 from hamlearn.training.checkpoints import LAST, folder_of, open_checkpoints
 from hamlearn.training.class_vectors import start_classes
 from hamlearn.training.distributed import (
@@ -89,7 +89,7 @@ def train(
     out, count = Path(out), settings.training.devices
     freeze = settings.text.freeze and inputs_of(variant).encoder
     if freeze:
-        refuse_frozen(variant)
+        check_can_freeze(variant)
         require_weights(encoder)
     threads = threads or torch.get_num_threads()
     torch.set_num_threads(max(1, threads // count))

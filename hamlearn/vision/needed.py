@@ -11,7 +11,7 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file
 from hamlearn.settings import Settings, WeightSettings
-from hamlearn.systems import any_reads
+from hamlearn.systems import inputs_of
 from hamlearn.vision.fetching import fetch
 from hamlearn.vision.published import FASTER_RCNN, MASK_RCNN
 from hamlearn.vision.weights import RANDOM, cached, digest_in_name
@@ -81,9 +81,9 @@ def needed_files(settings: Settings) -> list[Needed]:
         HamlearnError: a network that is asked for is not configured.
     """
     found = []
-    if any_reads(settings.variants, "images"):
+    if any("images" in inputs_of(name).files for name in settings.variants):
         found.append(_network("backbone", settings.backbone, settings.image_features.backbones))
-    if any_reads(settings.variants, "objects"):
+    if any("objects" in inputs_of(name).files for name in settings.variants):
         for name in settings.detector:
             if name != "precomputed":
                 table = settings.object_features.detectors

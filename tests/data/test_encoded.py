@@ -105,7 +105,7 @@ def predicted_in(path):
 )
 def test_stored_outputs_stand_for_the_encoder(paths, tmp_path, variant, windows):
     settings = settings_for(**WINDOWS) if windows else settings_for()
-    kind = "windows" if windows else "beside" if inputs_of(variant).extras else "plain"
+    kind = "windows" if windows else "beside" if inputs_of(variant).names else "plain"
     stored = run(paths, variant, tmp_path / "stored", paths[kind], settings)
     live = run(paths, variant, tmp_path / "live", None, settings)
     assert (stored[0]["posts_in_windows"]["train"] > 0) == windows

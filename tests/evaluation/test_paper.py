@@ -11,7 +11,7 @@ from hamlearn.evaluation.paper import (
     statistics_table,
 )
 from hamlearn.evaluation.paper_files import as_markdown, write_table
-from hamlearn.systems import direction
+from hamlearn.systems import transfer_name
 
 ASKED = Experiments(
     variants=["full", "wo_rm", "umt", "text_only"],
@@ -111,7 +111,7 @@ def test_detectors_and_directions_are_told_apart():
     )
     table = scores_table("table6", lines_of("table6", ASKED), scores, ASKED)
     assert cell(table, "mask_rcnn", "twitter2015", "F1")["mean"] == pytest.approx(70.0)
-    there = direction("twitter2017", "twitter2015")
+    there = transfer_name("twitter2017", "twitter2015")
     scores = frame_of(score_rows(there, "faster_rcnn", "full", [0.66]))
     table = scores_table("table5", lines_of("table5", ASKED), scores, ASKED)
     assert cell(table, "HamLearning", there, "F1")["published"] == 67.98

@@ -123,7 +123,7 @@ def make(root: Path, **changes: Any) -> Made:
         frames += [
             _run(made, posts, corpus, detector, variant, seed)
             for variant in made.variants
-            for detector in (made.detectors if inputs_of(variant).detector else ("none",))
+            for detector in (made.detectors if "objects" in inputs_of(variant).files else ("none",))
             for seed in made.seeds
         ]
     write_scores(made.metrics, pd.concat(frames, ignore_index=True))

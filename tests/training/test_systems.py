@@ -10,7 +10,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_run
 from hamlearn.inference.prediction import predict
 from hamlearn.settings import load_settings
-from hamlearn.systems import MAPS, SYSTEMS, inputs_of
+from hamlearn.systems import IMAGE_MAPS, SYSTEMS, inputs_of
 from hamlearn.training import run as training
 from hamlearn.training.run import train
 from tests.builders import make_posts, write_corpus, write_image_features
@@ -63,7 +63,7 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
     predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
     found = outputs[0].read_text()
     assert [json.loads(line)["has_image"] for line in found.splitlines()] == [
-        inputs_of(variant).pictures and post.image_id != "test_0"
+        inputs_of(variant).files and post.image_id != "test_0"
         for post in read_posts(paths["posts"], "test")
     ]
     predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
@@ -72,7 +72,7 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
 
 @pytest.mark.parametrize(
     ("variant", "lacking"),
-    [(name, kind) for name in SYSTEMS for kind in MAPS if getattr(inputs_of(name), kind)],
+    [(name, kind) for name in SYSTEMS for kind in IMAGE_MAPS if getattr(inputs_of(name), kind)],
 )
 def test_a_map_that_is_not_stored_is_asked_for(paths, tmp_path, variant, lacking):
     ids = [post.image_id for post in make_posts(train=12, dev=4, test=6)]

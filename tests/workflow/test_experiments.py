@@ -9,7 +9,7 @@ import yaml
 
 from hamlearn.evaluation.paper import TITLES
 from hamlearn.settings import load_settings
-from hamlearn.systems import SYSTEMS, base_and_rounds, with_rounds
+from hamlearn.systems import SYSTEMS
 from tests.workflow.project import ROOT, Project
 
 CORPORA = {
@@ -89,13 +89,6 @@ def test_the_papers_configurations_are_whole(tmp_path):
         assert set(settings.variants) == set(SYSTEMS)
         assert settings.experiments.tables == list(TITLES)
         assert corpora is None or tuple(settings.corpus) == corpora
-
-
-def test_names_of_other_rounds_lead_back():
-    assert (with_rounds(3, 3), with_rounds(2, 3)) == ("full", "full-L2")
-    assert base_and_rounds("full-L2") == ("full", 2)
-    assert base_and_rounds("wo_rm") == ("wo_rm", None)
-    assert base_and_rounds("bert-L2") == ("bert-L2", None)
 
 
 @pytest.fixture(scope="module")

@@ -22,16 +22,15 @@ shell.prefix(f"export PYTHONPATH='{ROOT}'; ")
 sys.path.insert(0, str(ROOT))
 from hamlearn.settings import load_settings
 from hamlearn.systems import (
-    ALONE,
-    EXTRAS,
-    MAPS,
+    NO_DETECTOR,
+    TEXT_INPUTS,
+    IMAGE_MAPS,
     SYSTEMS,
-    any_reads,
-    base_and_rounds,
-    encoded_file,
-    image_file,
+    split_rounds,
+    encoder_outputs_name,
+    image_features_name,
     inputs_of,
-    system_of,
+    get_system,
 )
 from hamlearn.vision.detectors.backends import demanded
 from hamlearn.vision.published import absent
@@ -46,7 +45,7 @@ CORPORA = config["corpus"]
 DETECTORS = config["detector"]
 EXPERIMENTS = config["experiments"]
 EVERY_DETECTOR = list(dict.fromkeys([*DETECTORS, *EXPERIMENTS["detectors"]]))
-STORED = [name for name in MAPS if config["image_features"][name]]  # in the one file of all
+STORED = [name for name in IMAGE_MAPS if config["image_features"][name]]  # in the one file of all
 SCRATCH = config["text"]["encoder"] == "scratch"
 
 GIVEN = "precomputed"  # the detector's word for objects that were found elsewhere
@@ -123,7 +122,7 @@ def settings_of_corpus(wildcards):
 
 def settings_of_images(wildcards):
     """The settings that one backbone's features depend on, and no other network's."""
-    stored = {name: name in wildcards.grid or name in STORED for name in MAPS}
+    stored = {name: name in wildcards.grid or name in STORED for name in IMAGE_MAPS}
     return _settings_of_network("image_features", "backbones", wildcards.backbone, **stored)
 
 
@@ -267,9 +266,9 @@ scattergather:
 wildcard_constraints:
     corpus="|".join(map(re.escape, config["corpora"])),
     backbone="|".join(config["image_features"]["backbones"]),
-    detector="|".join([*config["object_features"]["detectors"], GIVEN, ALONE]),
-    grid="".join(f"(_{name})?" for name in MAPS),  # that features of whole pictures lie with
-    beside="".join(f"(_{name})?" for name in EXTRAS),  # the posts, in what an encoder reads
+    detector="|".join([*config["object_features"]["detectors"], GIVEN, NO_DETECTOR]),
+    grid="".join(f"(_{name})?" for name in IMAGE_MAPS),  # that features of whole pictures lie with
+    beside="".join(f"(_{name})?" for name in TEXT_INPUTS),  # the posts, in what an encoder reads
     variant=f"(?:{'|'.join(SYSTEMS)})(?:-L[0-9]+)?",
     tested="|".join(map(re.escape, config["corpora"])),
     table="table[1-6]",

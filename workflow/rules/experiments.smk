@@ -1,6 +1,6 @@
 """Which runs each table of the paper inputs, beside the main ones."""
 
-from hamlearn.systems import ABLATIONS, direction, with_rounds
+from hamlearn.systems import ABLATIONS, full_with_rounds, transfer_name
 
 TABLES = "results/report/tables"
 TRANSFER = f"results/transfer/{RUN}/{{tested}}"
@@ -13,7 +13,7 @@ def runs_of_table(pattern, table):
         variants = [name for name in variants if name in ABLATIONS]
     elif table == "table4":
         chosen = config["model"]["rounds"]
-        variants = [with_rounds(rounds, chosen) for rounds in EXPERIMENTS["rounds"]]
+        variants = [full_with_rounds(rounds, chosen) for rounds in EXPERIMENTS["rounds"]]
     elif table == "table5":
         variants = EXPERIMENTS["transfer"]
     elif table == "table6":
@@ -51,7 +51,7 @@ def tables_of_report(wildcards):
 
 def direction_of_transfer(wildcards):
     """What stands for the corpus in the scores of a run on another corpus."""
-    return direction(wildcards.corpus, wildcards.tested)
+    return transfer_name(wildcards.corpus, wildcards.tested)
 
 
 def posts_of_pairs(wildcards, input):

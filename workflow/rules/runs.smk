@@ -11,7 +11,7 @@ def runs(pattern, variants=config["variants"], detectors=DETECTORS):
     paths = [
         pattern.format(
             corpus=corpus,
-            detector=detector if inputs_of(variant).detector else ALONE,
+            detector=detector if "objects" in inputs_of(variant).files else NO_DETECTOR,
             variant=variant,
             seed=seed,
         )
@@ -22,7 +22,7 @@ def runs(pattern, variants=config["variants"], detectors=DETECTORS):
 
 def features_of_images(corpus, variant):
     """The path, without its ending, of the features of whole pictures that a variant reads."""
-    name = image_file(inputs_of(variant), config["backbone"], STORED)
+    name = image_features_name(inputs_of(variant), config["backbone"], STORED)
     return f"results/features/{corpus}/images/{name}"
 
 
@@ -48,8 +48,8 @@ def _pictures(corpus, wildcards):
     if captions:
         given["captions"] = captions
     if config["text"]["freeze"] and inputs.encoder:
-        detector = wildcards.detector if inputs.names else ALONE
-        given["encoded"] = f"results/encoded/{corpus}/{detector}/{encoded_file(inputs)}.h5"
+        detector = wildcards.detector if inputs.names else NO_DETECTOR
+        given["encoded"] = f"results/encoded/{corpus}/{detector}/{encoder_outputs_name(inputs)}.h5"
     return given
 
 
@@ -90,21 +90,21 @@ def settings_of_run(wildcards):
         del text["word_vectors"]
     if not (inputs.encoder and text["freeze"]):
         del text["freeze"]
-    _, rounds = base_and_rounds(wildcards.variant)
+    _, rounds = split_rounds(wildcards.variant)
     model["rounds"] = rounds or model["rounds"]
     return as_json(text=text, model=model, training=training)
 
 
 def variant_to_train(wildcards):
     """The system behind a variant's name: `full` of `full-L2`, which differs in settings alone."""
-    return base_and_rounds(wildcards.variant)[0]
+    return split_rounds(wildcards.variant)[0]
 
 
 def source_of_stage(stage):
     """A params function: a stage of learning with one variant's model, and no other system's."""
 
     def digest(wildcards):
-        modules = [f"{stage}", system_of(wildcards.variant).module]
+        modules = [f"{stage}", get_system(wildcards.variant).module]
         return source_digest(*modules, without=("model/build",))
 
     return digest
@@ -138,7 +138,7 @@ def drawn_corpora(wildcards):
 
 def objects_of_report(wildcards):
     """What every detector found, and how its boxes relate."""
-    if not any_reads(config["variants"], "objects"):
+    if not any("objects" in inputs_of(name).files for name in config["variants"]):
         return []
     objects = "results/features/{corpus}/objects/{detector}.h5"
     graphs = ["results/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []
@@ -153,7 +153,7 @@ def failures_of_report(wildcards):
         for variant in config["variants"]
         if "images" in inputs_of(variant).files
     ]
-    if any_reads(config["variants"], "objects"):
+    if any("objects" in inputs_of(name).files for name in config["variants"]):
         objects = "results/features/{corpus}/objects/{detector}"
         stems += expand(objects, corpus=CORPORA, detector=DETECTORS)
     return [f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]

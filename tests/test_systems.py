@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+import hamlearn
+from hamlearn.errors import HamlearnError
+from hamlearn.systems import (
+    ABLATIONS,
+    SYSTEMS,
+    Inputs,
+    check_can_freeze,
+    encoder_outputs_name,
+    full_with_rounds,
+    get_system,
+    image_features_name,
+    inputs_of,
+    split_rounds,
+    transfer_name,
+)
+
+PACKAGE = Path(hamlearn.__file__).parent
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_has_a_module_and_a_way_to_read_words(name):
+    system = SYSTEMS[name]
+    assert (PACKAGE / f"{system.module}.py").is_file()
+    assert system.inputs.encoder != system.inputs.lexicon
+
+
+def test_ablations_are_systems_of_one_module():
+    assert {SYSTEMS[name].module for name in ABLATIONS} == {"model/hamlearning"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "files"),
+    [
+        (Inputs(), ()),
+        (Inputs(captions=True), ()),
+        (Inputs(names=True), ("objects",)),
+        (Inputs(stages=True), ("images",)),
+        (Inputs(image=True, objects=True), ("images", "objects")),
+        (Inputs(graphs=True), ("objects", "graphs")),
+    ],
+)
+def test_inputs_name_the_files_that_they_come_from(inputs, files):
+    assert inputs.files == files
+
+
+def test_names_of_other_rounds_lead_back():
+    assert (full_with_rounds(3, 3), full_with_rounds(2, 3)) == ("full", "full-L2")
+    assert split_rounds("full-L2") == ("full", 2)
+    assert split_rounds("wo_rm") == ("wo_rm", None)
+    assert split_rounds("bert-L2") == ("bert-L2", None)
+    assert get_system("full-L2") is SYSTEMS["full"]
+    assert inputs_of("full-L2") == SYSTEMS["full"].inputs
+    with pytest.raises(HamlearnError, match="variant: found 'bert-L2', expected one of full, wo_"):
+        get_system("bert-L2")
+
+
+def test_a_system_with_the_image_in_its_encoder_cannot_be_frozen():
+    check_can_freeze("bert")
+    with pytest.raises(HamlearnError, match=r"text\.freeze: found the variant hvpnet"):
+        check_can_freeze("hvpnet")
+
+
+def test_files_are_named_by_what_they_hold():
+    stages = Inputs(image=True, stages=True)
+    assert image_features_name(Inputs(image=True), "demo") == "demo"
+    assert image_features_name(stages, "demo") == "demo_stages"
+    assert image_features_name(stages, "demo", stored=["stages"]) == "demo"
+    assert encoder_outputs_name(Inputs()) == "words"
+    assert encoder_outputs_name(inputs_of("ita")) == "words_names_captions"
+    assert transfer_name("twitter2017", "twitter2015") == "twitter2017_to_twitter2015"

@@ -23,7 +23,7 @@ from benchmarks.plan import Plan
 from hamlearn.data.dataset import LengthBuckets
 from hamlearn.features.relations import relation_matrices
 from hamlearn.inference.model_folder import make_tagger
-from hamlearn.model.base import TaggingModel
+from hamlearn.model.base import Sizes, TaggingModel
 from hamlearn.model.batch import Batch, ObjectBatch, VisualBatch
 from hamlearn.settings import load_settings
 from hamlearn.training.optimizer import make_optimizer
@@ -126,18 +126,10 @@ def encoder_of(plan: Plan) -> BertModel:
 def training_of(plan: Plan, variant: str = "full", device: str = "cpu") -> Training:
     """Return a variant with the settings of the paper, untrained."""
     settings = load_settings(PAPER)
-    facts = {
-        "variant": variant,
-        "labels": LABELS,
-        "dimensions": {"image": FEATURES, "object": FEATURES, "classes": CLASSES},
-        "settings": {
-            "text": settings.text.model_dump(),
-            "model": settings.model.model_dump(),
-            "training": settings.training.model_dump(),
-        },
-    }
+    sizes = Sizes(len(LABELS), image=FEATURES, object=FEATURES, classes=CLASSES, names=LABELS)
     torch.manual_seed(0)
-    tagger = make_tagger(encoder_of(plan), facts).to(device)
+    encoder = encoder_of(plan)
+    tagger = make_tagger(encoder, variant, sizes, settings.text, settings.model).to(device)
     chosen = settings.training
     optimizer = make_optimizer(tagger, chosen.lr, None, chosen.weight_decay, fused=True)
     return Training(tagger, optimizer, chosen.clip, chosen.eval_batch_size, device)

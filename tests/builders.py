@@ -15,13 +15,55 @@ import numpy as np
 from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.features.hdf5_output import put_attributes, put_texts
 from hamlearn.features.store import STAGES
-from hamlearn.settings import ScratchSettings
+from hamlearn.runs import FeatureSizes, RunFacts, SplitCounts, VisionNetwork
+from hamlearn.settings import (
+    GraphSettings,
+    ModelSettings,
+    ScratchSettings,
+    TextSettings,
+    TrainingSettings,
+)
+from hamlearn.systems import inputs_of
 from hamlearn.training.scratch_encoder import write_scratch_encoder
 
 IMAGE_WIDTH, OBJECT_WIDTH, OBJECTS = 6, 5, 4
 CLASSES = ("person", "dog", "ball")
 SCRATCH = ScratchSettings(width=24, layers=1, heads=2, vocabulary=400)
 NAMES = {"PER": ("Jasmine Lee", "Jordan"), "LOC": ("Paris", "New York"), "ORG": ("Penguins",)}
+
+
+def run_facts(system: str = "text_only", **changes: Any) -> RunFacts:
+    """Return the facts of a made-up run of a system."""
+    network = VisionNetwork(
+        name="made-up",
+        weights="random",
+        sha256="0" * 64,
+        random=True,
+        settings={},
+        versions={"numpy": np.__version__},
+    )
+    inputs = inputs_of(system)
+    values: dict[str, Any] = {
+        "system": system,
+        "seed": 0,
+        "labels": ["O", "B-PER", "I-PER"],
+        "sizes": FeatureSizes(),
+        "text": TextSettings(),
+        "model": ModelSettings(),
+        "training": TrainingSettings(),
+        "precision": "32-true",
+        "device": "cpu",
+        "graph_backend": "dense" if inputs.graphs else None,
+        "splits": {split: SplitCounts(posts=1) for split in ("train", "dev")},
+        "networks": {kind: network for kind in ("images", "objects") if kind in inputs.files},
+        "graph": GraphSettings() if inputs.graphs else None,
+        "parameters": 1,
+        "epoch": 1,
+        "dev_f1": {"lenient": 0.5, "strict": 0.5},
+        "seconds": 1.0,
+        "seconds_per_epoch": 1.0,
+    }
+    return RunFacts(**(values | changes))
 
 
 def make_posts(

@@ -3,13 +3,9 @@
 import json
 import logging
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-import hamlearn
 from hamlearn.errors import HamlearnError
 from hamlearn.inference import model_folder as runs
 from hamlearn.inference.layout import (
@@ -27,8 +23,8 @@ from hamlearn.inference.loading import read_model
 from hamlearn.inference.model_card import write_card
 from hamlearn.io import atomic_write, digest_of_file
 from hamlearn.model.hamlearning import FLAGS, HamLearning
+from hamlearn.runs import RunFacts
 from hamlearn.settings import GraphSettings
-from hamlearn.systems import inputs_of
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +55,10 @@ def export(run_folder: str | Path, out: str | Path, scores: str | Path | None = 
     run = runs.load_run(run_folder)
     if not isinstance(run.tagger, HamLearning):
         raise HamlearnError(
-            f"{run_folder}: found the variant {run.facts['variant']}, expected one of"
+            f"{run_folder}: found the variant {run.facts.system}, expected one of"
             f" {', '.join(FLAGS)}: systems that these are compared with are not exported"
         )
-    facts = _facts(run_folder, run.facts)
+    facts = _facts(run.facts)
     with atomic_write(out) as part:
         part.mkdir()
         shutil.copyfile(run_folder / runs.WEIGHTS, part / WEIGHTS)
@@ -82,63 +78,47 @@ def _is_replaceable(out: Path) -> bool:
     return out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
 
 
-def _facts(folder: Path, run: Mapping[str, Any]) -> Facts:
+def _facts(run: RunFacts) -> Facts:
     """Return what model.json says, from what run.json says."""
-    place = folder / runs.FACTS
-    try:
-        settings = run["settings"]
-        text = dict(settings["text"])
-        encoder = Path(text["encoder"])  # a folder of this machine is nobody else's business
-        text["encoder"] = encoder.name if encoder.is_absolute() else text["encoder"]
-        return Facts.model_validate(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "hamlearn": hamlearn.__version__,
-                "variant": run["variant"],
-                "labels": run["labels"],
-                "dimensions": run["dimensions"],
-                "text": text,
-                "model": settings["model"],
-                "batch_size": settings["training"]["eval_batch_size"],
-                "vision": _vision(place, run),
-                "trained": {
-                    "seed": run["seed"],
-                    "epoch": run["epoch"],
-                    "epochs": settings["training"]["epochs"],
-                    "posts": run["posts"],
-                    "missing_pictures": run["missing_pictures"],
-                    "parameters": run["parameters"],
-                    "dev_f1": run["dev"],
+    text = run.text.model_dump()
+    encoder = Path(text["encoder"])  # a folder of this machine is nobody else's business
+    text["encoder"] = encoder.name if encoder.is_absolute() else text["encoder"]
+    sizes = run.sizes.model_dump(include={"image", "object", "classes"})
+    return Facts.model_validate(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "hamlearn": run.hamlearn,
+            "variant": run.system,
+            "labels": run.labels,
+            "dimensions": sizes,
+            "text": text,
+            "model": run.model.model_dump(),
+            "batch_size": run.training.eval_batch_size,
+            "vision": _vision(run),
+            "trained": {
+                "seed": run.seed,
+                "epoch": run.epoch,
+                "epochs": run.training.epochs,
+                "posts": {split: counts.posts for split, counts in run.splits.items()},
+                "missing_pictures": {
+                    split: counts.missing_images for split, counts in run.splits.items()
                 },
-            }
-        )
-    except (KeyError, TypeError, ValidationError) as error:
-        raise HamlearnError(f"{place}: not the facts of a run ({error})") from error
+                "parameters": run.parameters,
+                "dev_f1": run.dev_f1,
+            },
+        }
+    )
 
 
-def _vision(place: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
+def _vision(run: RunFacts) -> dict[str, Any] | None:
     """Return how the pictures of the training became what the model saw."""
-    if not inputs_of(run["variant"]).files:
+    if not run.inputs.files:
         return None
-    graph = json.loads(run.get("graphs", {}).get("settings", "{}"))
-    if not graph:
-        graph = GraphSettings().model_dump()
-        log.warning("%s: tells no thresholds of the graphs; the usual ones are written", place)
     return {
-        "backbone": _network(run["provenance"]["images"]),
-        "detector": _network(run["provenance"]["objects"]),
-        "classes": run.get("classes"),
-        "graph": graph,
-    }
-
-
-def _network(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": attributes["extractor"],
-        "weights": attributes["weights"],
-        "sha256": attributes["weights_digest"],
-        "random": bool(attributes["random_weights"]),
-        "settings": json.loads(attributes["settings"]),
+        "backbone": run.networks["images"].model_dump(exclude={"versions"}),
+        "detector": run.networks["objects"].model_dump(exclude={"versions"}),
+        "classes": run.classes,
+        "graph": run.graph or GraphSettings(),
     }
 
 

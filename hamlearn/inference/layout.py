@@ -9,7 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import Digest, GraphSettings, ModelSettings, TextSettings, Variant
+from hamlearn.runs import FeatureSizes, RunSetup
+from hamlearn.settings import (
+    Digest,
+    GraphSettings,
+    ModelSettings,
+    TextSettings,
+    TrainingSettings,
+    Variant,
+)
 from hamlearn.systems import inputs_of
 
 SCHEMA_VERSION = 1
@@ -138,14 +146,20 @@ class Facts(Part):
         return self
 
     @property
-    def of_run(self) -> dict[str, Any]:
-        """The same as `learning.runs.make_tagger` wants it."""
-        return {
-            "variant": self.variant,
-            "labels": self.labels,
-            "dimensions": self.dimensions.model_dump(),
-            "settings": {"text": self.text, "model": self.model},
-        }
+    def setup(self) -> RunSetup:
+        """The part that the model is built from."""
+        return RunSetup.model_construct(
+            system=self.variant,
+            labels=self.labels,
+            sizes=FeatureSizes(**self.dimensions.model_dump()),
+            text=TextSettings.model_validate(self.text),
+            model=ModelSettings.model_validate(self.model),
+            training=TrainingSettings(),
+            seed=self.trained.seed,
+            precision="",
+            device="",
+            splits={},
+        )
 
 
 class File(Part):

@@ -24,7 +24,7 @@ from hamlearn.inference.layout import (
     is_allowed,
     parse,
 )
-from hamlearn.inference.model_folder import BROKEN, check_sizes, make_tagger
+from hamlearn.inference.model_folder import BROKEN, check_sizes, model_of
 from hamlearn.io import digest_of_file
 from hamlearn.model.hamlearning import HamLearning
 
@@ -63,8 +63,8 @@ def read_model(folder: str | Path) -> Exported:
     for path in sorted((folder / ENCODER).glob("*.json")):
         _refuse_programs(path)
     try:
-        check_sizes(folder, facts.of_run)
-        network = make_tagger(load_encoder(folder / ENCODER), facts.of_run)
+        check_sizes(folder, facts.setup)
+        network = model_of(load_encoder(folder / ENCODER), facts.setup)
     except HamlearnError:
         raise
     except BROKEN as error:

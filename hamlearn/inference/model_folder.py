@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from hamlearn.corpus.labels import is_label
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.text_encoder import has_weights, load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
@@ -21,8 +19,8 @@ from hamlearn.io import atomic_write
 from hamlearn.model.base import Sizes, TaggingModel
 from hamlearn.model.build import build_tagger
 from hamlearn.model.text import TextEncoder
+from hamlearn.runs import RunFacts, RunSetup, read_run_facts
 from hamlearn.settings import ModelSettings, TextSettings
-from hamlearn.systems import inputs_of
 
 WEIGHTS, FACTS, HISTORY, ENCODER = "model.safetensors", "run.json", "history.csv", "encoder"
 LEXICON = "lexicon.json"  # in the folder of the encoder, of variants that have words of their own
@@ -57,42 +55,50 @@ class Run:
     tagger: TaggingModel
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
-    facts: dict[str, Any]
+    facts: RunFacts
     lexicon: Lexicon | None = None
 
 
-def make_tagger(encoder: PreTrainedModel | None, facts: Mapping[str, Any]) -> TaggingModel:
-    """Return an untrained tagger of the sizes that run.json gives.
+def make_tagger(
+    encoder: PreTrainedModel | None,
+    system: str,
+    sizes: Sizes,
+    text: TextSettings,
+    model: ModelSettings,
+) -> TaggingModel:
+    """Return an untrained model.
 
     Args:
-        encoder: the text encoder; None for a variant that needs none.
-        facts: `variant`, `labels`, `dimensions` and the sections `text` and `model` of `settings`.
+        encoder: the text encoder; None for a system that needs none.
+        system: one of SYSTEMS.
+        sizes: what corpus and features decide.
+        text: settings of the text side.
+        model: settings of the model.
 
     Raises:
         HamlearnError: the encoder's width is no multiple of the heads.
     """
-    model = dict(facts["settings"]["model"])
-    if model.pop("class_embedding", "learned") == "words" and encoder is not None:
-        model["class_width"] = encoder.get_input_embeddings().embedding_dim
-    text = facts["settings"]["text"]
-    tagger = build_tagger(
-        encoder,
-        facts["variant"],
-        Sizes(labels=len(facts["labels"]), names=facts["labels"], **facts["dimensions"]),
-        text_layers=text["transformer_layers"],
-        **model,
-    )
+    chosen = model.model_dump()
+    if chosen.pop("class_embedding") == "words" and encoder is not None:
+        chosen["class_width"] = encoder.get_input_embeddings().embedding_dim
+    tagger = build_tagger(encoder, system, sizes, text_layers=text.transformer_layers, **chosen)
     words = getattr(tagger, "text", None)
-    if text.get("freeze", False) and isinstance(words, TextEncoder):
+    if text.freeze and isinstance(words, TextEncoder):
         words.freeze()
     return tagger
+
+
+def model_of(encoder: PreTrainedModel | None, setup: RunSetup) -> TaggingModel:
+    """Return the untrained model of a run."""
+    sizes = Sizes(labels=len(setup.labels), names=setup.labels, **setup.sizes.model_dump())
+    return make_tagger(encoder, setup.system, sizes, setup.text, setup.model)
 
 
 def write_run(
     out: str | Path,
     tagger: TaggingModel,
     tokenizer: PreTrainedTokenizerBase,
-    facts: Mapping[str, Any],
+    facts: RunFacts,
     history: Sequence[Mapping[str, float]],
     config: PretrainedConfig,
     lexicon: Lexicon | None = None,
@@ -111,8 +117,7 @@ def write_run(
     with atomic_write(out) as part:
         part.mkdir()
         save_model(tagger, str(part / WEIGHTS))
-        text = json.dumps(facts, indent=2, ensure_ascii=False)
-        (part / FACTS).write_text(text + "\n", encoding="utf-8")
+        (part / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
         write_history(part / HISTORY, history)
         config.save_pretrained(part / ENCODER)
         tokenizer.save_pretrained(part / ENCODER)
@@ -138,13 +143,12 @@ def load_run(folder: str | Path) -> Run:
     for name in (WEIGHTS, FACTS, ENCODER):
         if not (folder / name).exists():
             raise HamlearnError(f"{folder}: found no {name}; expected the folder of a finished run")
+    facts = read_run_facts(folder / FACTS)
     try:
-        facts = json.loads((folder / FACTS).read_bytes().decode())
-        _check_facts(facts)
         if has_weights(folder / ENCODER):
             raise HamlearnError(f"{folder / ENCODER}: found weights; expected the shape alone")
         check_sizes(folder, facts)
-        tagger = make_tagger(_encoder(folder, facts), facts)
+        tagger = model_of(_encoder(folder, facts), facts)
     except HamlearnError:
         raise
     except BROKEN as error:
@@ -154,40 +158,24 @@ def load_run(folder: str | Path) -> Run:
     except (SafetensorError, RuntimeError) as error:
         raise HamlearnError(f"{folder / WEIGHTS}: not the weights of this run ({error})") from error
     lexicon = None
-    if inputs_of(facts["variant"]).lexicon:
+    if facts.inputs.lexicon:
         lexicon = Lexicon.read(folder / ENCODER / LEXICON)
         for name, size in lexicon.sizes.items():
-            if size != facts["dimensions"][name]:
+            if size != getattr(facts.sizes, name):
                 raise HamlearnError(
                     f"{folder / ENCODER / LEXICON}: found {size} {name}, expected"
-                    f" {facts['dimensions'][name]} as in training"
+                    f" {getattr(facts.sizes, name)} as in training"
                 )
     tokenizer = load_tokenizer(folder / ENCODER)
-    return Run(tagger.eval(), tokenizer, facts["labels"], facts, lexicon)
+    return Run(tagger.eval(), tokenizer, facts.labels, facts, lexicon)
 
 
-def _encoder(folder: Path, facts: Mapping[str, Any]) -> PreTrainedModel | None:
+def _encoder(folder: Path, facts: RunSetup) -> PreTrainedModel | None:
     """Return the untrained encoder of a run; None for a variant that needs none."""
-    return load_encoder(folder / ENCODER) if inputs_of(facts["variant"]).encoder else None
+    return load_encoder(folder / ENCODER) if facts.inputs.encoder else None
 
 
-def _check_facts(facts: Any) -> None:
-    """Check what a tagger is built from; the errors of what is absent say its name."""
-    labels, sizes = facts["labels"], facts["dimensions"]
-    if not isinstance(labels, list) or not labels or len(labels) != len(set(labels)):
-        raise ValueError(f"`labels` is {labels!r:.80}, expected each label once")
-    for label in labels:
-        if not isinstance(label, str) or not is_label(label):
-            raise ValueError(f"label {label!r:.80}: expected O, B-TYPE or I-TYPE")
-    words = ("words", "word", "characters") if inputs_of(facts["variant"]).lexicon else ()
-    for key in ("image", "object", "classes", *words):
-        if type(sizes[key]) is not int or sizes[key] < 0:
-            raise ValueError(f"dimensions.{key} is {sizes[key]!r:.80}, expected a whole number")
-    ModelSettings.model_validate(facts["settings"]["model"])
-    TextSettings.model_validate(facts["settings"]["text"])
-
-
-def check_sizes(folder: Path, facts: dict[str, Any]) -> None:
+def check_sizes(folder: Path, facts: RunSetup) -> None:
     """Refuse a model that is larger than its weights, before any memory is given to it.
 
     Args:
@@ -205,13 +193,13 @@ def check_sizes(folder: Path, facts: dict[str, Any]) -> None:
             f"{folder / WEIGHTS}: not safetensors, or cut short ({error})"
         ) from error
     encoder = {}
-    if inputs_of(facts["variant"]).encoder:
+    if facts.inputs.encoder:
         shape = folder / ENCODER / "config.json"
         try:
             encoder = json.loads(shape.read_bytes().decode())
         except ValueError as error:
             raise HamlearnError(f"{shape}: not the shape of an encoder ({error!s:.300})") from error
-    told = encoder | facts["settings"]["model"] | facts["settings"]["text"]
+    told = encoder | facts.model.model_dump() | facts.text.model_dump()
     for key, value in told.items():
         if "layers" in key and isinstance(value, int) and value > len(held):
             raise HamlearnError(
@@ -219,7 +207,7 @@ def check_sizes(folder: Path, facts: dict[str, Any]) -> None:
                 f" {WEIGHTS}"
             )
     with torch.device("meta"):
-        shapes = make_tagger(_encoder(folder, facts), facts).state_dict()
+        shapes = model_of(_encoder(folder, facts), facts).state_dict()
     for name, value in shapes.items():
         if name in held and held[name] != tuple(value.shape):
             raise HamlearnError(

@@ -85,14 +85,14 @@ def predict(
     if threads is not None:
         torch.set_num_threads(threads)
     run = load_run(run_folder)
-    variant, text = run.facts["variant"], run.facts["settings"]["text"]
+    variant, text = run.facts.system, run.facts.text
     with ExitStack() as stack:
         chosen = stack.enter_context(PostFile(posts, split))
         pictures = open_pictures(variant, images, objects, graphs)
         if pictures is not None:
             stack.enter_context(pictures)
             _check_widths(run, pictures)
-        outputs = open_encoded(variant, encoded, text.get("freeze", False))
+        outputs = open_encoded(variant, encoded, text.freeze)
         if outputs is not None:
             stack.enter_context(outputs)
             outputs.check(run.tagger.get_submodule("text.encoder"))
@@ -127,23 +127,22 @@ def predict_posts(
         captions: file of captions, for a variant that reads them, if there is one.
         encoded: outputs of the run's frozen encoder; None asks the encoder itself.
     """
-    settings = run.facts["settings"]
-    text = settings["text"]
-    longest = text["max_subtokens"]
-    extras = open_extras(run.facts["variant"], run.tokenizer, longest, pictures, captions)
+    text = run.facts.text
+    longest = text.max_subtokens
+    extras = open_extras(run.facts.system, run.tokenizer, longest, pictures, captions)
     data = PostDataset(
         posts,
         run.tokenizer,
         None,
         longest,
         pictures,
-        overlap=overlap_of(text),
+        overlap=overlap_of(text.model_dump()),
         lexicon=run.lexicon,
         extras=extras,
         encoded=encoded,
     )
     with nullcontext(device) if device else free_device() as on:
-        found = tag(run.tagger.to(on).eval(), data, settings["training"]["eval_batch_size"], on)
+        found = tag(run.tagger.to(on).eval(), data, run.facts.training.eval_batch_size, on)
     return (_prediction(data, found, run.labels, index) for index in range(len(posts)))
 
 
@@ -236,8 +235,9 @@ def write_predictions(
 
 
 def _check_widths(run: Run, pictures: VisualReader) -> None:
-    expected = run.facts["dimensions"]
+    expected = run.facts.sizes.model_dump()
     for name, width in pictures.sizes.items():
+        width = tuple(width) if name == "stages" else width
         if width != expected[name]:
             raise HamlearnError(
                 f"features: found {name} {width}, expected {expected[name]} as in training"

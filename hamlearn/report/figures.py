@@ -190,7 +190,7 @@ def _training(axes: Sequence[Axes], corpus: CorpusResults, runs: Sequence[Run]) 
         loss.plot(epochs, run.history["train_loss"], color=colour, marker=point)
         loss.plot(epochs, run.history["dev_loss"], color=colour, marker=point, linestyle=":")
         f1.plot(epochs, dev, color=colour)
-        chosen = epochs == run.facts["epoch"]
+        chosen = epochs == run.facts.epoch
         f1.plot(epochs[chosen], dev[chosen], "o", color=colour, markersize=5)
     every = pd.concat([run.history[["train_loss", "dev_loss"]] for run in corpus.runs])
     highest = float(every.max().max())

@@ -14,14 +14,14 @@ from hamlearn.corpus.statistics import COLUMNS as STATISTICS_COLUMNS
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions, read_scores
 from hamlearn.io import is_truncated
+from hamlearn.runs import RunFacts, read_run_facts
 from hamlearn.settings import Settings
-from hamlearn.systems import IMAGE_MAPS, NO_DETECTOR, SYSTEMS, Inputs, image_features_name
+from hamlearn.systems import IMAGE_MAPS, NO_DETECTOR, Inputs, image_features_name
 
 TEST = "test"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # safe in a path
 HISTORY_COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient")
 FAILURE_COLUMNS = ("image", "status", "reason")
-FACTS = ("parameters", "epoch", "seconds_per_epoch", "graph_backend", "provenance", "settings")
 
 Labels = list[tuple[str, ...]]
 Relevance = list[dict[str, float] | None]
@@ -45,7 +45,7 @@ class Run:
     detector: str
     variant: str
     seed: int
-    facts: dict[str, Any]
+    facts: RunFacts
     history: pd.DataFrame
     predicted: Labels
     relevance: Relevance
@@ -53,8 +53,8 @@ class Run:
 
     @property
     def inputs(self) -> Inputs:
-        """What it reads; a variant of another version is taken for one that reads words alone."""
-        return SYSTEMS[self.variant].inputs if self.variant in SYSTEMS else Inputs()
+        """What it reads."""
+        return self.facts.inputs
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,7 @@ def _read_run(
 ) -> Run:
     place = Path(corpus, detector, variant, f"seed{seed}")
     folder = results / "models" / place
-    facts = _json(folder / "run.json")
-    for key in FACTS:
-        if key not in facts:
-            raise HamlearnError(f"{folder / 'run.json'}: no key `{key}`; expected facts of a run")
+    facts = read_run_facts(folder / "run.json")
     history = _table(folder / "history.csv", HISTORY_COLUMNS)
     if history.empty:
         raise HamlearnError(f"{folder / 'history.csv'}: no epoch; expected one row an epoch")

@@ -1,13 +1,12 @@
 """Where features and weights come from, and what the reader has to be warned of."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from hamlearn.corpus.posts import SPLITS
 from hamlearn.report.inputs import CorpusResults
 from hamlearn.report.tables import ABSENT, Cell, Row, Table, unusable_pictures
+from hamlearn.runs import VisionNetwork
 
 RANDOM = "random weights: visual scores carry no meaning"
 SHORT = 12  # characters of a digest that are shown
@@ -19,12 +18,7 @@ class Source:
 
     kind: str
     detector: str
-    attributes: Mapping[str, Any]
-
-    @property
-    def random(self) -> bool:
-        """Whether its network was never trained."""
-        return bool(self.attributes.get("random_weights"))
+    network: VisionNetwork
 
 
 @dataclass(frozen=True)
@@ -48,22 +42,20 @@ def sources(corpus: CorpusResults) -> list[Source]:
     """Return the feature files behind the runs of a corpus, each once."""
     found: dict[str, Source] = {}
     for run in corpus.runs:
-        for kind, attributes in run.facts["provenance"].items():
+        for kind, network in run.facts.networks.items():
             # Whole pictures are the same whatever the detector.
             detector = run.detector if kind == "objects" else ""
-            key = json.dumps([kind, detector, attributes], sort_keys=True, default=str)
-            found.setdefault(key, Source(kind, detector, attributes))
+            key = f"{kind} {detector} {network.model_dump_json()}"
+            found.setdefault(key, Source(kind, detector, network))
     return sorted(found.values(), key=lambda source: (source.kind, source.detector))
 
 
 def cautions(corpus: CorpusResults) -> list[Caution]:
     """Return what to be careful about in one corpus, the worst first."""
     found = []
-    untrained = [source for source in sources(corpus) if source.random]
+    untrained = [source for source in sources(corpus) if source.network.random]
     if untrained:
-        which = " and ".join(
-            f"{source.attributes.get('extractor', '?')} ({source.kind})" for source in untrained
-        )
+        which = " and ".join(f"{source.network.name} ({source.kind})" for source in untrained)
         found.append(
             Caution(
                 corpus.name,
@@ -98,8 +90,10 @@ def _cut(corpus: CorpusResults) -> Caution | None:
     """Say how many words were not read, by the run that read fewest; None where all were."""
     lost = {}
     for run in corpus.runs:
-        words, posts = (dict(run.facts.get(key, {})) for key in ("cut_words", "cut_posts"))
-        words["test"], posts["test"] = sum(run.cut), sum(map(bool, run.cut))
+        splits = run.facts.splits.items()
+        words = {split: counts.cut_words for split, counts in splits} | {"test": sum(run.cut)}
+        posts = {split: counts.cut_posts for split, counts in splits}
+        posts["test"] = sum(map(bool, run.cut))
         lost[sum(words.values())] = (run, words, posts)
     most = max(lost, default=0)
     if not most:
@@ -108,10 +102,9 @@ def _cut(corpus: CorpusResults) -> Caution | None:
     by_split = ", ".join(
         f"{words.get(split, 0)} words of {posts.get(split, 0)} posts in {split}" for split in SPLITS
     )
-    limit = run.facts["settings"].get("text", {}).get("max_subtokens", "?")
     return Caution(
         corpus.name,
-        f"{most} words lie past {limit} sub-tokens and were not read",
+        f"{most} words lie past {run.facts.text.max_subtokens} sub-tokens and were not read",
         f"{by_split}. They are predicted O, and their gold entities count as missed. With "
         "text.long_posts: windows they are read.",
     )
@@ -136,17 +129,17 @@ def provenance_table(corpus: CorpusResults) -> Table | None:
     if not files:
         return None
     backends = dict.fromkeys(
-        str(run.facts["graph_backend"]) for run in corpus.runs if run.facts["graph_backend"]
+        run.facts.graph_backend for run in corpus.runs if run.facts.graph_backend
     )
     rows = [
-        _row("Extractor", [_text(source, "extractor") for source in files]),
-        _row("Weights", [_text(source, "weights") for source in files]),
-        _row("Trained", ["no: random weights" if source.random else "yes" for source in files]),
-        _row("Weights digest", [_text(source, "weights_digest")[:SHORT] for source in files]),
-        _row("Settings digest", [_text(source, "settings_digest")[:SHORT] for source in files]),
+        _row("Extractor", [source.network.name for source in files]),
+        _row("Weights", [source.network.weights for source in files]),
+        _row("Trained", ["no: random weights" if one.network.random else "yes" for one in files]),
+        _row("Weights digest", [source.network.sha256[:SHORT] for source in files]),
+        _row("Settings digest", [source.network.settings_digest[:SHORT] for source in files]),
         _row("Back-end", [_setting(source, "backend") for source in files]),
         _row("Numbers", [_setting(source, "dtype") for source in files]),
-        _row("Versions", [_versions(source) for source in files]),
+        _row("Versions", [_versions(source.network.versions) for source in files]),
     ]
     told = f" Graphs are computed by: {', '.join(backends)}." if backends else ""
     return Table(
@@ -165,24 +158,9 @@ def _row(name: str, texts: list[str]) -> Row:
     return Row(name, tuple(map(Cell, texts)))
 
 
-def _text(source: Source, key: str) -> str:
-    return str(source.attributes.get(key, "")) or ABSENT
-
-
-def _parsed(source: Source, key: str) -> dict[str, Any]:
-    """Return an attribute that holds JSON; empty where it does not."""
-    try:
-        value = json.loads(source.attributes.get(key, "{}"))
-    except (TypeError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _setting(source: Source, key: str) -> str:
-    return str(_parsed(source, "settings").get(key) or ABSENT)
+    return str(source.network.settings.get(key) or ABSENT)
 
 
-def _versions(source: Source) -> str:
-    return ", ".join(
-        f"{name} {number}" for name, number in _parsed(source, "versions").items()
-    ) or (ABSENT)
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items()) or ABSENT

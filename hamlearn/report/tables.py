@@ -10,7 +10,7 @@ from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import NAMES
 from hamlearn.evaluation.evaluate import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
-from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, Run
+from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults
 from hamlearn.systems import SYSTEMS
 
 ABSENT = "–"  # noqa: RUF001
@@ -180,15 +180,14 @@ def run_facts(corpus: CorpusResults) -> Table:
     rows = []
     for run in corpus.runs:
         facts = run.facts
-        training, text = facts["settings"].get("training", {}), facts["settings"].get("text", {})
         values = (
             str(run.seed),
-            f"{facts['parameters']:,}",
-            f"{facts['epoch']} of {training.get('epochs', len(run.history))}",
-            f"{facts['seconds_per_epoch']:.1f}",
-            str(facts["graph_backend"] or ABSENT),
-            _reads(run, str(text.get("encoder", ABSENT))),
-            f"{facts.get('precision', ABSENT)} on {facts.get('device', ABSENT)}",
+            f"{facts.parameters:,}",
+            f"{facts.epoch} of {facts.training.epochs}",
+            f"{facts.seconds_per_epoch:.1f}",
+            facts.graph_backend or ABSENT,
+            facts.text.encoder if facts.inputs.encoder else f"word vectors: {facts.word_vectors}",
+            f"{facts.precision} on {facts.device}",
         )
         rows.append(Row(run.variant, tuple(map(Cell, values)), _seen(run.detector, run.variant)))
     return Table(
@@ -197,11 +196,6 @@ def run_facts(corpus: CorpusResults) -> Table:
         columns=("Seed", "Parameters", "Epoch", "s / epoch", "Graphs", "Encoder", "Numbers"),
         rows=tuple(rows),
     )
-
-
-def _reads(run: Run, encoder: str) -> str:
-    """Return the text encoder of a run, or its word vectors where it has none."""
-    return encoder if run.inputs.encoder else f"word vectors: {run.facts.get('word_vectors')}"
 
 
 def cues_of_scores(scores: pd.DataFrame) -> list[str]:

@@ -21,11 +21,12 @@ from hamlearn.data.text_encoder import has_weights, load_config, load_encoder, l
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import overlap_of
 from hamlearn.data.word_vectors import Words, read_words
-from hamlearn.inference.model_folder import make_tagger, write_run
+from hamlearn.inference.model_folder import model_of, write_run
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.compiling import compile_layers
 from hamlearn.model.dgl_compat import resolve_graph_backend
-from hamlearn.settings import Settings
+from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, SplitCounts, VisionNetwork
+from hamlearn.settings import GraphSettings, Settings
 from hamlearn.systems import check_can_freeze, inputs_of
 from hamlearn.training.checkpoints import LAST, folder_of, open_checkpoints
 from hamlearn.training.class_vectors import start_classes
@@ -55,7 +56,7 @@ def train(
     captions: str | Path | None = None,
     encoded: str | Path | None = None,
     threads: int | None = None,
-) -> dict[str, Any]:
+) -> RunFacts | None:
     """Train on the split `train`, choose the epoch on `dev`, and write the folder of the run.
 
     The splits `train` and `dev` are all that is looked at, but for one thing: where word vectors
@@ -81,7 +82,7 @@ def train(
         threads: of torch on the CPU, of all processes together; None: as many as torch has here.
 
     Returns:
-        What run.json holds; of a process that was started by another, what is known before.
+        What run.json holds; None in a process that another one started.
 
     Raises:
         HamlearnError: an input is absent or unfit, or the loss is not a number any more.
@@ -124,19 +125,17 @@ def train(
             for split, of_split in by_split.items()
         }
         place = stack.enter_context(taken_place(count))
-        # A run goes on on another GPU than it began on, so only the kind is written down.
-        kind = place.device.type
-        facts = _facts(settings, variant, seed, labels, pictures, data, kind, words)
+        setup = _setup(settings, variant, seed, labels, pictures, data, place.device.type, words)
         pl.seed_everything(seed, verbose=False)
         model = load_encoder(encoder) if inputs_of(variant).encoder else None
         if outputs is not None and model is not None:
             outputs.check(model)
-        tagger = make_tagger(model, facts).train()  # Lightning keeps modes
+        tagger = model_of(model, setup).train()  # Lightning keeps modes
         if words is not None:
             words.put_into(tagger)
         if settings.model.class_embedding == "words" and inputs_of(variant).objects and pictures:
             start_classes(tagger, model, tokenizer, pictures.classes)
-        facts["parameters"] = sum(parameter.numel() for parameter in tagger.parameters())
+        parameters = sum(parameter.numel() for parameter in tagger.parameters())
         if settings.training.compile:
             compile_layers(tagger)
         learning = Learning(
@@ -144,27 +143,31 @@ def train(
         )
         if not place.is_first:
             keeper = KeepBestAndLast(folder_of(out))
-            _fit(learning, keeper, settings.training.epochs, facts["precision"], place)
-            return facts
+            _fit(learning, keeper, settings.training.epochs, setup.precision, place)
+            return None
         files = _read_files(variant, images, objects, graphs, captions, encoded, settings)
         keeper = KeepBestAndLast(
-            open_checkpoints(out, _fingerprint(facts, by_split, encoder, files))
+            open_checkpoints(out, _fingerprint(setup, by_split, encoder, files))
         )
         if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
             log.info("%s holds no weights: the text encoder starts untrained", encoder)
-        _announce(facts)
+        _announce(setup, parameters)
         given = {"images": images, "objects": objects, "graphs": graphs}
         given |= {"captions": captions, "encoded": encoded}
         command = _command(posts, encoder, settings, variant, seed, out, given, threads)
         with others_at_work(place, command):
-            _fit(learning, keeper, settings.training.epochs, facts["precision"], place)
+            _fit(learning, keeper, settings.training.epochs, setup.precision, place)
         keeper.restore_best(learning)
         chosen = learning.history[learning.best_epoch - 1]
-        facts["epoch"] = learning.best_epoch
-        facts["dev"] = {scheme: chosen[f"dev_f1_{scheme}"] for scheme in ("lenient", "strict")}
         seconds = [row["seconds"] for row in learning.history]
-        facts["seconds"] = round(sum(seconds), 2)
-        facts["seconds_per_epoch"] = round(sum(seconds) / len(seconds), 2)
+        facts = RunFacts(
+            **dict(setup),
+            parameters=parameters,
+            epoch=learning.best_epoch,
+            dev_f1={"lenient": chosen["dev_f1_lenient"], "strict": chosen["dev_f1_strict"]},
+            seconds=round(sum(seconds), 2),
+            seconds_per_epoch=round(sum(seconds) / len(seconds), 2),
+        )
         config = load_config(encoder) if model is None else model.config
         write_run(out, learning.tagger.cpu(), tokenizer, facts, learning.history, config, lexicon)
         keeper.remove()
@@ -172,8 +175,8 @@ def train(
         "epoch %d of %d chosen: dev F1 %.2f lenient; %.1f s an epoch; written to %s",
         learning.best_epoch,
         settings.training.epochs,
-        100 * facts["dev"]["lenient"],
-        facts["seconds_per_epoch"],
+        100 * facts.dev_f1["lenient"],
+        facts.seconds_per_epoch,
         out,
     )
     return facts
@@ -186,7 +189,7 @@ def resolve_precision(wanted: str, device: str) -> str:
     return "bf16-mixed" if device == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def _facts(
+def _setup(
     settings: Settings,
     variant: str,
     seed: int,
@@ -195,39 +198,43 @@ def _facts(
     data: dict[str, PostDataset],
     device: str,
     words: Words | None,
-) -> dict[str, Any]:
+) -> RunSetup:
     """Return what is known of a run before it begins."""
-    sizes = {"image": 0, "object": 0, "classes": 0} if pictures is None else pictures.sizes
+    sizes = {} if pictures is None else pictures.sizes
     if words is not None:
         sizes |= words.sizes
-    backend = None
-    if inputs_of(variant).graphs:
+    backend = graph = None
+    if inputs_of(variant).graphs and pictures is not None:
         backend = resolve_graph_backend(settings.model.graph_backend, device)
-    return {
-        "variant": variant,
-        "seed": seed,
-        "labels": labels,
-        "dimensions": sizes,
-        "settings": {
-            "text": settings.text.model_dump(),
-            "model": settings.model.model_dump(),
-            "training": settings.training.model_dump(),
+        thresholds = pictures.graph_attributes.get("settings", "{}")
+        graph = GraphSettings.model_validate_json(thresholds)
+    sources = {} if pictures is None else pictures.provenance
+    return RunSetup(
+        system=variant,
+        seed=seed,
+        labels=labels,
+        sizes=FeatureSizes(**sizes),
+        text=settings.text,
+        model=settings.model,
+        training=settings.training,
+        precision=resolve_precision(settings.training.precision, device),
+        device=device,  # its kind: a run may continue on another GPU
+        graph_backend=backend,
+        splits={
+            split: SplitCounts(
+                posts=len(posts.posts),
+                missing_images=None if pictures is None else posts.missing,
+                cut_words=posts.cut_words,
+                cut_posts=sum(map(bool, posts.cut)),
+                windowed_posts=posts.in_windows,
+            )
+            for split, posts in data.items()
         },
-        "precision": resolve_precision(settings.training.precision, device),
-        "device": device,
-        "graph_backend": backend,
-        "posts": {split: len(posts.posts) for split, posts in data.items()},
-        "missing_pictures": {
-            split: None if pictures is None else posts.missing for split, posts in data.items()
-        },
-        "cut_words": {split: posts.cut_words for split, posts in data.items()},
-        "cut_posts": {split: sum(map(bool, posts.cut)) for split, posts in data.items()},
-        "posts_in_windows": {split: posts.in_windows for split, posts in data.items()},
-        "word_vectors": None if words is None else words.told,
-        "provenance": {} if pictures is None else pictures.provenance,
-        "classes": [] if pictures is None else pictures.classes,
-        "graphs": {} if pictures is None else pictures.graph_attributes,
-    }
+        word_vectors=None if words is None else words.told,
+        networks={kind: VisionNetwork.from_attributes(made) for kind, made in sources.items()},
+        classes=[] if pictures is None else pictures.classes,
+        graph=graph,
+    )
 
 
 def _command(
@@ -248,27 +255,27 @@ def _command(
     return ["train", *(f"--{option}={value}" for option, value in words.items())]
 
 
-def _announce(facts: dict[str, Any]) -> None:
-    posts, missing = facts["posts"], facts["missing_pictures"]
-    count = facts["settings"]["training"]["devices"]
+def _announce(setup: RunSetup, parameters: int) -> None:
+    count = setup.training.devices
     log.info(
         "%s, seed %d: %d parameters, %d labels, %s on %s",
-        facts["variant"],
-        facts["seed"],
-        facts["parameters"],
-        len(facts["labels"]),
-        facts["precision"],
-        facts["device"] if count == 1 else f"{facts['device']} x {count}",
+        setup.system,
+        setup.seed,
+        parameters,
+        len(setup.labels),
+        setup.precision,
+        setup.device if count == 1 else f"{setup.device} x {count}",
     )
-    for split, number in posts.items():
-        if missing[split] is not None:
-            log.info("%s: %d posts, %d of them without a picture", split, number, missing[split])
-    if missing == posts:
+    for split, counts in setup.splits.items():
+        if counts.missing_images is not None:
+            missing = counts.missing_images
+            log.info("%s: %d posts, %d of them without a picture", split, counts.posts, missing)
+    if all(counts.missing_images == counts.posts for counts in setup.splits.values()):
         log.warning("no post has a picture: text_only gives as much at less cost")
-    if facts["word_vectors"] is not None:
-        log.info("word vectors: %s", facts["word_vectors"])
-    for kind, attributes in facts["provenance"].items():
-        if attributes.get("random_weights"):
+    if setup.word_vectors is not None:
+        log.info("word vectors: %s", setup.word_vectors)
+    for kind, network in setup.networks.items():
+        if network.random:
             log.warning("%s: random weights: visual scores carry no meaning", kind)
 
 
@@ -292,7 +299,7 @@ def _read_files(
 
 
 def _fingerprint(
-    facts: dict[str, Any],
+    setup: RunSetup,
     posts: dict[str, PostFile],
     encoder: str | Path,
     files: list[str | Path],
@@ -301,11 +308,11 @@ def _fingerprint(
     folder = Path(encoder)
     if folder.is_dir():
         files = [*files, *sorted(path for path in folder.iterdir() if path.is_file())]
-    fixed = ("variant", "seed", "labels", "settings", "precision", "device", "graph_backend")
+    counted = {"hamlearn", "sizes", "splits", "word_vectors", "networks", "classes", "graph"}
     return digest_of_text(
         canonical(
             {
-                "facts": {name: facts[name] for name in fixed},
+                "setup": setup.model_dump(mode="json", exclude=counted),
                 "posts": {split: of_split.digest for split, of_split in posts.items()},
                 "encoder": str(encoder),
                 "files": [digest_of_file(path) for path in files],

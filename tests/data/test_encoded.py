@@ -294,7 +294,7 @@ def test_an_untrained_encoder_is_not_frozen(paths, tmp_path):
 
 def test_a_system_without_an_encoder_has_nothing_to_freeze(paths, tmp_path):
     facts, *_ = run(paths, "bilstm_crf", tmp_path / "run", None)
-    assert facts["variant"] == "bilstm_crf"
+    assert facts.system == "bilstm_crf"
 
 
 @pytest.mark.parametrize(

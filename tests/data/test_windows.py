@@ -14,7 +14,8 @@ from hamlearn.data.text_encoder import load_tokenizer
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import target_spans, target_words, window_spans, windows_of
 from hamlearn.inference.model_folder import load_run
-from hamlearn.inference.prediction import predict, predict_posts, scored_posts, tag
+from hamlearn.inference.prediction import predict, scored_posts, tag
+from hamlearn.runs import read_run_facts
 from hamlearn.settings import load_settings
 from hamlearn.training.run import train
 from tests.builders import make_posts, write_corpus
@@ -206,10 +207,10 @@ def test_a_post_of_thousands_of_words_is_labelled_to_its_last(run, corpus):
 
 def test_a_run_says_how_long_posts_were_read_and_prediction_does_as_it_did(run, corpus, tmp_path):
     paths, posts = corpus
-    facts = json.loads((run / "run.json").read_text())
-    assert facts["cut_words"] == {"train": 0, "dev": 0}
-    assert min(facts["posts_in_windows"].values()) >= 1
-    assert facts["posts"] == {"train": 13, "dev": 6}
+    splits = read_run_facts(run / "run.json").splits
+    assert {split: counts.posts for split, counts in splits.items()} == {"train": 13, "dev": 6}
+    assert all(counts.cut_words == 0 for counts in splits.values())
+    assert all(counts.windowed_posts >= 1 for counts in splits.values())
     files = {name: paths[name] for name in ("images", "objects", "graphs")}
     out = (tmp_path / "test.jsonl", tmp_path / "test.conll")
     predict(run, paths["posts"], "test", *out, **files)
@@ -218,16 +219,6 @@ def test_a_run_says_how_long_posts_were_read_and_prediction_does_as_it_did(run, 
     assert [len(one["predicted"]) for one in found] == [
         len(post.words) for post in posts if post.split == "test"
     ]
-
-
-def test_a_run_from_before_windows_cuts(run, corpus):
-    loaded = load_run(run)
-    for key in ("long_posts", "window_overlap"):
-        del loaded.facts["settings"]["text"][key]
-    long = corpus[1][-1]
-    (found,) = predict_posts(loaded, [long], None, "cpu")
-    assert found.cut > 0
-    assert found.predicted[-found.cut :] == ("O",) * found.cut
 
 
 def test_an_overlap_that_leaves_no_room_is_refused():

@@ -16,9 +16,9 @@ from hamlearn.data.text_encoder import load_encoder, load_tokenizer
 from hamlearn.inference.export import export
 from hamlearn.inference.layout import ENCODER, FACTS, MANIFEST, NEEDED, WEIGHTS
 from hamlearn.inference.loading import read_model, verify
-from hamlearn.inference.model_folder import make_tagger, write_run
-from hamlearn.settings import Settings
-from tests.builders import write_corpus
+from hamlearn.inference.model_folder import model_of, write_run
+from hamlearn.settings import ModelSettings
+from tests.builders import run_facts, write_corpus
 from tests.fuzz.mutations import broken_value, cases_of, fuzz, mutated, outcome, seeds
 
 
@@ -38,25 +38,13 @@ def sign(folder: Path) -> None:
 def good(folder: Path) -> Path:
     """Write the folder of an untrained model that reads text alone."""
     encoder = write_corpus(folder / "corpus")["encoder"]
-    settings = Settings.model_validate({"model": {"heads": 2, "vit_layers": 1, "rounds": 1}})
-    facts = {
-        "variant": "text_only",
-        "seed": 0,
-        "epoch": 1,
-        "labels": ["O", "B-PER", "I-PER"],
-        "dimensions": {"image": 0, "object": 0, "classes": 0},
-        "settings": settings.model_dump(mode="json"),
-        "posts": {"train": 1, "dev": 1},
-        "missing_pictures": {"train": None, "dev": None},
-        "parameters": 1,
-        "dev": {"lenient": 0.5, "strict": 0.5},
-        "provenance": {},
-    }
+    settings = ModelSettings(heads=2, vit_layers=1, rounds=1)
+    facts = run_facts("text_only", model=settings)
     model = load_encoder(encoder)
-    tagger = make_tagger(model, facts)
+    tagger = model_of(model, facts)
     write_run(folder / "run", tagger, load_tokenizer(encoder), facts, [], model.config)
     export(folder / "run", folder / "exported")
-    assert read_model(folder / "exported").facts.labels == facts["labels"]
+    assert read_model(folder / "exported").facts.labels == facts.labels
     return folder / "exported"
 
 

@@ -17,12 +17,13 @@ from hamlearn.inference.model_folder import (
     FACTS,
     WEIGHTS,
     load_run,
-    make_tagger,
+    model_of,
     write_run,
 )
-from hamlearn.settings import Settings
+from hamlearn.runs import FeatureSizes
+from hamlearn.settings import ModelSettings
 from hamlearn.vision.weights import read_state
-from tests.builders import write_corpus
+from tests.builders import run_facts, write_corpus
 from tests.fuzz.mutations import broken_value, cases_of, fuzz, mutated, outcome, seeds
 
 
@@ -30,19 +31,12 @@ from tests.fuzz.mutations import broken_value, cases_of, fuzz, mutated, outcome,
 def good(folder: Path) -> Path:
     """Write the folder of an untrained run."""
     encoder = write_corpus(folder / "corpus")["encoder"]
-    settings = Settings.model_validate(
-        {"model": {"heads": 2, "vit_layers": 1, "rounds": 1, "graph_backend": "dense"}}
-    )
-    facts = {
-        "variant": "full",
-        "labels": ["O", "B-PER", "I-PER"],
-        "dimensions": {"image": 6, "object": 5, "classes": 3},
-        "settings": settings.model_dump(mode="json"),
-    }
+    settings = ModelSettings(heads=2, vit_layers=1, rounds=1, graph_backend="dense")
+    facts = run_facts("full", model=settings, sizes=FeatureSizes(image=6, object=5, classes=3))
     model = load_encoder(encoder)
-    tagger = make_tagger(model, facts)
+    tagger = model_of(model, facts)
     write_run(folder / "run", tagger, load_tokenizer(encoder), facts, [], model.config)
-    assert load_run(folder / "run").labels == facts["labels"]
+    assert load_run(folder / "run").labels == facts.labels
     return folder / "run"
 
 
@@ -74,13 +68,13 @@ def test_a_run_is_loaded_or_refused(folder: Path, good: Path, seed: int) -> None
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        (FACTS, lambda it: it["dimensions"].update(image=10**9)),
-        (FACTS, lambda it: it["dimensions"].update(classes=-1)),
-        (FACTS, lambda it: it["settings"]["model"].update(vit_layers=10**8)),
-        (FACTS, lambda it: it["settings"]["model"].update(class_width=10**9)),
+        (FACTS, lambda it: it["sizes"].update(image=10**9)),
+        (FACTS, lambda it: it["sizes"].update(classes=-1)),
+        (FACTS, lambda it: it["model"].update(vit_layers=10**8)),
+        (FACTS, lambda it: it["model"].update(class_width=10**9)),
         (FACTS, lambda it: it.update(labels=["O", "B-PER", "O"])),
         (FACTS, lambda it: it.update(labels={"O": 1})),
-        (FACTS, lambda it: it.update(variant=["full"])),
+        (FACTS, lambda it: it.update(system=["full"])),
         (f"{ENCODER}/config.json", lambda it: it.update(num_hidden_layers=10**8)),
         (f"{ENCODER}/config.json", lambda it: it.update(vocab_size=10**10)),
         (f"{ENCODER}/config.json", lambda it: it.update(hidden_size="x")),

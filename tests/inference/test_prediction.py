@@ -158,7 +158,7 @@ def test_what_is_not_a_run_is_named(runs, tmp_path):
         load_run(tmp_path)
     folder = copy_of(runs / "text_only", tmp_path / "run")
     (folder / "run.json").write_text('{"labels": []}')
-    with pytest.raises(HamlearnError, match=r"run\.json: not the facts of a run"):
+    with pytest.raises(HamlearnError, match=r"run\.json: written by an older version of hamlearn"):
         load_run(folder)
 
 

@@ -13,10 +13,11 @@ from PIL import Image
 from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.evaluation.evaluate import evaluate, write_scores
-from hamlearn.settings import Settings
+from hamlearn.runs import RunFacts, VisionNetwork
+from hamlearn.settings import Settings, TextSettings, TrainingSettings
 from hamlearn.systems import SYSTEMS as TABLE
 from hamlearn.systems import inputs_of
-from tests.builders import write_graphs, write_object_features
+from tests.builders import run_facts, write_graphs, write_object_features
 
 CUES = ("scene", "object", "relation", "text")
 TYPES = ("PER", "LOC", "ORG", "MISC")
@@ -181,7 +182,7 @@ def _run(
         files[-1].parent.mkdir(parents=True, exist_ok=True)
         files[-1].write_text("".join(lines), encoding="utf-8")
     folder = made.run_folder(*run)
-    _json(folder / "run.json", facts(made, detector, variant, seed))
+    _json(folder / "run.json", facts(made, detector, variant, seed).model_dump())
     epochs = np.arange(1, 9)
     f1 = 0.95 - 0.8 * np.exp(-epochs / 2 - 0.1 * seed)
     history = {"epoch": epochs, "train_loss": 5 * np.exp(-epochs / 3)}
@@ -193,36 +194,33 @@ def _run(
     return evaluate(files, posts, **names)
 
 
-def facts(made: Made, detector: str, variant: str, seed: int) -> dict[str, Any]:
+def facts(made: Made, detector: str, variant: str, seed: int) -> RunFacts:
     """Return what run.json holds."""
-    attributes = {
-        kind: {
-            "kind": kind,
-            "extractor": "tiny",
-            "weights": f"{kind}.safetensors",
-            "weights_digest": "abcdef0123456789" * 4,
-            "random_weights": made.random_weights,
-            "settings": json.dumps({"dtype": "float16", "backend": "torchvision"}),
-            "settings_digest": "9876543210fedcba" * 4,
-            "versions": json.dumps({"python": "3.11.9", "torch": "2.14.1"}),
-        }
+    inputs = inputs_of(variant)
+    networks = {
+        kind: VisionNetwork(
+            name="tiny",
+            weights=f"{kind}.safetensors",
+            sha256="abcdef0123456789" * 4,
+            random=made.random_weights,
+            settings={"dtype": "float16", "backend": "torchvision"},
+            versions={"python": "3.11.9", "torch": "2.14.1"},
+        )
         for kind in ("images", "objects")
+        if kind in inputs.files
     }
-    return {
-        "variant": variant,
-        "seed": seed,
-        "parameters": 1_234_567,
-        "epoch": 7,
-        "seconds_per_epoch": 4.06,
-        "graph_backend": "dgl" if inputs_of(variant).graphs else None,
-        "precision": "32-true",
-        "device": "cpu",
-        "settings": {"text": {"encoder": made.encoder}, "training": {"epochs": 8}},
-        "word_vectors": "random" if inputs_of(variant).lexicon else None,
-        "provenance": {
-            kind: told for kind, told in attributes.items() if kind in inputs_of(variant).files
-        },
-    }
+    return run_facts(
+        variant,
+        seed=seed,
+        text=TextSettings(encoder=made.encoder),
+        training=TrainingSettings(epochs=8),
+        graph_backend="dgl" if inputs.graphs else None,
+        word_vectors="random" if inputs.lexicon else None,
+        networks=networks,
+        parameters=1_234_567,
+        epoch=7,
+        seconds_per_epoch=4.06,
+    )
 
 
 def _failures(path: Path, failures: dict[str, tuple[str, str]]) -> None:

@@ -40,8 +40,8 @@ def test_cut_words_are_said_by_split(tmp_path: Path) -> None:
     made = make(tmp_path, corpora={"mine": False}, variants=("text_only",))
     folder = made.run_folder("mine", "none", "text_only", 0)
     facts = json.loads((folder / "run.json").read_text())
-    facts |= {"cut_words": {"train": 7, "dev": 0}, "cut_posts": {"train": 2, "dev": 0}}
-    facts["settings"]["text"]["max_subtokens"] = 64
+    facts["splits"]["train"] |= {"cut_words": 7, "cut_posts": 2}
+    facts["text"]["max_subtokens"] = 64
     (folder / "run.json").write_text(json.dumps(facts))
     path = tmp_path / "predictions/mine/none/text_only/seed0/test.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]

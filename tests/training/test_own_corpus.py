@@ -78,7 +78,8 @@ def test_the_full_model_works_where_no_post_has_a_picture(corpus, tmp_path, capl
     extract_objects(posts, files["objects"], settings, "demo")
     build_graphs(files["objects"], files["graphs"], settings.graph)
     facts = train(posts, folder / "encoder", settings, "full", 0, tmp_path / "run", **files)
-    assert facts["missing_pictures"] == {"train": 16, "dev": 4}
+    missing = {split: counts.missing_images for split, counts in facts.splits.items()}
+    assert missing == {"train": 16, "dev": 4}
     assert "no post has a picture: text_only gives as much at less cost" in caplog.text
     out = tmp_path / "test.jsonl", tmp_path / "test.conll"
     predict(tmp_path / "run", posts, "test", *out, **files)

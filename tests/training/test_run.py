@@ -18,6 +18,7 @@ from hamlearn.data.text_encoder import load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import COLUMNS
 from hamlearn.model.hamlearning import HamLearning
+from hamlearn.runs import FeatureSizes, SplitCounts, read_run_facts
 from hamlearn.settings import Settings, load_settings
 from hamlearn.training import loop
 from hamlearn.training import run as training
@@ -87,17 +88,19 @@ def test_run_folder_is_complete_and_checkpoints_are_gone(unbroken):
     assert tuple(rows[0]) == COLUMNS
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
-    facts = json.loads((unbroken / "run.json").read_text())
+    facts = read_run_facts(unbroken / "run.json")
     weights = load_file(unbroken / "model.safetensors")
-    assert facts["parameters"] == sum(tensor.numel() for tensor in weights.values())
-    assert facts["missing_pictures"] == {"train": 1, "dev": 1}
-    assert facts["posts"] == {"train": 20, "dev": 8}
-    assert facts["dimensions"] == {"image": 6, "object": 5, "classes": 3}
-    assert facts["provenance"]["images"]["random_weights"] is True
-    assert facts["provenance"]["objects"]["kind"] == "objects"
-    assert facts["graph_backend"] == "dense"
-    chosen = rows[facts["epoch"] - 1]
-    assert facts["dev"] == {
+    assert facts.parameters == sum(tensor.numel() for tensor in weights.values())
+    assert facts.splits == {
+        "train": SplitCounts(posts=20, missing_images=1),
+        "dev": SplitCounts(posts=8, missing_images=1),
+    }
+    assert facts.sizes == FeatureSizes(image=6, object=5, classes=3)
+    assert facts.networks["images"].random is True
+    assert facts.networks["objects"].name == "made-up"
+    assert facts.graph_backend == "dense"
+    chosen = rows[facts.epoch - 1]
+    assert facts.dev_f1 == {
         scheme: float(chosen[f"dev_f1_{scheme}"]) for scheme in ("lenient", "strict")
     }
 
@@ -231,7 +234,7 @@ def test_of_equal_epochs_the_later_one_is_chosen(paths, tmp_path, monkeypatch):
         ),
     )
     facts = run(paths, tmp_path / "run", settings=settings_for(epochs=4))
-    assert facts["epoch"] == 3
+    assert facts.epoch == 3
     weights = load_file(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(weights[name], kept[3][name]) for name in weights)
     assert not all(torch.equal(weights[name], kept[4][name]) for name in weights)
@@ -264,7 +267,7 @@ def test_gold_is_counted_before_truncation(paths, tmp_path, monkeypatch):
         update={"text": Settings().text.model_copy(update={"max_subtokens": 4})}
     )
     facts = run(paths, tmp_path / "run", settings=settings)
-    assert facts["cut_words"]["dev"] > 0
+    assert facts.splits["dev"].cut_words > 0
     assert seen[0] == [post.labels for post in make_posts() if post.split == "dev"]
 
 

@@ -54,8 +54,8 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
     monkeypatch.setattr(training, "write_run", keep)
     given, files = (paths["posts"], paths["encoder"]), files_of(paths, variant)
     facts = train(*given, settings_for(), variant, 0, tmp_path / "run", **files)
-    assert set(facts["provenance"]) == set(inputs_of(variant).files) - {"graphs"}
-    assert (facts["graph_backend"] is not None) == inputs_of(variant).graphs
+    assert set(facts.networks) == set(inputs_of(variant).files) - {"graphs"}
+    assert (facts.graph_backend is not None) == inputs_of(variant).graphs
     loaded = load_run(tmp_path / "run")
     weights = kept[0].state_dict()
     assert all(torch.equal(value, weights[n]) for n, value in loaded.tagger.state_dict().items())
@@ -104,7 +104,7 @@ def test_word_vectors_are_where_training_begins(paths, tmp_path, monkeypatch):
     assert begun[0][numbers[1]].tolist() == [4, 5, 6]
     assert numbers[2] == 1
     assert "never_seen" not in run.lexicon.words
-    assert facts["word_vectors"].startswith("vectors.txt: 2 of ")
+    assert facts.word_vectors.startswith("vectors.txt: 2 of ")
     assert not any(name.startswith("text.") for name in run.tagger.state_dict())
 
 
@@ -123,5 +123,5 @@ def test_random_vectors_are_said_to_be_so_and_the_rate_is_the_systems_own(
     monkeypatch.setattr(training.Learning, "configure_optimizers", watch)
     given = (paths["posts"], paths["encoder"])
     facts = train(*given, settings_for(), variant, 0, tmp_path / "run")
-    assert facts["word_vectors"] == "random"
+    assert facts.word_vectors == "random"
     assert set(rates) == {1e-3}

@@ -40,7 +40,7 @@ def test_a_run_leaves_its_model_its_history_and_its_predictions(demo, detector, 
     results = demo.folder / "results"
     run = f"demo/{detector}/{variant}/seed0"
     facts = json.loads((results / "models" / run / "run.json").read_text())
-    assert facts["variant"] == variant
+    assert facts["system"] == variant
     assert len((results / "models" / run / "history.csv").read_text().splitlines()) == 2
     assert not list((results / "models").rglob("checkpoints/*/*"))
     posts = (results / "corpus/demo/posts.jsonl").read_text().splitlines()

@@ -108,7 +108,7 @@ def test_stored_outputs_stand_for_the_encoder(paths, tmp_path, variant, windows)
     kind = "windows" if windows else "beside" if inputs_of(variant).names else "plain"
     stored = run(paths, variant, tmp_path / "stored", paths[kind], settings)
     live = run(paths, variant, tmp_path / "live", None, settings)
-    assert (stored[0]["posts_in_windows"]["train"] > 0) == windows
+    assert (stored[0].splits["train"].windowed_posts > 0) == windows
     np.testing.assert_allclose(stored[1], live[1], rtol=1e-4)
     assert stored[2] == live[2]
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("stored", "live")]

@@ -22,7 +22,7 @@ from hamlearn.corpus.posts import CorpusPost, iterate_posts, read_posts
 from hamlearn.data.text_encoder import load_tokenizer
 from hamlearn.data.tokenization import tokenise
 from hamlearn.demo.corpus import write_corpus
-from hamlearn.features.hdf5_output import atomic_hdf5, put_attributes, put_texts
+from hamlearn.features.hdf5 import atomic_hdf5, write_attributes, write_texts
 from hamlearn.features.store import Columns, attributes_of, image_columns, object_columns
 
 N, WIDTH, DTYPE = 15, 32, "float16"
@@ -165,11 +165,11 @@ def drawn(path: Path, columns: Columns, ids: Sequence[str]) -> None:
     kind = "objects" if "boxes" in columns else "images"
     columns = columns | {"sizes": ((2,), np.int32), "status": ((), np.uint8)}
     with atomic_hdf5(path) as (file, _):
-        put_attributes(file, attributes_of(kind, "any", "random", "0" * 64, True, {}))
-        put_texts(file, "ids", ids)
-        put_texts(file, "reasons", [""] * len(ids))
+        write_attributes(file, attributes_of(kind, "any", "random", "0" * 64, True, {}))
+        write_texts(file, "ids", ids)
+        write_texts(file, "reasons", [""] * len(ids))
         if kind == "objects":
-            put_texts(file, "classes", ["any", "other"])
+            write_texts(file, "classes", ["any", "other"])
         data = {
             name: file.create_dataset(name, (len(ids), *shape), dtype)
             for name, (shape, dtype) in columns.items()

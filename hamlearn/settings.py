@@ -173,9 +173,9 @@ def _completed(networks: dict[str, Any], built_in: Mapping[str, Any]) -> dict[st
 class PrecomputedSettings(Section):
     """Objects that were found elsewhere, as `detector: precomputed` reads them."""
 
-    format: Literal["vinvl", "tsv", "npz", "hdf5", "drawn"] = Field(
+    format: Literal["vinvl", "tsv", "npz", "drawn"] = Field(
         "vinvl",
-        description="folder of VinVL npz, bottom-up-attention TSV, our own layouts, or a drawn "
+        description="folder of VinVL npz, bottom-up-attention TSV, our own npz, or a drawn "
         "corpus with its true objects",
     )
     path: str = Field(

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
-from hamlearn.features.hdf5_output import put_attributes, put_texts
+from hamlearn.features.hdf5 import write_attributes, write_texts
 from hamlearn.features.store import STAGES
 from hamlearn.runs import FeatureSizes, RunFacts, SplitCounts, VisionNetwork
 from hamlearn.settings import (
@@ -175,9 +175,9 @@ def write_graphs(path: Path, objects: Path, seed: int = 3) -> Path:
         relations[row, 1 : count + 1, 1 : count + 1] = inner
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
-        put_texts(file, "ids", ids)
+        write_texts(file, "ids", ids)
         file["relations"] = relations
-        put_attributes(file, {"schema_version": 2, "kind": "graphs"})
+        write_attributes(file, {"schema_version": 2, "kind": "graphs"})
     return path
 
 
@@ -202,14 +202,14 @@ def write_store(
         "versions": json.dumps({"numpy": np.__version__}),
     }
     with h5py.File(path, "w") as file:
-        put_texts(file, "ids", ids)
+        write_texts(file, "ids", ids)
         reasons = ["missing" if status else "" for status in datasets["status"]]
-        put_texts(file, "reasons", reasons)
+        write_texts(file, "reasons", reasons)
         if kind == "objects":
-            put_texts(file, "classes", CLASSES)
+            write_texts(file, "classes", CLASSES)
         for name, values in datasets.items():
             file.create_dataset(name, data=values)
-        put_attributes(file, known | attributes)
+        write_attributes(file, known | attributes)
     return path
 
 

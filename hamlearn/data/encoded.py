@@ -13,11 +13,8 @@ cut or put together in another way, are not found.
 
 import hashlib
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -25,8 +22,7 @@ from torch import nn
 from hamlearn.data.text_encoder import has_weights
 from hamlearn.data.visual import all_finite
 from hamlearn.errors import HamlearnError
-from hamlearn.features.hdf5 import member, opened, root_attributes
-from hamlearn.features.hdf5_rows import RowReader
+from hamlearn.features.hdf5 import ArrayFile
 
 KIND, SCHEMA_VERSION = "encoded", 1
 KEY = 16  # bytes
@@ -62,27 +58,15 @@ def require_weights(encoder: str | Path) -> None:
         )
 
 
-class Encoded(AbstractContextManager["Encoded"]):
-    """A file of outputs, open for reading; rows are read when they are asked for."""
+class Encoded(ArrayFile):
+    """A file of encoder outputs, open for reading; rows are read on demand.
+
+    Raises:
+        HamlearnError: the file is absent, not HDF5, or has another layout or version.
+    """
 
     def __init__(self, path: str | Path) -> None:
-        """Open a file and check its layout.
-
-        Raises:
-            HamlearnError: the file is absent, not HDF5, or of another layout or version.
-        """
-        self.path = Path(path)
-        with opened(path, "outputs of a frozen encoder, made by `hamlearn encode`") as file:
-            self.attributes = root_attributes(file)
-            self._check_kind()
-            members = {name: member(file, name) for name in _TYPES}
-            self._check_shapes(members)
-            self._starts: NDArray[np.int64] = np.asarray(members["starts"][()])
-            keys: NDArray[np.uint8] = np.asarray(members["keys"][()])
-            self._row_of = {key.tobytes(): row for row, key in enumerate(keys)}
-            self._check_rows(len(members["hidden"]), len(keys))
-            self._reader = RowReader(path)
-            self._hidden = self._reader.rows_of(members["hidden"])
+        super().__init__(path, (KIND,), SCHEMA_VERSION, "hamlearn encode")
 
     def check(self, encoder: nn.Module) -> None:
         """Refuse the outputs of another encoder.
@@ -138,41 +122,26 @@ class Encoded(AbstractContextManager["Encoded"]):
             raise HamlearnError(f"{self.path}: holds numbers that are not finite; {AGAIN}")
         return np.split(hidden, np.cumsum([stop - start for start, stop in spans])[:-1])
 
-    def close(self) -> None:
-        """Close the file."""
-        self._reader.close()
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _check_kind(self) -> None:
-        kind, version = (self.attributes.get(name) for name in ("kind", "schema_version"))
-        if (kind, version) != (KIND, SCHEMA_VERSION):
-            raise HamlearnError(
-                f"{self.path}: holds {kind!r:.40} of layout version {version!s:.20}, expected"
-                f" {KIND!r} of version {SCHEMA_VERSION}; {AGAIN}"
-            )
-
-    def _check_shapes(self, members: dict[str, Any]) -> None:
+    def _check(self) -> None:
         for name in _TYPES:
-            if not isinstance(members[name], h5py.Dataset):
+            if name not in self.arrays:
                 raise HamlearnError(f"{self.path}: no dataset `{name}`; {AGAIN}")
-        hidden = members["hidden"].shape
-        rows, width = members["starts"].size - 1, max(1, *hidden[1:])
-        shapes = {"hidden": (*hidden[:1], width), "starts": (rows + 1,), "keys": (rows, KEY)}
+        hidden, starts, keys = (self.arrays[name] for name in _TYPES)
+        rows, width = starts.shape[0] - 1, max(1, *hidden.shape[1:])
+        shapes = {"hidden": (*hidden.shape[:1], width), "starts": (rows + 1,), "keys": (rows, KEY)}
         for name, shape in shapes.items():
-            data = members[name]
+            data = self.arrays[name]
             if data.shape != shape or data.dtype != _TYPES[name]:
                 raise HamlearnError(
                     f"{self.path}: `{name}` is {data.dtype} of shape {data.shape}, expected"
                     f" {_TYPES[name]} of shape {shape}; {AGAIN}"
                 )
-
-    def _check_rows(self, subtokens: int, rows: int) -> None:
-        starts = self._starts
-        whole = starts[0] == 0 and starts[-1] == subtokens and len(self._row_of) == rows
-        if not whole or (starts[1:] <= starts[:-1]).any():
+        self._hidden = hidden
+        self._starts: NDArray[np.int64] = starts[range(rows + 1)]
+        self._row_of = {key.tobytes(): row for row, key in enumerate(keys[range(rows)])}
+        is_complete = self._starts[0] == 0 and self._starts[-1] == hidden.shape[0]
+        if not is_complete or len(self._row_of) < rows or (np.diff(self._starts) < 1).any():
             raise HamlearnError(
                 f"{self.path}: its rows do not fit together, expected each of {rows} keys once and"
-                f" {subtokens} sub-tokens shared out among them; {AGAIN}"
+                f" {hidden.shape[0]} sub-tokens divided among them; {AGAIN}"
             )

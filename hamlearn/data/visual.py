@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
-from hamlearn.features.graph_file import Graphs
+from hamlearn.features.graphs import Graphs
 from hamlearn.features.store import STAGES, FeatureFile
 from hamlearn.systems import Inputs
 

@@ -1,6 +1,7 @@
-"""Relation graphs of a whole corpus: object features in, one file of relations out."""
+"""Relation graphs of a corpus: built from object features, stored in one file, read by row."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
-from hamlearn.features.hdf5_output import atomic_hdf5, put_attributes, put_texts
+from hamlearn.features.hdf5 import ArrayFile, atomic_hdf5, write_attributes, write_texts
 from hamlearn.features.relations import NONE, RELATIONS, relation_matrices
-from hamlearn.features.store import FeatureFile, attributes_of
+from hamlearn.features.store import SCHEMA_VERSION, FeatureFile, attributes_of
 from hamlearn.io import canonical
 from hamlearn.settings import GraphSettings
 
+BLOCK = 2000  # images processed at a time: some 30 MB of pairs for 15 objects each
 log = logging.getLogger(__name__)
-
-BLOCK = 2000  # pictures at a time: some 30 MB of pairs for 15 objects each
 
 
 def build_graphs(
     object_file: str | Path, out: str | Path, settings: GraphSettings
 ) -> dict[str, int]:
-    """Write the relations of every picture's objects, in the order of the object file.
+    """Write the relations between the objects of every image, in the order of the object file.
 
     The file holds `ids` (n) and `relations` (n, N+1, N+1) int8, where [k, i, j] is the relation of
-    the edge i -> j in picture k, an index into RELATIONS; node 0 is the picture; -1 is no edge, and
-    padding. Its attributes say which objects it was made from and how. It appears whole or not.
+    the edge i -> j in image k, an index into RELATIONS; node 0 is the image; -1 is no edge, and
+    padding. Its attributes record the objects and the thresholds it was made from. It is written
+    atomically.
 
     Args:
         object_file: features of the kind "objects".
@@ -37,7 +38,7 @@ def build_graphs(
         The number of directed edges of each relation.
 
     Raises:
-        HamlearnError: the object file is absent, of another kind, or holds an impossible box.
+        HamlearnError: the object file is absent, of another kind, or holds an invalid box.
     """
     with FeatureFile(object_file) as objects:
         if objects.attributes["kind"] != "objects":
@@ -47,9 +48,9 @@ def build_graphs(
             )
         n, (most, _) = len(objects.ids), objects.shape("boxes")
         edges = np.zeros(len(RELATIONS), dtype=np.int64)
-        with atomic_hdf5(out) as (file, sink):
-            put_attributes(file, _attributes(objects, settings))
-            put_texts(file, "ids", objects.ids)
+        with atomic_hdf5(out) as (file, check_disk):
+            write_attributes(file, _attributes(objects, settings))
+            write_texts(file, "ids", objects.ids)
             relations = file.create_dataset(
                 "relations", (n, most + 1, most + 1), np.int8, fillvalue=NONE
             )
@@ -57,12 +58,12 @@ def build_graphs(
                 rows = range(start, min(start + BLOCK, n))
                 block = _relations(objects, rows, settings)
                 relations[rows.start : rows.stop] = block
-                sink.check()
+                check_disk()
                 edges += np.bincount(block[block != NONE], minlength=len(RELATIONS))
-                log.info("graphs: %d of %d pictures", rows.stop, n)
+                log.info("graphs: %d of %d images", rows.stop, n)
     counts = dict(zip(RELATIONS, edges.tolist(), strict=True))
     listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-    log.info("graphs: %d pictures, %d directed edges: %s", n, edges.sum(), listed)
+    log.info("graphs: %d images, %d directed edges: %s", n, edges.sum(), listed)
     return counts
 
 
@@ -79,14 +80,14 @@ def _relations(objects: FeatureFile, rows: range, settings: GraphSettings) -> ND
             settings.far,
         )
     except HamlearnError as error:
-        if len(rows) > 1:  # find the one at fault, to name it
+        if len(rows) > 1:  # repeat image by image, to name the one with the error
             for row in rows:
                 _relations(objects, range(row, row + 1), settings)
         raise HamlearnError(f"{objects.path}: {objects.ids[rows.start]}: {error}") from error
 
 
 def _attributes(objects: FeatureFile, settings: GraphSettings) -> dict[str, Any]:
-    """Return where the graphs come from: the extractor of the objects, and the thresholds."""
+    """Return the provenance of graphs: the extractor of the objects, and the thresholds."""
     source = objects.attributes
     return {
         **attributes_of(
@@ -101,3 +102,50 @@ def _attributes(objects: FeatureFile, settings: GraphSettings) -> dict[str, Any]
         "objects_settings_digest": source["settings_digest"],
         "names": canonical(list(RELATIONS)),
     }
+
+
+class Graphs(ArrayFile):
+    """A graph file open for reading, checked against the object file it belongs to.
+
+    Args:
+        path: of the graph file.
+        objects: the features of the objects that are related.
+
+    Attributes:
+        attributes: provenance, see `attributes_of`.
+
+    Raises:
+        HamlearnError: the file is absent, holds no graphs, or the graphs of other objects.
+    """
+
+    def __init__(self, path: str | Path, objects: FeatureFile) -> None:
+        self._objects = objects
+        super().__init__(path, ("graphs",), SCHEMA_VERSION, "hamlearn graphs")
+
+    def rows(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int8]:
+        """Return the relations of some images, (len(indices), N+1, N+1); see `build_graphs`."""
+        return self.arrays["relations"][indices]
+
+    def _check(self) -> None:
+        ids, objects = self.texts.get("ids", []), self._objects
+        if ids != objects.ids:
+            raise HamlearnError(
+                f"{self.path}: found the relations of {len(ids)} images, expected those of the"
+                f" {len(objects.ids)} images of {objects.path}, in the same order"
+            )
+        relations = self.arrays.get("relations")
+        nodes = 1 + objects.shape("boxes")[0]
+        shape = (len(ids), nodes, nodes)
+        if relations is None or relations.shape != shape or relations.dtype != np.int8:
+            found = "none" if relations is None else f"{relations.dtype} of {relations.shape}"
+            raise HamlearnError(
+                f"{self.path}: found relations: {found}, expected int8 of {shape}: the image and"
+                f" the objects of {objects.path}"
+            )
+        for start in range(0, len(ids), BLOCK):
+            block = relations[range(start, min(start + BLOCK, len(ids)))]
+            if not -1 <= block.min() <= block.max() < len(RELATIONS):
+                raise HamlearnError(
+                    f"{self.path}: found relations from {block.min()} to {block.max()}, expected"
+                    f" -1 to {len(RELATIONS) - 1}"
+                )

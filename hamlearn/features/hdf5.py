@@ -1,36 +1,26 @@
-"""Reading HDF5 that others wrote: what a file claims is measured before it is believed.
+"""HDF5 files of one simple layout: arrays of numbers and of text, stored contiguously.
 
-Links that lead out of the file, data kept in other files and datasets without content are refused,
-and so is what would take more memory than a file of its size can honestly hold.
-
-Text of variable length lies in heaps of the file. HDF5 2.0 never returns from a heap with a piece
-of no size, so heaps are walked here first; those of attributes cannot be, and these must be of
-fixed length.
+Text, in arrays and in attributes, has a fixed length. So every row has its place in the file, and a
+file from elsewhere that is damaged or hostile is refused before HDF5 decodes anything of it.
 """
 
+import io
 import math
 import os
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
+from hamlearn.io import atomic_write
 
-_LEAST = 1 << 24  # bytes that any file may unpack to
-_RATIO = 100  # bytes in memory for each byte of the file, past that
-
-# How a file refers to a text of variable length, and what stands before each piece of a heap.
-_REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
-_HEAP = struct.Struct("<4sB3xQ")  # signature, version, size
-_PIECE = struct.Struct("<H6xQ")  # number, 0 for free space; size
-
-# What h5py raises on broken files.
+# What h5py raises on damaged files.
 _BROKEN = (
     ArithmeticError,
     AttributeError,
@@ -44,154 +34,238 @@ _BROKEN = (
 )
 
 
-@contextmanager
-def reading(path: str | Path) -> Iterator[None]:
-    """Turn what h5py raises into our error, which names the file."""
-    try:
-        yield
-    except HamlearnError:
-        raise
-    except _BROKEN as error:
-        said = str(error) or type(error).__name__
-        raise HamlearnError(
-            f"{path}: not an HDF5 file, or a broken one ({said:.300}); one that was cut short has"
-            " to be made again"
-        ) from error
+class ArrayFile:
+    """An HDF5 file open for reading. Text is in memory; rows of numbers are read on demand.
 
+    Subclasses check the arrays of their layout in `_check`.
 
-@contextmanager
-def opened(path: str | Path, expected: str) -> Iterator[h5py.File]:
-    """Open a file for reading.
+    Args:
+        path: of the file.
+        kinds: kinds of content that are accepted, compared with the attribute `kind`.
+        version: of the layout, compared with the attribute `schema_version`.
+        command: that makes such a file, for error messages.
+
+    Attributes:
+        path: of the file.
+        attributes: numbers and text attached to the root of the file.
+        texts: content of each array of text.
+        arrays: rows of each array of numbers.
 
     Raises:
-        HamlearnError: it is absent, not HDF5, or found to be broken while it is open.
+        HamlearnError: the file is absent, not HDF5, damaged, or has another layout.
     """
-    if not Path(path).is_file():
-        raise HamlearnError(f"{path}: no such file; expected {expected}")
-    with reading(path), h5py.File(path, "r") as file:
-        yield file
+
+    def __init__(self, path: str | Path, kinds: Sequence[str], version: int, command: str) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise HamlearnError(f"{path}: no such file; expected one made by `{command}`")
+        self._file = self.path.open("rb", buffering=0)
+        try:
+            with h5py.File(self.path, "r") as file:
+                self.attributes = _attributes(self.path, file)
+                kind, found = (self.attributes.get(key) for key in ("kind", "schema_version"))
+                if kind not in kinds or found != version:
+                    raise HamlearnError(
+                        f"{path}: found {kind!r:.40} of layout version {found!s:.20}, expected"
+                        f" {' or '.join(kinds)} of version {version}; make it again with"
+                        f" `{command}`"
+                    )
+                self._read_arrays(file)
+            self._check()
+        except HamlearnError:
+            self.close()
+            raise
+        except _BROKEN as error:
+            self.close()
+            raise HamlearnError(
+                f"{path}: not an HDF5 file, or a damaged one"
+                f" ({str(error) or type(error).__name__:.300}); make it again with `{command}`"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _read_arrays(self, file: h5py.File) -> None:
+        self.texts: dict[str, list[str]] = {}
+        self.arrays: dict[str, Rows] = {}
+        for name in file:
+            dataset = _dataset(self.path, file, name)
+            if dataset.dtype.kind == "S":
+                self.texts[name] = [text.decode() for text in dataset[()].ravel().tolist()]
+            else:
+                self.arrays[name] = Rows(self._file, dataset)
+
+    def _check(self) -> None:
+        """Raise HamlearnError if the arrays are not those of the layout."""
 
 
-def name_of(item: h5py.Group | h5py.Dataset) -> str:
-    """Return the name of the file that holds it, without opening what `item.file` opens."""
-    return os.fsdecode(h5py.h5f.get_name(item.id))
+class Rows:
+    """The rows of one array of numbers, read from their place in the file on demand.
 
+    A memory map would be shorter, but its pages count as memory of the process, and a failing disk
+    would kill the process.
 
-def member(group: h5py.Group, name: str) -> Any:
-    """Return a member of a group, None where there is none.
-
-    Raises:
-        HamlearnError: it lies elsewhere, or is a dataset that takes more than its file can hold.
+    Attributes:
+        shape: of the array.
+        dtype: of its numbers.
     """
-    place = f"{name_of(group)}: `{name}`"
-    if name not in group:
-        return None
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise HamlearnError(f"{place} is a link to something else, expected the thing itself")
-    found = group[name]
-    if isinstance(found, h5py.Dataset):
-        _measure(place, found)
-    return found
+
+    def __init__(self, file: BinaryIO, dataset: h5py.Dataset) -> None:
+        self._file, self._offset = file, dataset.id.get_offset() or 0
+        self.shape: tuple[int, ...] = dataset.shape
+        self.dtype: np.dtype[Any] = dataset.dtype
+
+    def __getitem__(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[Any]:
+        """Return a copy of the rows with these numbers, in any order.
+
+        Raises:
+            HamlearnError: the file cannot be read any more.
+            IndexError: a number is out of range.
+        """
+        wanted = np.asarray(indices, np.int64)
+        n = self.shape[0]
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < n:
+            raise IndexError(f"{self._file.name}: found a row outside 0 to {n - 1}")
+        rows = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        if rows.nbytes:
+            size, buffer = rows[0].nbytes, rows.reshape(-1).view(np.uint8).data
+            # Neighbouring rows are read in one go.
+            ends = np.flatnonzero(np.diff(wanted) != 1) + 1
+            for start, stop in pairwise([0, *ends.tolist(), len(wanted)]):
+                offset = self._offset + int(wanted[start]) * size
+                self._fill(buffer[start * size : stop * size], offset)
+        return rows
+
+    def _fill(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer with the bytes that begin at an offset of the file."""
+        while buffer:
+            try:
+                count = os.preadv(self._file.fileno(), [buffer], offset)
+            except OSError as error:
+                raise HamlearnError(f"{self._file.name}: cannot be read: {error}") from error
+            if not count:
+                raise HamlearnError(
+                    f"{self._file.name}: ends at byte {offset}, expected {len(buffer)} more; was it"
+                    " changed while it was open?"
+                )
+            buffer, offset = buffer[count:], offset + count
 
 
-def _measure(place: str, data: h5py.Dataset) -> None:
-    """Refuse a dataset whose content is not in the file."""
-    if data.shape is None:
-        raise HamlearnError(f"{place} is empty, expected an array")
-    if data.is_virtual or data.external:
-        raise HamlearnError(
-            f"{place} is kept in another file, expected numbers or text in this one"
-        )
-    if h5py.check_string_dtype(data.dtype) is None and data.dtype.kind not in "fiu":
-        raise HamlearnError(f"{place} holds {data.dtype}, expected numbers or text")
-    size = Path(name_of(data)).stat().st_size
-    claimed = math.prod(data.shape) * data.dtype.itemsize
-    unit = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
-    if max(claimed, unit) > max(_LEAST, _RATIO * size):
-        raise HamlearnError(f"{place} claims {max(claimed, unit)} bytes in a file of {size}")
-    offset = data.id.get_offset()
-    if offset is not None and offset + data.id.get_storage_size() > size:
-        raise HamlearnError(f"{place} ends past the end of the file; is the file whole?")
-
-
-def root_attributes(file: h5py.File) -> dict[str, Any]:
-    """Return the numbers and texts that are attached to the root of a file.
-
-    Raises:
-        HamlearnError: one is text of variable length, an array, or of another type.
-    """
+def _attributes(path: Path, file: h5py.File) -> dict[str, Any]:
+    """Return the numbers and text attached to the root of a file."""
     found = {}
     for name in file.attrs:
-        about = file.attrs.get_id(name)
-        text = h5py.check_string_dtype(about.dtype)
-        if about.shape != () or (text is None and about.dtype.kind not in "bfiu"):
+        attribute = file.attrs.get_id(name)
+        if attribute.shape != () or attribute.dtype.kind not in "biufS":
             raise HamlearnError(
-                f"{name_of(file)}: `{name:.100}` holds {about.dtype} of shape {about.shape},"
-                " expected one number or text"
-            )
-        if text is not None and text.length is None:
-            raise HamlearnError(
-                f"{name_of(file)}: `{name:.100}` is text of variable length, expected a fixed one;"
-                " a file of an older version has to be made again"
+                f"{path}: attribute `{name:.100}` is {attribute.dtype} of shape {attribute.shape},"
+                " expected one number or text of fixed length; make a file of an older version"
+                " again"
             )
         value = file.attrs[name].item()
         found[name] = value.decode() if isinstance(value, bytes) else value
     return found
 
 
-def texts(data: h5py.Dataset) -> list[str]:
-    """Return a dataset of text, flat.
+def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a dataset, all of which lies within the file."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise HamlearnError(f"{path}: `{name:.100}` is a link, expected a dataset")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise HamlearnError(f"{path}: `{name:.100}` is no array, expected a dataset")
+    if dataset.dtype.kind not in "iufS":  # text of variable length is of kind O
+        raise HamlearnError(
+            f"{path}: `{name:.100}` holds {dataset.dtype}, expected numbers or text of fixed length"
+        )
+    properties = dataset.id.get_create_plist()
+    if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_external_count():
+        raise HamlearnError(
+            f"{path}: `{name:.100}` is chunked or kept in another file, expected contiguous data"
+        )
+    offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
+    claimed = math.prod(dataset.shape) * dataset.dtype.itemsize
+    size = path.stat().st_size
+    if claimed and (offset is None or stored != claimed or offset + claimed > size):
+        raise HamlearnError(
+            f"{path}: `{name:.100}` takes {claimed} bytes, which do not lie within the {size} of"
+            " the file; was it truncated?"
+        )
+    return dataset
+
+
+class _Sink(io.FileIO):
+    """A file that reports every write as successful, and keeps the first error of the disk.
+
+    HDF5 may crash the process when it closes a file that it could not write.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write as much of a buffer as the disk takes, and return the size of the buffer."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self.error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, with zeros where the disk took nothing."""
+        count = super().readinto(buffer) or 0
+        rest = memoryview(buffer).cast("B")[count:]
+        rest[:] = bytes(len(rest))
+        return count + len(rest)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size of the file."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return self.tell() if size is None else size
+
+    def check(self) -> None:
+        """Raise the first error of the disk, if there was one."""
+        if self.error is not None:
+            raise self.error
+
+
+@contextmanager
+def atomic_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
+    """Write an HDF5 file that appears at `path` when the block ends without an error.
+
+    Yields:
+        The file, and a function that raises OSError if the disk is full, to be called now and then.
 
     Raises:
-        HamlearnError: it holds something else, or is text of variable length that HDF5 would not
-            return from, or the same text again and again, so that the whole is longer than its
-            file.
+        HamlearnError: the file could not be written.
     """
-    kind = h5py.check_string_dtype(data.dtype)
-    if kind is None:
-        raise HamlearnError(f"{name_of(data)}: `{data.name}` is {data.dtype}, expected text")
-    if data.size == 0:
-        return []
-    if kind.length is None:
-        _check_heaps(data)
-    values: NDArray[Any] = np.asarray(data.asstr()[()])
-    return [str(text) for text in values.ravel()]
+    with atomic_write(path) as part, _Sink(part, "w+") as sink:
+        with h5py.File(sink, "w") as file:
+            yield file, sink.check
+        sink.check()
 
 
-def _check_heaps(data: h5py.Dataset) -> None:
-    """Refuse text of variable length that refers to a broken heap, or to more than its file."""
-    place = f"{name_of(data)}: `{data.name}`"
-    offset, stored = data.id.get_offset(), data.id.get_storage_size()
-    if offset is None or stored != _REFERENCE.itemsize * data.size:
-        raise HamlearnError(
-            f"{place} is text kept in pieces, expected it contiguous and uncompressed"
-        )
-    references = np.fromfile(name_of(data), _REFERENCE, data.size, offset=offset)
-    with open(name_of(data), "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if references["length"].sum(dtype=np.uint64) > size:
-            raise HamlearnError(f"{place} holds more text than its file, expected each text once")
-        base = data.file.userblock_size
-        for heap in np.unique(references["heap"][references["length"] > 0]).tolist():
-            if not _is_sound(file, base + heap, size):
-                raise HamlearnError(f"{place} refers to a broken heap at byte {base + heap}")
+def write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
+    """Write a dataset of text, padded to a fixed length."""
+    encoded = [text.encode() for text in texts]
+    dtype = h5py.string_dtype("utf-8", max(map(len, encoded), default=0) or 1)
+    data = np.array(encoded, dtype) if encoded else None
+    file.create_dataset(name, (len(encoded),), dtype, data=data)
 
 
-def _is_sound(file: BinaryIO, start: int, end: int) -> bool:
-    """Tell whether the pieces of a heap follow each other to its end."""
-    file.seek(min(start, end))
-    head = file.read(_HEAP.size)
-    if len(head) < _HEAP.size:
-        return False
-    signature, version, size = _HEAP.unpack(head)
-    if signature != b"GCOL" or version != 1 or not _HEAP.size <= size <= end - start:
-        return False
-    pieces = file.read(size - _HEAP.size)
-    at = 0
-    while at + _PIECE.size <= len(pieces):
-        number, length = _PIECE.unpack_from(pieces, at)
-        step = _PIECE.size + length + -length % 8 if number else length
-        if not _PIECE.size <= step <= len(pieces) - at:
-            return False
-        at += step
-    return True
+def write_attributes(file: h5py.File, attributes: Mapping[str, str | int | bool]) -> None:
+    """Attach numbers and text of fixed length to the root of a file, in order of their names."""
+    for name, value in sorted(attributes.items()):
+        file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value

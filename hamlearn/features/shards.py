@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.errors import HamlearnError
-from hamlearn.features.store import Columns, FeatureFile, FeatureWriter, feature_writer
+from hamlearn.features.store import Columns, FeatureFile, FeatureWriter, feature_writer, log_summary
 from hamlearn.io import atomic_write
 from hamlearn.settings import Settings
 from hamlearn.vision.images import Decoded, PictureError, Status
@@ -142,7 +142,7 @@ def shard_writer(
         finally:  # before the file is closed
             thread.shutdown(cancel_futures=True)
     name = f"{attributes['extractor']} on {where}"
-    _summarise(name, len(ids), shard.failed, attributes["random_weights"])
+    log_summary(name, len(ids), shard.failed, attributes["random_weights"])
 
 
 def merge_shards(
@@ -171,7 +171,7 @@ def merge_shards(
             if number != Status.OK
         ]
         random = file.attributes["random_weights"]
-        _summarise(str(out), len(file.ids), Counter(name for _, name, _ in rows), random)
+        log_summary(str(out), len(file.ids), Counter(name for _, name, _ in rows), random)
     if failures is not None:
         with atomic_write(failures) as part, part.open("w", encoding="utf-8", newline="") as table:
             lines = csv.writer(table, lineterminator="\n")
@@ -232,10 +232,3 @@ def _same(first: FeatureFile, other: FeatureFile) -> None:
             )
     if first.classes != other.classes or first.columns() != other.columns():
         raise HamlearnError(f"{other.path}: other classes or shapes than {first.path}")
-
-
-def _summarise(what: str, n: int, failed: Counter[str], random: bool) -> None:
-    kinds = ", ".join(f"{count} {name}" for name, count in sorted(failed.items())) or "none"
-    log.info("%s: %d pictures, %d without features (%s)", what, n, failed.total(), kinds)
-    if random:
-        log.warning("%s: random weights: visual scores carry no meaning", what)

@@ -1,30 +1,29 @@
-"""The HDF5 layout of features: one file per corpus and extractor, written whole or not at all.
+"""The HDF5 layout of features: one file per corpus and extractor.
 
-Every row is one picture, in the order in which the corpus first shows it; n rows, F features, N
-objects at most, C classes.
+Each row is one image, in the order in which the corpus first refers to it; n rows, F features, at
+most N objects, C classes.
 
 | dataset | images | objects |
 |---|---|---|
 | ids | (n) text | (n) text |
-| status | (n) uint8, 0 where the picture was read | the same |
-| reasons | (n) text, empty where the picture was read | the same |
+| status | (n) uint8, 0 where the image was read | the same |
+| reasons | (n) text, empty where the image was read | the same |
 | sizes | (n, 2) int32, width and height in pixels | the same |
 | features | (n, F) float16 or float32 | (n, N, F) |
-| regions | (n, 49, F), on request | - |
-| stage1 to stage4 | (n, 4, F of the stage), on request | - |
+| regions | (n, 49, F), optional | - |
+| stage1 to stage4 | (n, 4, F of the stage), optional | - |
 | boxes | - | (n, N, 4) float32, xyxy normalised to [0, 1] |
 | scores | - | (n, N) float32 |
 | labels | - | (n, N) int32, C for "none", -1 on padding |
-| counts | - | (n) int32, objects of each picture |
+| counts | - | (n) int32, objects of each image |
 | classes | - | (C) text |
-
-Numbers are stored contiguous and uncompressed, so that each row has its place in the file; text is
-UTF-8 of fixed length, padded.
 """
 
+import logging
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,38 +34,30 @@ from numpy.typing import DTypeLike, NDArray
 
 import hamlearn
 from hamlearn.errors import HamlearnError
-from hamlearn.features.hdf5 import member, opened, root_attributes, texts
-from hamlearn.features.hdf5_output import Sink, atomic_hdf5, put_attributes, put_texts
-from hamlearn.features.hdf5_rows import RowReader
+from hamlearn.features.hdf5 import ArrayFile, atomic_hdf5, write_attributes, write_texts
 from hamlearn.io import canonical, digest_of_text
 
 SCHEMA_VERSION = 2
-KINDS = {
-    "images": ("features", "sizes", "status"),
-    "objects": ("features", "boxes", "scores", "labels", "counts", "sizes", "status"),
-}
-
-Columns = dict[str, tuple[tuple[int, ...], DTypeLike]]
-
-_TEXTS = ("ids", "classes", "reasons")
+KINDS = ("images", "objects")
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 
-_KINDS_OF = dict.fromkeys(("features", "regions", *STAGES, "boxes", "scores"), "f") | dict.fromkeys(
-    ("labels", "counts", "sizes", "status"), "iu"
-)
+# Of each column, the shape of a row and the type of its numbers.
+Columns = dict[str, tuple[tuple[int, ...], DTypeLike]]
+
 _COMMON: Columns = {"sizes": ((2,), np.int32), "status": ((), np.uint8)}
+log = logging.getLogger(__name__)
 
 
 def image_columns(
     width: int, dtype: str, regions: bool = False, stages: Sequence[int] = ()
 ) -> Columns:
-    """Return name, shape of a row and type of what is stored of whole pictures.
+    """Return the columns of whole-image features.
 
     Args:
         width: F.
-        dtype: of what is stored.
-        regions: the 7x7 map as well.
-        stages: F of each stage whose map is stored as 2x2; none for no stages.
+        dtype: of the stored features.
+        regions: whether the 7x7 map is stored too.
+        stages: F of each stage whose 2x2 map is stored; empty if none is.
     """
     columns: Columns = {"features": ((width,), dtype)}
     if regions:
@@ -77,7 +68,7 @@ def image_columns(
 
 
 def object_columns(width: int, objects: int, dtype: str) -> Columns:
-    """Return name, shape of a row and type of what is stored of at most N objects."""
+    """Return the columns of at most N objects per image, with F = `width` features each."""
     return {
         "features": ((objects, width), dtype),
         "boxes": ((objects, 4), np.float32),
@@ -96,16 +87,16 @@ def attributes_of(
     settings: Mapping[str, Any],
     libraries: Sequence[str] = ("torch", "torchvision", "pillow", "numpy", "h5py"),
 ) -> dict[str, str | int | bool]:
-    """Return where features come from, as kept on the root of their file.
+    """Return the provenance of features, as stored in the attributes of their file.
 
     Args:
-        kind: "images" or "objects".
+        kind: "images" or "objects", or "graphs" for a file made from them.
         extractor: name of the network.
         weights: name or file name of its weights.
         weights_digest: sha256 of the weights.
-        random_weights: whether the features carry no meaning.
+        random_weights: whether the weights are random, so that the features carry no meaning.
         settings: everything else that the features depend on.
-        libraries: distributions whose versions are kept.
+        libraries: distributions whose versions are recorded.
     """
     text = canonical(dict(settings))
     versions = {"python": platform.python_version(), "hamlearn": hamlearn.__version__}
@@ -123,16 +114,29 @@ def attributes_of(
 
 
 class FeatureWriter:
-    """Fills the rows of one feature file, in any order."""
+    """Fills the rows of one feature file, in any order; see `feature_writer`.
 
-    def __init__(self, file: h5py.File, sink: Sink, ids: Sequence[str], columns: Columns) -> None:
-        """Make the datasets at their full size."""
-        self._sink = sink
+    Args:
+        file: an empty HDF5 file.
+        check_disk: raises OSError if the disk is full.
+        ids: image ids, one per row.
+        columns: what is stored per image, in addition to its size and status.
+    """
+
+    def __init__(
+        self,
+        file: h5py.File,
+        check_disk: Callable[[], None],
+        ids: Sequence[str],
+        columns: Columns,
+    ) -> None:
+        self._check_disk = check_disk
         self._ids = list(ids)
         self._columns = columns
         self._reasons = [""] * len(ids)
         self._written = np.zeros(len(ids), dtype=bool)
-        early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)  # same places in whatever order rows come
+        # Space is allocated now, so that the file does not depend on the order of the rows.
+        early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         self._data = {
             name: file.create_dataset(
@@ -146,17 +150,17 @@ class FeatureWriter:
         }
 
     def put(self, row: int, size: tuple[int, int], **values: Any) -> None:
-        """Write what was found in one picture.
+        """Write the features of one image.
 
         Args:
-            row: of the picture.
-            size: its width and height in pixels.
+            row: of the image.
+            size: width and height of the image in pixels.
             values: one array for each column.
 
         Raises:
-            HamlearnError: a value has another shape than its column, or is not finite in the type
-                in which it is stored.
-            OSError: the disk is full; `feature_writer` makes it an error that names the file.
+            HamlearnError: a value has another shape than its column, or is not finite in the dtype
+                of its column.
+            OSError: the disk is full; `feature_writer` turns it into an error that names the file.
         """
         for name, (shape, dtype) in self._columns.items():
             with np.errstate(over="ignore"):
@@ -172,20 +176,21 @@ class FeatureWriter:
                 )
             self._data[name][row] = value
         self._data["sizes"][row] = size
-        self._sink.check()
+        self._check_disk()
         self._written[row] = True
 
     def fail(self, row: int, status: int, reason: str) -> None:
-        """Keep why a picture gave nothing; its numbers stay zero."""
+        """Record why an image has no features; its numbers stay zero."""
         self._data["status"][row] = status
         self._reasons[row] = reason
         self._written[row] = True
 
-    def _finish(self, file: h5py.File) -> None:
+    def finish(self, file: h5py.File) -> None:
+        """Check that every row was written, and write the reasons."""
         if not self._written.all():
             missing = self._ids[int(np.flatnonzero(~self._written)[0])]
-            raise HamlearnError(f"picture {missing} was not written; expected every picture")
-        put_texts(file, "reasons", self._reasons)
+            raise HamlearnError(f"image {missing} was not written; expected every image")
+        write_texts(file, "reasons", self._reasons)
 
 
 @contextmanager
@@ -196,143 +201,126 @@ def feature_writer(
     attributes: Mapping[str, Any],
     classes: Sequence[str] = (),
 ) -> Iterator[FeatureWriter]:
-    """Write a feature file that appears when the block ends well, with every row filled.
+    """Write a feature file that appears at `path` when the block ends with every row written.
 
     Args:
         path: of the finished file.
-        ids: image ids, one a row.
-        columns: what is stored of each picture.
-        attributes: as given by `attributes_of`.
-        classes: the names of object classes.
+        ids: image ids, one per row.
+        columns: what is stored per image.
+        attributes: as returned by `attributes_of`.
+        classes: names of the object classes.
 
     Raises:
-        HamlearnError: a row was left out, the same id is given twice, or the disk is full.
+        HamlearnError: a row was not written, an id occurs twice, or the disk is full.
     """
     if len(set(ids)) != len(ids):
-        raise HamlearnError(f"{path}: an image id comes twice, expected each once")
-    with atomic_hdf5(path) as (file, sink):
-        put_attributes(file, attributes)
-        put_texts(file, "ids", ids)
+        raise HamlearnError(f"{path}: an image id occurs twice, expected each once")
+    with atomic_hdf5(path) as (file, check_disk):
+        write_attributes(file, attributes)
+        write_texts(file, "ids", ids)
         if attributes["kind"] == "objects":
-            put_texts(file, "classes", classes)
-        writer = FeatureWriter(file, sink, ids, columns)
-        sink.check()
+            write_texts(file, "classes", classes)
+        writer = FeatureWriter(file, check_disk, ids, columns)
+        check_disk()
         yield writer
-        writer._finish(file)
+        writer.finish(file)
 
 
-class FeatureFile(AbstractContextManager["FeatureFile"]):
-    """A feature file open for reading; rows of numbers are read when they are asked for.
+class FeatureFile(ArrayFile):
+    """A feature file open for reading; rows of numbers are read on demand.
 
     Attributes:
         path: of the file.
         attributes: see `attributes_of`.
         ids: the image id of each row.
         row_of: the row of each image id.
-        classes: names of the C object classes; none for whole pictures.
-        reasons: of each row, why its picture could not be used; empty where it could.
+        classes: names of the C object classes; empty for whole images.
+        reasons: of each row, why its image has no features; empty if it has.
+
+    Raises:
+        HamlearnError: the file is absent, not HDF5, or has another layout or version.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open a file and check its layout.
+        super().__init__(path, KINDS, SCHEMA_VERSION, "hamlearn features")
 
-        Raises:
-            HamlearnError: the file is absent, not HDF5, or of another layout or version; the
-                message says what was found and what was expected.
-        """
-        self.path = Path(path)
-        with opened(path, "features made by `hamlearn`") as file:
-            self.attributes = root_attributes(file)
-            members = {name: member(file, name) for name in file}
-            self._check(members)
-            self.ids = texts(members["ids"])
-            self.row_of = {image: row for row, image in enumerate(self.ids)}
-            if len(self.row_of) < len(self.ids):
-                raise HamlearnError(f"{path}: an image id comes twice, expected each once")
-            self.classes = texts(members["classes"]) if "classes" in members else []
-            self.reasons = texts(members["reasons"])
-            self._reader = RowReader(path)
-            self._data = {
-                name: self._reader.rows_of(dataset)
-                for name, dataset in members.items()
-                if name not in _TEXTS
-            }
-
-    def rows(self, name: str, indices: Iterable[int]) -> NDArray[Any]:
-        """Return the rows of a dataset, copied.
-
-        Args:
-            name: of the dataset.
-            indices: row numbers, in any order.
+    def rows(self, name: str, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[Any]:
+        """Return a copy of rows of a dataset, in the order of `indices`.
 
         Raises:
             HamlearnError: the file has no such dataset, or cannot be read any more.
             IndexError: the dataset has no such row.
         """
-        if name not in self._data:
+        if name not in self.arrays:
             raise HamlearnError(
-                f"{self.path}: no dataset `{name}`; it has {', '.join(sorted(self._data))}"
+                f"{self.path}: no dataset `{name}`; it has {', '.join(sorted(self.arrays))}"
             )
-        return self._data[name][np.fromiter(indices, dtype=np.int64)]
+        return self.arrays[name][indices]
 
     def has(self, name: str) -> bool:
-        """Tell whether the file has a dataset of this name."""
-        return name in self._data
+        """Return True if the file has a dataset of numbers with this name."""
+        return name in self.arrays
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of one row of a dataset."""
         return tuple(self.rows(name, []).shape[1:])
 
     def columns(self) -> Columns:
-        """Return name, shape of a row and type of what is stored beside sizes and status."""
+        """Return the columns, without sizes and status."""
         return {
             name: (data.shape[1:], data.dtype)
-            for name, data in self._data.items()
+            for name, data in self.arrays.items()
             if name not in _COMMON
         }
 
-    def close(self) -> None:
-        """Close the file."""
-        self._reader.close()
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _check(self, members: Mapping[str, Any]) -> None:
-        found = self.attributes.get("schema_version")
-        if found != SCHEMA_VERSION:
+    def _check(self) -> None:
+        is_objects = self.attributes["kind"] == "objects"
+        expected_texts = {"ids", "reasons"} | ({"classes"} if is_objects else set())
+        if self.texts.keys() != expected_texts:
             raise HamlearnError(
-                f"{self.path}: layout version {found}, expected {SCHEMA_VERSION}; extract again"
+                f"{self.path}: found text in {', '.join(self.texts) or 'no dataset'}, expected it"
+                f" in {', '.join(sorted(expected_texts))}"
             )
-        kind = self.attributes.get("kind")
-        if kind not in KINDS:
-            raise HamlearnError(f"{self.path}: holds {kind!r}, expected one of {', '.join(KINDS)}")
-        needed = ("ids", "reasons", *(("classes",) if kind == "objects" else ()), *KINDS[kind])
-        for name in dict.fromkeys((*needed, *members)):
-            if not isinstance(members.get(name), h5py.Dataset):
-                raise HamlearnError(f"{self.path}: no dataset `{name}`, expected {needed}")
-        n = members["ids"].size
-        for name, dataset in members.items():
-            if dataset.shape[:1] != (n,) and (name != "classes" or dataset.ndim != 1):
-                raise HamlearnError(
-                    f"{self.path}: `{name}` has shape {dataset.shape}, expected {n} rows, one an id"
-                )
-        objects = members["features"].shape[1:2] if kind == "objects" else ()
-        shapes = {"features": (n, *objects, None), "sizes": (n, 2), "status": (n,)}
-        if kind == "objects":
-            shapes |= {"boxes": (n, *objects, 4), "counts": (n,)}
-            shapes |= {"scores": (n, *objects), "labels": (n, *objects)}
-        for name, shape in shapes.items():
-            found = members[name].shape
-            if len(found) != len(shape) or any(
-                want not in (None, have) for want, have in zip(shape, found, strict=True)
+        self.ids, self.reasons = self.texts["ids"], self.texts["reasons"]
+        self.classes = self.texts.get("classes", [])
+        self.row_of = {image_id: row for row, image_id in enumerate(self.ids)}
+        if len(self.row_of) < len(self.ids):
+            raise HamlearnError(f"{self.path}: an image id occurs twice, expected each once")
+        # Shape of a row, None for any length, and kinds of dtype.
+        most = self.shape("boxes")[:1] if is_objects else ()
+        layout: dict[str, tuple[tuple[int | None, ...], str]] = {
+            "features": ((*most, None), "f"),
+            "sizes": ((2,), "iu"),
+            "status": ((), "iu"),
+        }
+        if is_objects:
+            layout |= {"boxes": ((*most, 4), "f"), "scores": (most, "f")}
+            layout |= {"labels": (most, "iu"), "counts": ((), "iu")}
+        layout |= {name: ((None, None), "f") for name in ("regions", *STAGES) if self.has(name)}
+        n = len(self.ids)
+        if len(self.reasons) != n:
+            raise HamlearnError(f"{self.path}: found {len(self.reasons)} reasons, expected {n}")
+        for name in {**layout, **self.arrays}:
+            data = self.arrays.get(name)
+            if data is None:
+                raise HamlearnError(f"{self.path}: no dataset `{name}`, expected numbers")
+            row, kinds = layout.get(name, ((None,) * (len(data.shape) - 1), "fiu"))
+            expected = (n, *row)
+            if len(data.shape) != len(expected) or any(
+                wanted not in (None, found)
+                for wanted, found in zip(expected, data.shape, strict=True)
             ):
-                raise HamlearnError(f"{self.path}: `{name}` has shape {found}, expected {shape}")
-        for name, dataset in members.items():
-            kind = dataset.dtype.kind
-            text = h5py.check_string_dtype(dataset.dtype) is not None
-            if text != (name in _TEXTS) or kind not in _KINDS_OF.get(name, kind):
-                expected = "text" if name in _TEXTS else "numbers"
                 raise HamlearnError(
-                    f"{self.path}: `{name}` is {dataset.dtype}, expected {expected}"
+                    f"{self.path}: `{name}` has shape {data.shape}, expected {expected}"
                 )
+            if data.dtype.kind not in kinds:
+                kind = "floating-point numbers" if kinds == "f" else "integers"
+                raise HamlearnError(f"{self.path}: `{name}` is {data.dtype}, expected {kind}")
+
+
+def log_summary(what: str, count: int, failed: Counter[str], random_weights: bool) -> None:
+    """Log how many images have no features, by status, and warn of random weights."""
+    kinds = ", ".join(f"{number} {name}" for name, number in sorted(failed.items())) or "none"
+    log.info("%s: %d images, %d without features (%s)", what, count, failed.total(), kinds)
+    if random_weights:
+        log.warning("%s: random weights: visual scores carry no meaning", what)

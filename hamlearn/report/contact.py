@@ -16,7 +16,7 @@ from PIL import Image
 
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
-from hamlearn.features.graph_file import Graphs
+from hamlearn.features.graphs import Graphs
 from hamlearn.features.relations import CLASS1, COVER, INSIDE, NONE, OVERLAP, RELATIONS
 from hamlearn.features.store import FeatureFile
 from hamlearn.report.figures import Picture

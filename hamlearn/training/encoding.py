@@ -1,7 +1,7 @@
 """One pass of a frozen text encoder over a corpus, whose outputs every run then reads."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from hamlearn.data.text_encoder import load_encoder, load_tokenizer
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import overlap_of
 from hamlearn.devices import free_device
-from hamlearn.features.hdf5_output import Sink, atomic_hdf5, put_attributes
+from hamlearn.features.hdf5 import atomic_hdf5, write_attributes
 from hamlearn.io import progress
 from hamlearn.settings import TextSettings
 from hamlearn.systems import Inputs
@@ -101,17 +101,17 @@ def encode(
         "long_posts": settings.long_posts,
         "beside": " and ".join(behind) or "nothing",
     }
-    with atomic_hdf5(out) as (file, sink), free_device() as device:
-        put_attributes(file, attributes)
+    with atomic_hdf5(out) as (file, check_disk), free_device() as device:
+        write_attributes(file, attributes)
         file["keys"] = np.frombuffer(b"".join(row_of), np.uint8).reshape(-1, KEY)
-        _write_outputs(file, sink, model.to(device), data, list(row_of.values()), device)
+        _write_outputs(file, check_disk, model.to(device), data, list(row_of.values()), device)
     log.info("%d posts: %d different rows encoded on %s", len(every), len(row_of), device)
 
 
 @torch.inference_mode()
 def _write_outputs(
     file: h5py.File,
-    sink: Sink,
+    check_disk: Callable[[], None],
     model: PreTrainedModel,
     data: PostDataset,
     rows: Sequence[int],
@@ -130,4 +130,4 @@ def _write_outputs(
         values = output.last_hidden_state.float().cpu().numpy()  # (B, S, D)
         for place, own in zip(places, values, strict=True):
             hidden[starts[place] : starts[place + 1]] = own[: lengths[place]]
-        sink.check()
+        check_disk()

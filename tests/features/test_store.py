@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hamlearn.errors import HamlearnError
-from hamlearn.features.hdf5_output import put_attributes
+from hamlearn.features.hdf5 import write_attributes
 from hamlearn.features.shards import merge
 from hamlearn.features.store import (
     FeatureFile,
@@ -180,8 +180,11 @@ def replace(name, value):
     [
         (lambda file: file.attrs.update({"schema_version": 99}), "version 99, expected 2"),
         (lambda file: file.attrs.pop("schema_version"), "version None, expected 2"),
-        (lambda file: put_attributes(file, {"kind": "sounds"}), "'sounds', expected one of images"),
-        (lambda file: put_attributes(file, {"kind": "objects"}), "no dataset `classes`"),
+        (
+            lambda file: write_attributes(file, {"kind": "sounds"}),
+            "'sounds', expected one of images",
+        ),
+        (lambda file: write_attributes(file, {"kind": "objects"}), "no dataset `classes`"),
         (lambda file: file.pop("features"), "no dataset `features`"),
         (lambda file: file.pop("reasons"), "no dataset `reasons`"),
         (replace("features", np.zeros((4, 3))), r"`features` has shape \(4, 3\), expected 5 rows"),

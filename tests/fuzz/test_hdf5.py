@@ -12,7 +12,7 @@ from hypothesis import given
 
 from hamlearn.data.encoded import KEY, Encoded, key_of
 from hamlearn.data.visual import VisualReader
-from hamlearn.features.hdf5_output import put_attributes
+from hamlearn.features.hdf5 import write_attributes
 from hamlearn.features.precomputed.source import Precomputed
 from hamlearn.settings import PrecomputedSettings
 from tests.builders import write_graphs, write_image_features, write_object_features
@@ -43,7 +43,7 @@ def files(folder: Path) -> dict[str, Path]:
         file["starts"] = np.array([0, 3, 5, 6])
         keys = b"".join(key_of(np.arange(length)) for length in (3, 2, 1))
         file["keys"] = np.frombuffer(keys, np.uint8).reshape(3, KEY)
-        put_attributes(file, {"kind": "encoded", "schema_version": 1, "encoder": "x"})
+        write_attributes(file, {"kind": "encoded", "schema_version": 1, "encoder": "x"})
     return made
 
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
 from hamlearn.features.precomputed.drawn import DrawnObjects
-from hamlearn.features.precomputed.hdf5 import Hdf5File
 from hamlearn.features.precomputed.npz import OWN, VINVL, NpzFolder
 from hamlearn.features.precomputed.rows import Reader, Row
 from hamlearn.features.precomputed.tsv import TsvFile
@@ -177,8 +176,6 @@ def _inside(place: str, boxes: NDArray[np.float32], size: tuple[int, int]) -> ND
 def _reader(form: str, path: Path) -> Reader:
     if form == "tsv":
         return TsvFile(path)
-    if form == "hdf5":
-        return Hdf5File(path)
     if form == "drawn":
         return DrawnObjects(path)
     return NpzFolder(path, VINVL if form == "vinvl" else OWN)

@@ -306,9 +306,9 @@ def test_a_system_without_an_encoder_has_nothing_to_freeze(paths, tmp_path):
         ("keys", "its rows do not fit together"),
         ("empty", r"`hidden` is float32 of shape \(.*, 0\), expected"),
         ("short", r"`keys` is uint8 of shape \(3, 8\), expected uint8 of shape"),
-        ("kind", "holds 'images' of layout version 1, expected 'encoded'"),
+        ("kind", "found 'images' of layout version 1, expected encoded of"),
         ("number", "holds numbers that are not finite"),
-        ("bytes", "not an HDF5 file, or a broken one"),
+        ("bytes", "not an HDF5 file, or a damaged one"),
     ],
 )
 def test_a_broken_file_is_named(paths, tmp_path, fault, message):

@@ -164,7 +164,7 @@ def test_pictures_that_fail_are_listed_and_zero(posts, tmp_path, extract, caplog
         bad = [file.row_of[name] for name in BAD]
         assert not file.rows("features", bad).any()
         assert not file.rows("sizes", bad).any()
-    said = "10 pictures, 4 without features (2 missing, 1 too_large, 1 undecodable)"
+    said = "10 images, 4 without features (2 missing, 1 too_large, 1 undecodable)"
     assert f"demo on cpu{', torchvision' * (extract is extract_objects)}: {said}" in caplog.text
     assert "random weights: visual scores carry no meaning" in caplog.text
 

@@ -8,11 +8,11 @@ import pytest
 
 from hamlearn.errors import HamlearnError
 from hamlearn.features import graphs as build
-from hamlearn.features.graphs import build_graphs
-from hamlearn.features.hdf5 import root_attributes
+from hamlearn.features.graphs import Graphs, build_graphs
 from hamlearn.features.relations import RELATIONS, relation_matrix
+from hamlearn.features.store import FeatureFile
 from hamlearn.settings import GraphSettings
-from tests.builders import write_image_features, write_object_features
+from tests.builders import write_graphs, write_image_features, write_object_features
 
 IDS = [f"picture_{k}" for k in range(12)]
 
@@ -55,8 +55,8 @@ def test_thresholds_reach_the_relations(tmp_path, objects):
 def test_provenance_says_which_objects_and_how(tmp_path, objects):
     out = tmp_path / "graphs.h5"
     build_graphs(objects, out, GraphSettings(far=0.25))
-    with h5py.File(out) as file, h5py.File(objects) as source_file:
-        graphs, source = root_attributes(file), root_attributes(source_file)
+    with FeatureFile(objects) as object_file, Graphs(out, object_file) as graph_file:
+        graphs, source = graph_file.attributes, object_file.attributes
     assert graphs["kind"] == "graphs"
     assert json.loads(graphs["names"]) == list(RELATIONS)
     assert json.loads(graphs["settings"]) == {"far": 0.25, "overlap_iou": 0.5}
@@ -68,7 +68,7 @@ def test_provenance_says_which_objects_and_how(tmp_path, objects):
 def test_the_log_counts_edges_by_relation(tmp_path, objects, caplog):
     with caplog.at_level(logging.INFO, logger="hamlearn"):
         counts = build_graphs(objects, tmp_path / "graphs.h5", GraphSettings())
-    assert f"12 pictures, {sum(counts.values())} directed edges" in caplog.text
+    assert f"12 images, {sum(counts.values())} directed edges" in caplog.text
     assert f"inside {counts['inside']}, cover {counts['cover']}" in caplog.text
 
 
@@ -92,3 +92,34 @@ def test_an_empty_corpus_gives_an_empty_file(tmp_path):
     assert sum(build_graphs(objects, tmp_path / "graphs.h5", GraphSettings()).values()) == 0
     with h5py.File(tmp_path / "graphs.h5") as file:
         assert file["relations"].shape == (0, 5, 5)
+
+
+@pytest.mark.parametrize("block", [5, 2000])
+def test_graphs_are_read_by_row(tmp_path, objects, monkeypatch, block):
+    monkeypatch.setattr(build, "BLOCK", block)
+    build_graphs(objects, tmp_path / "graphs.h5", GraphSettings())
+    with (
+        h5py.File(tmp_path / "graphs.h5") as slow,
+        FeatureFile(objects) as file,
+        Graphs(tmp_path / "graphs.h5", file) as graphs,
+    ):
+        np.testing.assert_array_equal(graphs.rows([7, 0, 7]), slow["relations"][:][[7, 0, 7]])
+
+
+@pytest.mark.parametrize(
+    ("ids", "most", "value", "message"),
+    [
+        (IDS[:5], 4, 0, "found the relations of 5 images, expected those of the 12 images of"),
+        (IDS[::-1], 4, 0, "in the same order"),
+        (IDS, 3, 0, r"found relations: int8 of \(12, 4, 4\), expected int8 of \(12, 5, 5\)"),
+        (IDS, 4, 11, "found relations from -1 to 11, expected -1 to 10"),
+        (IDS, 4, -2, "found relations from -2 to 10, expected -1 to 10"),
+    ],
+)
+def test_graphs_of_other_objects_are_refused(tmp_path, objects, ids, most, value, message):
+    other = write_object_features(tmp_path / "other.h5", ids, objects=most)
+    path = write_graphs(tmp_path / "graphs.h5", other)
+    with h5py.File(path, "r+") as file:
+        file["relations"][4, 1, 2] = value
+    with FeatureFile(objects) as file, pytest.raises(HamlearnError, match=message):
+        Graphs(path, file)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
+from hamlearn.features.hdf5 import write_texts
 from hamlearn.report.contact import SHOWN, SIDE, contact_sheet, evenly
 from hamlearn.report.inputs import CorpusResults, read_results
 from hamlearn.report.page import write_report
@@ -200,7 +201,7 @@ def test_class_names_and_words_are_escaped(tmp_path: Path) -> None:
     made = make(tmp_path / "results", variants=("full",), pictures=True, word=hostile)
     with h5py.File(objects(made), "r+") as file:
         del file["classes"]
-        file.create_dataset("classes", data=[hostile] * 3, dtype=h5py.string_dtype())
+        write_texts(file, "classes", [hostile] * 3)
     text = page(made)
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
@@ -220,7 +221,7 @@ def test_graphs_of_other_objects_are_refused(seen: Made) -> None:
     change(graphs, "ids", 0, "another")
     with pytest.raises(
         HamlearnError,
-        match=r"demo\.h5: found the relations of .* pictures of .*demo\.h5, in the same",
+        match=r"demo\.h5: found the relations of .* images of .*demo\.h5, in the same",
     ):
         sheet(seen)
     graphs.write_bytes(b"nothing")

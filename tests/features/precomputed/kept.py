@@ -1,9 +1,8 @@
-"""Objects as people keep them, written with numpy, h5py and base64 alone."""
+"""Objects as people keep them, written with numpy and base64 alone."""
 
 import base64
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 SIZE = (200, 100)
@@ -38,18 +37,6 @@ VINVL = {
 def write_vinvl(path: Path, objects: dict[str, np.ndarray]) -> None:
     values = {VINVL[name]: value for name, value in objects.items()}
     np.savez(path, num_boxes=len(objects["boxes"]), scores_all=np.zeros((3, 9)), **values)
-
-
-def write_hdf5(path: Path, pictures: dict[str, dict[str, np.ndarray]]) -> None:
-    with h5py.File(path, "w") as file:
-        for image, objects in pictures.items():
-            for name, value in objects.items():
-                place = f"{image}/{name}"
-                if name == "names":
-                    kind = h5py.string_dtype()
-                    file.create_dataset(place, data=value.astype(object), dtype=kind)
-                else:
-                    file[place] = value
 
 
 def coded(values: np.ndarray, kind: type = np.float32) -> str:

@@ -13,7 +13,7 @@ from hamlearn.features.shards import merge_shards
 from hamlearn.features.store import FeatureFile
 from hamlearn.settings import PrecomputedSettings, load_settings
 from hamlearn.vision.images import PictureError
-from tests.features.precomputed.kept import SIZE, made_up, tsv_line, write_hdf5, write_vinvl
+from tests.features.precomputed.kept import SIZE, made_up, tsv_line, write_vinvl
 
 BEST = 4
 IDS = ("a", "b", "c", "none")
@@ -39,9 +39,6 @@ def pictures():
 
 def written(folder, form, pictures):
     """Write the pictures in a format and return where they are."""
-    if form == "hdf5":
-        write_hdf5(folder / "a.h5", pictures)
-        return folder / "a.h5"
     if form == "tsv":
         lines = (tsv_line(image, objects) for image, objects in pictures.items())
         (folder / "a.tsv").write_text("".join(lines))
@@ -53,7 +50,7 @@ def written(folder, form, pictures):
     return folder / "kept"
 
 
-@pytest.mark.parametrize("form", ["vinvl", "tsv", "npz", "hdf5"])
+@pytest.mark.parametrize("form", ["vinvl", "tsv", "npz"])
 def test_every_format_gives_the_file_of_a_detector(tmp_path, pictures, form):
     posts, path = write_corpus(tmp_path), written(tmp_path, form, pictures)
     shards = [tmp_path / f"{number}.h5" for number in (1, 2)]

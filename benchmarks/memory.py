@@ -97,7 +97,7 @@ def of_stages(plan: Plan, count: int, folder: Path, encoder: Path) -> Iterator[t
         folder: where everything is written.
         encoder: the text encoder of all corpora, made from the first: its size is that of a model.
     """
-    write_corpus(folder / "drawn", posts=count, pictures=False)
+    write_corpus(folder / "drawn", posts=count, images=False)
     settings, posts, run = ("--settings", SETTINGS), folder / "posts.jsonl", folder / "run"
     images, objects, graphs = (folder / f"{kind}.h5" for kind in ("images", "objects", "graphs"))
 

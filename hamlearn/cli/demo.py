@@ -47,13 +47,13 @@ def demo_measure_vision(
     """Measure the tiny vision weights on held-out drawings."""
     from hamlearn.demo.training import measure_vision
 
-    figures = measure_vision(weights, seed, pictures, threads or os.cpu_count() or 1)
-    typer.echo(f"pictures         {figures.pictures}, drawn with seed {seed}")
-    typer.echo(f"scene accuracy   {figures.scene_accuracy:.4f}")
-    typer.echo(f"mean AP50        {figures.mean_ap50:.4f}")
-    for name, value in figures.ap50.items():
+    scores = measure_vision(weights, seed, pictures, threads or os.cpu_count() or 1)
+    typer.echo(f"pictures         {scores.images}, drawn with seed {seed}")
+    typer.echo(f"scene accuracy   {scores.scene_accuracy:.4f}")
+    typer.echo(f"mean AP50        {scores.mean_ap50:.4f}")
+    for name, value in scores.ap50.items():
         typer.echo(f"  {name:<14} {value:.4f}")
-    typer.echo(f"pictures/second  {figures.pictures_per_second:.1f}")
+    typer.echo(f"pictures/second  {scores.images_per_second:.1f}")
 
 
 @app.command("serve")

@@ -1,26 +1,31 @@
-"""The demo corpus on disk: CoNLL text, drawn pictures, and what decides each entity."""
+"""The demo corpus on disk: CoNLL text, drawn images, and what decides the type of each entity."""
 
 import json
 import logging
-from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hamlearn.demo.composition import Composition, compose, jpeg_bytes, render
-from hamlearn.demo.decisions import CUES, Decision, draw_decision
+from hamlearn.demo.composition import (
+    CUES,
+    Composition,
+    Decision,
+    compose,
+    draw_decision,
+    jpeg_bytes,
+    render,
+)
 from hamlearn.demo.grammar import Sentence, draw_sentence, text_ceiling
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write
 
 log = logging.getLogger(__name__)
-# split -> its file and its share of the posts
+# Split -> its file and its share of the posts.
 SPLITS = {"train": ("train.txt", 2000), "dev": ("valid.txt", 600), "test": ("test.txt", 900)}
 TOTAL = sum(share for _, share in SPLITS.values())
-# First word of every seed here; the vision weights were made from another.
+# First word of every seed here; the training data of the vision weights uses another.
 STREAM = 11
 
 
@@ -31,11 +36,11 @@ class DemoPost:
     Attributes:
         id: the IMGID.
         cue: what decides the type of its entity.
-        decision: the question that its picture answers.
-        reading: the answer that is drawn; for the text cue, that of the wrong type.
+        decision: the question that its image answers.
+        reading: the answer drawn; for the text cue, that of the wrong type.
         kind: the true type of the entity.
         sentence: words and span.
-        composition: the picture.
+        composition: the image.
     """
 
     id: str
@@ -47,30 +52,23 @@ class DemoPost:
     composition: Composition
 
     def conll(self) -> str:
-        """Return the post as CoNLL text, with the blank line that ends it."""
-        lines = [f"IMGID:{self.id}"]
-        for k, word in enumerate(self.sentence.words):
-            inside = self.sentence.start <= k < self.sentence.end
-            label = ("B-" if k == self.sentence.start else "I-") + self.kind if inside else "O"
-            lines.append(f"{word}\t{label}")
-        return "\n".join(lines) + "\n\n"
+        """Return the post as CoNLL text, ending in a blank line."""
+        start, end = self.sentence.start, self.sentence.end
+        labels = ["O"] * len(self.sentence.words)
+        labels[start:end] = [f"B-{self.kind}", *[f"I-{self.kind}"] * (end - start - 1)]
+        pairs = zip(self.sentence.words, labels, strict=True)
+        return f"IMGID:{self.id}\n" + "".join(f"{word}\t{label}\n" for word, label in pairs) + "\n"
 
     def manifest(self, split: str) -> dict[str, Any]:
         """Return the post's line of the manifest."""
+        entity = {"start": self.sentence.start, "end": self.sentence.end}
         return {
             "id": self.id,
             "split": split,
             "cue": self.cue,
             "decision": self.decision.name,
             "reading": self.reading,
-            "entities": [
-                {
-                    "start": self.sentence.start,
-                    "end": self.sentence.end,
-                    "type": self.kind,
-                    "cue": self.cue,
-                }
-            ],
+            "entities": [{**entity, "type": self.kind, "cue": self.cue}],
             "scene": self.composition.scene,
             "objects": [
                 {"class": kind, "box": list(box)} for kind, box in self.composition.objects
@@ -82,7 +80,7 @@ class DemoPost:
 
 
 def draw_post(seed: int, split: str, number: int) -> tuple[DemoPost, np.random.Generator]:
-    """Draw one post, which depends on no other.
+    """Draw one post, independently of all others.
 
     Args:
         seed: of the corpus.
@@ -90,10 +88,9 @@ def draw_post(seed: int, split: str, number: int) -> tuple[DemoPost, np.random.G
         number: of the post within its split.
 
     Returns:
-        The post, and the generator to paint its picture with.
+        The post, and the generator to paint its image with.
     """
-    index = list(SPLITS).index(split)
-    rng = np.random.default_rng([STREAM, seed, index, number])
+    rng = np.random.default_rng([STREAM, seed, list(SPLITS).index(split), number])
     cue = list(CUES)[int(rng.choice(len(CUES), p=list(CUES.values())))]
     decision = draw_decision(rng, cue)
     true = int(rng.integers(2))
@@ -109,41 +106,28 @@ def split_sizes(posts: int) -> dict[str, int]:
     """Divide a number of posts among the splits as 2000 : 600 : 900.
 
     Raises:
-        HamlearnError: fewer than 30 posts are asked for.
+        HamlearnError: fewer than 30 posts are requested.
     """
     if posts < 30:
-        raise HamlearnError(f"posts: {posts} asked for; expected at least 30")
+        raise HamlearnError(f"posts: found {posts}, expected at least 30")
     dev, test = (round(posts * SPLITS[name][1] / TOTAL) for name in ("dev", "test"))
     return {"train": posts - dev - test, "dev": dev, "test": test}
 
 
-def _write_split(
-    folder: Path, seed: int, split: str, size: int, pictures: bool
-) -> Generator[dict[str, Any], None, None]:
-    with (folder / SPLITS[split][0]).open("w", encoding="utf-8", newline="\n") as text:
-        for number in range(size):
-            post, rng = draw_post(seed, split, number)
-            if pictures:
-                picture = jpeg_bytes(render(post.composition, rng))
-                (folder / "images" / f"{post.id}.jpg").write_bytes(picture)
-            text.write(post.conll())
-            yield post.manifest(split)
-
-
 def write_corpus(
-    out: str | Path, seed: int = 0, posts: int = TOTAL, pictures: bool = True
+    out: str | Path, seed: int = 0, posts: int = TOTAL, images: bool = True
 ) -> dict[str, int]:
-    """Write the demo corpus: same seed and number of posts, same bytes.
+    """Write the demo corpus: the same seed and number of posts produce the same bytes.
 
     The folder holds train.txt, valid.txt, test.txt (CoNLL with IMGID lines), images/*.jpg,
-    manifest.jsonl (a line a post) and ceiling.json (the best expected F1 without pictures, see
-    text_ceiling). It appears whole or not at all; one that is there is replaced.
+    manifest.jsonl (one line per post) and ceiling.json (see `text_ceiling`). It is written
+    atomically and replaces an existing one.
 
     Args:
         out: the folder.
-        seed: not negative.
+        seed: 0 or more.
         posts: in all splits together.
-        pictures: False leaves them out, at a small part of the time; all else stays the same.
+        images: False leaves them out, which is much faster; everything else stays the same.
 
     Returns:
         The number of posts by split.
@@ -152,16 +136,23 @@ def write_corpus(
         HamlearnError: the seed is negative or there are too few posts.
     """
     if seed < 0:
-        raise HamlearnError(f"seed: {seed} given; expected 0 or more")
+        raise HamlearnError(f"seed: found {seed}, expected 0 or more")
     sizes = split_sizes(posts)
     with atomic_write(out) as folder:
-        (folder / "images" if pictures else folder).mkdir(parents=True)
+        (folder / "images" if images else folder).mkdir(parents=True)
         with (folder / "manifest.jsonl").open("w", encoding="utf-8", newline="\n") as manifest:
             for split, size in sizes.items():
-                with closing(_write_split(folder, seed, split, size, pictures)) as lines:
-                    manifest.writelines(json.dumps(line) + "\n" for line in lines)
+                path = folder / SPLITS[split][0]
+                with path.open("w", encoding="utf-8", newline="\n") as text:
+                    for number in range(size):
+                        post, rng = draw_post(seed, split, number)
+                        if images:
+                            jpeg = jpeg_bytes(render(post.composition, rng))
+                            (folder / "images" / f"{post.id}.jpg").write_bytes(jpeg)
+                        text.write(post.conll())
+                        manifest.write(json.dumps(post.manifest(split)) + "\n")
                 log.info("demo corpus, seed %d: %s has %d posts", seed, split, size)
         ceiling = {name: round(value, 6) for name, value in text_ceiling().items()}
-        about = {"seed": seed, "posts": sizes, "shares": CUES, "text_ceiling": ceiling}
-        (folder / "ceiling.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        facts = {"seed": seed, "posts": sizes, "shares": CUES, "text_ceiling": ceiling}
+        (folder / "ceiling.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return sizes

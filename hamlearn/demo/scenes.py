@@ -1,10 +1,11 @@
-"""The grounds of the drawn pictures: eight scenes, each with a look that varies.
+"""Backgrounds of the drawn images: eight scenes, each with a look that varies.
 
-Everything is drawn twice as large as it will be and halved at the end, which smooths the edges.
-All chance comes from the generator that is passed in: the same generator, the same picture.
+Everything is drawn SCALE times as large as the finished image and then reduced, which smooths the
+edges. All variation comes from the generator passed in: the same generator, the same image.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -15,185 +16,157 @@ Colour: TypeAlias = tuple[int, int, int]
 
 
 def colour_near(rng: np.random.Generator, colour: Colour, spread: int = 18) -> Colour:
-    """Return a colour whose channels lie at most `spread` from those of `colour`."""
+    """Return a random colour whose channels differ from those of `colour` by at most `spread`."""
     red, green, blue = (int(np.clip(c + rng.integers(-spread, spread + 1), 0, 255)) for c in colour)
     return red, green, blue
 
 
-def _bands(
-    draw: ImageDraw.ImageDraw, size: tuple[int, int], parts: list[tuple[float, Colour]]
-) -> None:
-    """Fill horizontal bands; each part is the share of the height where it begins, and a colour."""
-    width, height = size
-    for begin, colour in parts:
-        draw.rectangle((0, begin * height, width, height), fill=colour)
+@dataclass(frozen=True)
+class Canvas:
+    """A drawing in progress, its size in pixels, and the generator that varies it."""
+
+    draw: ImageDraw.ImageDraw
+    width: int
+    height: int
+    rng: np.random.Generator
+
+    def near(self, colour: Colour, spread: int = 18) -> Colour:
+        """Return a random colour near `colour`, see `colour_near`."""
+        return colour_near(self.rng, colour, spread)
+
+    def bands(self, *bands: tuple[float, Colour]) -> None:
+        """Fill from each top, a share of the height, down to the bottom."""
+        for top, colour in bands:
+            self.draw.rectangle((0, top * self.height, self.width, self.height), fill=colour)
 
 
-def _stadium(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
-    """A crowd above a pitch that is mown in stripes."""
-    width, height = size
-    edge = rng.uniform(0.28, 0.42)
-    grass = colour_near(rng, (60, 140, 55))
-    _bands(draw, size, [(0, colour_near(rng, (90, 85, 95))), (edge, grass)])
-    step = width / int(rng.integers(5, 9))
-    light = colour_near(rng, (90, 170, 75), 8)
+def _stadium(c: Canvas) -> None:
+    """A crowd above a pitch mown in stripes."""
+    edge = c.rng.uniform(0.28, 0.42)
+    grass = c.near((60, 140, 55))
+    c.bands((0, c.near((90, 85, 95))), (edge, grass))
+    y = edge * c.height
+    step = c.width / int(c.rng.integers(5, 9))
+    light = c.near((90, 170, 75), 8)
     for k in range(0, 10, 2):
-        draw.polygon(
-            [(k * step, edge * height), ((k + 1) * step, edge * height),
-             ((k + 1.3) * step, height), ((k + 0.3) * step, height)],
-            fill=light,
-        )  # fmt: skip
-    for x, y in rng.uniform(0, 1, (int(rng.integers(140, 220)), 2)):
-        px, py = x * width, y * edge * height * 0.93
-        draw.ellipse((px, py, px + 6, py + 6), fill=colour_near(rng, (150, 120, 120), 90))
-    draw.line((0, edge * height, width, edge * height), fill=(235, 235, 235), width=5)
+        stripe = [(k, y), (k + 1, y), (k + 1.3, c.height), (k + 0.3, c.height)]
+        c.draw.polygon([(column * step, row) for column, row in stripe], fill=light)
+    for u, v in c.rng.uniform(0, 1, (int(c.rng.integers(140, 220)), 2)):
+        px, py = u * c.width, v * edge * c.height * 0.93
+        c.draw.ellipse((px, py, px + 6, py + 6), fill=c.near((150, 120, 120), 90))
+    c.draw.line((0, y, c.width, y), fill=(235, 235, 235), width=5)
 
 
-def _ice(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
+def _ice(c: Canvas) -> None:
     """White ice with a red and a blue line, and boards at the back."""
-    width, height = size
-    edge = rng.uniform(0.15, 0.32)
-    _bands(
-        draw,
-        size,
-        [(0, colour_near(rng, (70, 85, 115))), (edge, colour_near(rng, (222, 234, 244), 8))],
-    )
-    board = (edge - 0.07) * height
-    draw.rectangle((0, board, width, edge * height), fill=colour_near(rng, (235, 215, 90)))
+    edge = c.rng.uniform(0.15, 0.32)
+    c.bands((0, c.near((70, 85, 115))), (edge, c.near((222, 234, 244), 8)))
+    top = edge * c.height
+    c.draw.rectangle((0, (edge - 0.07) * c.height, c.width, top), fill=c.near((235, 215, 90)))
     for colour in ((200, 60, 60), (60, 90, 200)):
-        x = rng.uniform(0.1, 0.9) * width
-        slant = rng.uniform(-0.2, 0.2) * width
-        draw.line((x, edge * height, x + slant, height), fill=colour, width=6)
-    for _ in range(int(rng.integers(8, 18))):
-        x, y = rng.uniform(0, width), rng.uniform(edge * height, height)
-        dx, dy = rng.uniform(-30, 30), rng.uniform(-8, 8)
-        draw.line((x, y, x + dx, y + dy), fill=(190, 208, 224), width=2)
+        x = c.rng.uniform(0.1, 0.9) * c.width
+        slant = c.rng.uniform(-0.2, 0.2) * c.width
+        c.draw.line((x, top, x + slant, c.height), fill=colour, width=6)
+    for _ in range(int(c.rng.integers(8, 18))):
+        x, y = c.rng.uniform(0, c.width), c.rng.uniform(top, c.height)
+        dx, dy = c.rng.uniform(-30, 30), c.rng.uniform(-8, 8)
+        c.draw.line((x, y, x + dx, y + dy), fill=(190, 208, 224), width=2)
 
 
-def _stage(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
-    """A dark hall with cones of light above boards."""
-    width, height = size
-    edge = rng.uniform(0.68, 0.82)
-    _bands(
-        draw,
-        size,
-        [(0, colour_near(rng, (32, 22, 48), 10)), (edge, colour_near(rng, (95, 60, 40)))],
-    )
-    for _ in range(int(rng.integers(2, 5))):
-        x, foot = rng.uniform(0, width), rng.uniform(0, width)
-        spread = rng.uniform(20, 45)
-        draw.polygon(
-            [
-                (x - 4, 0),
-                (x + 4, 0),
-                (foot + spread, edge * height),
-                (foot - spread, edge * height),
-            ],
-            fill=colour_near(rng, (120, 80, 150), 45),
-        )
+def _stage(c: Canvas) -> None:
+    """A dark hall with cones of light above floorboards."""
+    edge = c.rng.uniform(0.68, 0.82)
+    c.bands((0, c.near((32, 22, 48), 10)), (edge, c.near((95, 60, 40))))
+    floor = edge * c.height
+    for _ in range(int(c.rng.integers(2, 5))):
+        x, foot = c.rng.uniform(0, c.width), c.rng.uniform(0, c.width)
+        spread = c.rng.uniform(20, 45)
+        cone = [(x - 4, 0), (x + 4, 0), (foot + spread, floor), (foot - spread, floor)]
+        c.draw.polygon(cone, fill=c.near((120, 80, 150), 45))
     for k in range(6):
-        y = edge * height + k * 10
-        draw.line((0, y, width, y), fill=(60, 38, 26), width=2)
+        y = floor + k * 10
+        c.draw.line((0, y, c.width, y), fill=(60, 38, 26), width=2)
 
 
-def _beach(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
+def _beach(c: Canvas) -> None:
     """Sky, sea with foam, and sand."""
-    width, height = size
-    sea, sand = rng.uniform(0.22, 0.36), rng.uniform(0.5, 0.66)
-    _bands(
-        draw,
-        size,
-        [
-            (0, colour_near(rng, (150, 205, 240))),
-            (sea, colour_near(rng, (40, 130, 180))),
-            (sand, colour_near(rng, (232, 208, 150), 12)),
-        ],
-    )
-    for _ in range(int(rng.integers(5, 12))):
-        x, y = rng.uniform(0, width), rng.uniform(sea, sand) * height
-        draw.line((x, y, x + rng.uniform(10, 40), y), fill=(200, 228, 238), width=3)
-    for x, y in rng.uniform(0, 1, (60, 2)):
-        px, py = x * width, (sand + y * (1 - sand)) * height
-        draw.ellipse((px, py, px + 3, py + 3), fill=(205, 178, 120))
+    sea, sand = c.rng.uniform(0.22, 0.36), c.rng.uniform(0.5, 0.66)
+    sky = c.near((150, 205, 240))
+    c.bands((0, sky), (sea, c.near((40, 130, 180))), (sand, c.near((232, 208, 150), 12)))
+    for _ in range(int(c.rng.integers(5, 12))):
+        x, y = c.rng.uniform(0, c.width), c.rng.uniform(sea, sand) * c.height
+        c.draw.line((x, y, x + c.rng.uniform(10, 40), y), fill=(200, 228, 238), width=3)
+    for u, v in c.rng.uniform(0, 1, (60, 2)):
+        px, py = u * c.width, (sand + v * (1 - sand)) * c.height
+        c.draw.ellipse((px, py, px + 3, py + 3), fill=(205, 178, 120))
 
 
-def _street(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
+def _street(c: Canvas) -> None:
     """Houses with windows along a road with a dashed line."""
-    width, height = size
-    edge = rng.uniform(0.55, 0.7)
-    _bands(
-        draw, size, [(0, colour_near(rng, (185, 195, 210))), (edge, colour_near(rng, (95, 95, 98)))]
-    )
-    x = -rng.uniform(0, 30)
-    while x < width:
-        wide, top = rng.uniform(38, 72), rng.uniform(0.03, 0.25) * height
-        wall = colour_near(rng, (150, 105, 90), 35)
-        draw.rectangle((x, top, x + wide - 3, edge * height), fill=wall)
-        for wx in np.arange(x + 7, x + wide - 12, 16):
-            for wy in np.arange(top + 8, edge * height - 14, 22):
-                draw.rectangle((wx, wy, wx + 8, wy + 11), fill=(225, 220, 170))
+    edge = c.rng.uniform(0.55, 0.7)
+    c.bands((0, c.near((185, 195, 210))), (edge, c.near((95, 95, 98))))
+    road = edge * c.height
+    x = -c.rng.uniform(0, 30)
+    while x < c.width:
+        wide, top = c.rng.uniform(38, 72), c.rng.uniform(0.03, 0.25) * c.height
+        c.draw.rectangle((x, top, x + wide - 3, road), fill=c.near((150, 105, 90), 35))
+        for left in np.arange(x + 7, x + wide - 12, 16):
+            for y in np.arange(top + 8, road - 14, 22):
+                c.draw.rectangle((left, y, left + 8, y + 11), fill=(225, 220, 170))
         x += wide
-    middle = (edge + 1) / 2 * height
+    middle = (edge + 1) / 2 * c.height
     for k in range(8):
-        draw.rectangle((k * 40, middle, k * 40 + 20, middle + 5), fill=(225, 225, 215))
+        c.draw.rectangle((k * 40, middle, k * 40 + 20, middle + 5), fill=(225, 225, 215))
 
 
-def _forest(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
-    """Trunks before a dark green."""
-    width, height = size
-    edge = rng.uniform(0.72, 0.85)
-    _bands(
-        draw, size, [(0, colour_near(rng, (38, 78, 45))), (edge, colour_near(rng, (82, 72, 40)))]
-    )
-    for x, y in rng.uniform(0, 1, (70, 2)):
-        px, py, r = x * width, y * edge * height, 10
-        draw.ellipse((px - r, py - r, px + r, py + r), fill=colour_near(rng, (52, 100, 52), 16))
-    for _ in range(int(rng.integers(5, 9))):
-        x, wide = rng.uniform(0, width), rng.uniform(7, 14)
-        draw.rectangle(
-            (x, 0, x + wide, (edge + 0.03) * height), fill=colour_near(rng, (74, 52, 36), 12)
-        )
+def _forest(c: Canvas) -> None:
+    """Trunks in front of dark green."""
+    edge = c.rng.uniform(0.72, 0.85)
+    c.bands((0, c.near((38, 78, 45))), (edge, c.near((82, 72, 40))))
+    for u, v in c.rng.uniform(0, 1, (70, 2)):
+        px, py, r = u * c.width, v * edge * c.height, 10
+        c.draw.ellipse((px - r, py - r, px + r, py + r), fill=c.near((52, 100, 52), 16))
+    for _ in range(int(c.rng.integers(5, 9))):
+        x, wide = c.rng.uniform(0, c.width), c.rng.uniform(7, 14)
+        trunk = (x, 0, x + wide, (edge + 0.03) * c.height)
+        c.draw.rectangle(trunk, fill=c.near((74, 52, 36), 12))
 
 
-def _mountain(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
-    """Peaks with snow over a meadow."""
-    width, height = size
-    edge = rng.uniform(0.72, 0.85)
-    draw.rectangle((0, 0, width, height), fill=colour_near(rng, (170, 195, 225)))
-    for _ in range(int(rng.integers(3, 6))):
-        x, top, half = rng.uniform(0, width), rng.uniform(0.08, 0.35) * height, rng.uniform(60, 110)
-        foot = edge * height
+def _mountain(c: Canvas) -> None:
+    """Peaks with snow above a meadow."""
+    edge = c.rng.uniform(0.72, 0.85)
+    foot = edge * c.height
+    c.bands((0, c.near((170, 195, 225))))
+    for _ in range(int(c.rng.integers(3, 6))):
+        x, top = c.rng.uniform(0, c.width), c.rng.uniform(0.08, 0.35) * c.height
+        half = c.rng.uniform(60, 110)
         slope = half / (foot - top)
-        draw.polygon(
-            [(x, top), (x + half, foot), (x - half, foot)], fill=colour_near(rng, (112, 108, 122))
-        )
+        peak = [(x, top), (x + half, foot), (x - half, foot)]
+        c.draw.polygon(peak, fill=c.near((112, 108, 122)))
         snow = (foot - top) * 0.28
-        draw.polygon(
-            [(x, top), (x + slope * snow, top + snow), (x - slope * snow, top + snow)],
-            fill=(240, 244, 250),
-        )
-    draw.rectangle((0, edge * height, width, height), fill=colour_near(rng, (120, 160, 80)))
+        cap = [(x, top), (x + slope * snow, top + snow), (x - slope * snow, top + snow)]
+        c.draw.polygon(cap, fill=(240, 244, 250))
+    c.bands((edge, c.near((120, 160, 80))))
 
 
-def _kitchen(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
-    """A tiled wall over a worktop and drawers."""
-    width, height = size
-    edge = rng.uniform(0.58, 0.72)
-    draw.rectangle((0, 0, width, height), fill=colour_near(rng, (238, 222, 205), 10))
-    tile = rng.uniform(22, 32)
-    joint = colour_near(rng, (196, 172, 152), 10)
+def _kitchen(c: Canvas) -> None:
+    """A tiled wall above a worktop and drawers."""
+    edge = c.rng.uniform(0.58, 0.72)
+    top = edge * c.height
+    c.bands((0, c.near((238, 222, 205), 10)))
+    tile = c.rng.uniform(22, 32)
+    joint = c.near((196, 172, 152), 10)
     for k in range(1, 16):
-        draw.line((k * tile, 0, k * tile, edge * height), fill=joint, width=2)
-        draw.line((0, k * tile, width, k * tile), fill=joint, width=2)
-    draw.rectangle((0, edge * height, width, height), fill=colour_near(rng, (178, 128, 82)))
-    draw.rectangle((0, edge * height, width, edge * height + 12), fill=(70, 66, 64))
+        c.draw.line((k * tile, 0, k * tile, top), fill=joint, width=2)
+        c.draw.line((0, k * tile, c.width, k * tile), fill=joint, width=2)
+    c.bands((edge, c.near((178, 128, 82))))
+    c.draw.rectangle((0, top, c.width, top + 12), fill=(70, 66, 64))
     for k in range(5):
-        x = k * width / 4
-        draw.line((x, edge * height + 12, x, height), fill=(120, 82, 50), width=3)
+        x = k * c.width / 4
+        c.draw.line((x, top + 12, x, c.height), fill=(120, 82, 50), width=3)
 
 
-SceneDrawer: TypeAlias = Callable[[ImageDraw.ImageDraw, tuple[int, int], np.random.Generator], None]
-DRAWERS: dict[str, SceneDrawer] = {
+PAINTERS: dict[str, Callable[[Canvas], None]] = {
     "stadium": _stadium,
     "ice": _ice,
     "stage": _stage,
@@ -203,30 +176,19 @@ DRAWERS: dict[str, SceneDrawer] = {
     "mountain": _mountain,
     "kitchen": _kitchen,
 }
-SCENES = tuple(DRAWERS)
+SCENES = tuple(PAINTERS)
 
 
 def draw_scene(scene: str, width: int, height: int, rng: np.random.Generator) -> Image.Image:
-    """Draw an empty scene, SCALE times as large as asked for.
-
-    Args:
-        scene: one of SCENES.
-        width: of the finished picture, in pixels.
-        height: of the finished picture, in pixels.
-        rng: the source of all variation.
-
-    Returns:
-        An RGB picture of SCALE·width by SCALE·height pixels.
-    """
-    size = (SCALE * width, SCALE * height)
-    picture = Image.new("RGB", size)
-    DRAWERS[scene](ImageDraw.Draw(picture), size, rng)
-    return picture
+    """Draw an empty scene, one of SCENES, SCALE times as large as the finished width and height."""
+    image = Image.new("RGB", (SCALE * width, SCALE * height))
+    PAINTERS[scene](Canvas(ImageDraw.Draw(image), *image.size, rng))
+    return image
 
 
-def finish(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Halve a drawn picture and give it the light and the grain of a cheap camera."""
-    pixels = np.asarray(picture.reduce(SCALE), dtype=np.float32)  # (H, W, 3)
+def finish(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Reduce a drawn image by SCALE and add the light and the grain of a cheap camera."""
+    pixels = np.asarray(image.reduce(SCALE), dtype=np.float32)  # (H, W, 3)
     light = rng.uniform(0.82, 1.12) * rng.uniform(0.95, 1.05, 3)
     grain = rng.standard_normal(pixels.shape[:2], dtype=np.float32)[..., None]
     pixels = pixels * light.astype(np.float32) + rng.uniform(2, 6) * grain

@@ -83,7 +83,7 @@ def corpora(tmp_path_factory):
     folders = {}
     for count in (500, 2000):
         folders[count] = tmp_path_factory.mktemp(str(count))
-        write_corpus(folders[count] / "drawn", posts=count, pictures=False)
+        write_corpus(folders[count] / "drawn", posts=count, images=False)
         posts = prepare(folders[count] / "drawn", None, folders[count])
         ids = [post.image_id for post in posts]
         drawn(folders[count] / "objects.h5", object_columns(WIDTH, N, DTYPE), ids)

@@ -1,16 +1,12 @@
-"""The relation cue against a slow reading of METHOD's rules, and boxes against painted pixels."""
+"""The relation cue against a slow implementation of METHOD's rules."""
 
 import math
 from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image, ImageChops, ImageDraw
 
-from hamlearn.demo.composition import compose, render
-from hamlearn.demo.decisions import DECISIONS
-from hamlearn.demo.objects import OBJECTS, paint
-from hamlearn.demo.scenes import SCALE, SCENES
+from hamlearn.demo.composition import DECISIONS, compose
 
 RELATIONAL = [decision for decision in DECISIONS if decision.cue == "relation"]
 # reading -> relations of (first, second) that say so; a side is two sectors, as it has an axis
@@ -80,22 +76,6 @@ def test_the_bag_of_objects_says_nothing_of_the_relation(decision):
         assert abs(share[0] - share[1]) <= noise, key
 
 
-@pytest.mark.parametrize("kind", OBJECTS)
-def test_an_object_fills_its_box(kind):
-    for seed in range(6):
-        rng = np.random.default_rng(seed)
-        x, y = rng.integers(5, 40, 2) / 2
-        w, h = rng.integers(40, 90, 2) / 2
-        box = (x, y, x + w, y + h)
-        empty = Image.new("RGB", (140, 140), (1, 254, 1))
-        painted = empty.copy()
-        paint(ImageDraw.Draw(painted), kind, box, rng)
-        touched = ImageChops.difference(empty, painted).getbbox()
-        assert touched is not None
-        off = [abs(found - SCALE * value) for found, value in zip(touched, box, strict=True)]
-        assert max(off) <= 2 * SCALE, (kind, touched, box)
-
-
 def test_a_later_object_hides_at_most_a_little_of_an_earlier_one():
     for decision in DECISIONS:
         for k in range(40):
@@ -108,21 +88,3 @@ def test_a_later_object_hides_at_most_a_little_of_an_earlier_one():
                     h = min(a[3], b[3]) - max(a[1], b[1])
                     smaller = min((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b))
                     assert max(w, 0) * max(h, 0) <= 0.15 * smaller + 1e-9
-
-
-def test_every_scene_differs_from_itself_and_from_the_others():
-    means = {}
-    for decision in DECISIONS[:2]:
-        for reading in decision.readings:
-            pictures = []
-            for k in range(3):
-                rng = np.random.default_rng(k)
-                picture = render(compose(decision, reading, rng), rng)
-                pictures.append(np.asarray(picture.resize((16, 12)), dtype=float))
-            assert all((pictures[0] != other).mean() > 0.5 for other in pictures[1:])
-            means[reading] = np.mean(pictures, axis=0)
-    for one in means:
-        for other in means:
-            if one != other:
-                assert np.abs(means[one] - means[other]).mean() > 15
-    assert set(means) <= set(SCENES)

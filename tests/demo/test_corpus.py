@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from hamlearn.demo.composition import CUES, DECISIONS, TYPES, probability
 from hamlearn.demo.corpus import TOTAL, draw_post, split_sizes, write_corpus
-from hamlearn.demo.decisions import CUES, DECISIONS, TYPES, probability
-from hamlearn.demo.names import NAMES, PER_POOL, WITHHELD
+from hamlearn.demo.grammar import NAMES, PER_POOL, WITHHELD
 from hamlearn.errors import HamlearnError
 
 POSTS = 70
@@ -56,8 +56,8 @@ def test_another_seed_gives_other_bytes(folder, tmp_path):
     assert not mine & {data for name, data in other.items() if name.endswith(".jpg")}
 
 
-def test_without_pictures_all_else_is_the_same(folder, tmp_path):
-    write_corpus(tmp_path / "words", 3, POSTS, pictures=False)
+def test_without_images_everything_else_is_the_same(folder, tmp_path):
+    write_corpus(tmp_path / "words", 3, POSTS, images=False)
     files = contents(folder)
     assert contents(tmp_path / "words") == {
         name: data for name, data in files.items() if not name.endswith(".jpg")
@@ -76,7 +76,7 @@ def test_splits_have_their_shares():
     assert sum(split_sizes(31).values()) == 31
 
 
-def test_the_manifest_agrees_with_text_and_pictures(folder):
+def test_the_manifest_agrees_with_text_and_images(folder):
     text = {
         split: read_conll(folder / name)
         for split, name in (("train", "train.txt"), ("dev", "valid.txt"), ("test", "test.txt"))
@@ -94,9 +94,9 @@ def test_the_manifest_agrees_with_text_and_pictures(folder):
                 expected[k] = f"I-{entity['type']}"
         assert labels == expected
         assert len(line["entities"]) == 1
-        with Image.open(folder / "images" / f"{line['id']}.jpg") as picture:
-            assert (picture.format, picture.mode) == ("JPEG", "RGB")
-            assert picture.size == (line["width"], line["height"])
+        with Image.open(folder / "images" / f"{line['id']}.jpg") as image:
+            assert (image.format, image.mode) == ("JPEG", "RGB")
+            assert image.size == (line["width"], line["height"])
         for thing in line["objects"]:
             x0, y0, x1, y1 = thing["box"]
             assert 0 <= x0 < x1 <= line["width"]
@@ -104,7 +104,7 @@ def test_the_manifest_agrees_with_text_and_pictures(folder):
         assert line["relevant"] == (line["cue"] != "text")
 
 
-def test_the_ceiling_is_written_beside_the_corpus(folder):
+def test_the_ceiling_is_written_with_the_corpus(folder):
     about = json.loads((folder / "ceiling.json").read_text())
     assert about["text_ceiling"] == {
         "overall": pytest.approx(2 / 3, abs=1e-5),
@@ -153,13 +153,13 @@ def test_withheld_names_occur_only_outside_training(drawn):
     assert seen["test"] / 2500 == pytest.approx(WITHHELD / PER_POOL, abs=0.03)
 
 
-def test_the_picture_of_a_textual_post_says_the_other_type(drawn):
+def test_the_image_of_a_textual_post_suggests_the_other_type(drawn):
     for post in drawn:
         says = post.decision.types[post.decision.readings.index(post.reading)]
         assert (says == post.kind) == (post.cue != "text")
 
 
-def test_pictures_show_what_they_say(drawn):
+def test_images_show_their_reading(drawn):
     for post in drawn:
         kinds = [kind for kind, _ in post.composition.objects]
         assert len(set(kinds)) == len(kinds)

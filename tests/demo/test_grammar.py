@@ -7,9 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hamlearn.demo.decisions import CUES, DECISIONS, draw_decision
-from hamlearn.demo.grammar import QUESTIONS, STATEMENTS, draw_sentence, text_ceiling
-from hamlearn.demo.names import NAMES
+from hamlearn.demo.composition import CUES, DECISIONS, draw_decision
+from hamlearn.demo.grammar import NAMES, QUESTIONS, STATEMENTS, draw_sentence, text_ceiling
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def test_every_question_has_sentences_and_names():
     assert all(frame.split(" ").count("{x}") == 1 for frame in every)
 
 
-def test_no_name_lies_in_two_stocks_or_within_another():
+def test_no_name_is_in_two_pools_or_within_another():
     first = [name.split(" ")[0] for names in NAMES.values() for name in names]
     assert len(set(first)) == len(first)
     words = {w for fs in [*QUESTIONS.values(), *STATEMENTS.values()] for f in fs for w in f.split()}
@@ -102,7 +101,7 @@ def test_no_name_lies_in_two_stocks_or_within_another():
 
 
 def test_the_span_covers_the_name(posts):
-    names = {name for stock in NAMES.values() for name in stock}
+    names = {name for pool in NAMES.values() for name in pool}
     for _, _, sentence in posts[:2000]:
         assert " ".join(sentence.words[sentence.start : sentence.end]) in names
         assert all(word and "{" not in word for word in sentence.words)

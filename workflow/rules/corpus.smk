@@ -17,7 +17,7 @@ rule draw_corpus:
     params:
         seed=generator_of_corpus("seed"),
         posts=generator_of_corpus("posts"),
-        source=source_digest("demo/corpus"),
+        source=source_digest("demo/corpus", files=("demo/*.json",)),
     shell:
         "python -m hamlearn demo corpus --out {output.folder:q} --seed {params.seed}"
         " --posts {params.posts} > {log:q} 2>&1"

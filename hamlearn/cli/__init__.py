@@ -334,12 +334,13 @@ def evaluate(
 ) -> None:
     """Score the predictions of one run by scheme, type and cue."""
     from hamlearn.corpus.posts import read_posts
-    from hamlearn.evaluation.evaluate import evaluate, write_scores
+    from hamlearn.evaluation.evaluate import evaluate
+    from hamlearn.evaluation.tables import write_table
 
     scores = evaluate(
         predictions, read_posts(posts), corpus=corpus, detector=detector, variant=variant, seed=seed
     )
-    write_scores(out, scores)
+    write_table(out, scores)
 
 
 @app.command()
@@ -348,8 +349,9 @@ def metrics(
 ) -> None:
     """Gather the scores of all runs into one table."""
     from hamlearn.evaluation.evaluate import gather
+    from hamlearn.evaluation.tables import write_table
 
-    gather(scores, out)
+    write_table(out, gather(scores))
 
 
 @app.command()
@@ -359,9 +361,10 @@ def summary(
     """Print micro F1 of every variant."""
     from rich.console import Console
 
+    from hamlearn.evaluation.evaluate import read_scores
     from hamlearn.evaluation.summary import summary
 
-    Console().print(summary(metrics))
+    Console().print(summary(read_scores(metrics)))
 
 
 @app.command()

@@ -1,18 +1,21 @@
-"""The paper's tables: our scores beside the ones that it prints, with the difference."""
+"""The paper's tables: our scores next to the published ones, with the difference."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
+import yaml
 
+from hamlearn.corpus.editions import PUBLISHED
 from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import PAPER_ORDER
 from hamlearn.errors import HamlearnError
-from hamlearn.evaluation.evaluate import ALL, read_scores
-from hamlearn.evaluation.published import PublishedTable, published_tables
+from hamlearn.evaluation.scores import ALL
+from hamlearn.io import atomic_write
 from hamlearn.settings import Settings
-from hamlearn.systems import ABLATIONS, full_with_rounds
+from hamlearn.systems import ABLATIONS, ALONE, full_with_rounds
 
 TITLES = {
     "table1": "Table 1: the corpora, by counts of B- tags",
@@ -24,19 +27,19 @@ TITLES = {
 }
 OVERALL = {"P": "precision", "R": "recall", "F1": "f1"}
 COLUMNS = (
-    "table",
-    "row",
-    "variant",
-    "detector",
-    "corpus",
-    "scheme",
-    "measure",
-    "seeds",
-    "mean",
-    "sd",
-    "published",
-    "difference",
-)
+    "table", "row", "variant", "detector", "corpus", "scheme", "measure", "seeds", "mean", "sd",
+    "published", "difference",
+)  # fmt: skip
+ABSENT = "–"  # noqa: RUF001
+_KEYS = ("method", "variant", "modality", "rounds", "detector")
+Published = Mapping[str, Mapping[str, float]]  # percent, by corpus and measure
+
+
+class PublishedRow(NamedTuple):
+    """One row of a published table: what names it, some of _KEYS, and its scores."""
+
+    keys: Mapping[str, Any]
+    scores: Published
 
 
 @dataclass(frozen=True)
@@ -44,182 +47,141 @@ class Line:
     """One row of a table, and where its numbers come from.
 
     Attributes:
-        label: its head.
-        variant: whose scores are ours; empty for a system that is a published number alone.
-        detector: of these scores; empty takes those of the table's first detector, or of none.
-        published: the paper's scores, by corpus and measure.
+        label: its header.
+        variant: whose scores are ours; empty for a system that is only published.
+        detector: of these scores; empty takes those of the main detector, or of none.
+        published: the paper's scores.
     """
 
     label: str
     variant: str = ""
     detector: str = ""
-    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    published: Published = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Experiments:
-    """What was trained, as the configuration asks for it.
+def published_tables(path: str | Path = PUBLISHED) -> dict[str, list[PublishedRow]]:
+    """Return the rows of the paper's Tables 2 to 6, by name.
 
-    Attributes:
-        variants: systems of the main table.
-        detectors: all of them, the main one first.
-        rounds: values of L in Table 4.
-        chosen_rounds: the value that `full` has.
-        transfer: systems that are tested on the other corpora.
+    Raises:
+        HamlearnError: the file is absent, or a table of it is malformed.
     """
+    path = Path(path)
+    if not path.is_file():
+        raise HamlearnError(f"{path}: no such file, expected the numbers of the paper's tables")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tables: dict[str, list[PublishedRow]] = {}
+    for name in list(TITLES)[1:]:
+        table = values.get(name)
+        if not isinstance(table, dict) or set(table) != {"source", "rows"}:
+            raise HamlearnError(f"{path}: {name}: expected `source` and `rows`")
+        tables[name] = []
+        for number, row in enumerate(table["rows"], start=1):
+            scores = {key: value for key, value in row.items() if key not in _KEYS}
+            for corpus, found in scores.items():
+                if not isinstance(found, dict) or not all(0 <= x <= 100 for x in found.values()):
+                    raise HamlearnError(
+                        f"{path}: {name}: row {number}: {corpus}: found {found!r}, expected"
+                        " percentages by name"
+                    )
+            keys = {key: value for key, value in row.items() if key in _KEYS}
+            tables[name].append(PublishedRow(keys, scores))
+    return tables
 
-    variants: Sequence[str]
-    detectors: Sequence[str]
-    rounds: Sequence[int] = ()
-    chosen_rounds: int = 3
-    transfer: Sequence[str] = ()
 
-
-def experiments_of(settings: Settings) -> Experiments:
-    """Return what a configuration asks to be trained."""
-    asked = settings.experiments
-    return Experiments(
-        variants=settings.variants,
-        detectors=list(dict.fromkeys([*settings.detector, *asked.detectors])),
-        rounds=asked.rounds,
-        chosen_rounds=settings.model.rounds,
-        transfer=asked.transfer,
-    )
-
-
-def lines_of(table: str, asked: Experiments) -> list[Line]:
-    """Return the rows of a table: the paper's in its order, then what it does not have.
+def lines_of(table: str, settings: Settings) -> list[Line]:
+    """Return the rows of a table: the paper's in its order, then further ones of ours.
 
     Args:
         table: table2 to table6.
-        asked: what was trained.
+        settings: the variants, detectors, rounds and transfers that were trained.
 
     Raises:
         HamlearnError: there is no such table.
     """
-    tables = published_tables()
+    tables, experiments = published_tables(), settings.experiments
     if table not in tables:
         raise HamlearnError(f"table: found {table!r}, expected one of {', '.join(TITLES)}")
-    known = tables[table]
     if table == "table4":
-        printed = {row.words["rounds"]: row.scores for row in known.rows}
-        return [
-            Line(
-                f"L = {rounds}",
-                full_with_rounds(rounds, asked.chosen_rounds),
-                "",
-                printed.get(rounds, {}),
-            )
-            for rounds in sorted(asked.rounds)
-        ]
+        published = {row.keys["rounds"]: row.scores for row in tables[table]}
+        variants = {
+            n: full_with_rounds(n, settings.model.rounds) for n in sorted(experiments.rounds)
+        }
+        return [Line(f"L = {n}", variants[n], "", published.get(n, {})) for n in variants]
     if table == "table6":
-        printed = {row.words["detector"]: row.scores for row in known.rows}
-        return [
-            Line(detector, "full", detector, printed.get(detector, {}))
-            for detector in asked.detectors
-        ]
-    wanted = {
-        "table2": asked.variants,
-        "table3": [name for name in asked.variants if name in ABLATIONS],
-        "table5": asked.transfer,
-    }[table]
-    return _compared(known, wanted, whole=table == "table2")
-
-
-def _compared(known: PublishedTable, wanted: Sequence[str], whole: bool) -> list[Line]:
-    """Return the published rows that are wanted, or all, and the wanted ones that have none."""
+        published = {row.keys["detector"]: row.scores for row in tables[table]}
+        detectors = dict.fromkeys([*settings.detector, *experiments.detectors])
+        return [Line(name, "full", name, published.get(name, {})) for name in detectors]
+    ablations = [name for name in settings.variants if name in ABLATIONS]
+    trained = {"table2": settings.variants, "table3": ablations, "table5": experiments.transfer}
     lines = []
-    for row in known.rows:
-        variant = str(row.words.get("variant", ""))
-        if variant in wanted or whole:
-            ours = variant if variant in wanted else ""
-            lines.append(Line(str(row.words["method"]), ours, "", row.scores))
-    named = {line.variant for line in lines}
-    left = [name for name in wanted if name not in named]
-    if whole:  # ablations have a table of their own
-        left = [name for name in left if name not in ABLATIONS]
-    return [*lines, *(Line(name, name) for name in left)]
-
-
-def read_all_scores(paths: Iterable[Any]) -> pd.DataFrame:
-    """Return the scores of several runs as one frame.
-
-    Raises:
-        HamlearnError: there is none, or one is malformed.
-    """
-    frames = [read_scores(path) for path in paths]
-    if not frames:
-        raise HamlearnError("scores: found no file, expected the scores of one run at least")
-    return pd.concat(frames, ignore_index=True)
+    for keys, scores in tables[table]:
+        variant = keys.get("variant", "")
+        if variant in trained[table]:
+            lines.append(Line(keys["method"], variant, "", scores))
+        elif table == "table2":
+            lines.append(Line(keys["method"], published=scores))
+    named = {line.variant for line in lines} | set(ablations if table == "table2" else ())
+    return [*lines, *(Line(name, name) for name in trained[table] if name not in named)]
 
 
 def scores_table(
-    table: str, lines: Sequence[Line], scores: pd.DataFrame, asked: Experiments
+    table: str, lines: Sequence[Line], scores: pd.DataFrame, settings: Settings
 ) -> pd.DataFrame:
-    """Return a table in long form: one row a cell, in the columns COLUMNS.
+    """Return a table in long form: one row per cell, in the columns COLUMNS.
 
-    Ours are percents on the test split, mean and sample standard deviation over seeds. The paper's
-    stand beside the lenient ones, the scheme of the field.
+    Ours are percentages on the test split, mean and sample standard deviation over seeds. The
+    paper's are compared with the lenient ones, the scheme of the field.
 
     Args:
         table: its name.
         lines: its rows.
-        scores: of all runs that it inputs.
-        asked: what was trained.
+        scores: of all runs of the table.
+        settings: whose first detector is the main one.
     """
     test = scores[(scores["split"] == "test") & (scores["cue"] == ALL)]
-    corpora = list(dict.fromkeys(str(corpus) for corpus in test["corpus"]))
     rows: list[dict[str, Any]] = []
     for line in lines:
-        main = asked.detectors[0] if asked.detectors else ""
-        detectors = (line.detector,) if line.detector else (main, "none")
+        detectors = [line.detector] if line.detector else [settings.detector[0], ALONE]
         of_line = test[(test["variant"] == line.variant) & test["detector"].isin(detectors)]
-        for corpus in corpora:
-            ours = of_line[of_line["corpus"] == corpus]
-            printed = line.published.get(corpus, {})
-            measures = _measures(table, set(test[test["corpus"] == corpus]["type"]))
+        for corpus, of_corpus in test.groupby("corpus", sort=False):
+            published = line.published.get(str(corpus), {})
             for scheme in ("lenient", "strict"):
-                of_scheme = ours[ours["scheme"] == scheme]
-                if of_scheme.empty and (scheme == "strict" or not printed):
+                ours = of_line[(of_line["corpus"] == corpus) & (of_line["scheme"] == scheme)]
+                if ours.empty and (scheme == "strict" or not published):
                     continue
-                place = {
-                    "table": table,
-                    "row": line.label,
-                    "variant": line.variant,
-                    "detector": str(of_scheme["detector"].iloc[0]) if len(of_scheme) else "",
-                    "corpus": corpus,
-                    "scheme": scheme,
-                }
-                known = printed if scheme == "lenient" else {}
-                rows += [
-                    place | _cell(name, _of_measure(of_scheme, name), known.get(name))
-                    for name in measures
-                ]
+                place = {"table": table, "row": line.label, "variant": line.variant}
+                place["detector"] = str(ours["detector"].iloc[0]) if len(ours) else ""
+                place |= {"corpus": str(corpus), "scheme": scheme}
+                for measure in _measures(table, set(of_corpus["type"])):
+                    of_type = ours[ours["type"] == (ALL if measure in OVERALL else measure)]
+                    percent = 100 * of_type[OVERALL.get(measure, "f1")]
+                    known = published.get(measure) if scheme == "lenient" else None
+                    rows.append(place | _cell(measure, percent, known))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def statistics_table(
-    statistics: Mapping[str, pd.DataFrame], printed: Mapping[str, Mapping[str, Mapping[str, int]]]
+    statistics: Mapping[str, pd.DataFrame],
+    published: Mapping[str, Mapping[str, Mapping[str, int]]],
 ) -> pd.DataFrame:
     """Return Table 1 in long form: counts of entities by type, and of posts.
 
     Args:
-        statistics: of each corpus, as `corpus_statistics` counts them.
-        printed: the paper's, by corpus, split and type.
+        statistics: of each corpus, see `corpus_statistics`.
+        published: the paper's counts by corpus, split and type.
     """
     rows = []
     for corpus, counted in statistics.items():
-        for _, row in counted.iterrows():
+        for row in counted.to_dict("records"):
             name = {"entities": row["type"], "posts": "tweets"}.get(row["quantity"])
             if name is None:
                 continue
             name = "total" if name == ALL else name
+            place = {"table": "table1", "row": name, "variant": "", "detector": ""}
             for split in SPLITS:
-                known = printed.get(corpus, {}).get(split, {}).get(name)
-                place = {"table": "table1", "row": name, "variant": "", "detector": ""}
-                place |= {"corpus": corpus, "scheme": ""}
+                known = published.get(corpus, {}).get(split, {}).get(name)
                 cell = _cell(split, pd.Series([row[split]], dtype=float), known)
-                rows.append(place | cell | {"seeds": ""})
+                rows.append(place | {"corpus": corpus, "scheme": ""} | cell | {"seeds": ""})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -230,20 +192,76 @@ def _measures(table: str, types: set[str]) -> list[str]:
     return [*ordered, *sorted(types - {*PAPER_ORDER, ALL}), *OVERALL]
 
 
-def _of_measure(scores: pd.DataFrame, name: str) -> pd.Series:
-    """Return one measure of each seed, in percent: P, R or F1 over all, or F1 of a type."""
-    of_type = scores[scores["type"] == (ALL if name in OVERALL else name)]
-    return 100 * of_type[OVERALL.get(name, "f1")]
-
-
-def _cell(measure: str, ours: pd.Series, printed: float | None) -> dict[str, Any]:
-    found = len(ours) > 0
-    mean = float(ours.mean()) if found else None
+def _cell(measure: str, ours: pd.Series, published: float | None) -> dict[str, Any]:
+    mean = float(ours.mean()) if len(ours) else None
     return {
         "measure": measure,
         "seeds": len(ours),
         "mean": mean,
         "sd": float(ours.std(ddof=1)) if len(ours) > 1 else None,
-        "published": printed,
-        "difference": mean - printed if mean is not None and printed is not None else None,
+        "published": published,
+        "difference": None if mean is None or published is None else mean - published,
     }
+
+
+def write_markdown(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table in long form as Markdown, atomically; see `as_markdown`."""
+    with atomic_write(path) as part:
+        part.write_text(as_markdown(table), encoding="utf-8")
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """Return a table in long form as Markdown: one table per corpus, ours above the paper's."""
+    title = TITLES[str(table["table"].iloc[0])] if len(table) else "Nothing was run for this table"
+    lines = [f"# {title}", ""]
+    if len(table) and title != TITLES["table1"]:
+        lines += [
+            "Percent on the test split; ours are means over seeds, ± the standard deviation of "
+            "several. The difference is of lenient scores, ours minus the paper's.",
+            "",
+        ]
+    for corpus, of_corpus in table.groupby("corpus", sort=False):
+        measures = list(dict.fromkeys(of_corpus["measure"]))
+        header = [["", "", *measures], ["---"] * (2 + len(measures))]
+        lines += [f"## {corpus}", "", *map(_markdown_row, header)]
+        for label, of_row in of_corpus.groupby("row", sort=False):
+            for number, cells in enumerate(_markdown_lines(of_row, measures)):
+                # A bar in a label would end the column.
+                name = str(label).replace("|", "\\|") if number == 0 else ""
+                lines.append(_markdown_row([name, *cells]))
+        lines.append("")
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _markdown_lines(row: pd.DataFrame, measures: Sequence[Any]) -> Iterator[list[str]]:
+    """Yield the lines of one row: ours in each scheme, the paper's, and the difference."""
+    for scheme in row["scheme"].unique():
+        of_scheme = row[row["scheme"] == scheme]
+        by_measure = of_scheme.set_index("measure").to_dict("index")
+        cells = [by_measure[measure] for measure in measures]
+        places = 2 if scheme else 0  # Table 1 has counts and no scheme
+        if any(pd.notna(cell["mean"]) for cell in cells):
+            seeds = max(cell["seeds"] for cell in cells) if scheme else 1
+            name = f"ours, {scheme}" if scheme else "ours"
+            yield [
+                name if seeds == 1 else f"{name}, {seeds} seeds",
+                *(_number(cell, "mean", places) + _deviation(cell, places) for cell in cells),
+            ]
+        if any(pd.notna(cell["published"]) for cell in cells):
+            yield ["paper", *(_number(cell, "published", places) for cell in cells)]
+        if any(pd.notna(cell["difference"]) for cell in cells):
+            yield ["difference", *(_number(cell, "difference", places, "+") for cell in cells)]
+
+
+def _number(cell: Mapping[Any, Any], name: str, places: int, sign: str = "") -> str:
+    if pd.isna(cell[name]):
+        return ABSENT
+    return f"{float(cell[name]):{sign}.{places}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _deviation(cell: Mapping[Any, Any], places: int) -> str:
+    return "" if pd.isna(cell["sd"]) else f" ± {cell['sd']:.{places}f}"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

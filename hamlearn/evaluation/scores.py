@@ -1,21 +1,24 @@
-"""Precision, recall and F1 of entities, micro and per type, in two schemes."""
+"""Precision, recall and F1 of entities: micro, per type and per cue, in two schemes."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hamlearn.corpus.labels import Scheme, entities
+from hamlearn.corpus.labels import OUTSIDE, Entity, Scheme, entities
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
+
+ALL = "all"  # in the place of a type or a cue: all of them together
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Counts of entities, and the three ratios of them.
+    """Counts of entities, and the three ratios between them.
 
     Attributes:
         correct: predicted entities whose span and type are gold.
-        predicted: entities predicted.
-        support: entities in gold.
+        predicted: predicted entities.
+        support: gold entities.
     """
 
     correct: int
@@ -34,14 +37,14 @@ class Score:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 where both are."""
+        """Harmonic mean of precision and recall; 0 where both are 0."""
         total = self.predicted + self.support
         return 2 * self.correct / total if total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The score over all types, and that of each type found in gold or predictions."""
+    """The score over all types, and that of each type in gold or predictions."""
 
     micro: Score
     types: dict[str, Score]
@@ -54,7 +57,7 @@ def score(
 ) -> Scores:
     """Score predicted label sequences against gold, entity by entity and post by post.
 
-    An entity is right where span and type agree. No entity reaches from one post into the next.
+    An entity is correct if its span and its type are gold. No entity extends into the next post.
 
     Args:
         gold: the labels of each post, before any truncation.
@@ -67,20 +70,60 @@ def score(
     """
     if len(gold) != len(predicted):
         raise HamlearnError(f"{len(predicted)} predicted sequences, expected {len(gold)} as gold")
-    counts = {"correct": Counter[str](), "predicted": Counter[str](), "support": Counter[str]()}
+    correct, found, support = Counter[str](), Counter[str](), Counter[str]()
     for number, (gold_labels, labels) in enumerate(zip(gold, predicted, strict=True)):
         if len(gold_labels) != len(labels):
             raise HamlearnError(
                 f"sequence {number}: {len(labels)} predicted labels,"
                 f" expected {len(gold_labels)} as gold"
             )
-        right = set(entities(gold_labels, scheme))
-        found = set(entities(labels, scheme))
-        counts["support"].update(entity.type for entity in right)
-        counts["predicted"].update(entity.type for entity in found)
-        counts["correct"].update(entity.type for entity in right & found)
-    types = sorted(counts["support"].keys() | counts["predicted"].keys())
+        truth, guess = set(entities(gold_labels, scheme)), set(entities(labels, scheme))
+        support.update(entity.type for entity in truth)
+        found.update(entity.type for entity in guess)
+        correct.update(entity.type for entity in truth & guess)
     return Scores(
-        micro=Score(**{name: count.total() for name, count in counts.items()}),
-        types={t: Score(**{name: count[t] for name, count in counts.items()}) for t in types},
+        micro=Score(correct.total(), found.total(), support.total()),
+        types={t: Score(correct[t], found[t], support[t]) for t in sorted(support | found)},
     )
+
+
+def cues_of(post: CorpusPost) -> dict[Entity, str]:
+    """Return the cue of each gold entity, in order; empty where none are known.
+
+    Raises:
+        HamlearnError: the post has cues, but not one for each gold entity.
+    """
+    gold = entities(post.labels)
+    if post.cues and len(post.cues) != len(gold):
+        raise HamlearnError(
+            f"post {post.id!r} has {len(post.cues)} cues; expected one for each of its"
+            f" {len(gold)} entities, or none"
+        )
+    return dict(zip(gold, post.cues, strict=False))
+
+
+def of_cue(post: CorpusPost, labels: Sequence[str], cue: str) -> tuple[str, ...]:
+    """Return labels with only the entities of one cue; other words are `O`.
+
+    A gold entity has its own cue. A predicted entity counts for the cue of the gold entity with
+    which it shares most words, the leftmost of equals; one that meets no gold entity counts for the
+    post's first cue. So a wrong type or border is an error of the intended entity, and the counts
+    of all cues sum to those of the posts that have cues. A prediction in a post without cues counts
+    for none.
+
+    Args:
+        post: the post, with its gold labels and cues.
+        labels: its gold or predicted labels, W of them.
+        cue: the cue to keep.
+    """
+    gold = cues_of(post)
+    kept = [OUTSIDE] * len(labels)
+    for entity in entities(labels) if gold else ():
+        nearest = max(gold, key=lambda other: _shared_words(entity, other))
+        if (gold[nearest] if _shared_words(entity, nearest) else post.cues[0]) == cue:
+            kept[entity.start : entity.end] = labels[entity.start : entity.end]
+    return tuple(kept)
+
+
+def _shared_words(one: Entity, other: Entity) -> int:
+    return max(0, min(one.end, other.end) - max(one.start, other.start))

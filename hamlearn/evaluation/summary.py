@@ -1,34 +1,21 @@
-"""The few numbers that a run of everything ends with."""
-
-from pathlib import Path
+"""Micro F1 of every variant, for the terminal."""
 
 import pandas as pd
 from rich.table import Table
 
-from hamlearn.evaluation.evaluate import ALL, read_scores
+from hamlearn.evaluation.scores import ALL
 
 SHOWN = (("dev", "lenient"), ("dev", "strict"), ("test", "lenient"), ("test", "strict"))
 
 
-def summary(metrics: str | Path | pd.DataFrame) -> Table:
-    """Return micro F1 of every corpus, detector and variant, over the seeds, for the terminal.
-
-    F1 is in percent, as mean and, of several seeds, sample standard deviation.
-
-    Args:
-        metrics: the gathered scores, or the file of them.
-
-    Raises:
-        HamlearnError: the file is absent or malformed.
-    """
-    frame = metrics if isinstance(metrics, pd.DataFrame) else read_scores(metrics)
-    table = Table(title="Micro F1, percent: mean ± deviation over seeds")
+def summary(metrics: pd.DataFrame) -> Table:
+    """Return micro F1 of every corpus, detector and variant, in percent over the seeds."""
+    table = Table(title="Micro F1, percent: mean ± standard deviation over seeds")
     for name in ("corpus", "detector", "variant"):
         table.add_column(name, overflow="fold")
-    table.add_column("seeds", justify="right", overflow="fold")
-    for split, scheme in SHOWN:
-        table.add_column(f"{split}\n{scheme}", justify="right", overflow="fold")
-    micro = frame[(frame["type"] == ALL) & (frame["cue"] == ALL)]
+    for name in ("seeds", *("\n".join(both) for both in SHOWN)):
+        table.add_column(name, justify="right", overflow="fold")
+    micro = metrics[(metrics["type"] == ALL) & (metrics["cue"] == ALL)]
     for names, runs in micro.groupby(["corpus", "detector", "variant"], sort=False):
         cells = [
             mean_and_deviation(runs[(runs["split"] == split) & (runs["scheme"] == scheme)]["f1"])
@@ -39,7 +26,7 @@ def summary(metrics: str | Path | pd.DataFrame) -> Table:
 
 
 def mean_and_deviation(f1: pd.Series) -> str:
-    """Return F1 of some seeds in percent, as `83.12 ± 0.20`, or `83.12` of one seed."""
+    """Return scores of several seeds in percent, such as `83.12 ± 0.20`, or `83.12` of one seed."""
     if f1.empty:
         return "-"
     mean = f"{100 * f1.mean():.2f}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hamlearn.corpus.labels import entities
 from hamlearn.corpus.posts import CorpusPost
-from hamlearn.evaluation.cues import cues_of
+from hamlearn.evaluation.scores import cues_of
 from hamlearn.features.relations import NONE, RELATIONS
 from hamlearn.features.store import FeatureFile
 from hamlearn.report.contact import relations_of, thumbnail

@@ -170,16 +170,15 @@ def _read_run(
         raise HamlearnError(f"{folder / 'history.csv'}: no epoch; expected one row an epoch")
     predictions = results / "predictions" / place / f"{TEST}.jsonl"
     predicted = read_predictions(predictions, test)
-    relevance, cut = _read_relevance(predictions, test)
     return Run(
         detector=detector,
         variant=variant,
         seed=seed,
         facts=facts,
         history=history,
-        predicted=predicted,
-        relevance=relevance,
-        cut=cut,
+        predicted=[one.labels for one in predicted],
+        relevance=[one.relevance for one in predicted],
+        cut=[one.cut for one in predicted],
     )
 
 
@@ -199,33 +198,6 @@ def _read_failures(
         for row in _table(table, FAILURE_COLUMNS, text=True).to_dict("records"):
             failures.setdefault(row["image"], (row["status"], row["reason"]))
     return failures
-
-
-def _read_relevance(path: Path, posts: Sequence[CorpusPost]) -> tuple[Relevance, list[int]]:
-    """Return the relevance scores of each post, and how many of its words were cut.
-
-    The rest of the file was checked before. One from before there was `cut` has nothing of it.
-    """
-    found, cut = {}, {}
-    for line in path.read_bytes().split(b"\n"):
-        if line.strip():
-            entry = json.loads(line)
-            scores = entry.get("relevance") or None
-            is_table = isinstance(scores, dict)
-            if scores and not (
-                is_table and all(isinstance(x, int | float) for x in scores.values())
-            ):
-                raise HamlearnError(
-                    f"{path}: post {entry['id']!r} has relevance {scores!r};"
-                    " expected a number by view, or null"
-                )
-            found[str(entry["id"])] = scores
-            cut[str(entry["id"])] = entry.get("cut", 0)
-            if not isinstance(cut[str(entry["id"])], int):
-                raise HamlearnError(
-                    f"{path}: post {entry['id']!r} has cut {entry['cut']!r:.80}; expected a number"
-                )
-    return [found[post.id] for post in posts], [cut[post.id] for post in posts]
 
 
 def _read_ceiling(settings: Settings, name: str, folder: Path) -> dict[str, float]:

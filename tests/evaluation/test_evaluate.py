@@ -1,11 +1,20 @@
 import json
+import re
 
 import pandas as pd
 import pytest
 
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
-from hamlearn.evaluation.evaluate import COLUMNS, evaluate, gather, read_scores, write_scores
+from hamlearn.evaluation.evaluate import (
+    COLUMNS,
+    Prediction,
+    evaluate,
+    gather,
+    read_predictions,
+    read_scores,
+)
+from hamlearn.evaluation.tables import write_table
 
 RUN = {"corpus": "demo", "detector": "none", "variant": "text_only", "seed": 3}
 
@@ -86,7 +95,7 @@ def test_no_cues_give_no_rows_of_cues(tmp_path):
     ("predicted", "message"),
     [
         ({"b": "O O O"}, "1 of 2 posts are not predicted, first 'c'"),
-        ({**DEV, "a": "O"}, "dev.jsonl:3: 'a' is the id of no post of this split"),
+        ({**DEV, "a": "O"}, "dev.jsonl:3: 'a' is not the id of a post of this split"),
         ({**DEV, "c": "O O"}, "dev.jsonl:2: post 'c' has 2 predicted labels; expected 3"),
         ({**DEV, "c": "O O [SEP]"}, "dev.jsonl:2: label '[SEP]'; expected O"),
     ],
@@ -112,11 +121,36 @@ def test_words_of_another_corpus_are_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"id": "b"}', '{"id":1,"words":[],"predicted":"O"}'])
-def test_what_is_no_prediction_is_an_error(tmp_path, line):
+def test_a_malformed_prediction_is_an_error(tmp_path, line):
     path = tmp_path / "dev.jsonl"
     path.write_text(line)
     with pytest.raises(HamlearnError, match=r"dev\.jsonl:1: "):
         evaluate([path], POSTS, **RUN)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"relevance": 0.5}, "relevance 0.5; expected a number by view"),
+        ({"relevance": "high"}, "relevance 'high'; expected"),
+        ({"relevance": {"semantic": "high"}}, "relevance {'semantic': 'high'}; expected"),
+        ({"cut": "2"}, "cut '2'; expected a number of words"),
+    ],
+)
+def test_relevance_and_cut_are_checked(tmp_path, more, message):
+    path = tmp_path / "test.jsonl"
+    path.write_text(json.dumps({**entry(POSTS[3], "O O"), **more}))
+    with pytest.raises(HamlearnError, match=re.escape(f"test.jsonl:1: {message}")):
+        read_predictions(path, POSTS[3:])
+
+
+def test_relevance_and_cut_are_optional(tmp_path):
+    path = tmp_path / "test.jsonl"
+    path.write_text(json.dumps(entry(POSTS[3], "O O")))
+    assert read_predictions(path, POSTS[3:]) == [Prediction(("O", "O"))]
+    more = {"relevance": {"semantic": 0.25}, "cut": 1}
+    path.write_text(json.dumps({**entry(POSTS[3], "O O"), **more}))
+    assert read_predictions(path, POSTS[3:]) == [Prediction(("O", "O"), {"semantic": 0.25}, 1)]
 
 
 def test_a_file_must_be_there_and_be_named_by_its_split(tmp_path):
@@ -137,9 +171,9 @@ def test_gathered_scores_are_those_of_the_runs(tmp_path):
     for seed in (0, 1):
         run = {**RUN, "seed": seed}
         frames.append(evaluate([write(tmp_path, "dev", DEV)], POSTS, **run))
-        write_scores(tmp_path / f"seed{seed}.csv", frames[-1])
+        write_table(tmp_path / f"seed{seed}.csv", frames[-1])
     out = tmp_path / "metrics.csv"
-    gather([tmp_path / "seed0.csv", tmp_path / "seed1.csv"], out)
+    write_table(out, gather([tmp_path / "seed0.csv", tmp_path / "seed1.csv"]))
     expected = pd.concat(frames, ignore_index=True)
     pd.testing.assert_frame_equal(read_scores(out), expected, atol=1e-6, check_dtype=False)
     assert out.read_text().splitlines()[0] == ",".join(COLUMNS)
@@ -148,21 +182,20 @@ def test_gathered_scores_are_those_of_the_runs(tmp_path):
 
 def test_the_same_run_twice_is_an_error(tmp_path):
     path = tmp_path / "seed3.csv"
-    write_scores(path, evaluate([write(tmp_path, "dev", DEV)], POSTS, **RUN))
+    write_table(path, evaluate([write(tmp_path, "dev", DEV)], POSTS, **RUN))
     with pytest.raises(HamlearnError, match="scores of demo/none/text_only/3, which"):
-        gather([path, path], tmp_path / "metrics.csv")
-    assert not (tmp_path / "metrics.csv").exists()
+        gather([path, path])
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", '"'])
-def test_what_is_no_table_of_scores_is_an_error(tmp_path, text):
+def test_a_malformed_table_of_scores_is_an_error(tmp_path, text):
     (tmp_path / "seed0.csv").write_text(text)
     with pytest.raises(HamlearnError, match=r"seed0\.csv: "):
-        gather([tmp_path / "seed0.csv"], tmp_path / "metrics.csv")
+        gather([tmp_path / "seed0.csv"])
 
 
 def test_nothing_to_gather_is_an_error(tmp_path):
-    with pytest.raises(HamlearnError, match="no scores to gather"):
-        gather([], tmp_path / "metrics.csv")
+    with pytest.raises(HamlearnError, match="found no file, expected at least one"):
+        gather([])
     with pytest.raises(HamlearnError, match="no such file"):
-        gather([tmp_path / "absent.csv"], tmp_path / "metrics.csv")
+        gather([tmp_path / "absent.csv"])

@@ -1,24 +1,30 @@
 import pandas as pd
 import pytest
+import yaml
 
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import COLUMNS as SCORES
 from hamlearn.evaluation.paper import (
-    Experiments,
+    PUBLISHED,
     Line,
+    as_markdown,
     lines_of,
+    published_tables,
     scores_table,
     statistics_table,
+    write_markdown,
 )
-from hamlearn.evaluation.paper_files import as_markdown, write_table
+from hamlearn.evaluation.tables import write_table
+from hamlearn.settings import Settings
 from hamlearn.systems import transfer_name
 
-ASKED = Experiments(
-    variants=["full", "wo_rm", "umt", "text_only"],
-    detectors=["faster_rcnn", "mask_rcnn"],
-    rounds=[1, 3],
-    chosen_rounds=3,
-    transfer=["full"],
+SETTINGS = Settings.model_validate(
+    {
+        "variants": ["full", "wo_rm", "umt", "text_only"],
+        "detector": ["faster_rcnn"],
+        "model": {"rounds": 3},
+        "experiments": {"rounds": [1, 3], "transfer": ["full"], "detectors": ["mask_rcnn"]},
+    }
 )
 
 
@@ -48,13 +54,13 @@ def cell(table, row, corpus, measure, scheme="lenient"):
     return chosen.iloc[0]
 
 
-def test_ours_stand_beside_the_papers_with_the_difference():
+def test_ours_are_compared_with_the_papers():
     scores = frame_of(
         score_rows("twitter2015", "faster_rcnn", "full", [0.76, 0.77, 0.75]),
         score_rows("twitter2015", "mask_rcnn", "full", [0.10, 0.10, 0.10]),
         score_rows("twitter2015", "none", "text_only", [0.70]),
     )
-    table = scores_table("table2", lines_of("table2", ASKED), scores, ASKED)
+    table = scores_table("table2", lines_of("table2", SETTINGS), scores, SETTINGS)
     ours = cell(table, "HamLearning", "twitter2015", "F1")
     assert (ours["seeds"], ours["detector"]) == (3, "faster_rcnn")
     assert ours["mean"] == pytest.approx(76.0)
@@ -77,43 +83,43 @@ def test_ours_stand_beside_the_papers_with_the_difference():
 
 def test_a_corpus_that_the_paper_does_not_have_gets_none_of_its_numbers():
     scores = frame_of(score_rows("demo2015", "faster_rcnn", "full", [0.9]))
-    table = scores_table("table2", lines_of("table2", ASKED), scores, ASKED)
+    table = scores_table("table2", lines_of("table2", SETTINGS), scores, SETTINGS)
     assert table["published"].isna().all()
     assert set(table["row"]) == {"HamLearning"}
 
 
-def test_each_table_has_the_rows_that_were_asked_for():
-    assert [(line.label, line.variant) for line in lines_of("table3", ASKED)] == [
+def test_each_table_has_the_requested_rows():
+    assert [(line.label, line.variant) for line in lines_of("table3", SETTINGS)] == [
         ("HamLearning", "full"),
         ("w/o RM", "wo_rm"),
     ]
-    assert [(line.label, line.variant) for line in lines_of("table4", ASKED)] == [
+    assert [(line.label, line.variant) for line in lines_of("table4", SETTINGS)] == [
         ("L = 1", "full-L1"),
         ("L = 3", "full"),
     ]
-    assert [(line.label, line.variant) for line in lines_of("table5", ASKED)] == [
+    assert [(line.label, line.variant) for line in lines_of("table5", SETTINGS)] == [
         ("HamLearning", "full")
     ]
-    assert [(line.detector, line.variant) for line in lines_of("table6", ASKED)] == [
+    assert [(line.detector, line.variant) for line in lines_of("table6", SETTINGS)] == [
         ("faster_rcnn", "full"),
         ("mask_rcnn", "full"),
     ]
-    assert lines_of("table4", ASKED)[0].published["twitter2015"]["F1"] == 75.23
-    assert lines_of("table6", ASKED)[1].published["twitter2017"]["F1"] == 86.73
+    assert lines_of("table4", SETTINGS)[0].published["twitter2015"]["F1"] == 75.23
+    assert lines_of("table6", SETTINGS)[1].published["twitter2017"]["F1"] == 86.73
     with pytest.raises(HamlearnError, match="table7"):
-        lines_of("table7", ASKED)
+        lines_of("table7", SETTINGS)
 
 
-def test_detectors_and_directions_are_told_apart():
+def test_detectors_and_directions_are_kept_apart():
     scores = frame_of(
         score_rows("twitter2015", "faster_rcnn", "full", [0.76]),
         score_rows("twitter2015", "mask_rcnn", "full", [0.70]),
     )
-    table = scores_table("table6", lines_of("table6", ASKED), scores, ASKED)
+    table = scores_table("table6", lines_of("table6", SETTINGS), scores, SETTINGS)
     assert cell(table, "mask_rcnn", "twitter2015", "F1")["mean"] == pytest.approx(70.0)
     there = transfer_name("twitter2017", "twitter2015")
     scores = frame_of(score_rows(there, "faster_rcnn", "full", [0.66]))
-    table = scores_table("table5", lines_of("table5", ASKED), scores, ASKED)
+    table = scores_table("table5", lines_of("table5", SETTINGS), scores, SETTINGS)
     assert cell(table, "HamLearning", there, "F1")["published"] == 67.98
 
 
@@ -135,11 +141,12 @@ def test_table_1_counts_and_compares():
     assert "| total | ours | 6170 | 1546 | 5078 |" in as_markdown(table)
 
 
-def test_markdown_reads_as_it_should(tmp_path):
+def test_markdown_layout(tmp_path):
     scores = frame_of(score_rows("twitter2015", "faster_rcnn", "full", [0.76, 0.77]))
     lines = [Line("a|b", "full", "", {"twitter2015": {"F1": 77.0}})]
-    table = scores_table("table3", lines, scores, ASKED)
-    write_table(table, tmp_path / "t.csv", tmp_path / "t.md")
+    table = scores_table("table3", lines, scores, SETTINGS)
+    write_table(tmp_path / "t.csv", table, decimals=4)
+    write_markdown(tmp_path / "t.md", table)
     text = (tmp_path / "t.md").read_text()
     assert text.splitlines()[0] == "# Table 3: ablations"
     assert "| a\\|b | ours, lenient, 2 seeds | 77.50 ± 0.71 | 75.50 ± 0.71 | 76.50 ± 0.71 |" in text
@@ -150,5 +157,80 @@ def test_markdown_reads_as_it_should(tmp_path):
 
 
 def test_markdown_of_nothing_says_so():
-    empty = scores_table("table4", [], frame_of(score_rows("a", "b", "full", [0.1])), ASKED)
+    empty = scores_table("table4", [], frame_of(score_rows("a", "b", "full", [0.1])), SETTINGS)
     assert "Nothing was run" in as_markdown(empty)
+
+
+# Rows that the paper prints with an F1 that its own P and R do not give.
+MISPRINTED = {
+    ("table2", "AdaCAN-BERT-CRF", "twitter2017"): 84.15,
+    ("table2", "MAF", "twitter2015"): 73.44,
+    ("table5", "UMGF", "twitter2017_to_twitter2015"): 64.84,
+}
+
+
+def test_printed_f1_is_that_of_printed_p_and_r_but_where_it_is_said():
+    wrong = {}
+    for name, table in published_tables().items():
+        for row in table:
+            for corpus, scores in row.scores.items():
+                if "P" not in scores:
+                    continue
+                p, r = scores["P"], scores["R"]
+                if abs(2 * p * r / (p + r) - scores["F1"]) > 0.011:
+                    key = (name, row.keys.get("method"), corpus)
+                    wrong[key] = round(2 * p * r / (p + r), 2)
+    assert wrong == MISPRINTED
+    printed = yaml.safe_load(PUBLISHED.read_text())
+    sources = " ".join(printed[name]["source"] for name in published_tables())
+    assert all(f"{value:.2f}" in sources for value in MISPRINTED.values())
+
+
+def test_tables_are_as_large_as_the_papers_and_agree_on_the_model():
+    tables = published_tables()
+    assert {name: len(rows) for name, rows in tables.items()} == {
+        "table2": 18,
+        "table3": 4,
+        "table4": 5,
+        "table5": 3,
+        "table6": 2,
+    }
+    full = {
+        name: [{key: scores[key] for key in ("P", "R", "F1")} for scores in row.scores.values()]
+        for name, row in {
+            "table2": tables["table2"][-1],
+            "table3": tables["table3"][0],
+            "table4": tables["table4"][2],
+            "table6": tables["table6"][0],
+        }.items()
+    }
+    assert all(scores == full["table2"] for scores in full.values())
+
+
+def test_ita_gives_no_precision_and_hvpnet_no_types():
+    rows = {row.keys["method"]: row for row in published_tables()["table2"]}
+    assert set(rows["ITA"].scores["twitter2015"]) == {"PER", "LOC", "ORG", "MISC", "F1"}
+    assert set(rows["HVPNeT"].scores["twitter2017"]) == {"P", "R", "F1"}
+    assert [name for name, row in rows.items() if "variant" not in row.keys] == [
+        "GEI",
+        "RDS",
+        "MRC-MNER",
+        "MNER-QG",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"table3": {"rows": []}}, "table3: expected `source` and `rows`"),
+        ({"table4": {"source": "", "rows": [{"rounds": 1, "twitter2015": {"P": 101}}]}}, "row 1"),
+        ({"table6": {"source": "", "rows": [{"twitter2015": [1, 2]}]}}, "expected percentages"),
+    ],
+)
+def test_a_malformed_table_is_refused(tmp_path, change, message):
+    path = tmp_path / "published.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(PUBLISHED.read_text()) | change))
+    with pytest.raises(HamlearnError, match=message):
+        published_tables(path)
+    with pytest.raises(HamlearnError, match="no such file"):
+        published_tables(tmp_path / "absent.yaml")

@@ -9,7 +9,8 @@ import pytest
 from hamlearn.corpus.posts import CorpusPost, read_posts
 from hamlearn.corpus.prepare import prepare
 from hamlearn.demo.corpus import write_corpus
-from hamlearn.evaluation.evaluate import evaluate, write_scores
+from hamlearn.evaluation.evaluate import evaluate
+from hamlearn.evaluation.tables import write_table
 from hamlearn.features.graphs import build_graphs
 from hamlearn.features.image_features import extract_images
 from hamlearn.features.object_features import extract_objects
@@ -92,7 +93,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         predict(folder / variant, posts, "test", predicted / "test.jsonl", predicted / "a", **files)
         names = {"corpus": "drawn", "detector": "demo" if files else "none", "variant": variant}
         scores = evaluate([predicted / "test.jsonl"], read_posts(posts), seed=0, **names)
-        write_scores(folder / f"{variant}.csv", scores)
+        write_table(folder / f"{variant}.csv", scores)
         exported[variant] = folder / f"{variant}.exported"
         export(folder / variant, exported[variant], folder / f"{variant}.csv")
     return Made(folder, settings, read_posts(posts, "test"), exported)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
-from hamlearn.evaluation.evaluate import evaluate, write_scores
+from hamlearn.evaluation.evaluate import evaluate
+from hamlearn.evaluation.tables import write_table
 from hamlearn.runs import RunFacts, VisionNetwork
 from hamlearn.settings import Settings, TextSettings, TrainingSettings
 from hamlearn.systems import SYSTEMS as TABLE
@@ -127,7 +128,7 @@ def make(root: Path, **changes: Any) -> Made:
             for detector in (made.detectors if "objects" in inputs_of(variant).files else ("none",))
             for seed in made.seeds
         ]
-    write_scores(made.metrics, pd.concat(frames, ignore_index=True))
+    write_table(made.metrics, pd.concat(frames, ignore_index=True))
     return made
 
 

@@ -85,7 +85,7 @@ rule paper_table:
         mem_mb=growing(1000),
     params:
         settings=settings_of_table,
-        source=source_digest("evaluation/paper_files"),
+        source=source_digest("evaluation/paper", "evaluation/evaluate"),
     shell:
         "python -m hamlearn paper table {wildcards.table} --settings {params.settings:q}"
         " --csv {output.csv:q} --markdown {output.markdown:q} {input.ours:q} > {log:q} 2>&1"

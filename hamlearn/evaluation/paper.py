@@ -15,7 +15,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
 from hamlearn.io import atomic_write
 from hamlearn.settings import Settings
-from hamlearn.systems import ABLATIONS, ALONE, full_with_rounds
+from hamlearn.systems import ABLATIONS, NO_DETECTOR, full_with_rounds
 
 TITLES = {
     "table1": "Table 1: the corpora, by counts of B- tags",
@@ -141,7 +141,7 @@ def scores_table(
     test = scores[(scores["split"] == "test") & (scores["cue"] == ALL)]
     rows: list[dict[str, Any]] = []
     for line in lines:
-        detectors = [line.detector] if line.detector else [settings.detector[0], ALONE]
+        detectors = [line.detector] if line.detector else [settings.detector[0], NO_DETECTOR]
         of_line = test[(test["variant"] == line.variant) & test["detector"].isin(detectors)]
         for corpus, of_corpus in test.groupby("corpus", sort=False):
             published = line.published.get(str(corpus), {})

@@ -17,7 +17,7 @@ from hamlearn.features.object_features import extract_objects
 from hamlearn.settings import DetectorSettings
 from hamlearn.vision.base import load_backbone
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN, load
-from hamlearn.vision.images import open_picture
+from hamlearn.vision.images import open_image
 
 BATCHES = (8, 64)  # as configured, and what fills a GPU
 TIMES = 16  # each picture file under so many names
@@ -41,7 +41,7 @@ def _backbone(plan: Plan, pictures: Sequence[Path], posts: Path, size: int) -> L
     options = settings(batch_size=size)
     net = load_backbone("resnet152", RANDOM)
     net.network.to("cuda").to(memory_format=torch.channels_last)
-    tensors = torch.stack([net.preprocess(open_picture(path)) for path in pictures] * TIMES)
+    tensors = torch.stack([net.preprocess(open_image(path)) for path in pictures] * TIMES)
     tensors = tensors.to("cuda", memory_format=torch.channels_last)
     batches = tensors.split(size)
     things: dict[str, Callable[[], object]] = {
@@ -57,7 +57,7 @@ def _backbone(plan: Plan, pictures: Sequence[Path], posts: Path, size: int) -> L
 
 def objects(plan: Plan, net: FasterRCNN, pictures: Sequence[Path], posts: Path) -> Line:
     """Return the line of faster_rcnn on the device of the network."""
-    inputs = [net.pixels(open_picture(path)) for path in pictures]
+    inputs = [net.pixels(open_image(path)) for path in pictures]
     things: dict[str, Callable[[], object]] = {
         "extraction": lambda: extract_objects(
             posts, posts.with_name("objects.h5"), settings(), "faster_rcnn", device=str(net.device)

@@ -18,7 +18,7 @@ from hamlearn.vision.backbones import features_of
 from hamlearn.vision.base import Backbone
 from hamlearn.vision.detectors.mask_rcnn import build_network
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
-from hamlearn.vision.images import open_picture
+from hamlearn.vision.images import open_image
 from hamlearn.vision.weights import load_network
 
 RANDOM = WeightSettings(weights="random")
@@ -64,7 +64,7 @@ def small_mask_rcnn(side: int) -> TorchvisionRCNN:
 
 def ready(net: TorchvisionRCNN, path: Path) -> ImageList:
     """Return a picture as the layers of a detector take it: decoded, resized, normalised."""
-    pixels = pil_to_tensor(open_picture(path)).float() / 255
+    pixels = pil_to_tensor(open_image(path)).float() / 255
     pictures: ImageList = net.network.transform([pixels])[0]
     return pictures
 

@@ -21,7 +21,7 @@ from hamlearn.features.object_features import extract_objects
 from hamlearn.vision.backbones import compiled
 from hamlearn.vision.base import load_backbone, load_detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
-from hamlearn.vision.images import open_picture
+from hamlearn.vision.images import open_image
 
 
 def measure(plan: Plan) -> Iterator[Line]:
@@ -43,7 +43,7 @@ def of_backbone(plan: Plan, pictures: Sequence[Path], folder: Path) -> Iterator[
     net, plain = load_backbone(name, RANDOM), load_backbone(name, RANDOM)
     net.network.to(memory_format=torch.channels_last)
     posts = posts_over(pictures, len(pictures), folder / "posts.jsonl")
-    tensors = torch.stack([net.preprocess(open_picture(path)) for path in pictures])
+    tensors = torch.stack([net.preprocess(open_image(path)) for path in pictures])
     batches = tensors.to(memory_format=torch.channels_last).split(size)
     things: dict[str, Callable[[], object]] = {
         "extraction": lambda: extract_images(

@@ -184,10 +184,10 @@ def weights_convert(
     classes: Annotated[Path | None, typer.Option(help="1600 class names, for the header.")] = None,
 ) -> None:
     """Convert weights of the Visual Genome Faster R-CNN to safetensors, checking every tensor."""
-    from hamlearn.vision.detectors.classes import VISUAL_GENOME, class_names
+    from hamlearn.vision.base import VG_CLASSES, class_names
     from hamlearn.vision.detectors.vg_weights import convert
 
-    names = class_names(classes, VISUAL_GENOME) if classes is not None else ()
+    names = class_names(classes, VG_CLASSES) if classes is not None else ()
     origin, digest = convert(source, out, sha256, names)
     typer.echo(f"source  {source}  sha256 {origin.source_sha256}")
     typer.echo(f"result  {out}  sha256 {digest}")

@@ -16,7 +16,7 @@ from hamlearn.io import progress
 from hamlearn.settings import Settings
 from hamlearn.vision.backbones import compiled, features_of
 from hamlearn.vision.base import configured, load_backbone
-from hamlearn.vision.decoding import decoded, workers_of
+from hamlearn.vision.images import decode_images, set_threads
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def extract_images(
     Raises:
         HamlearnError: weights cannot be loaded, or a picture cannot be read and this is an error.
     """
-    options, workers = settings.image_features, workers_of(threads)
+    options, workers = settings.image_features, set_threads(threads)
     net = load_backbone(backbone, configured(options.backbones, "backbones", backbone))
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     pictures = shard_of(image_paths(iterate_posts(posts_path)), shard)
@@ -71,7 +71,7 @@ def extract_images(
     ):
         net.network.to(on).to(memory_format=layout)
         quick = compiled(net) if options.compile else net  # for batches of the full size
-        queue = decoded(
+        queue = decode_images(
             list(pictures.values()),
             net.preprocess,
             settings.pictures.max_pixels,

@@ -16,10 +16,15 @@ from hamlearn.features.shards import shard_of, shard_writer
 from hamlearn.features.store import attributes_of, object_columns
 from hamlearn.io import progress
 from hamlearn.settings import PRECOMPUTED, ObjectFeatureSettings, Settings
-from hamlearn.vision.base import Detector, ObjectSource, configured, load_detector
-from hamlearn.vision.decoding import decoded, workers_of
-from hamlearn.vision.detectors.select import Selection, select_top
-from hamlearn.vision.images import Decoded, PictureError
+from hamlearn.vision.base import (
+    Detector,
+    ObjectSource,
+    Selection,
+    configured,
+    load_detector,
+    select_top,
+)
+from hamlearn.vision.images import Decoded, ImageError, decode_images, set_threads
 
 _AHEAD = 4  # pictures decoded ahead for a detector, which takes them at full size
 log = logging.getLogger(__name__)
@@ -48,7 +53,7 @@ def extract_objects(
     Raises:
         HamlearnError: weights cannot be loaded, or a picture cannot be read and this is an error.
     """
-    options, workers = settings.object_features, workers_of(threads)
+    options, workers = settings.object_features, set_threads(threads)
     pictures = shard_of(image_paths(iterate_posts(posts_path)), shard)
     with device_of("cpu" if detector == PRECOMPUTED else device) as on:
         if detector == PRECOMPUTED:
@@ -105,7 +110,7 @@ def _looked_for(
     per_class = options.nms_per_class
     if per_class is None:
         per_class = net.nms_per_class
-    queue = decoded(
+    queue = decode_images(
         list(pictures.values()),
         lambda picture: picture,
         settings.pictures.max_pixels,
@@ -131,7 +136,7 @@ def _detected(
     Pictures are taken one by one: padding a batch would change what lies at their borders.
     """
     for item in queue:
-        if isinstance(item.value, PictureError):
+        if isinstance(item.value, ImageError):
             yield Decoded(item.row, item.size, item.value)
             continue
         found = net.propose(item.value)

@@ -14,7 +14,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.features.store import Columns, FeatureFile, FeatureWriter, feature_writer, log_summary
 from hamlearn.io import atomic_write
 from hamlearn.settings import Settings
-from hamlearn.vision.images import Decoded, PictureError, Status
+from hamlearn.vision.images import Decoded, ImageError, Status
 
 _WAITING = 4  # calls of `put` that may wait for the disk
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class ShardWriter:
             HamlearnError: a picture cannot be read, and this is an error.
         """
         for item in queue:
-            if not isinstance(item.value, PictureError):
+            if not isinstance(item.value, ImageError):
                 yield item, item.value
                 continue
             error = item.value

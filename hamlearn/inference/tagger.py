@@ -23,7 +23,7 @@ from hamlearn.inference.prediction import scored_posts
 from hamlearn.inference.vision import Eyes, Features, Networks
 from hamlearn.inference.words import Word, joined, split_words
 from hamlearn.model.marginals import Span, span_probabilities
-from hamlearn.vision.images import PictureError
+from hamlearn.vision.images import ImageError
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         for picture in post.pictures:
             try:
                 seen.append(self.eyes.see(picture))
-            except PictureError as error:
+            except ImageError as error:
                 name = Path(picture).name if isinstance(picture, str | Path) else "picture"
                 notes.append(f"{name}: {error.reason}")
         if notes:

@@ -21,7 +21,7 @@ from hamlearn.inference.layout import Facts, Network, Vision
 from hamlearn.inference.vision_weights import settings_of
 from hamlearn.io import canonical
 from hamlearn.settings import DetectorSettings, ObjectFeatureSettings, WeightSettings
-from hamlearn.vision.images import PictureError, Status, open_picture
+from hamlearn.vision.images import ImageError, Status, open_image
 
 KEPT = 16  # pictures whose features are remembered, for posts that share one
 
@@ -34,7 +34,7 @@ class Eyes(Protocol):
     classes: list[str]
 
     def see(self, picture: posts.Picture) -> Seen:
-        """Return one picture; PictureError where it cannot be read."""
+        """Return one picture; ImageError where it cannot be read."""
         ...
 
     def close(self) -> None:
@@ -96,12 +96,12 @@ class Networks:
         self._kept: OrderedDict[str, Seen] = OrderedDict()
 
     def see(self, picture: posts.Picture) -> Seen:
-        """Return one picture; PictureError where it cannot be read."""
+        """Return one picture; ImageError where it cannot be read."""
         if isinstance(picture, Image.Image):
             return self._look(picture.convert("RGB"))
         key = str(picture)
         if key not in self._kept:
-            self._kept[key] = self._look(open_picture(key, self._max_pixels))
+            self._kept[key] = self._look(open_image(key, self._max_pixels))
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
@@ -115,7 +115,7 @@ class Networks:
     def _look(self, picture: Image.Image) -> Seen:
         from hamlearn.features.object_features import padded
         from hamlearn.vision.backbones import features_of
-        from hamlearn.vision.detectors.select import select_top
+        from hamlearn.vision.base import select_top
 
         tensor = self._backbone.preprocess(picture)[None].to(self.device)
         image, _ = features_of(self._backbone, tensor, amp=self.device.type == "cuda")
@@ -174,16 +174,16 @@ class Features:
         _check_widths(facts, self.image_width, self.object_width, len(self._pictures.classes))
 
     def see(self, picture: posts.Picture) -> Seen:
-        """Return one picture; PictureError where the files have none of its name."""
+        """Return one picture; ImageError where the files have none of its name."""
         if isinstance(picture, Image.Image):
-            raise PictureError(Status.MISSING, "an open picture has no name to look up")
+            raise ImageError(Status.MISSING, "an open picture has no name to look up")
         path = Path(picture)
         for name in (str(picture), path.name, path.stem):
             if name in self._pictures:
                 found, objects = self._pictures[name], self._pictures.objects
                 scores = objects.rows("scores", [objects.row_of[name]])[0, : len(found.classes)]
                 return Seen(found, scores)
-        raise PictureError(Status.MISSING, "the feature files have no readable picture of its name")
+        raise ImageError(Status.MISSING, "the feature files have no readable picture of its name")
 
     def close(self) -> None:
         """Close the feature files."""
@@ -202,7 +202,7 @@ def _as_stored(values: NDArray[np.floating], network: Network) -> NDArray[np.flo
     with np.errstate(over="ignore"):
         rounded = values.astype(dtype).astype(np.float32)
     if not np.isfinite(rounded).all():
-        raise PictureError(Status.UNDECODABLE, f"its features are not finite as {dtype.__name__}")
+        raise ImageError(Status.UNDECODABLE, f"its features are not finite as {dtype.__name__}")
     return rounded
 
 

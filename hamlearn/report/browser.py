@@ -24,7 +24,7 @@ from hamlearn.report.contact import relations_of, thumbnail
 from hamlearn.report.inputs import CorpusResults
 from hamlearn.report.outcomes import MISSED, OUTCOMES, WRONG_TYPE, outcomes
 from hamlearn.settings import Settings
-from hamlearn.vision.images import PictureError, Status, open_picture
+from hamlearn.vision.images import ImageError, Status, open_image
 
 SIDE, QUALITY = 220, 55  # of a thumbnail; about 8 kB
 MOST = 45_000_000  # bytes of thumbnails on one page
@@ -201,8 +201,8 @@ def _thumbnails(posts: Sequence[CorpusPost], max_pixels: int) -> Iterator[str | 
             yield ""
             continue
         try:
-            source = thumbnail(open_picture(post.image_path, max_pixels), SIDE, QUALITY)
-        except PictureError:
+            source = thumbnail(open_image(post.image_path, max_pixels), SIDE, QUALITY)
+        except ImageError:
             yield None
             continue
         size += len(source)

@@ -24,7 +24,7 @@ from hamlearn.report.inputs import CorpusResults
 from hamlearn.report.style import COLOURS, draw
 from hamlearn.report.tables import Cell, Row, Table
 from hamlearn.settings import Settings
-from hamlearn.vision.images import PictureError, Status, open_picture
+from hamlearn.vision.images import ImageError, Status, open_image
 
 SHOWN = 12  # pictures of a sheet, at most
 SIDE = 260  # longest side of a thumbnail, and of the drawing over it
@@ -194,8 +194,8 @@ def _shown(
     relations = relations_of(graphs, objects, rows)
     for post, row, relation in zip(posts, rows, relations, strict=True):
         try:
-            picture = open_picture(post.image_path, max_pixels)
-        except PictureError:
+            picture = open_image(post.image_path, max_pixels)
+        except ImageError:
             continue
         scale = SIDE / max(picture.size)
         width, height = (max(1, round(scale * side)) for side in picture.size)

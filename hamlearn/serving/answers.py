@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from hamlearn.inference.image_sets import Seen
 from hamlearn.inference.posts import Entity, Post, Tagged
 from hamlearn.inference.tagger import Tagger
-from hamlearn.vision.images import PictureError, open_picture
+from hamlearn.vision.images import ImageError, open_image
 
 SIDE = 400  # pixels of the longer side of a picture on the page
 LARGEST = 40_000_000  # pixels of a picture that is opened
@@ -120,9 +120,9 @@ class Answerer:
 
     def _shown(self, name: str, path: Path) -> Shown:
         try:
-            picture = open_picture(path, LARGEST)
+            picture = open_image(path, LARGEST)
             seen = self.tagger.eyes.see(str(path)) if self.tagger.sees else None
-        except PictureError as error:
+        except ImageError as error:
             return Shown(name, fault=error.reason)
         small = ImageOps.contain(picture, (SIDE, SIDE))
         boxes = () if seen is None else tuple(self._boxes(seen, *small.size))

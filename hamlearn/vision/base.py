@@ -1,4 +1,4 @@
-"""What a backbone and a detector are, and how one is loaded by its name.
+"""Backbones and detectors: their interfaces, loading by name, and the selection of objects.
 
 A network is added without an edit of the package: a function that loads it, in any module that
 Python finds, and its name, `source` and `weights` in the configuration.
@@ -13,16 +13,19 @@ pixels of the image.
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.ops import batched_nms, nms
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import BACKBONES, DETECTORS, DetectorSettings, WeightSettings
 from hamlearn.vision.weights import Weights
 
+VG_CLASSES = 1600  # of the Visual Genome detector, whose files number them
 Chosen = TypeVar("Chosen", bound=WeightSettings)
 
 
@@ -98,6 +101,9 @@ class Detector(ObjectSource, Protocol):
         ...
 
 
+# --- loading ----------------------------------------------------------------------------------
+
+
 def load_backbone(name: str, settings: WeightSettings) -> Backbone:
     """Load a backbone with its weights.
 
@@ -158,3 +164,106 @@ def configured(table: Mapping[str, Chosen], section: str, name: str) -> Chosen:
     if name not in table:
         raise HamlearnError(f"{section}: found {name!r}, expected one of {', '.join(table)}")
     return table[name]
+
+
+# --- selection --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The N best objects of an image at most, best first.
+
+    Attributes:
+        boxes: (O, 4) in pixels.
+        scores: (O,) probability of the class.
+        labels: (O,) int64, the class.
+        features: (O, F).
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    features: Tensor
+
+
+def select_top(
+    probs: Tensor,
+    class_boxes: Tensor,
+    features: Tensor,
+    n: int,
+    nms_threshold: float,
+    per_class: bool,
+    score_threshold: float,
+) -> Selection:
+    """Select the n best objects after non-maximum suppression (paper, Eq. 3: the top N).
+
+    Without `per_class` a proposal is one candidate, of its best class, and any box suppresses any
+    other. With it each class of a proposal is a candidate, and a box suppresses boxes of its own
+    class only, so that one proposal can be selected as two classes. Boxes without area are dropped.
+
+    Args:
+        probs: (P, C) foreground probabilities.
+        class_boxes: (P, C, 4) in pixels.
+        features: (P, F) of the proposals.
+        n: maximum number of objects.
+        nms_threshold: IoU above which the weaker box is dropped.
+        per_class: see above.
+        score_threshold: candidates below are dropped.
+    """
+    if per_class:
+        proposal, labels = torch.nonzero(probs >= score_threshold, as_tuple=True)
+        scores = probs[proposal, labels]
+    else:
+        scores, labels = probs.max(dim=1)
+        proposal = torch.nonzero(scores >= score_threshold)[:, 0]
+        scores, labels = scores[proposal], labels[proposal]
+    boxes = class_boxes[proposal, labels]  # (K, 4), K candidates
+    solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    proposal, labels, scores, boxes = (
+        values[solid] for values in (proposal, labels, scores, boxes)
+    )
+    if per_class:
+        kept = batched_nms(boxes, scores, labels, nms_threshold)[:n]
+    else:
+        kept = nms(boxes, scores, nms_threshold)[:n]
+    return Selection(boxes[kept], scores[kept], labels[kept], features[proposal[kept]])
+
+
+# --- names of classes -------------------------------------------------------------------------
+
+
+def numbered_classes() -> list[str]:
+    """Return names for the classes of Visual Genome where no file states them."""
+    return [f"vg_{number:04}" for number in range(VG_CLASSES)]
+
+
+def class_names(path: str | Path, count: int | None = None) -> list[str]:
+    """Read class names, one per line; of several separated by commas, the first is used.
+
+    Args:
+        path: of a text file.
+        count: expected number of names, or None.
+
+    Raises:
+        HamlearnError: the file is absent or not UTF-8, has another number of lines, or a line is
+            empty or a duplicate.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
+    except FileNotFoundError as error:
+        raise HamlearnError(f"{path}: no such file, expected class names, one per line") from error
+    except UnicodeDecodeError as error:
+        raise HamlearnError(f"{path}: not UTF-8 text ({error}), expected class names") from error
+    if count is not None and len(lines) != count:
+        raise HamlearnError(f"{path}: found {len(lines)} lines, expected {count} class names")
+    names: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        name = line.split(",")[0].strip()
+        if not name:
+            raise HamlearnError(f"{path}:{number}: found no name, expected a class name")
+        if name in names:
+            found = f"found {name!r:.80} as in line {names[name]}"
+            raise HamlearnError(f"{path}:{number}: {found}, expected unique names")
+        names[name] = number
+    return list(names)

@@ -17,8 +17,7 @@ from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.corpus.statistics import corpus_statistics, statistics_text
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write, digest_of_file, progress
-from hamlearn.vision.decoding import decoded
-from hamlearn.vision.images import PictureError
+from hamlearn.vision.images import ImageError, decode_images
 
 SMALL = 224  # pixels, the side that ResNet sees
 SHOWN = 10  # of each list, in print
@@ -135,10 +134,10 @@ def _check_pictures(
     for image in split_of.keys() - present.keys():
         check.findings.append(Finding(image, split_of[image], "missing", "no file of this name"))
     same: dict[str, list[str]] = defaultdict(list)
-    queue = decoded(list(present.values()), _size, max_pixels, os.cpu_count() or 1, ahead=8)
+    queue = decode_images(list(present.values()), _size, max_pixels, os.cpu_count() or 1, ahead=8)
     opened = zip(present.items(), progress(queue, len(present), "pictures"), strict=True)
     for (image, path), item in opened:
-        if isinstance(item.value, PictureError):
+        if isinstance(item.value, ImageError):
             found = Finding(image, split_of[image], "broken", item.value.reason)
             check.findings.append(found)
             continue

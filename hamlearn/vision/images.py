@@ -1,9 +1,12 @@
-"""Opening the pictures of tweets: every picture is RGB on white, or a failure with its reason."""
+"""Decoding images: each becomes RGB on white, or a failure with its reason."""
 
 import logging
 import struct
 import threading
 import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -13,18 +16,18 @@ from PIL import Image, ImageOps
 
 from hamlearn.errors import HamlearnError
 
-# What a tweet's picture can be, whatever its extension says. Formats that run other programs or
-# read further files (EPS, for one) are left out on purpose.
+# The formats of images in tweets, whatever their extension says. Formats that run other programs
+# or read further files (EPS, for one) are left out on purpose.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
-# What Pillow's decoders raise on broken bytes.
-_BROKEN = (
+# What Pillow's decoders raise on damaged files.
+_DECODING_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
     EOFError,
     LookupError,
-    MemoryError,  # of a picture that claims more than there is
+    MemoryError,  # a damaged header can claim any size
     RecursionError,
     TypeError,
     ArithmeticError,
@@ -39,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class Status(IntEnum):
-    """What became of a picture; the numbers are those of the feature files."""
+    """The outcome of decoding an image, by its number in feature files."""
 
     OK = 0
     MISSING = 1
@@ -47,75 +50,56 @@ class Status(IntEnum):
     TOO_LARGE = 3
 
 
-class PictureError(HamlearnError):
-    """A picture that cannot be used.
+class ImageError(HamlearnError):
+    """An image that cannot be used.
 
     Attributes:
-        status: which of the failures it is.
-        reason: the same in words, without the path.
+        status: the kind of failure.
+        reason: the failure in words, without the path.
     """
 
     def __init__(self, status: Status, reason: str, path: str | Path | None = None) -> None:
-        """Keep the reason beside the message, which names the path too."""
         super().__init__(reason if path is None else f"{path}: {reason}")
         self.status = status
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class Decoded(Generic[Prepared]):
-    """One picture of a queue.
-
-    Attributes:
-        row: its place in the queue.
-        size: width and height in pixels, upright; zeros where it failed.
-        value: what `prepare` made of it, or the failure.
-    """
-
-    row: int
-    size: tuple[int, int]
-    value: Prepared | PictureError
-
-
-def open_picture(path: str | Path | None, max_pixels: int = 100_000_000) -> Image.Image:
-    """Decode a picture into RGB, upright, with everything transparent on white.
+def open_image(path: str | Path | None, max_pixels: int = 100_000_000) -> Image.Image:
+    """Decode an image into RGB, upright, with transparent pixels on white.
 
     Args:
-        path: the file, or None where the corpus has no picture of that name.
-        max_pixels: a picture that says it has more is not decoded.
+        path: the file, or None where the corpus has no image of that name.
+        max_pixels: an image whose header states more pixels is not decoded.
 
     Raises:
-        PictureError: the picture is missing, too large, or cannot be decoded.
+        ImageError: the image is missing, too large, or cannot be decoded.
     """
     if path is None:
-        raise PictureError(Status.MISSING, "the corpus has no picture of this name")
+        raise ImageError(Status.MISSING, "the corpus has no picture of this name")
     path = Path(path)
     try:
         if not path.exists():
-            raise PictureError(Status.MISSING, "no such file", path)
+            raise ImageError(Status.MISSING, "no such file", path)
         if not path.is_file():
-            raise PictureError(Status.UNDECODABLE, "not a file", path)
+            raise ImageError(Status.UNDECODABLE, "not a file", path)
         if path.stat().st_size == 0:
-            raise PictureError(Status.UNDECODABLE, "zero bytes", path)
+            raise ImageError(Status.UNDECODABLE, "zero bytes", path)
         with _open_header(path) as image:
             if image.width * image.height > max_pixels:
-                raise PictureError(
-                    Status.TOO_LARGE,
-                    f"{image.width}x{image.height} pixels, expected at most {max_pixels}",
-                    path,
-                )
+                size = f"{image.width}x{image.height} pixels, expected at most {max_pixels}"
+                raise ImageError(Status.TOO_LARGE, size, path)
             image.load()
             return _on_white(_upright(image, path))
-    except PictureError:
+    except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise PictureError(Status.TOO_LARGE, _said(error), path) from error
-    except _BROKEN as error:
-        raise PictureError(Status.UNDECODABLE, _said(error), path) from error
+        raise ImageError(Status.TOO_LARGE, _reason(error), path) from error
+    except _DECODING_ERRORS as error:
+        raise ImageError(Status.UNDECODABLE, _reason(error), path) from error
 
 
 def _open_header(path: Path) -> Image.Image:
-    """Read the header alone, under our limit of pixels in the place of Pillow's."""
+    """Read the header alone, with Pillow's own limit of pixels switched off."""
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -125,17 +109,16 @@ def _open_header(path: Path) -> Image.Image:
 
 
 def _upright(image: Image.Image, path: Path) -> Image.Image:
-    """Apply the rotation that EXIF asks for; broken EXIF asks for none."""
+    """Apply the rotation in the EXIF data; damaged EXIF data is ignored."""
     try:
         return ImageOps.exif_transpose(image)
-    except _BROKEN as error:
-        log.warning("%s: EXIF is broken and not applied (%s)", path, _said(error))
+    except _DECODING_ERRORS as error:
+        log.warning("%s: EXIF is broken and not applied (%s)", path, _reason(error))
         return image
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Turn any mode into RGB; what is transparent shows white."""
-    if image.mode.startswith("I"):  # 16 bits a pixel: keep the upper 8, where Pillow would clip
+    if image.mode.startswith("I"):  # 16 bits per pixel: use the upper 8, where Pillow would clip
         image = image.point(lambda value: value * (1 / 256) + 0).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -144,10 +127,78 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _said(error: Exception) -> str:
-    """Return one line of what an exception says; Pillow names the file, we do that ourselves."""
+def _reason(error: Exception) -> str:
+    """Return the message of an exception in one line, without the file name."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not a picture of a known format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
+
+
+# --- many images ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Decoded(Generic[Prepared]):
+    """One image of a queue.
+
+    Attributes:
+        row: its index in the queue.
+        size: width and height in pixels, upright; zeros if it failed.
+        value: what `prepare` returned for it, or the failure.
+    """
+
+    row: int
+    size: tuple[int, int]
+    value: Prepared | ImageError
+
+
+def decode_images(
+    paths: Sequence[str | Path | None],
+    prepare: Callable[[Image.Image], Prepared],
+    max_pixels: int,
+    threads: int,
+    ahead: int,
+) -> Iterator[Decoded[Prepared]]:
+    """Yield images in order, while threads decode the next ones.
+
+    Args:
+        paths: one per image; None where there is none.
+        prepare: called in the threads with each image in RGB.
+        max_pixels: larger images fail.
+        threads: number of decoding threads.
+        ahead: maximum number of decoded images that wait for the consumer.
+    """
+    import torch  # here, since the report opens images without it
+
+    def decode(row: int, path: str | Path | None) -> Decoded[Prepared]:
+        try:
+            image = open_image(path, max_pixels)
+        except ImageError as error:
+            return Decoded(row, (0, 0), error)
+        return Decoded(row, image.size, prepare(image))
+
+    queue: deque[Future[Decoded[Prepared]]] = deque()
+    # One PyTorch thread in each: more of them would compete with the network's own.
+    torch_threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, "decode", torch.set_num_threads, (1,))
+    try:
+        for row, path in enumerate(paths):
+            queue.append(pool.submit(decode, row, path))
+            if len(queue) > ahead:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(torch_threads)  # the default of threads that start later
+
+
+def set_threads(threads: int | None) -> int:
+    """Set PyTorch's threads unless None, and return how many threads should decode images."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return max(1, min(torch.get_num_threads(), 8))

@@ -15,7 +15,7 @@ from benchmarks.pictures import LARGEST, SMALLEST, draw, posts_over
 from benchmarks.plan import Plan
 from benchmarks.results import LIBRARIES, Line, show, write
 from hamlearn.corpus.posts import read_posts
-from hamlearn.vision.images import open_picture
+from hamlearn.vision.images import open_image
 
 PLAN = Plan(
     threads=1,
@@ -76,7 +76,7 @@ def test_verdicts(line, verdict, target):
 def test_pictures_have_the_size_of_tweets_and_posts_share_them(tmp_path):
     paths = draw(tmp_path, 2)
     for path in paths:
-        size = open_picture(path).size
+        size = open_image(path).size
         assert all(a <= b <= c for a, b, c in zip(SMALLEST, size, LARGEST, strict=True))
         assert 0.08 < path.stat().st_size / (size[0] * size[1]) < 0.4
     posts = read_posts(posts_over(paths, 5, tmp_path / "posts.jsonl"))

@@ -14,9 +14,8 @@ from hamlearn.features.object_features import extract_objects, padded
 from hamlearn.features.shards import merge_shards, shard_of
 from hamlearn.features.store import FeatureFile
 from hamlearn.settings import load_settings
-from hamlearn.vision.base import Proposals, load_backbone, load_detector
-from hamlearn.vision.detectors.select import select_top
-from hamlearn.vision.images import open_picture
+from hamlearn.vision.base import Proposals, load_backbone, load_detector, select_top
+from hamlearn.vision.images import open_image
 from hamlearn.vision.weights import Weights
 
 GOOD = ("wide", "tall", "palette", "small", "rotated", "plain")
@@ -74,7 +73,7 @@ def settings(**sections):
 
 
 def picture(posts, name):
-    return open_picture(posts.parent / f"{name}.jpg")
+    return open_image(posts.parent / f"{name}.jpg")
 
 
 def test_image_features_equal_a_plain_forward(posts, tmp_path):

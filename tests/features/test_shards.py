@@ -10,7 +10,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.features.shards import shard_writer
 from hamlearn.features.store import FeatureFile, attributes_of, image_columns
 from hamlearn.settings import load_settings
-from hamlearn.vision.images import Decoded, PictureError, Status
+from hamlearn.vision.images import Decoded, ImageError, Status
 
 IDS = [f"p{number}" for number in range(12)]
 
@@ -47,7 +47,7 @@ def test_rows_are_written_in_another_thread_in_their_order(tmp_path):
     with writer(tmp_path / "a.h5") as shard:
         for number in range(11):
             shard.put([item(number)], lambda number=number: values(number))
-        failed = Decoded(11, (0, 0), PictureError(Status.MISSING, "gone"))
+        failed = Decoded(11, (0, 0), ImageError(Status.MISSING, "gone"))
         assert list(shard.readable([failed])) == []
     assert order == list(range(11))
     assert len(threads) == 1

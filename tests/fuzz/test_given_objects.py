@@ -13,7 +13,7 @@ from hypothesis import given
 
 from hamlearn.features.precomputed.source import Precomputed
 from hamlearn.settings import PrecomputedSettings
-from hamlearn.vision.images import PictureError
+from hamlearn.vision.images import ImageError
 from tests.fuzz.mutations import cases_of, fuzz, mutated, outcome, seeds
 
 BOXES = np.array([[1, 2, 30, 40], [0, 0, 5, 5]], np.float32)
@@ -113,7 +113,7 @@ def test_npz_bombs_are_failures_of_one_picture(tmp_path: Path, header: bytes, si
     given_objects = Precomputed(PrecomputedSettings(format="npz", path=str(tmp_path)))
     good, bad = given_objects.found({"a": None, "b": None}, 3, 10**6)
     assert len(good.value.scores) == 2
-    assert isinstance(bad.value, PictureError)
+    assert isinstance(bad.value, ImageError)
 
 
 def _packed(values: Any, kind: Any = np.float32) -> bytes:

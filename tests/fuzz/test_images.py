@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from PIL import Image
 
-from hamlearn.vision.images import PictureError, Status, open_picture
+from hamlearn.vision.images import ImageError, Status, open_image
 from tests.fuzz.mutations import cases_of, fuzz, mutated, outcome, seeds
 
 LIMIT = 10_000  # pixels
@@ -37,7 +37,7 @@ def test_a_picture_is_opened_or_refused(folder: Path, seed: int) -> None:
     for rng in cases_of(seed):
         data = mutated(rng, rng.choice(GOOD), TOKENS)
         path.write_bytes(data)
-        picture = outcome(partial(open_picture, path, LIMIT), data)
+        picture = outcome(partial(open_image, path, LIMIT), data)
         if picture is not None:
             assert picture.mode == "RGB"
             assert 0 < picture.width * picture.height <= LIMIT
@@ -59,8 +59,8 @@ def test_a_picture_that_claims_to_be_huge_is_not_decoded(
 ) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(_png(*size, zlib.compress(bytes(10**6))))
-    with pytest.raises(PictureError) as caught:
-        open_picture(path, LIMIT)
+    with pytest.raises(ImageError) as caught:
+        open_image(path, LIMIT)
     assert caught.value.status in (Status.TOO_LARGE, Status.UNDECODABLE)
 
 
@@ -72,11 +72,11 @@ def test_text_that_unpacks_to_a_gigabyte_is_not_unpacked(tmp_path: Path) -> None
     text += struct.pack(">I", zlib.crc32(b"zTXt" + body))
     path = tmp_path / "bomb.png"
     path.write_bytes(_png(10, 10, zlib.compress(bytes(310)), text))
-    outcome(partial(open_picture, path, LIMIT))
+    outcome(partial(open_image, path, LIMIT))
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "a\0b", "../" * 2000, "loop"])
 def test_a_path_that_no_file_can_have_is_a_missing_picture(tmp_path: Path, name: str) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(PictureError):
-        open_picture(tmp_path / name, LIMIT)
+    with pytest.raises(ImageError):
+        open_image(tmp_path / name, LIMIT)

@@ -13,7 +13,7 @@ from hamlearn.corpus.labels import entities
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.posts import Unreadable
 from hamlearn.inference.tagger import LONGEST, FeatureFiles
-from hamlearn.vision.images import PictureError
+from hamlearn.vision.images import ImageError
 from tests.inference.conftest import WEIGHTS
 
 
@@ -233,4 +233,4 @@ def test_the_package_gives_its_names_without_loading_much():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = hamlearn.nothing
     assert hamlearn.Tagger is Tagger
-    assert issubclass(PictureError, HamlearnError)
+    assert issubclass(ImageError, HamlearnError)

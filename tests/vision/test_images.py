@@ -1,19 +1,22 @@
 import contextlib
 import io
 import random
+import threading
+import time
 import zlib
 
 import pytest
+import torch
 from PIL import Image
 
-from hamlearn.vision.images import PictureError, Status, open_picture
+from hamlearn.vision.images import ImageError, Status, decode_images, open_image
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
 def failure(path, **options):
-    with pytest.raises(PictureError) as caught:
-        open_picture(path, **options)
+    with pytest.raises(ImageError) as caught:
+        open_image(path, **options)
     return caught.value
 
 
@@ -39,7 +42,7 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
-    opened = open_picture(tmp_path / "a.jpg")
+    opened = open_image(tmp_path / "a.jpg")
     assert opened.size == (40, 20)
     assert close(opened.getpixel((3, 3)), RED)
     assert close(opened.getpixel((36, 16)), BLUE)
@@ -49,7 +52,7 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_broken_exif_keeps_the_picture(tmp_path):
     Image.new("RGB", (8, 8), RED).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    assert open_picture(tmp_path / "a.jpg").size == (8, 8)
+    assert open_image(tmp_path / "a.jpg").size == (8, 8)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -57,14 +60,14 @@ def test_alpha_lies_on_white(tmp_path, mode):
     picture = Image.new(mode, (2, 1), (0,) * len(mode))
     picture.putpixel((1, 0), (0,) * (len(mode) - 1) + (255,))
     picture.save(tmp_path / "a.png")
-    opened = open_picture(tmp_path / "a.png")
+    opened = open_image(tmp_path / "a.png")
     assert opened.mode == "RGB"
     assert [opened.getpixel((x, 0)) for x in (0, 1)] == [WHITE, (0, 0, 0)]
 
 
 def test_half_transparent_red_is_pink(tmp_path):
     Image.new("RGBA", (1, 1), (255, 0, 0, 128)).save(tmp_path / "a.png")
-    assert close(open_picture(tmp_path / "a.png").getpixel((0, 0)), (255, 127, 127), 1)
+    assert close(open_image(tmp_path / "a.png").getpixel((0, 0)), (255, 127, 127), 1)
 
 
 def test_png_palette_with_transparency_inside_jpg(tmp_path):
@@ -72,7 +75,7 @@ def test_png_palette_with_transparency_inside_jpg(tmp_path):
     picture.putpalette([0, 255, 0, 0, 0, 255])
     picture.putpixel((1, 0), 1)
     picture.save(tmp_path / "a.jpg", format="PNG", transparency=0)
-    opened = open_picture(tmp_path / "a.jpg")
+    opened = open_image(tmp_path / "a.jpg")
     assert [opened.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
 
 
@@ -80,7 +83,7 @@ def test_rgb_with_a_transparent_colour(tmp_path):
     picture = Image.new("RGB", (2, 1), RED)
     picture.putpixel((1, 0), BLUE)
     picture.save(tmp_path / "a.png", transparency=RED)
-    opened = open_picture(tmp_path / "a.png")
+    opened = open_image(tmp_path / "a.png")
     assert [opened.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
 
 
@@ -89,10 +92,10 @@ def test_grey_cmyk_and_sixteen_bits(tmp_path):
     Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=95)
     Image.new("I;16", (4, 4), 40_000).save(tmp_path / "deep.png")
     Image.new("1", (4, 4), 1).save(tmp_path / "bit.png")
-    assert close(open_picture(tmp_path / "grey.jpg").getpixel((0, 0)), (90, 90, 90), 1)
-    assert close(open_picture(tmp_path / "cmyk.jpg").getpixel((0, 0)), RED)
-    assert open_picture(tmp_path / "deep.png").getpixel((0, 0)) == (156, 156, 156)
-    assert open_picture(tmp_path / "bit.png").getpixel((0, 0)) == WHITE
+    assert close(open_image(tmp_path / "grey.jpg").getpixel((0, 0)), (90, 90, 90), 1)
+    assert close(open_image(tmp_path / "cmyk.jpg").getpixel((0, 0)), RED)
+    assert open_image(tmp_path / "deep.png").getpixel((0, 0)) == (156, 156, 156)
+    assert open_image(tmp_path / "bit.png").getpixel((0, 0)) == WHITE
 
 
 def test_missing(tmp_path):
@@ -138,7 +141,7 @@ def test_a_bomb_is_refused_from_its_header(tmp_path):
 def test_the_limit_is_ours_and_pillows_own_stays(tmp_path, recwarn):
     before = Image.MAX_IMAGE_PIXELS
     Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
-    assert open_picture(tmp_path / "a.png", max_pixels=100).size == (10, 10)
+    assert open_image(tmp_path / "a.png", max_pixels=100).size == (10, 10)
     assert failure(tmp_path / "a.png", max_pixels=99).status == Status.TOO_LARGE
     assert before == Image.MAX_IMAGE_PIXELS
     assert not recwarn
@@ -149,7 +152,7 @@ def test_a_phones_double_picture_is_its_first(tmp_path):
     first.save(
         tmp_path / "a.jpg", "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8), BLUE)]
     )
-    assert close(open_picture(tmp_path / "a.jpg").getpixel((0, 0)), RED)
+    assert close(open_image(tmp_path / "a.jpg").getpixel((0, 0)), RED)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -164,5 +167,74 @@ def test_random_damage_is_always_a_typed_failure(tmp_path):
             for _ in range(source.randint(1, 8)):
                 data[source.randrange(min(len(data), 400))] = source.randrange(256)
             (tmp_path / "a.jpg").write_bytes(data)
-            with contextlib.suppress(PictureError):
-                assert open_picture(tmp_path / "a.jpg", max_pixels=10_000_000).mode == "RGB"
+            with contextlib.suppress(ImageError):
+                assert open_image(tmp_path / "a.jpg", max_pixels=10_000_000).mode == "RGB"
+
+
+@pytest.fixture
+def paths(tmp_path):
+    for number in range(12):
+        Image.new("RGB", (number + 1, 2)).save(tmp_path / f"{number}.png")
+    return [tmp_path / f"{number}.png" for number in range(12)]
+
+
+def test_order_sizes_and_failures(paths):
+    paths[3] = None
+    paths[5].write_bytes(b"")
+    items = list(decode_images(paths, lambda picture: picture.width, 1000, threads=4, ahead=3))
+    assert [item.row for item in items] == list(range(12))
+    assert [item.value for item in items if item.row not in (3, 5)] == [
+        number + 1 for number in range(12) if number not in (3, 5)
+    ]
+    assert items[7].size == (8, 2)
+    assert items[3].size == (0, 0)
+    assert isinstance(items[3].value, ImageError)
+    assert [items[row].value.status for row in (3, 5)] == [Status.MISSING, Status.UNDECODABLE]
+
+
+def test_memory_is_bounded(paths):
+    made = []
+    for number, _ in enumerate(
+        decode_images(paths, made.append, 1000, threads=4, ahead=3), start=1
+    ):
+        time.sleep(0.005)
+        assert len(made) <= number + 3
+
+
+def test_decoding_runs_beside_the_consumer(paths):
+    second = threading.Event()
+
+    def prepare(picture):
+        if picture.width == 2:
+            second.set()
+
+    items = decode_images(paths, prepare, 1000, threads=1, ahead=2)
+    next(items)
+    assert second.wait(5)
+
+
+def test_an_error_in_a_thread_is_an_error(paths):
+    def prepare(picture):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(decode_images(paths, prepare, 1000, threads=2, ahead=2))
+
+
+def test_threads_that_decode_compute_alone_and_others_as_before(paths):
+    before = torch.get_num_threads()
+    seen, later = [], []
+    torch.set_num_threads(2)
+    try:
+        items = decode_images(
+            paths, lambda picture: seen.append(torch.get_num_threads()), 1000, threads=3, ahead=3
+        )
+        for _ in items:
+            assert torch.get_num_threads() == 2
+        thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1] * 12
+    assert later == [2]

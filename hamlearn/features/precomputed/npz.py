@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
 from hamlearn.features.precomputed.rows import Row, Summary, Survey, absent, by_image, row_of
-from hamlearn.vision.images import PictureError, Status
+from hamlearn.vision.images import ImageError, Status
 
 # The name of the array that holds each part of a row.
 OWN = {part: part for part in ("boxes", "features", "scores", "names", "labels", "width", "height")}
@@ -79,7 +79,7 @@ class NpzFolder:
                     for member in arrays.zip.infolist():
                         digest.update(f"{member.filename}\0{member.CRC}\0".encode())
                     self._take(summary, file, arrays)
-            except PictureError:
+            except ImageError:
                 continue  # it is counted when its picture is asked for
         return summary.survey(digest.hexdigest())
 
@@ -118,13 +118,13 @@ def _opened(file: Path) -> Iterator[Any]:
     """Open an npz; what is broken about it is the failure of one picture."""
     try:
         if not zipfile.is_zipfile(file):
-            raise PictureError(Status.UNDECODABLE, "its features are cut, or not an npz", file)
+            raise ImageError(Status.UNDECODABLE, "its features are cut, or not an npz", file)
         with np.load(file, allow_pickle=False) as arrays:
             yield arrays
     except HamlearnError:
         raise
     except _BROKEN as error:
-        raise PictureError(Status.UNDECODABLE, f"its features: {error!s:.200}", file) from error
+        raise ImageError(Status.UNDECODABLE, f"its features: {error!s:.200}", file) from error
 
 
 def _array(file: Path, arrays: Any, name: str) -> NDArray[Any]:
@@ -145,7 +145,7 @@ def _array(file: Path, arrays: Any, name: str) -> NDArray[Any]:
         )
     claimed, held = math.prod(shape) * kind.itemsize, arrays.zip.getinfo(member).file_size
     if not 0 <= claimed <= min(held, _LARGEST):
-        raise PictureError(
+        raise ImageError(
             Status.UNDECODABLE,
             f"its features: `{name}` claims {claimed} bytes, not {min(held, _LARGEST)} at most",
             file,

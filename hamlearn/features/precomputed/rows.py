@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hamlearn.corpus.image_files import EXTENSIONS
 from hamlearn.errors import HamlearnError
-from hamlearn.vision.images import PictureError, Status
+from hamlearn.vision.images import ImageError, Status
 
 Place = TypeVar("Place")
 
@@ -68,7 +68,7 @@ class Reader(Protocol):
         """Return one picture.
 
         Raises:
-            PictureError: there are no features of that name, or they are broken.
+            ImageError: there are no features of that name, or they are broken.
             HamlearnError: the layout is another, or an array could be read by unpickling alone.
         """
         ...
@@ -113,9 +113,9 @@ def by_image(path: Path, places: Iterable[tuple[str, Place]]) -> dict[str, Place
     return found
 
 
-def absent(path: Path) -> PictureError:
+def absent(path: Path) -> ImageError:
     """Return the failure of a picture that a reader does not have."""
-    return PictureError(Status.MISSING, f"no features of this name in {path.name}")
+    return ImageError(Status.MISSING, f"no features of this name in {path.name}")
 
 
 def row_of(place: str, values: dict[str, Any]) -> Row:

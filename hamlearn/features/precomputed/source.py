@@ -14,9 +14,8 @@ from hamlearn.features.precomputed.npz import OWN, VINVL, NpzFolder
 from hamlearn.features.precomputed.rows import Reader, Row
 from hamlearn.features.precomputed.tsv import TsvFile
 from hamlearn.settings import PrecomputedSettings
-from hamlearn.vision.detectors.classes import class_names, numbered
-from hamlearn.vision.detectors.select import Selection
-from hamlearn.vision.images import Decoded, PictureError, open_picture
+from hamlearn.vision.base import Selection, class_names, numbered_classes
+from hamlearn.vision.images import Decoded, ImageError, open_image
 from hamlearn.vision.weights import Weights
 
 UNNAMED = "object"  # the one class of objects whose class is not told
@@ -55,7 +54,7 @@ class Precomputed:
                     f"{path}: its classes are numbers; expected `names` instead, or their names in"
                     " the file `object_features.precomputed.classes`"
                 )
-            self.classes = numbered()
+            self.classes = numbered_classes()
         else:
             self.classes = sorted(survey.names) or [UNNAMED]
         self._label_of = {name: label for label, name in enumerate(self.classes)}
@@ -82,8 +81,8 @@ class Precomputed:
         for number, (image, path) in enumerate(pictures.items()):
             try:
                 row = self._reader.read(image)
-                size = row.size or open_picture(path, max_pixels).size
-            except PictureError as error:
+                size = row.size or open_image(path, max_pixels).size
+            except ImageError as error:
                 yield Decoded(number, (0, 0), error)
             else:
                 yield Decoded(number, size, self._selection(row, size, n))

@@ -12,9 +12,8 @@ from torchvision.ops import clip_boxes_to_image
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
-from hamlearn.vision.base import Detector, Proposals
+from hamlearn.vision.base import Detector, Proposals, class_names, numbered_classes
 from hamlearn.vision.detectors.backends import Backend, chosen_backend
-from hamlearn.vision.detectors.classes import class_names, numbered
 from hamlearn.vision.detectors.pixels import blue_first, resized
 from hamlearn.vision.detectors.vg_network import CLASSES, FEATURE_WIDTH, VisualGenomeNetwork
 from hamlearn.vision.detectors.vg_weights import attribute_names, random_state, read_weights
@@ -133,7 +132,7 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
             listed = listed or origin.classes
         weights = Weights(name, digest)
     if not listed:
-        listed = numbered()
+        listed = numbered_classes()
         log.info("faster_rcnn: no `classes` file; its classes are called vg_0000 to vg_1599")
     network = _built(backend, state)
     return FasterRCNN(network, list(listed), weights, device, backend=backend)

@@ -12,9 +12,9 @@ from torch.nn import functional
 from torchvision.ops import clip_boxes_to_image, nms, roi_pool
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from hamlearn.vision.detectors.classes import VISUAL_GENOME
+from hamlearn.vision.base import VG_CLASSES
 
-CLASSES = VISUAL_GENOME  # the background follows as one more
+CLASSES = VG_CLASSES  # the background follows as one more
 ATTRIBUTES = 400  # "no attribute" follows as one more
 FEATURE_WIDTH = 2048
 STRIDE = 16  # pixels from one place of the map to the next

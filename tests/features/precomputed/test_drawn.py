@@ -11,7 +11,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.features.precomputed.drawn import DrawnObjects
 from hamlearn.features.precomputed.source import Precomputed
 from hamlearn.settings import PrecomputedSettings
-from hamlearn.vision.images import PictureError
+from hamlearn.vision.images import ImageError
 
 SEED, POSTS = 3, 30
 
@@ -43,7 +43,7 @@ def test_classes_do_not_depend_on_what_was_drawn(tmp_path):
     reader = DrawnObjects(tmp_path)
     assert reader.survey().names == set(OBJECTS)
     assert reader.read("a").features.shape == (0, reader.survey().width) == (0, len(OBJECTS))
-    with pytest.raises(PictureError, match="no features of this name"):
+    with pytest.raises(ImageError, match="no features of this name"):
         reader.read("b")
 
 

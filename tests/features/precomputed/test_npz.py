@@ -3,7 +3,7 @@ import pytest
 
 from hamlearn.errors import HamlearnError
 from hamlearn.features.precomputed.npz import OWN, VINVL, NpzFolder
-from hamlearn.vision.images import PictureError, Status
+from hamlearn.vision.images import ImageError, Status
 from tests.features.precomputed.kept import SIZE, made_up, write_vinvl
 
 
@@ -22,7 +22,7 @@ def test_vinvl_is_read_by_image_id(tmp_path):
     survey = reader.survey()
     assert (survey.width, survey.labels) == (4, False)
     assert survey.names == {*made_up(0)["names"], *made_up(1)["names"]}
-    with pytest.raises(PictureError, match="no features of this name") as error:
+    with pytest.raises(ImageError, match="no features of this name") as error:
         reader.read("b")
     assert error.value.status == Status.MISSING
 
@@ -70,7 +70,7 @@ def test_broken_files_are_the_failure_of_one_picture(tmp_path, kept):
     (tmp_path / "cut.npz").write_bytes(content)
     reader = NpzFolder(tmp_path, VINVL)
     assert reader.survey().width == 4
-    with pytest.raises(PictureError, match=r"cut\.npz: its features") as error:
+    with pytest.raises(ImageError, match=r"cut\.npz: its features") as error:
         reader.read("cut")
     assert error.value.status == Status.UNDECODABLE
 

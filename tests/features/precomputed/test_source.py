@@ -12,7 +12,7 @@ from hamlearn.features.precomputed.source import Precomputed
 from hamlearn.features.shards import merge_shards
 from hamlearn.features.store import FeatureFile
 from hamlearn.settings import PrecomputedSettings, load_settings
-from hamlearn.vision.images import PictureError
+from hamlearn.vision.images import ImageError
 from tests.features.precomputed.kept import SIZE, made_up, tsv_line, write_vinvl
 
 BEST = 4
@@ -111,7 +111,7 @@ def test_sizes_that_are_not_told_are_those_of_the_pictures(tmp_path):
     given = Precomputed(PrecomputedSettings(format="npz", path=str(tmp_path)))
     first, second, third = given.found({**paths, "c": None}, BEST, 10**6)
     assert first.size == SIZE
-    assert isinstance(second.value, PictureError)
+    assert isinstance(second.value, ImageError)
     assert second.value.reason == "zero bytes"
     assert third.value.reason == "the corpus has no picture of this name"
 

@@ -3,7 +3,7 @@ import pytest
 
 from hamlearn.errors import HamlearnError
 from hamlearn.features.precomputed.tsv import COLUMNS, TsvFile
-from hamlearn.vision.images import PictureError
+from hamlearn.vision.images import ImageError
 from tests.features.precomputed.kept import SIZE, made_up, tsv_line
 
 
@@ -23,7 +23,7 @@ def test_bottom_up_attention_has_neither_classes_nor_scores(tmp_path):
         assert row.place == f"{path}:{seed + 1}"
     survey = reader.survey()
     assert (survey.width, survey.names, survey.labels) == (4, frozenset(), False)
-    with pytest.raises(PictureError, match=r"no features of this name in a\.tsv"):
+    with pytest.raises(ImageError, match=r"no features of this name in a\.tsv"):
         reader.read("3")
 
 

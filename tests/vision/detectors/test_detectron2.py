@@ -14,10 +14,9 @@ from PIL import Image
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
-from hamlearn.vision.base import load_detector
+from hamlearn.vision.base import load_detector, select_top
 from hamlearn.vision.detectors.backends import chosen_backend, demanded, obstacle
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN
-from hamlearn.vision.detectors.select import select_top
 from hamlearn.vision.detectors.tensors import drawn
 from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork
 from hamlearn.vision.detectors.vg_weights import random_state

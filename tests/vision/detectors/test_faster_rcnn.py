@@ -8,8 +8,8 @@ from torchvision.models.resnet import Bottleneck as TorchvisionBottleneck
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
+from hamlearn.vision.base import select_top
 from hamlearn.vision.detectors.faster_rcnn import MEAN, FasterRCNN, load
-from hamlearn.vision.detectors.select import select_top
 from hamlearn.vision.detectors.vg_network import (
     Bottleneck,
     VisualGenomeNetwork,

@@ -12,8 +12,8 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
+from hamlearn.vision.base import select_top
 from hamlearn.vision.detectors.mask_rcnn import build_network, load
-from hamlearn.vision.detectors.select import select_top
 
 SMALL = {"min_size": 96, "max_size": 160}
 

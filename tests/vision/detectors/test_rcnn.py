@@ -5,8 +5,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
-from hamlearn.vision.base import load_detector
-from hamlearn.vision.detectors.select import select_top
+from hamlearn.vision.base import load_detector, select_top
 
 
 def noise(width, height):

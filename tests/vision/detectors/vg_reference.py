@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from hamlearn.vision.base import select_top
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN
-from hamlearn.vision.detectors.select import select_top
 from hamlearn.vision.weights import Weights
 
 FOLDER = Path(

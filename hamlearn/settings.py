@@ -1,12 +1,10 @@
-"""The one schema of the configuration.
+"""The schema of the configuration: every key with its type, bounds, default and meaning.
 
-`config.yaml` is read through these models by the CLI; `schema()` writes them as a JSON schema for
-Snakemake. Every default marked ◇ in the method description stands here and nowhere else.
+Every default marked ◇ in the method description is defined here only.
 """
 
 import json
 import reprlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +12,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -22,71 +19,48 @@ from pydantic import (
 
 from hamlearn.errors import HamlearnError
 from hamlearn.io import parse_yaml, read_yaml
-from hamlearn.systems import NO_DETECTOR, SYSTEMS, check_can_freeze, get_system
+from hamlearn.systems import NO_DETECTOR, SYSTEMS, check_can_freeze
 
-_FAULTS = 20  # named in one message
+PRECOMPUTED = "precomputed"  # as a detector: objects that were detected elsewhere
 
-
-def _known(name: str) -> str:
-    get_system(name)
-    return name
-
-
-Variant = Annotated[
-    str, AfterValidator(_known), Field(json_schema_extra={"enum": list[Any](SYSTEMS)})
-]
+Variant = Literal[*SYSTEMS]  # type: ignore[valid-type]
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+NameList = Annotated[list[Name], Field(min_length=1)]
+Names = Annotated[  # a single name stands for a list of one
+    NameList,
+    BeforeValidator(
+        lambda given: given if isinstance(given, list) else [given],
+        json_schema_input_type=Name | NameList,
+    ),
+]
+Loader = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:\w+$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
-def _listed(value: Any) -> Any:
-    """Let one word stand for a list of one."""
-    return value if isinstance(value, list) else [value]
-
-
-def _one_or_several(item: Any) -> BeforeValidator:
-    """Say in the schema, too, that one word may stand for a list of one."""
-    several = Annotated[list[item], Field(min_length=1)]
-    return BeforeValidator(_listed, json_schema_input_type=item | several)
-
-
-Corpora = Annotated[list[Name], _one_or_several(Name)]
-Detectors = Annotated[list[Name], _one_or_several(Name)]
-PRECOMPUTED = "precomputed"  # as a detector: objects that were detected elsewhere
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class Section(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
+    """A section of the configuration: unknown keys are errors, values are read-only."""
 
 
 class GeneratorSettings(Section):
-    """A corpus that is drawn instead of read."""
+    """The generated demo corpus."""
 
-    seed: Seed = Field(0, description="same seed, same bytes")
-    posts: int = Field(3500, ge=30, description="posts in all three splits together")
+    seed: Seed = Field(0, description="the same seed gives the same bytes")
+    posts: int = Field(3500, ge=30, description="posts of all three splits together")
 
 
 class CorpusSettings(Section):
-    """Where a corpus lies, or how it is drawn."""
+    """The files of a corpus, or its generator."""
 
-    path: str | None = Field(
-        None, description="folder with train.txt, test.txt and perhaps valid.txt"
-    )
-    images: str | None = Field(None, description="folder of pictures named by IMGID; null: none")
-    generator: GeneratorSettings | None = Field(None, description="draw the demo corpus instead")
-    dev_share: float = Field(
-        0.1, gt=0, lt=1, description="of train's posts, that are dev where there is no valid.txt"
-    )
-    dev_seed: int = Field(0, ge=0, description="which posts these are")
-    captions: str | None = Field(
-        None, description="file of `ID.jpg :caption` lines, which some variants read as text"
-    )
+    path: str | None = Field(None, description="folder of train.txt, test.txt, optional valid.txt")
+    images: str | None = Field(None, description="folder of images; null: path/images, if any")
+    generator: GeneratorSettings | None = Field(None, description="the demo corpus instead")
+    dev_share: float = Field(0.1, gt=0, lt=1, description="share of train that becomes dev")
+    dev_seed: int = Field(0, ge=0, description="seed of the posts that become dev")
+    captions: str | None = Field(None, description="file of `ID.jpg :caption` lines")
 
     @model_validator(mode="after")
     def _one_source(self) -> "CorpusSettings":
@@ -96,26 +70,17 @@ class CorpusSettings(Section):
 
 
 class PictureSettings(Section):
-    """How pictures are opened."""
+    """How image files are opened."""
 
-    unreadable: Literal["count", "error"] = Field(
-        "count", description="a missing or broken picture is counted, or ends the run"
-    )
-    max_pixels: PositiveInt = Field(100_000_000, description="a larger picture is not opened")
+    unreadable: Literal["count", "error"] = Field("count", description="missing or broken images")
+    max_pixels: PositiveInt = Field(100_000_000, description="larger images are not opened")
 
 
 class WeightSettings(Section):
     """The loader of one network, its weights and their expected digest."""
 
-    source: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z_][\w.]*:\w+$",
-        description="`module:function` that loads the network; null: the built-in one of this name",
-    )
-    weights: str = Field(
-        description="torchvision's name of published weights, a file, or `random`, which is an "
-        "explicit wish for features without meaning"
-    )
+    source: Loader | None = Field(None, description="loader `module:function`; null: built in")
+    weights: str = Field(description="torchvision name, file, or `random` for untrained weights")
     sha256: Digest | None = Field(None, description="expected digest of the weights file")
 
 
@@ -123,14 +88,8 @@ class DetectorSettings(WeightSettings):
     """Loader, weights and backend of one detector."""
 
     backend: Literal["auto", "torchvision", "detectron2"] = "auto"
-    classes: str | None = Field(
-        None, description="of faster_rcnn: file of 1600 class names; null: the weights' or vg_0000"
-    )
-    attributes: bool | None = Field(
-        None,
-        description="of faster_rcnn's weights: an attribute head must be there (true), is dropped "
-        "(false), or may be there (null)",
-    )
+    classes: str | None = Field(None, description="file of 1600 class names, for faster_rcnn")
+    attributes: bool | None = Field(None, description="attribute head required, for faster_rcnn")
 
 
 # A network is one line here and one function in a module: see hamlearn/vision/base.py.
@@ -156,65 +115,52 @@ DETECTORS = {
 }
 
 
-def _completed(networks: dict[str, Any], built_in: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the built-in networks to those of a configuration, and the sources of these."""
-    for name, settings in networks.items():
-        if name in (PRECOMPUTED, NO_DETECTOR):
-            raise ValueError(f"{name} is not the name of a network, expected another name")
-        if settings.source is None:
-            if name not in built_in:
-                known = ", ".join(built_in)
-                raise ValueError(f"{name} needs a `source`; only {known} are built in")
-            source = {"source": built_in[name].source}
-            networks[name] = settings.model_copy(update=source)
-    return dict(built_in) | networks
+def _with_built_in(built_in: dict[str, Any]) -> AfterValidator:
+    """Return a validator that adds the built-in networks, and their sources where none is given."""
+
+    def complete(networks: dict[str, Any]) -> dict[str, Any]:
+        for name, settings in networks.items():
+            if name in (PRECOMPUTED, NO_DETECTOR):
+                raise ValueError(f"{name} is not the name of a network, expected another name")
+            if settings.source is None:
+                if name not in built_in:
+                    known = ", ".join(built_in)
+                    raise ValueError(f"{name} needs a `source`; only {known} are built in")
+                networks[name] = settings.model_copy(update={"source": built_in[name].source})
+        return built_in | networks
+
+    return AfterValidator(complete)
 
 
 class PrecomputedSettings(Section):
-    """Objects that were found elsewhere, as `detector: precomputed` reads them."""
+    """Objects that were detected elsewhere, for `detector: precomputed`."""
 
-    format: Literal["vinvl", "tsv", "npz", "drawn"] = Field(
-        "vinvl",
-        description="folder of VinVL npz, bottom-up-attention TSV, our own npz, or a drawn "
-        "corpus with its true objects",
-    )
-    path: str = Field(
-        "resources/precomputed",
-        description="folder of npz files, or the one file; {corpus} stands for a corpus' name",
-    )
-    classes: str | None = Field(
-        None, description="file of class names, one a line; null: those in the features"
-    )
+    format: Literal["vinvl", "tsv", "npz", "drawn"] = "vinvl"
+    path: str = Field("resources/precomputed", description="{corpus} is the name of a corpus")
+    classes: str | None = Field(None, description="file of class names; null: the features'")
 
 
 class ImageFeatureSettings(Section):
-    """The whole picture: ResNet (Eq. 2)."""
+    """Features of the whole image (Eq. 2)."""
 
-    regions: bool = Field(False, description="store the 7x7 map too")
-    stages: bool = Field(False, description="store the maps of the four stages too, as 2x2")
+    regions: bool = Field(False, description="also store the 7x7 map")
+    stages: bool = Field(False, description="also store 2x2 maps of the four stages")
     batch_size: PositiveInt = 8
     channels_last: bool = True
-    compile: bool = Field(False, description="torch.compile: each job compiles first")
-    dtype: Literal["float16", "float32"] = Field("float16", description="of stored features")
-    backbones: Annotated[
-        dict[Name, WeightSettings], AfterValidator(lambda given: _completed(given, BACKBONES))
-    ] = Field(default_factory=lambda: dict(BACKBONES))
+    compile: bool = Field(False, description="torch.compile, which each job repeats")
+    dtype: Literal["float16", "float32"] = Field("float16", description="type of stored features")
+    backbones: Annotated[dict[Name, WeightSettings], _with_built_in(BACKBONES)] = BACKBONES
 
 
 class ObjectFeatureSettings(Section):
-    """The objects in the picture (Eq. 3) and how the best are selected."""
+    """Features of the objects in an image (Eq. 3) and their selection."""
 
-    objects: PositiveInt = Field(15, description="N, the objects kept by score")
-    score_threshold: Fraction = Field(0.2, description="objects below are dropped")
+    objects: PositiveInt = Field(15, description="N, maximum number of objects")
+    score_threshold: Fraction = Field(0.2, description="minimum score of an object")
     nms_threshold: Fraction = Field(0.5, description="IoU above which the weaker box is dropped")
-    nms_per_class: bool | None = Field(
-        None,
-        description="boxes of different classes never suppress; null: as the detector's authors",
-    )
-    dtype: Literal["float16", "float32"] = Field("float16", description="of stored features")
-    detectors: Annotated[
-        dict[Name, DetectorSettings], AfterValidator(lambda given: _completed(given, DETECTORS))
-    ] = Field(default_factory=lambda: dict(DETECTORS))
+    nms_per_class: bool | None = Field(None, description="within a class; null: by detector")
+    dtype: Literal["float16", "float32"] = Field("float16", description="type of stored features")
+    detectors: Annotated[dict[Name, DetectorSettings], _with_built_in(DETECTORS)] = DETECTORS
     precomputed: PrecomputedSettings = PrecomputedSettings()
 
 
@@ -231,158 +177,116 @@ class ScratchSettings(Section):
     width: PositiveInt = 96
     layers: PositiveInt = 2
     heads: PositiveInt = 4
-    vocabulary: PositiveInt = Field(2000, description="WordPiece entries at most")
+    vocabulary: PositiveInt = Field(2000, description="maximum number of WordPiece entries")
     lowercase: bool = True
 
 
 class TextSettings(Section):
     """The text encoder and the textual Transformer."""
 
-    encoder: str = Field(
-        "bert-base-uncased", description="hub name, folder, or `scratch` for an untrained BERT"
-    )
+    encoder: str = Field("bert-base-uncased", description="hub name, folder, or `scratch`")
     scratch: ScratchSettings = ScratchSettings()
-    freeze: bool = Field(
-        False, description="the encoder never learns: its outputs are stored once for all runs"
-    )
-    max_subtokens: PositiveInt = Field(128, description="of a post, or of a window over it")
+    freeze: bool = Field(False, description="do not train the encoder; store its outputs once")
+    max_subtokens: PositiveInt = Field(128, description="maximum length of a post or window")
     long_posts: Literal["cut", "windows"] = Field(
         "cut", description="words past max_subtokens are predicted O, or read in further windows"
     )
-    window_overlap: int = Field(32, ge=0, description="sub-tokens that two windows share at most")
+    window_overlap: int = Field(32, ge=0, description="maximum sub-tokens shared by two windows")
     transformer_layers: PositiveInt = Field(1, description="layers of the textual Transformer")
-    word_vectors: str | None = Field(
-        None,
-        description="file of word vectors in GloVe's or word2vec's text format, for variants "
-        "without an encoder; null: random",
-    )
+    word_vectors: str | None = Field(None, description="GloVe or word2vec file; null: random")
 
     @model_validator(mode="after")
-    def _windows_advance(self) -> "TextSettings":
+    def _consistent(self) -> "TextSettings":
         room = self.max_subtokens - 2  # [CLS] and [SEP]
         if self.long_posts == "windows" and self.window_overlap >= room:
             raise ValueError(
-                f"window_overlap: found {self.window_overlap}, expected less than {room}, the"
-                " sub-tokens of words that a window has"
+                f"window_overlap: found {self.window_overlap}, expected less than {room}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _frozen_is_pretrained(self) -> "TextSettings":
         if self.freeze and self.encoder == "scratch":
-            raise ValueError(
-                "freeze: found `encoder: scratch`, expected a pretrained one: an untrained encoder"
-                " has to learn"
-            )
+            raise ValueError("freeze: found `encoder: scratch`, expected a pretrained encoder")
         return self
 
 
 class ModelSettings(Section):
-    """Sizes of the model; D is the text encoder's width."""
+    """Sizes of the model; D is the width of the text encoder."""
 
-    heads: PositiveInt = Field(12, description="attention heads everywhere")
+    heads: PositiveInt = Field(12, description="attention heads of every layer")
     vit_layers: PositiveInt = Field(4, description="layers of the semantic encoder (Eq. 4)")
     rgcn_layers: PositiveInt = Field(2, description="layers of the spatial encoder (Eq. 5-7)")
     rounds: PositiveInt = Field(3, description="L, rounds of interaction")
-    share_rounds: bool = Field(False, description="all rounds use the same weights")
-    class_embedding: Literal["learned", "words"] = Field(
-        "learned", description="E^v starts at random, or from the encoder's vectors of class names"
-    )
-    class_width: PositiveInt = Field(
-        300, description="width of the class embedding E^v; with `words`, the encoder's"
-    )
+    share_rounds: bool = Field(False, description="all rounds share one set of weights")
+    class_embedding: Literal["learned", "words"] = Field("learned", description="initial E^v")
+    class_width: PositiveInt = Field(300, description="width of E^v if it is learned")
     dropout: Fraction = 0.1
     graph_backend: Literal["auto", "dgl", "dense"] = "auto"
-    normalize_messages: bool = Field(False, description="divide Eq. 5's sum by the in-degree")
+    normalize_messages: bool = Field(False, description="divide the sum of Eq. 5 by the in-degree")
 
 
 class TrainingSettings(Section):
     """How the model is trained (Eq. 17)."""
 
     epochs: PositiveInt = 60
-    batch_size: PositiveInt = Field(32, description="posts of a step, on all devices together")
+    batch_size: PositiveInt = Field(32, description="posts per step, over all devices")
     eval_batch_size: PositiveInt = 16
     lr: float = Field(3e-5, gt=0, description="peak learning rate")
-    head_lr: float | None = Field(
-        None, gt=0, description="of everything but the encoder; null: the same"
-    )
+    head_lr: float | None = Field(None, gt=0, description="lr of all but the encoder; null: lr")
     weight_decay: float = Field(0.01, ge=0)
-    warmup: Fraction = Field(0.1, description="share of steps of linear warm-up, decay after it")
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    word_dropout: Fraction = Field(
-        0.0, description="share of training words replaced by [UNK]; 0.1 for encoders from scratch"
-    )
-    repair_labels: bool = Field(True, description="train on I-X with no B-X before it as B-X")
+    warmup: Fraction = Field(0.1, description="share of steps of linear warm-up, then decay")
+    clip: float = Field(1.0, gt=0, description="maximum gradient norm")
+    word_dropout: Fraction = Field(0.0, description="share of training words replaced by [UNK]")
+    repair_labels: bool = Field(True, description="train on an I-X without its B-X as B-X")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
-        "auto", description="auto: bf16-mixed on a GPU that has it, else 32-true"
+        "auto", description="auto: bf16-mixed on a GPU that supports it, else 32-true"
     )
-    compile: bool = Field(
-        False, description="torch.compile: each run compiles first, which pays on a GPU alone"
-    )
-    devices: PositiveInt = Field(
-        1, description="GPUs of one training, or processes where there is no GPU"
-    )
+    compile: bool = Field(False, description="torch.compile; worthwhile on a GPU only")
+    devices: PositiveInt = Field(1, description="GPUs per training run; without a GPU, processes")
 
 
 class ExperimentSettings(Section):
-    """What is trained and tested beside the main runs, and the paper's tables that are made."""
+    """Tables of the paper to reproduce, and the runs that they need in addition."""
 
     tables: list[PaperTable] = Field([], description="tables of the paper to make, with figures")
     rounds: list[PositiveInt] = Field([], description="values of L for `full` (Table 4)")
-    transfer: list[Variant] = Field(
-        [], description="variants that are tested on the other corpora, too (Table 5)"
-    )
-    detectors: list[Name] = Field([], description="further detectors for `full` (Table 6)")
+    transfer: list[Variant] = Field([], description="tested on other corpora too (Table 5)")
+    detectors: list[Name] = Field([], description="more detectors for `full` (Table 6)")
 
 
 class ReportSettings(Section):
-    """What the report shows."""
+    """What the report page contains."""
 
-    pictures: bool = Field(True, description="the page holds thumbnails of test posts")
-    posts: bool = Field(True, description="the page holds every test post, to be looked through")
+    pictures: bool = Field(True, description="thumbnails of test posts")
+    posts: bool = Field(True, description="every test post, for browsing")
 
 
 class PredictSettings(Section):
-    """Entities of posts that are no corpus, by a model that was handed over."""
+    """Prediction for posts outside the corpora, with an exported model."""
 
-    model: str | None = Field(None, description="folder made by `export`; null: nothing is asked")
-    posts: str | None = Field(None, description="file of posts")
-    format: Literal["jsonl", "csv", "tsv", "conll", "text"] | None = Field(
-        None, description="of that file; null: by its suffix"
-    )
-    images: str | None = Field(None, description="folder of the pictures that the posts name")
-    no_images: bool = Field(False, description="go by the text alone, whatever the posts name")
-    weights: str | None = Field(
-        None, description="folder of the vision networks' weights; null: the usual places"
-    )
-    shards: PositiveInt = Field(4, description="jobs that the posts are cut into; fix it once")
+    model: str | None = Field(None, description="folder of the model; null: prediction disabled")
+    posts: str | None = Field(None, description="file of posts, in `format` or that of its suffix")
+    format: Literal["jsonl", "csv", "tsv", "conll", "text"] | None = None
+    images: str | None = Field(None, description="folder of the images that the posts name")
+    no_images: bool = Field(False, description="use the text alone, whatever images posts name")
+    weights: str | None = Field(None, description="folder of weights; null: the default paths")
+    shards: PositiveInt = Field(4, description="number of jobs; changing it repeats them all")
 
     @model_validator(mode="after")
-    def _whole_question(self) -> "PredictSettings":
+    def _consistent(self) -> "PredictSettings":
         if (self.model is None) != (self.posts is None):
             raise ValueError("give both `model` and `posts`, or neither")
         if self.no_images and self.images is not None:
-            raise ValueError("give `images` or `no_images`, and not both")
+            raise ValueError("give `images` or `no_images`, not both")
         return self
 
 
 class Settings(Section):
     """The whole configuration."""
 
-    corpus: Corpora = Field(["demo"], min_length=1, description="one or several of `corpora`")
-    backbone: Name = Field(
-        "resnet152", description="network of the whole picture, one of `image_features.backbones`"
-    )
-    detector: Detectors = Field(
-        ["faster_rcnn"],
-        min_length=1,
-        description="one or several of `object_features.detectors`, or `precomputed`",
-    )
-    variants: list[Variant] = Field(["full"], min_length=1)
-    seeds: list[Seed] = Field([0], min_length=1)
-    corpora: dict[Name, CorpusSettings] = Field(
-        default_factory=lambda: {"demo": CorpusSettings(generator=GeneratorSettings())}
-    )
+    corpus: Names = Field(["demo"], description="one or several of `corpora`")
+    backbone: Name = Field("resnet152", description="one of `image_features.backbones`")
+    detector: Names = Field(["faster_rcnn"], description="names of detectors, or `precomputed`")
+    variants: list[Variant] = Field(["full"], min_length=1, description="systems to train")
+    seeds: list[Seed] = Field([0], min_length=1, description="each seed trains every variant")
+    corpora: dict[Name, CorpusSettings] = {"demo": CorpusSettings(generator=GeneratorSettings())}
     pictures: PictureSettings = PictureSettings()
     image_features: ImageFeatureSettings = ImageFeatureSettings()
     object_features: ObjectFeatureSettings = ObjectFeatureSettings()
@@ -393,72 +297,53 @@ class Settings(Section):
     experiments: ExperimentSettings = ExperimentSettings()
     report: ReportSettings = ReportSettings()
     predict: PredictSettings = PredictSettings()
-    shards: PositiveInt = Field(4, description="extraction jobs per corpus; fix it once")
-    track_source: bool = Field(True, description="editing a stage's code reruns the stage")
+    shards: PositiveInt = Field(4, description="extraction jobs per corpus; a change repeats them")
+    track_source: bool = Field(True, description="rerun a stage when its code is edited")
 
     @model_validator(mode="after")
-    def _known_names(self) -> "Settings":
-        for name in self.corpus:
-            if name not in self.corpora:
-                known = ", ".join(sorted(self.corpora))
-                raise ValueError(f"corpus {name!r} is not among `corpora`, which has {known}")
-        return self
-
-    @model_validator(mode="after")
-    def _known_networks(self) -> "Settings":
-        backbones, detectors = self.image_features.backbones, self.object_features.detectors
-        if self.backbone not in backbones:
-            known = ", ".join(backbones)
-            raise ValueError(f"backbone: found {self.backbone!r}, expected one of {known}")
-        for name in (*self.detector, *self.experiments.detectors):
-            if name not in detectors and name != PRECOMPUTED:
-                known = ", ".join([*detectors, PRECOMPUTED])
-                raise ValueError(f"detector: found {name!r}, expected one of {known}")
-        return self
-
-    @model_validator(mode="after")
-    def _frozen_fits(self) -> "Settings":
-        if self.text.freeze and self.training.word_dropout > 0:
-            raise ValueError(
-                f"text.freeze: found training.word_dropout {self.training.word_dropout}, expected"
-                " 0: stored outputs know nothing of dropped words"
-            )
+    def _consistent(self) -> "Settings":
+        detectors = [*self.object_features.detectors, PRECOMPUTED]
+        for key, names, known in (
+            ("corpus", self.corpus, [*self.corpora]),
+            ("backbone", [self.backbone], [*self.image_features.backbones]),
+            ("detector", [*self.detector, *self.experiments.detectors], detectors),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"{key}: found {name!r}, expected one of {', '.join(known)}")
         if self.text.freeze:
+            if self.training.word_dropout > 0:
+                raise ValueError(
+                    f"text.freeze: found training.word_dropout {self.training.word_dropout},"
+                    " expected 0: stored outputs cannot have dropped words"
+                )
             for variant in (*self.variants, *self.experiments.transfer):
                 check_can_freeze(variant)
         return self
 
 
 def load_settings(source: str | Path) -> Settings:
-    """Read settings from a YAML file, or from a JSON text that holds the sections a stage inputs.
-
-    Sections that are absent take their defaults.
-
-    Args:
-        source: path of a YAML file, or a JSON object (a text that begins with `{`).
+    """Read settings from a YAML file or a JSON object as text; absent keys take their defaults.
 
     Raises:
-        HamlearnError: the source is absent or unreadable, or a key or value is wrong; the message
-            names every key at fault, what was found and what was expected.
+        HamlearnError: the source is unreadable, or keys or values are wrong; the message names
+            each of them, what was found and what was expected.
     """
-    text = str(source)
-    inline = text.lstrip().startswith("{")
-    name = "settings" if inline else text
-    values = parse_yaml(text, name) if inline else read_yaml(source)
+    inline = str(source).lstrip().startswith("{")
+    name = "settings" if inline else str(source)
+    values = parse_yaml(str(source), name) if inline else read_yaml(source)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         faults = [
-            f"{name}: {'.'.join(map(str, fault['loc'])) or 'settings':.200}: {fault['msg']:.500}"
-            f" (found {reprlib.repr(fault['input']):.80})"
-            for fault in error.errors()
+            f"{name}: {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}"
+            f" (found {reprlib.repr(fault['input'])})"
+            for fault in error.errors()[:20]
         ]
-        if len(faults) > _FAULTS:
-            faults[_FAULTS:] = [f"{name}: and {len(faults) - _FAULTS} more"]
         raise HamlearnError("\n".join(faults)) from error
 
 
 def schema() -> str:
-    """Return the JSON schema of the configuration, as committed under workflow/schemas."""
+    """Return the JSON schema of the configuration, as committed in workflow/schemas."""
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return json.dumps(dialect | Settings.model_json_schema(), indent=2, ensure_ascii=False) + "\n"

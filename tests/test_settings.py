@@ -31,7 +31,7 @@ def test_one_word_swaps_the_detector():
         ({"training": {"epochz": 3}}, "training.epochz"),
         ({"training": {"lr": -1}}, "training.lr"),
         ({"object_features": {"score_threshold": 1.5}}, "object_features.score_threshold"),
-        ({"corpus": "absent"}, "corpus 'absent'"),
+        ({"corpus": "absent"}, "corpus: found 'absent', expected one of demo"),
         ({"corpora": {"mine": {}}}, "corpora.mine"),
         ({"corpora": {"../mine": {"path": "x"}}}, "corpora.../mine"),
         ({"seeds": [-1]}, "seeds.0"),

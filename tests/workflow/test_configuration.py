@@ -27,7 +27,7 @@ def project(tmp_path_factory):
             r"detector: found 'yolo', expected one of faster_rcnn, mask_rcnn, demo, precomputed",
         ),
         ({"variants": []}, r"variants"),
-        ({"corpus": "absent"}, r"corpus 'absent' is not among `corpora`, which has demo"),
+        ({"corpus": "absent"}, r"corpus: found .absent., expected one of demo"),
         ({"corpora": {"demo": {"path": "x"}}}, r"corpora\.demo.*give either `path` or `generator`"),
     ],
 )

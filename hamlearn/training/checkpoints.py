@@ -1,78 +1,69 @@
-"""The folder of checkpoints beside a run: whose it is, and whether what lies in it is whole."""
+"""The checkpoint of an unfinished run: one file with the state after its last whole epoch.
 
+Lightning's ModelCheckpoint does not fit: it prefers the earlier of two equal epochs, and it writes
+through the system's temporary folder, which is not atomic if that is on another file system. A
+process killed at that moment would lose the only checkpoint.
+"""
+
+import contextlib
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import torch
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
 
-from hamlearn.io import atomic_write, digest_of_file
+from hamlearn.io import atomic_write, digest_of_file, digest_of_text
 
 log = logging.getLogger(__name__)
 
-LAST = "last.ckpt"
-BEST = "best-{}.safetensors"
-MARK, DIGESTS = "fingerprint", "digests"
 
+class LastCheckpoint(Checkpoint):
+    """Saves the state of a training after every epoch, in `checkpoints/` next to the run folder.
 
-def folder_of(out: Path) -> Path:
-    """Return where the checkpoints of a run lie while it is trained."""
-    return out.parent / "checkpoints" / out.name
-
-
-def open_checkpoints(out: Path, fingerprint: str) -> Path:
-    """Return the folder of checkpoints of a run, emptied if nobody can go on from what it holds.
+    A file of digests next to it, of the content and the fingerprint together, tells a checkpoint
+    that is damaged or of another run.
 
     Args:
-        out: the folder of the run.
-        fingerprint: of all that its weights depend on.
+        out: the run folder.
+        fingerprint: digest of everything that the weights depend on; for the first process.
     """
-    folder = folder_of(out)
-    reason = _unfit(folder, fingerprint)
-    if reason is not None:
-        log.info("%s: %s, so training begins anew", folder, reason)
-        remove_checkpoints(folder)
-    if not (folder / MARK).is_file():
-        with atomic_write(folder / MARK) as part:
-            part.write_text(fingerprint, "utf-8")
-    return folder
 
+    def __init__(self, out: Path, fingerprint: str = "") -> None:
+        self.folder = out.parent / "checkpoints" / out.name
+        self.path = self.folder / "last.ckpt"
+        self.digests = self.folder / "digests"
+        self.fingerprint = fingerprint
 
-@contextmanager
-def checkpoint(path: Path) -> Iterator[Path]:
-    """Write a file as `whole` does, and keep its digest among those of its folder.
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Replace the checkpoint; a process other than the first only waits here."""
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.path)
+            return
+        with atomic_write(self.path) as part:
+            trainer.save_checkpoint(part)
+            # Before the file, and after the digest of the one that it replaces: whenever the
+            # process is killed, the digest of the file that is there is known.
+            with self.digests.open("a", encoding="utf-8") as digests:
+                digests.write(f"\n{self._digest(part)}\n")  # the line before may be incomplete
 
-    The digest comes first: wherever the process dies, it is known of the file that is there.
-    """
-    with atomic_write(path) as part:
-        yield part
-        with (path.parent / DIGESTS).open("a", encoding="utf-8") as digests:
-            digests.write(f"\n{digest_of_file(part)}\n")  # the line before may be a broken one
+    def remove_unusable(self) -> None:
+        """Remove a checkpoint that is damaged or belongs to another run."""
+        if not self.path.is_file():
+            return
+        known = self.digests.read_bytes().split() if self.digests.is_file() else []
+        if self._digest(self.path).encode() not in known:
+            log.info(
+                "%s: damaged, or made from other inputs or settings: training starts over",
+                self.path,
+            )
+            self.remove()
 
+    def remove(self) -> None:
+        """Remove the checkpoint, and `checkpoints` too if it is empty."""
+        shutil.rmtree(self.folder)
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()
 
-def remove_checkpoints(folder: Path) -> None:
-    """Remove a folder, first what says whose it is: no one goes on from a part of it."""
-    (folder / MARK).unlink(missing_ok=True)
-    shutil.rmtree(folder)
-
-
-def _unfit(folder: Path, fingerprint: str) -> str | None:
-    """Return why a run cannot go on from this folder; None if it can, or if there is none."""
-    files = [path for path in (folder / LAST, *folder.glob(BEST.format("*"))) if path.is_file()]
-    mark = folder / MARK
-    if not mark.is_file():
-        return "a part is gone" if files else None
-    if mark.read_bytes() != fingerprint.encode():
-        return "made from other inputs or settings"
-    digests = folder / DIGESTS
-    known = set(digests.read_bytes().split()) if digests.is_file() else set()
-    for path in files:
-        if digest_of_file(path).encode() not in known:
-            return f"{path.name} is not as it was written"
-    if folder / LAST in files:
-        chosen = torch.load(folder / LAST, "cpu", weights_only=True, mmap=True)["best_epoch"]
-        if folder / BEST.format(chosen) not in files:
-            return "the best weights are gone"
-    return None
+    def _digest(self, path: Path) -> str:
+        return digest_of_text(self.fingerprint + digest_of_file(path))

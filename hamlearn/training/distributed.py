@@ -1,218 +1,235 @@
-"""The processes of one training: one a device, the first of which starts the others.
+"""One training in several processes, one per device, with the results of a single process.
 
-The others run `hamlearn train` with the arguments of the first. They write nothing and say nothing
-but errors, and end with it, however it ends.
+Rank 0 is the process that was asked to train; it starts the others and alone writes files and log.
+Lightning averages the gradients (DDPStrategy), but does not start the processes: one of its
+launchers runs `sys.argv` again, which only fits a training that is the whole program; the others
+pickle or fork the data sets with their open files.
 """
 
-import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
+from torch import multiprocessing
+from torch.multiprocessing.spawn import ProcessException
+from torch.utils.data import Sampler
 
-import hamlearn
-from hamlearn.devices import free_devices
+from hamlearn.data.dataset import LengthBuckets
 from hamlearn.errors import HamlearnError
 
-TOLD = "HAMLEARN_PROCESS"  # what a process that was started for a training is told, as JSON
-KILLED = 143  # exit status of a process that ended on SIGTERM
-_PATIENCE = 5.0  # seconds for a process to end after another was heard to fail
+log = logging.getLogger(__name__)
+
+TERMINATED = 143  # exit status of a process that ended on SIGTERM
+_PATIENCE = 5.0  # seconds for a process to end after its peer lost the connection to it
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a process stands among those of its training.
+class Process:
+    """One process of a training.
 
     Attributes:
-        devices: of all processes: "cuda:i" or "cpu".
-        rank: of this process, from 0; the first starts the others, writes and speaks.
-        port: where they meet on this machine; 0 where there is one alone.
+        devices: of all processes, `cuda:i` or `cpu`.
+        rank: of this process.
     """
 
     devices: tuple[str, ...]
     rank: int = 0
-    port: int = 0
 
     @property
     def device(self) -> torch.device:
-        """This process's own."""
+        """The device of this process."""
         return torch.device(self.devices[self.rank])
 
     @property
-    def is_first(self) -> bool:
-        """Whether it writes the files of the run."""
-        return self.rank == 0
+    def count(self) -> int:
+        """The number of processes."""
+        return len(self.devices)
+
+    def trainer_options(self) -> dict[str, Any]:
+        """Return the arguments of Lightning's Trainer that concern devices and processes."""
+        on_gpu = self.device.type == "cuda"
+        options: dict[str, Any] = {
+            "accelerator": "gpu" if on_gpu else "cpu",
+            "devices": [torch.device(name).index for name in self.devices]
+            if on_gpu
+            else self.count,
+            "plugins": [LightningEnvironment()],  # whatever Slurm or torchrun left in os.environ
+        }
+        if self.count > 1:
+            options["strategy"] = DDPStrategy(
+                process_group_backend="nccl" if on_gpu else "gloo",
+                find_unused_parameters=True,  # a process's part of a batch may have no image
+                broadcast_buffers=False,  # they never change
+            )
+            options["use_distributed_sampler"] = False  # BatchShares has done it
+        return options
+
+
+SINGLE = Process(("cpu",))
 
 
 @contextmanager
-def taken_place(count: int) -> Iterator[Place]:
-    """Yield the place of this process; the first one holds the devices of all until the block ends.
+def other_processes(
+    process: Process, function: Callable[..., object], *arguments: Any
+) -> Iterator[None]:
+    """Run the other processes of a training while rank 0 takes part in it in the block.
+
+    Each calls `function(process, *arguments)`. They end with this process, however it ends. Nothing
+    is started by another rank, or where there is one process.
 
     Raises:
-        HamlearnError: there are fewer GPUs than `count`.
+        HamlearnError: one of them failed, and the block because of it.
     """
-    told = os.environ.get(TOLD)
-    if told is None:
-        with free_devices(count) as devices:
-            yield Place(tuple(devices), port=find_free_network_port() if count > 1 else 0)
-        return
-    known = json.loads(told)
-    _end_with(known["parent"])
-    logging.getLogger("hamlearn").setLevel(logging.ERROR)
-    place = Place(tuple(known["devices"]), known["rank"], known["port"])
-    with torch.cuda.device(place.device) if place.device.type == "cuda" else nullcontext():
-        yield place
-
-
-@contextmanager
-def others_at_work(place: Place, command: Sequence[str]) -> Iterator[None]:
-    """Run the other processes of a training while the block takes part in it as the first.
-
-    They are killed when the block fails. In a process that is not the first, nothing is started.
-
-    Args:
-        place: of this process.
-        command: words of `hamlearn`, the same for each.
-
-    Raises:
-        HamlearnError: one of them failed, and the block with it.
-    """
-    if len(place.devices) == 1:
+    if process.count == 1 or process.rank > 0:
         yield
         return
-    before = dict(os.environ)
-    # Lightning would share all cores out where this is absent, whatever was asked for.
-    os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-    others = [
-        _start(place, rank, command) for rank in range(1, len(place.devices) * place.is_first)
-    ]
+    environment = dict(os.environ)
+    os.environ |= {
+        "LOCAL_RANK": "0",
+        "NODE_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(find_free_network_port()),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),  # Lightning would use all cores
+    }
+    others = multiprocessing.start_processes(
+        _run, (process.devices, function, arguments), nprocs=process.count - 1, join=False
+    )
     try:
-        yield
-        for other in others:
-            other.wait()
-    except Exception as error:
-        failed = _first_failed(others)
-        if failed is None:
-            raise
-        raise HamlearnError(
-            f"process {failed[0] + 1} of the {len(place.devices)} of this training ended with"
-            f" status {failed[1]}; what it said stands above"
-        ) from error
+        yield  # nothing is left for the others to do after it
+    except HamlearnError:
+        raise
+    except Exception as error:  # perhaps only the lost connection to a process that has failed
+        try:
+            others.join(_PATIENCE)
+        except ProcessException as cause:
+            raise HamlearnError(
+                f"process {cause.error_index + 2} of the {process.count} of this training failed:"
+                f" {cause.msg.strip().splitlines()[-1]}"
+            ) from error
+        raise
     finally:
-        for other in others:
+        for other in others.processes:
             other.kill()
-            other.wait()
+            other.join()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        os.environ.clear()
-        os.environ.update(before)  # torch.distributed and Lightning leave words there
+        os.environ.clear()  # Lightning and torch.distributed leave variables too
+        os.environ.update(environment)
 
 
-def strategy_of(place: Place) -> dict[str, Any]:
-    """Return the arguments of Lightning's Trainer that say where and among whom it trains."""
-    device = place.device
-    on_gpu = device.type == "cuda"
-    if len(place.devices) == 1:
-        return {
-            "accelerator": "gpu" if on_gpu else "cpu",
-            "devices": [device.index] if on_gpu else 1,
-            "plugins": [LightningEnvironment()],  # a job of Slurm is one process like any other
-        }
-    count = len(place.devices)
-    return {
-        "accelerator": "gpu" if on_gpu else "cpu",
-        "devices": [torch.device(name).index for name in place.devices] if on_gpu else count,
-        "plugins": [_Meeting(place)],
-        "strategy": DDPStrategy(
-            process_group_backend="nccl" if on_gpu else "gloo",
-            find_unused_parameters=True,  # a part of a batch may have no picture
-            broadcast_buffers=False,  # they never change, and dev has other batches in each process
-        ),
-        "use_distributed_sampler": False,  # `Shares` has done it
-    }
+def _run(
+    index: int, devices: tuple[str, ...], function: Callable[..., object], arguments: Sequence[Any]
+) -> None:
+    """Take part in a training as rank `index + 1`."""
+    # The kernel sends SIGINT when rank 0 is gone; end at once, whatever this process waits for.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    logging.getLogger("hamlearn").setLevel(logging.ERROR)
+    process = Process(devices, index + 1)
+    os.environ["LOCAL_RANK"] = str(process.rank)
+    if process.device.type == "cuda":
+        torch.cuda.set_device(process.device)
+    try:
+        function(process, *arguments)
+    except Exception:
+        log.exception("process %d of %d failed", process.rank + 1, process.count)
+        raise
 
 
-class EndAtOnce(pl.Callback):
-    """Lets SIGTERM end a process of several at once.
+class EndOnSigterm(pl.Callback):
+    """Ends the process at once on SIGTERM.
 
-    Lightning's own handler talks to the others first, in the middle of whatever they talk about.
+    Lightning's own handler first waits for the end of the step and, with several processes, talks
+    to the others in the middle of it.
     """
 
-    def on_train_start(self, trainer: pl.Trainer, learning: pl.LightningModule) -> None:
-        """Replace the handler, which Lightning restores when training is over."""
-        if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Replace the handler; Lightning restores the one before when training is over."""
+        if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _end)
 
 
-class _Meeting(LightningEnvironment):
-    """Tells Lightning what it would else look for in the environment, or in SLURM's."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self._place = place
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @property
-    def main_address(self) -> str:
-        return "127.0.0.1"
-
-    @property
-    def main_port(self) -> int:
-        return self._place.port
-
-    def local_rank(self) -> int:
-        return self._place.rank
-
-    def node_rank(self) -> int:
-        return 0
-
-
-def _start(place: Place, rank: int, command: Sequence[str]) -> subprocess.Popen[bytes]:
-    told = {"rank": rank, "devices": place.devices, "port": place.port, "parent": os.getpid()}
-    source = str(Path(hamlearn.__file__).parents[1])
-    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {TOLD: json.dumps(told), "PYTHONPATH": path}
-    return subprocess.Popen([sys.executable, "-m", "hamlearn", *command], env=environment)
-
-
-def _first_failed(others: Sequence[subprocess.Popen[bytes]]) -> tuple[int, int] | None:
-    """Return rank and status of a process that has failed, which may be a moment from its end."""
-    patient_until = time.monotonic() + _PATIENCE
-    while any(other.poll() is None for other in others):
-        if any(other.returncode for other in others) or time.monotonic() > patient_until:
-            break
-        time.sleep(0.05)
-    found = [(rank, other.returncode) for rank, other in enumerate(others, 1) if other.returncode]
-    return found[0] if found else None
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, by whatever signal."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(KILLED)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _end(*_: object) -> None:
-    raise SystemExit(KILLED)
+    raise SystemExit(TERMINATED)
+
+
+class BatchShares(Sampler[list[int]]):
+    """One process's share of every batch of an epoch.
+
+    Process r of n takes the rows r, r+n, r+2n ... of a batch of b rows. With c_r their number and
+    l_r their mean loss, the mean loss of the batch is Σ_r c_r l_r / b. DDP averages gradients over
+    the processes, so each derives n c_r l_r / b. A process without rows still has to take the step:
+    it takes the first row, with c_r = 0.
+
+    Args:
+        batches: rows of each batch of the whole training.
+        process: the process.
+
+    Attributes:
+        batches: rows of each step of this process, never empty.
+        counts: c_r of each step.
+        factors: n c_r / b of each step; 1 for a single process.
+    """
+
+    def __init__(self, batches: Sequence[list[int]], process: Process) -> None:
+        rank, n = process.rank, process.count
+        self.batches = [rows[rank::n] or rows[:1] for rows in batches]
+        self.counts = [len(rows[rank::n]) for rows in batches]
+        self.factors = [n * len(rows[rank::n]) / len(rows) for rows in batches]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def eval_batches(
+    post_of: Sequence[int], lengths: Sequence[int], batch_size: int, process: Process
+) -> list[list[int]]:
+    """Return the batches of one process's posts of a split: each post with all of its windows.
+
+    Posts are distributed by length, so that all processes have about as much to do.
+
+    Args:
+        post_of: index of the post of each row.
+        lengths: sub-tokens of each row.
+        batch_size: rows of a batch at most.
+        process: the process; it may get no posts.
+    """
+    of_post = np.bincount(post_of, weights=lengths)
+    own = set(np.argsort(-of_post, kind="stable")[process.rank :: process.count].tolist())
+    rows = [row for row, post in enumerate(post_of) if post in own]
+    buckets = LengthBuckets([lengths[row] for row in rows], batch_size)
+    return [[rows[place] for place in batch] for batch in buckets]
+
+
+def gather_posts(own: dict[int, list[int]], posts: int, process: Process) -> list[list[int]]:
+    """Return what all processes decoded, in the order of the posts.
+
+    Args:
+        own: label numbers by index of the post, of this process.
+        posts: number of posts.
+        process: the process; all of them have to call this.
+
+    Raises:
+        RuntimeError: a post was decoded by no process, or by several.
+    """
+    parts = [own]
+    if process.count > 1:
+        parts = [{} for _ in process.devices]
+        torch.distributed.all_gather_object(parts, own)
+    decoded = {index: path for part in parts for index, path in part.items()}
+    if sum(map(len, parts)) != posts or decoded.keys() != set(range(posts)):
+        raise RuntimeError(f"dev: found {len(decoded)} posts decoded, expected {posts}, each once")
+    return [decoded[index] for index in range(posts)]

@@ -1,12 +1,11 @@
-"""AdamW's groups of parameters, and the learning rate over the steps (Eq. 17)."""
+"""AdamW and its parameter groups (Eq. 17)."""
 
 from typing import Any
 
 from torch import nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
-ENCODER = "text.encoder."  # the names of the pretrained encoder's parameters begin with this
+ENCODER = "text.encoder."  # prefix of the pretrained encoder's parameters
 
 
 def make_optimizer(
@@ -16,17 +15,18 @@ def make_optimizer(
     weight_decay: float,
     fused: bool | None = None,
 ) -> AdamW:
-    """Return AdamW with a learning rate for the encoder and one for everything else.
+    """Return AdamW with one learning rate for the encoder and one for everything else.
 
-    Weight decay is left out for biases, norms and other vectors.
+    Weight decay applies to matrices and embeddings, not to biases, norms and other vectors. The
+    encoder's groups come first.
 
     Args:
-        model: the tagger.
+        model: a tagging model.
         lr: peak learning rate of the encoder.
-        head_lr: of everything but the encoder; None takes `lr`.
+        head_lr: peak learning rate of everything else; None means `lr`.
         weight_decay: of matrices and embeddings.
-        fused: one pass over the memory of each parameter in the place of a dozen; the same
-            numbers. None is PyTorch's choice.
+        fused: update each parameter in one pass over memory, with the same results; None leaves
+            the choice to PyTorch.
     """
     groups: list[dict[str, Any]] = []
     for is_encoder in (True, False):
@@ -41,24 +41,6 @@ def make_optimizer(
             rate = lr if is_encoder or head_lr is None else head_lr
             decay = weight_decay if decays else 0.0
             if parameters:
-                groups.append({"params": parameters, "lr": rate, "weight_decay": decay})
+                rates = {"lr": rate, "initial_lr": rate}  # the second is for schedules
+                groups.append({"params": parameters, "weight_decay": decay, **rates})
     return AdamW(groups, fused=fused)
-
-
-def warm_up_and_decay(step: int, steps: int, warmup: float) -> float:
-    """Return the share of the peak learning rate at a step: up in a line, then down in one.
-
-    Args:
-        step: 0 for the first.
-        steps: of the whole training.
-        warmup: share of the steps on the way up.
-    """
-    rising = round(warmup * steps)
-    if step < rising:
-        return (step + 1) / (rising + 1)
-    return max(0.0, (steps - step) / max(1, steps - rising))
-
-
-def make_schedule(optimizer: AdamW, steps: int, warmup: float) -> LambdaLR:
-    """Return the schedule of `warm_up_and_decay`, to be advanced after every step."""
-    return LambdaLR(optimizer, lambda step: warm_up_and_decay(step, steps, warmup))

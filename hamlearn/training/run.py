@@ -1,16 +1,11 @@
 """Training of one variant with one seed, from prepared posts to the folder of a run."""
 
 import logging
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
 
 from hamlearn.corpus.labels import label_set
 from hamlearn.corpus.posts import PostFile
@@ -21,6 +16,7 @@ from hamlearn.data.text_encoder import has_weights, load_config, load_encoder, l
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import overlap_of
 from hamlearn.data.word_vectors import Words, read_words
+from hamlearn.devices import free_devices
 from hamlearn.inference.model_folder import model_of, write_run
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.compiling import compile_layers
@@ -28,17 +24,10 @@ from hamlearn.model.dgl_compat import resolve_graph_backend
 from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, SplitCounts, VisionNetwork
 from hamlearn.settings import GraphSettings, Settings
 from hamlearn.systems import check_can_freeze, inputs_of
-from hamlearn.training.checkpoints import LAST, folder_of, open_checkpoints
+from hamlearn.training.checkpoints import LastCheckpoint
 from hamlearn.training.class_vectors import start_classes
-from hamlearn.training.distributed import (
-    KILLED,
-    EndAtOnce,
-    Place,
-    others_at_work,
-    strategy_of,
-    taken_place,
-)
-from hamlearn.training.loop import KeepBestAndLast, Learning
+from hamlearn.training.distributed import Process, other_processes
+from hamlearn.training.loop import TrainingLoop, fit
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +53,8 @@ def train(
     after its last whole epoch, from `checkpoints/` beside the folder, if nothing that it depends on
     has changed since; on the same machine it ends with the same weights as an unbroken one.
 
-    With `training.devices` above 1 this process starts others, `hamlearn train` with the same
-    arguments, and each takes its part of every batch. They stop where all have trained.
+    With `training.devices` above 1 this process starts others, one per further device, and each
+    takes its share of every batch.
 
     Args:
         posts: prepared posts.
@@ -82,18 +71,39 @@ def train(
         threads: of torch on the CPU, of all processes together; None: as many as torch has here.
 
     Returns:
-        What run.json holds; None in a process that another one started.
+        What run.json holds.
 
     Raises:
         HamlearnError: an input is absent or unfit, or the loss is not a number any more.
     """
-    out, count = Path(out), settings.training.devices
+    threads = threads or torch.get_num_threads()
+    files = (images, objects, graphs, captions, encoded)
+    with free_devices(settings.training.devices) as devices:
+        process = Process(tuple(devices))
+        return _train(process, posts, encoder, settings, variant, seed, Path(out), *files, threads)
+
+
+def _train(
+    process: Process,
+    posts: str | Path,
+    encoder: str | Path,
+    settings: Settings,
+    variant: str,
+    seed: int,
+    out: Path,
+    images: str | Path | None,
+    objects: str | Path | None,
+    graphs: str | Path | None,
+    captions: str | Path | None,
+    encoded: str | Path | None,
+    threads: int,
+) -> RunFacts | None:
+    """Take part in a training as one of its processes."""
     freeze = settings.text.freeze and inputs_of(variant).encoder
     if freeze:
         check_can_freeze(variant)
         require_weights(encoder)
-    threads = threads or torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // count))
+    torch.set_num_threads(max(1, threads // process.count))
     with ExitStack() as stack:
         pictures = open_pictures(variant, images, objects, graphs)
         if pictures is not None:
@@ -124,8 +134,7 @@ def train(
             )
             for split, of_split in by_split.items()
         }
-        place = stack.enter_context(taken_place(count))
-        setup = _setup(settings, variant, seed, labels, pictures, data, place.device.type, words)
+        setup = _setup(settings, variant, seed, labels, pictures, data, process.device.type, words)
         pl.seed_everything(seed, verbose=False)
         model = load_encoder(encoder) if inputs_of(variant).encoder else None
         if outputs is not None and model is not None:
@@ -138,42 +147,40 @@ def train(
         parameters = sum(parameter.numel() for parameter in tagger.parameters())
         if settings.training.compile:
             compile_layers(tagger)
-        learning = Learning(
-            tagger, data["train"], data["dev"], labels, settings.training, seed, place.rank, count
+        loop = TrainingLoop(
+            tagger, data["train"], data["dev"], labels, settings.training, seed, process
         )
-        if not place.is_first:
-            keeper = KeepBestAndLast(folder_of(out))
-            _fit(learning, keeper, settings.training.epochs, setup.precision, place)
+        checkpoint = LastCheckpoint(out)
+        if process.rank == 0:
+            read = _read_files(variant, images, objects, graphs, captions, encoded, settings)
+            checkpoint.fingerprint = _fingerprint(setup, by_split, encoder, read)
+            checkpoint.remove_unusable()
+            if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
+                log.info("%s holds no weights: the text encoder starts untrained", encoder)
+            _announce(setup, parameters)
+        files = (images, objects, graphs, captions, encoded)
+        arguments = (posts, encoder, settings, variant, seed, out, *files, threads)
+        with other_processes(process, _train, *arguments):
+            fit(loop, checkpoint, setup.precision)
+        if process.rank > 0:
             return None
-        files = _read_files(variant, images, objects, graphs, captions, encoded, settings)
-        keeper = KeepBestAndLast(
-            open_checkpoints(out, _fingerprint(setup, by_split, encoder, files))
-        )
-        if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
-            log.info("%s holds no weights: the text encoder starts untrained", encoder)
-        _announce(setup, parameters)
-        given = {"images": images, "objects": objects, "graphs": graphs}
-        given |= {"captions": captions, "encoded": encoded}
-        command = _command(posts, encoder, settings, variant, seed, out, given, threads)
-        with others_at_work(place, command):
-            _fit(learning, keeper, settings.training.epochs, setup.precision, place)
-        keeper.restore_best(learning)
-        chosen = learning.history[learning.best_epoch - 1]
-        seconds = [row["seconds"] for row in learning.history]
+        loop.model.load_state_dict(loop.best_weights)
+        chosen = loop.history[loop.best_epoch - 1]
+        seconds = [row["seconds"] for row in loop.history]
         facts = RunFacts(
             **dict(setup),
             parameters=parameters,
-            epoch=learning.best_epoch,
+            epoch=loop.best_epoch,
             dev_f1={"lenient": chosen["dev_f1_lenient"], "strict": chosen["dev_f1_strict"]},
             seconds=round(sum(seconds), 2),
             seconds_per_epoch=round(sum(seconds) / len(seconds), 2),
         )
         config = load_config(encoder) if model is None else model.config
-        write_run(out, learning.tagger.cpu(), tokenizer, facts, learning.history, config, lexicon)
-        keeper.remove()
+        write_run(out, loop.model.cpu(), tokenizer, facts, loop.history, config, lexicon)
+        checkpoint.remove()
     log.info(
         "epoch %d of %d chosen: dev F1 %.2f lenient; %.1f s an epoch; written to %s",
-        learning.best_epoch,
+        loop.best_epoch,
         settings.training.epochs,
         100 * facts.dev_f1["lenient"],
         facts.seconds_per_epoch,
@@ -235,24 +242,6 @@ def _setup(
         classes=[] if pictures is None else pictures.classes,
         graph=graph,
     )
-
-
-def _command(
-    posts: str | Path,
-    encoder: str | Path,
-    settings: Settings,
-    variant: str,
-    seed: int,
-    out: Path,
-    given: dict[str, str | Path | None],
-    threads: int,
-) -> list[str]:
-    """Return the words of `hamlearn` that train the same; `given` are the files by option."""
-    used = settings.model_dump_json(include={"text", "model", "training"})
-    words: dict[str, Any] = {"settings": used, "variant": variant, "seed": seed, "posts": posts}
-    words |= {"encoder": encoder, "out": out, "threads": threads}
-    words |= {option: path for option, path in given.items() if path is not None}
-    return ["train", *(f"--{option}={value}" for option, value in words.items())]
 
 
 def _announce(setup: RunSetup, parameters: int) -> None:
@@ -319,53 +308,3 @@ def _fingerprint(
             }
         )
     )
-
-
-def _fit(
-    learning: Learning,
-    keeper: KeepBestAndLast,
-    epochs: int,
-    precision: str,
-    place: Place,
-) -> None:
-    """Run Lightning's loop, from the last checkpoint if there is one."""
-    on_terminal = sys.stderr.isatty() and place.is_first
-    last = keeper.folder / LAST
-    if last.is_file():
-        log.info("%s: going on after the last epoch that was whole", last)
-    with _quiet():
-        trainer = pl.Trainer(
-            **strategy_of(place),
-            precision=precision,  # type: ignore[arg-type]
-            max_epochs=epochs,
-            gradient_clip_val=learning.settings.clip,
-            callbacks=[keeper, EndAtOnce(), *([RichProgressBar()] if on_terminal else [])],
-            logger=False,
-            enable_progress_bar=on_terminal,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,
-            default_root_dir=keeper.folder,
-        )
-        try:
-            # Nothing in the checkpoint needs unpickling of more than tensors and plain values.
-            trainer.fit(learning, ckpt_path=last if last.is_file() else None, weights_only=True)
-        except SystemExit as end:  # Lightning ends on SIGTERM without a status
-            raise SystemExit(end.code or KILLED) from end
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's banners and its advice on workers out of the log."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -87,11 +87,6 @@ def interrupted(
     return folder
 
 
-def best(folder: Path) -> list[Path]:
-    """The weights that the last checkpoint refers to, and perhaps those of an epoch after it."""
-    return sorted((folder / CHECKPOINTS).glob("best-*.safetensors"))
-
-
 def cut_last(folder: Path) -> None:
     content = (folder / LAST).read_bytes()
     (folder / LAST).write_bytes(content[: len(content) // 2])
@@ -107,20 +102,8 @@ def turn_a_bit(folder: Path) -> None:
     (folder / LAST).write_bytes(content)
 
 
-def cut_best(folder: Path) -> None:
-    best(folder)[0].write_bytes(best(folder)[0].read_bytes()[:-1])
-
-
-def lose_best(folder: Path) -> None:
-    best(folder)[0].unlink()
-
-
-def lose_mark(folder: Path) -> None:
-    (folder / CHECKPOINTS / "fingerprint").unlink()
-
-
-def cut_mark(folder: Path) -> None:
-    (folder / CHECKPOINTS / "fingerprint").write_bytes(b"\xff")
+def cut_digests(folder: Path) -> None:
+    (folder / CHECKPOINTS / "digests").write_bytes(b"\xff")
 
 
 def lose_digests(folder: Path) -> None:
@@ -128,20 +111,11 @@ def lose_digests(folder: Path) -> None:
 
 
 Damage = Callable[[Path], None]
-DAMAGE = [
-    cut_last,
-    empty_last,
-    turn_a_bit,
-    cut_best,
-    lose_best,
-    lose_mark,
-    cut_mark,
-    lose_digests,
-]
+DAMAGE = [cut_last, empty_last, turn_a_bit, cut_digests, lose_digests]
 
 
 @pytest.mark.parametrize("damage", [None, *DAMAGE], ids=lambda damage: damage and damage.__name__)
-def test_training_goes_on_from_whole_checkpoints_and_else_begins_anew(
+def test_training_resumes_from_whole_checkpoints_and_else_starts_over(
     experiment: Experiment, warm: Warm, interrupted: Path, folder: Path, damage: Damage | None
 ) -> None:
     shutil.copytree(interrupted, folder, symlinks=True)
@@ -149,12 +123,12 @@ def test_training_goes_on_from_whole_checkpoints_and_else_begins_anew(
         damage(folder)
     ended = warm.run(folder, TRAIN.words)
     assert ended.status == 0, ended.said
-    assert ("so training begins anew" in ended.said) == (damage is not None)
-    assert ("going on after the last epoch" in ended.said) == (damage is None)
+    assert ("training starts over" in ended.said) == (damage is not None)
+    assert ("resuming after the last whole epoch" in ended.said) == (damage is None)
     experiment.check_as_undisturbed(folder)
 
 
-def test_the_checkpoint_of_another_run_is_not_gone_on_from(
+def test_the_checkpoint_of_another_run_is_not_resumed_from(
     experiment: Experiment, warm: Warm, interrupted: Path, folder: Path
 ) -> None:
     words = [*TRAIN.words]
@@ -168,5 +142,8 @@ def test_the_checkpoint_of_another_run_is_not_gone_on_from(
     (folder / LAST).write_bytes(foreign)
     ended = warm.run(folder, TRAIN.words)
     assert ended.status == 0, ended.said
-    assert "last.ckpt is not as it was written, so training begins anew" in ended.said
+    assert (
+        "last.ckpt: damaged, or made from other inputs or settings: training starts over"
+        in ended.said
+    )
     experiment.check_as_undisturbed(folder)

@@ -23,7 +23,7 @@ from hamlearn.io import digest_of_file
 from hamlearn.settings import load_settings
 from hamlearn.systems import SYSTEMS, inputs_of
 from hamlearn.training.encoding import encode
-from hamlearn.training.loop import Learning
+from hamlearn.training.loop import TrainingLoop
 from hamlearn.training.run import train
 from tests.builders import make_posts, write_corpus, write_image_features
 
@@ -166,26 +166,26 @@ def test_the_same_corpus_gives_the_same_bytes(paths, tmp_path):
 
 def test_a_frozen_encoder_is_in_no_group_and_has_no_dropout(paths, tmp_path, monkeypatch):
     seen = []
-    real = Learning.training_step
+    real = TrainingLoop.training_step
 
     def watch(self, batch, number):
-        encoder = self.tagger.get_submodule("text.encoder")
+        encoder = self.model.get_submodule("text.encoder")
         groups = self.trainer.optimizers[0].param_groups
         updated = {id(one) for group in groups for one in group["params"]}
         own = {id(one) for one in encoder.parameters()}
-        every = {id(one) for one in self.tagger.parameters()}
+        every = {id(one) for one in self.model.parameters()}
         modes = {module.training for module in encoder.modules()}
-        seen.append((self.tagger.training, modes, updated == every - own))
+        seen.append((self.model.training, modes, updated == every - own))
         return real(self, batch, number)
 
-    monkeypatch.setattr(Learning, "training_step", watch)
+    monkeypatch.setattr(TrainingLoop, "training_step", watch)
     run(paths, "full", tmp_path / "run", None)
     assert set(map(str, seen)) == {str((True, {False}, True))}
     assert len(seen) == 4
 
 
 def test_a_killed_run_ends_like_an_unbroken_one(paths, tmp_path):
-    real = Learning.training_step
+    real = TrainingLoop.training_step
 
     def dying_step(self, batch, number):
         if (self.current_epoch, number) == (1, 1):
@@ -193,7 +193,7 @@ def test_a_killed_run_ends_like_an_unbroken_one(paths, tmp_path):
         return real(self, batch, number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Learning, "training_step", dying_step)
+        patch.setattr(TrainingLoop, "training_step", dying_step)
         with pytest.raises(ZeroDivisionError):
             run(paths, "full", tmp_path / "killed", paths["plain"])
     assert (tmp_path / "checkpoints" / "killed" / "last.ckpt").exists()

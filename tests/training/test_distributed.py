@@ -2,23 +2,31 @@ import json
 import logging
 import os
 import signal
-import threading
-from types import SimpleNamespace
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from safetensors.torch import load_file
+from torch import multiprocessing
 
 from hamlearn.data.dataset import LengthBuckets
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import load_settings
-from hamlearn.training import distributed as processes
-from hamlearn.training import loop
+from hamlearn.training import distributed, loop
 from hamlearn.training import run as training
-from hamlearn.training.distributed import Place, others_at_work, strategy_of
-from hamlearn.training.shares import Shares, batches_of_process
+from hamlearn.training.distributed import (
+    SINGLE,
+    BatchShares,
+    Process,
+    eval_batches,
+    gather_posts,
+    other_processes,
+)
 from tests.builders import make_posts, write_corpus
 
 # A job of one task, as sbatch makes it; Lightning must not take itself for one of its tasks.
@@ -34,12 +42,15 @@ SLURM = {
 }
 
 
+TWO = Process(("cpu", "cpu"))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 14])
 def test_shares_of_a_batch_make_up_its_mean(size, count):
     losses = np.random.default_rng(0).normal(size=20)
     batch = np.random.default_rng(1).permutation(20)[:size].tolist()
-    shares = [Shares([batch], rank, count) for rank in range(count)]
+    shares = [BatchShares([batch], Process(("cpu",) * count, rank)) for rank in range(count)]
     assert {row for share in shares for row in share.batches[0]} == set(batch)
     if size >= count:
         assert sorted(row for share in shares for row in share.batches[0]) == sorted(batch)
@@ -60,7 +71,9 @@ def test_each_dev_post_is_one_process_s_with_all_of_its_windows(count):
     windows = rng.integers(1, 4, 8)
     post_of = np.repeat(np.arange(8), windows).tolist()
     lengths = rng.integers(3, 9, len(post_of)).tolist()
-    found = [batches_of_process(post_of, lengths, 4, rank, count) for rank in range(count)]
+    found = [
+        eval_batches(post_of, lengths, 4, Process(("cpu",) * count, rank)) for rank in range(count)
+    ]
     rows = [[row for batch in batches for row in batch] for batches in found]
     assert sorted(row for own in rows for row in own) == list(range(len(post_of)))
     posts = [{post_of[row] for row in own} for own in rows]
@@ -86,13 +99,12 @@ def run(paths, out, devices):
     """Train the full model on so many processes; return labels and losses of each epoch."""
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        gathered = loop.Learning._gathered
 
-        def watched(self):
-            seen.append((len(self._predicted), gathered(self)))
+        def watched(own, *others):
+            seen.append((len(own), gather_posts(own, *others)))
             return seen[-1][1]
 
-        patch.setattr(loop.Learning, "_gathered", watched)
+        patch.setattr(loop, "gather_posts", watched)
         model = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "dropout": 0.0}
         chosen = {"epochs": 3, "batch_size": 7, "lr": 5e-3, "devices": devices}
         settings = {"model": model | {"graph_backend": "dense"}, "training": chosen}
@@ -125,10 +137,14 @@ def test_two_processes_train_as_one_does_through_a_kill(paths, tmp_path, monkeyp
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
     before, started = dict(os.environ), []
-    step, start = loop.Learning.training_step, processes._start
-    monkeypatch.setattr(
-        processes, "_start", lambda *given: started.append(start(*given)) or started[-1]
-    )
+    step, start = loop.TrainingLoop.training_step, multiprocessing.start_processes
+
+    def watched_start(*given, **options):
+        found = start(*given, **options)
+        started.extend(found.processes)
+        return found
+
+    monkeypatch.setattr(multiprocessing, "start_processes", watched_start)
 
     def ended_in_the_second_epoch(self, batch, number):
         if (self.current_epoch, number) == (1, 1):
@@ -136,17 +152,17 @@ def test_two_processes_train_as_one_does_through_a_kill(paths, tmp_path, monkeyp
         return step(self, batch, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Learning, "training_step", ended_in_the_second_epoch)
+        patch.setattr(loop.TrainingLoop, "training_step", ended_in_the_second_epoch)
         with pytest.raises(SystemExit) as ended:
             run(paths, tmp_path / "two", 2)
     assert ended.value.code == 143
-    assert [other.returncode for other in started] == [-signal.SIGKILL]
+    assert [other.exitcode for other in started] == [-signal.SIGKILL]
     assert (tmp_path / "checkpoints" / "two" / "last.ckpt").exists()
 
     caplog.set_level("INFO")
     two = run(paths, tmp_path / "two", 2)
-    assert "going on after the last epoch" in caplog.text
-    assert [other.returncode for other in started[1:]] == [0]
+    assert "resuming after the last whole epoch" in caplog.text
+    assert len(started) == 2
     assert dict(os.environ) == before
     assert [own for own, _ in one] == [7, 7, 7]
     assert [own for own, _ in two] == [4, 4]  # of epochs 2 and 3; the other predicted 3
@@ -166,66 +182,83 @@ def test_two_processes_train_as_one_does_through_a_kill(paths, tmp_path, monkeyp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
-def test_a_process_that_failed_is_named_and_not_what_followed_from_it():
-    place = Place(("cpu", "cpu"), port=1)
-    with (
-        pytest.raises(HamlearnError, match=r"process 2 of the 2 of this training .* status 2;"),
-        others_at_work(place, ["no-such-command"]),
-    ):
+def fail(process):
+    raise ValueError(f"no such thing at rank {process.rank}")
+
+
+def test_a_process_that_failed_is_named_and_not_what_followed_from_it(monkeypatch):
+    monkeypatch.setattr(distributed, "_PATIENCE", 60)
+    expected = r"process 2 of the 2 of this training failed: ValueError: no such thing at rank 1"
+    with pytest.raises(HamlearnError, match=expected), other_processes(TWO, fail):
         raise RuntimeError("Connection closed by peer")
 
 
-def test_a_process_ends_with_the_one_that_started_it(monkeypatch):
-    left, over = [], threading.Event()
-    monkeypatch.setattr(processes.os, "_exit", lambda status: left.append(status) or over.set())
-    processes._end_with(os.getppid() + 1)
-    assert over.wait(10)
-    assert left == [143]
+def wait(process, file):
+    """Take part in a training that never ends."""
+    assert os.environ["LOCAL_RANK"] == str(process.rank) == "1"
+    assert logging.getLogger("hamlearn.training").getEffectiveLevel() == logging.ERROR
+    file.write_text(str(os.getpid()))
+    time.sleep(600)
 
 
-def test_another_process_says_nothing_but_errors_and_takes_no_device(monkeypatch):
-    told = {"rank": 1, "devices": ["cpu", "cpu"], "port": 7, "parent": os.getppid()}
-    monkeypatch.setenv(processes.TOLD, json.dumps(told))
-    logger = logging.getLogger("hamlearn")
-    level = logger.level
-    try:
-        with processes.taken_place(2) as place:
-            assert place == Place(("cpu", "cpu"), 1, 7)
-            assert not place.is_first
-            assert logging.getLogger("hamlearn.training").getEffectiveLevel() == logging.ERROR
-    finally:
-        logger.setLevel(level)
+def test_an_error_of_the_first_process_ends_the_others_and_stays_as_it_is(tmp_path):
+    with pytest.raises(HamlearnError, match="no space"), other_processes(TWO, wait, tmp_path / "a"):
+        raise HamlearnError("no space")
+    assert not multiprocessing.active_children()
 
 
-def test_dev_posts_that_nobody_predicted_are_an_error(paths):
-    learning = SimpleNamespace(
-        dev_posts=SimpleNamespace(posts=make_posts(train=0, dev=3, test=0)),
-        labels=["O"],
-        device="cpu",
-        _predicted={0: [0], 2: [0]},
-        _over_all=lambda value: value,
-    )
-    with pytest.raises(RuntimeError, match=r"predicted \[0, 1\] times"):
-        loop.Learning._gathered(learning)
+START = """
+import sys, time
+from pathlib import Path
+from tests.training.test_distributed import TWO, other_processes, wait
+
+with other_processes(TWO, wait, Path(sys.argv[1])):
+    time.sleep(600)
+"""
+
+
+def test_a_process_ends_with_the_one_that_started_it(tmp_path):
+    file, root = tmp_path / "pid", Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", START, str(file)]
+    with subprocess.Popen(command, cwd=root, env=environment) as first:
+        wait_until(lambda: file.exists() and file.read_text(), 120)
+        first.kill()
+    stat = Path("/proc", file.read_text(), "stat")
+    wait_until(lambda: not stat.exists() or stat.read_text().rsplit(")")[1].split()[0] == "Z", 10)
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_decoded_posts_come_in_their_order():
+    assert gather_posts({2: [5], 0: [1, 2], 1: []}, 3, SINGLE) == [[1, 2], [], [5]]
+
+
+def test_dev_posts_that_nobody_decoded_are_an_error():
+    with pytest.raises(RuntimeError, match="found 2 posts decoded, expected 3, each once"):
+        gather_posts({0: [0], 2: [0]}, 3, SINGLE)
 
 
 @pytest.mark.parametrize(
-    ("place", "accelerator", "devices"),
+    ("process", "accelerator", "devices"),
     [
-        (Place(("cpu",)), "cpu", 1),
-        (Place(("cuda:1",)), "gpu", [1]),
-        (Place(("cpu", "cpu"), 1), "cpu", 2),
-        (Place(("cuda:2", "cuda:0")), "gpu", [2, 0]),
+        (SINGLE, "cpu", 1),
+        (Process(("cuda:1",)), "gpu", [1]),
+        (TWO, "cpu", 2),
+        (Process(("cuda:2", "cuda:0")), "gpu", [2, 0]),
     ],
 )
-def test_lightning_trains_on_the_devices_that_were_free(place, accelerator, devices):
-    asked = strategy_of(place)
-    assert (asked["accelerator"], asked["devices"]) == (accelerator, devices)
-    (meeting,) = asked["plugins"]
-    assert isinstance(meeting, LightningEnvironment)
-    if len(place.devices) > 1:
+def test_lightning_trains_on_the_devices_that_were_free(process, accelerator, devices):
+    options = process.trainer_options()
+    assert (options["accelerator"], options["devices"]) == (accelerator, devices)
+    (environment,) = options["plugins"]
+    assert isinstance(environment, LightningEnvironment)
+    if process.count > 1:
         backend = "gloo" if accelerator == "cpu" else "nccl"
-        assert asked["strategy"].process_group_backend == backend
-        assert (meeting.local_rank(), meeting.node_rank()) == (place.rank, 0)
-        assert meeting.creates_processes_externally
-    assert place.device == torch.device(place.devices[place.rank])
+        assert options["strategy"].process_group_backend == backend
+    assert process.device == torch.device(process.devices[process.rank])

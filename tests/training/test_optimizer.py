@@ -1,19 +1,7 @@
-"""AdamW's groups, its fused form, and the learning rate over the steps."""
-
-import pytest
 import torch
 
-from hamlearn.training.optimizer import make_optimizer, make_schedule, warm_up_and_decay
+from hamlearn.training.optimizer import make_optimizer
 from tests.model.tiny import tiny_tagger, usual_batch
-
-
-def test_warm_up_is_a_line_up_and_then_a_line_down():
-    shares = [warm_up_and_decay(step, 100, 0.1) for step in range(101)]
-    assert shares[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
-    assert shares[10:] == pytest.approx([(100 - step) / 90 for step in range(10, 101)])
-    assert all(share > 0 for share in shares[:100])
-    assert warm_up_and_decay(0, 5, 0.0) == 1.0
-    assert warm_up_and_decay(1, 1, 0.1) == 0.0
 
 
 def test_groups_of_the_optimizer():
@@ -39,11 +27,6 @@ def test_groups_of_the_optimizer():
     assert {name: found[id(p)] for name, p in model.named_parameters()} == expected
     one_lr = make_optimizer(model, 1e-5, None, 0.1)
     assert {group["lr"] for group in one_lr.param_groups} == {1e-5}
-    schedule = make_schedule(optimizer, 10, 0.0)
-    optimizer.step()
-    schedule.step()
-    rates = sorted({group["lr"] for group in optimizer.param_groups})
-    assert rates == pytest.approx([0.9e-5, 0.9e-3])
 
 
 def test_the_fused_optimizer_makes_the_same_steps():
@@ -55,7 +38,6 @@ def test_the_fused_optimizer_makes_the_same_steps():
         model = torch.nn.ModuleDict({"tagger": tagger, "idle": idle})
         before = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
         optimizer = make_optimizer(model, 1e-2, None, 0.1, fused)
-        schedule = make_schedule(optimizer, 6, 0.5)
         batch = usual_batch()
         batch = batch.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
         for _ in range(5):
@@ -63,7 +45,6 @@ def test_the_fused_optimizer_makes_the_same_steps():
             tagger.loss(batch).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
             optimizer.step()
-            schedule.step()
         stepped.append(dict(model.named_parameters()))
     far = [name for name, own in stepped[0].items() if (own - before[name]).abs().max() > 0.01]
     assert len(far) > len(before) / 2

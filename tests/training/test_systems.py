@@ -63,7 +63,7 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
     predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
     found = outputs[0].read_text()
     assert [json.loads(line)["has_image"] for line in found.splitlines()] == [
-        inputs_of(variant).files and post.image_id != "test_0"
+        bool(inputs_of(variant).files) and post.image_id != "test_0"
         for post in read_posts(paths["posts"], "test")
     ]
     predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
@@ -88,13 +88,13 @@ def test_word_vectors_are_where_training_begins(paths, tmp_path, monkeypatch):
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("today 1 2 3\nParis 4 5 6\nnever_seen 7 8 9\n")
     begun = []
-    real = training.Learning.__init__
+    real = training.TrainingLoop.__init__
 
     def watch(self, tagger, *others):
         begun.append(tagger.words.weight.detach().clone())
         real(self, tagger, *others)
 
-    monkeypatch.setattr(training.Learning, "__init__", watch)
+    monkeypatch.setattr(training.TrainingLoop, "__init__", watch)
     settings = settings_for(word_vectors=str(vectors))
     given = (paths["posts"], paths["encoder"])
     facts = train(*given, settings, "bilstm_crf", 0, tmp_path / "run")
@@ -113,14 +113,14 @@ def test_random_vectors_are_said_to_be_so_and_the_rate_is_the_systems_own(
     paths, tmp_path, monkeypatch, variant
 ):
     rates = []
-    real = training.Learning.configure_optimizers
+    real = training.TrainingLoop.configure_optimizers
 
     def watch(self):
         found = real(self)
         rates.extend(group["initial_lr"] for group in found["optimizer"].param_groups)
         return found
 
-    monkeypatch.setattr(training.Learning, "configure_optimizers", watch)
+    monkeypatch.setattr(training.TrainingLoop, "configure_optimizers", watch)
     given = (paths["posts"], paths["encoder"])
     facts = train(*given, settings_for(), variant, 0, tmp_path / "run")
     assert facts.word_vectors == "random"

@@ -1,0 +1,147 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hamlearn.data.dataset import PostDataset
+from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.errors import HamlearnError
+from hamlearn.model.hamlearning import HamLearning
+from hamlearn.settings import Settings
+from hamlearn.training import loop
+from hamlearn.training import run as training
+from tests.builders import make_posts
+from tests.training.runs import run, settings_for
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_in_a_line(paths, tmp_path, monkeypatch):
+    rates, real = [], loop.TrainingLoop.training_step
+
+    def watch(self, batch, number):
+        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        return real(self, batch, number)
+
+    monkeypatch.setattr(loop.TrainingLoop, "training_step", watch)
+    run(paths, tmp_path / "run", settings=settings_for(epochs=4, lr=1.0, warmup=0.34))
+    rising = [(step + 1) / 5 for step in range(4)]
+    falling = [(12 - step) / 8 for step in range(4, 12)]
+    assert rates == pytest.approx(rising + falling)
+
+
+def test_of_equal_epochs_the_later_one_is_chosen(paths, tmp_path, monkeypatch):
+    found = iter([0.5, 0.5, 0.7, 0.7, 0.7, 0.7, 0.6, 0.6])  # lenient, strict, lenient, ...
+
+    class Fixed:
+        def __init__(self):
+            self.micro = self
+            self.f1 = next(found)
+
+    monkeypatch.setattr(loop, "score", lambda gold, predicted, scheme: Fixed())
+    kept = {}
+    monkeypatch.setattr(
+        loop.TrainingLoop,
+        "on_save_checkpoint",
+        lambda self, checkpoint: kept.setdefault(
+            self.current_epoch + 1,
+            {name: value.clone() for name, value in self.model.state_dict().items()},
+        ),
+    )
+    facts = run(paths, tmp_path / "run", settings=settings_for(epochs=4))
+    assert facts.epoch == 3
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(weights[name], kept[3][name]) for name in weights)
+    assert not all(torch.equal(weights[name], kept[4][name]) for name in weights)
+
+
+def test_gold_is_counted_before_truncation(paths, tmp_path, monkeypatch):
+    seen = []
+    real = loop.score
+    monkeypatch.setattr(
+        loop,
+        "score",
+        lambda gold, predicted, scheme: seen.append(gold) or real(gold, predicted, scheme),
+    )
+    settings = settings_for(epochs=1).model_copy(
+        update={"text": Settings().text.model_copy(update={"max_subtokens": 4})}
+    )
+    facts = run(paths, tmp_path / "run", settings=settings)
+    assert facts.splits["dev"].cut_words > 0
+    assert seen[0] == [post.labels for post in make_posts() if post.split == "dev"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run(paths, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        HamLearning, "loss_of", lambda self, *_: self.emit.weight.sum() * float("nan")
+    )
+    with pytest.raises(HamlearnError, match="epoch 1: found a training loss of nan"):
+        run(paths, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_plain_line_an_epoch_and_nothing_else(paths, tmp_path, caplog, capfd):
+    caplog.set_level("INFO")
+    run(paths, tmp_path / "run", settings=settings_for(epochs=2))
+    lines = [record.message for record in caplog.records if record.message.startswith("epoch")]
+    assert [line.split(":")[0] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
+    assert len(lines) == 3
+    assert capfd.readouterr() == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_optimizer_is_fused_and_what_it_is_given_is_clipped(
+    paths, tmp_path, monkeypatch, precision
+):
+    clip, norms = 0.01, []
+    real = torch.optim.AdamW.step
+
+    def watch(self, closure=None):
+        def observed():
+            loss = closure()
+            gradients = [own.grad for group in self.param_groups for own in group["params"]]
+            norms.append(float(torch.stack([own.norm() for own in gradients]).norm()))
+            return loss
+
+        assert self.defaults["fused"]
+        return real(self, observed)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watch)
+    run(paths, tmp_path / "run", settings=settings_for(epochs=1, precision=precision, clip=clip))
+    assert norms
+    assert max(norms) == pytest.approx(clip, rel=1e-3)
+
+
+def test_batches_differ_by_seed_and_epoch_and_only_training_drops_words(paths, monkeypatch):
+    tokenizer = load_tokenizer(paths["encoder"])
+    posts = make_posts(train=60)
+    labels = sorted({label for post in posts for label in post.labels})
+    data = PostDataset([post for post in posts if post.split == "train"], tokenizer, labels, 128)
+
+    def batches(seed, epoch, loader="train_dataloader", rate=0.3):
+        settings = settings_for(word_dropout=rate).training
+        learning = loop.TrainingLoop(torch.nn.Linear(1, 1), data, data, labels, settings, seed)
+        monkeypatch.setattr(loop.TrainingLoop, "current_epoch", epoch)
+        return [batch.input_ids.tolist() for batch in getattr(learning, loader)()]
+
+    assert batches(0, 0) == batches(0, 0)
+    assert batches(0, 0, rate=0.0) != batches(1, 0, rate=0.0)
+    assert batches(0, 0, rate=0.0) != batches(0, 1, rate=0.0)
+    unknown = str(tokenizer.unk_token_id)
+    assert unknown in str(batches(0, 0)).replace("[", " ").replace(",", " ").split()
+    kept = batches(0, 0, "val_dataloader")
+    assert kept == batches(1, 1, "val_dataloader")
+    assert unknown not in str(kept).replace("[", " ").replace(",", " ").split()
+
+
+def test_dropout_is_on_in_training_whatever_the_encoder_came_as(paths, tmp_path, monkeypatch):
+    modes = set()
+    whole_step = loop.TrainingLoop.training_step
+
+    def watched_step(self, batch, number):
+        modes.update(module.training for module in self.model.modules())
+        return whole_step(self, batch, number)
+
+    monkeypatch.setattr(loop.TrainingLoop, "training_step", watched_step)
+    real = training.load_encoder
+    monkeypatch.setattr(training, "load_encoder", lambda name: real(name).eval())
+    run(paths, tmp_path / "run", settings=settings_for(epochs=2))
+    assert modes == {True}

@@ -1,4 +1,3 @@
-import fcntl
 import logging
 import os
 import platform
@@ -15,18 +14,20 @@ import pytest
 import torch
 
 from hamlearn import devices
-from hamlearn.devices import free_device, free_devices, one_of, several_of
+from hamlearn.devices import free_device, free_devices, lock_names
 from hamlearn.errors import HamlearnError
+from hamlearn.io import file_lock
 
 ROOT = Path(__file__).parents[1]
 
-# Takes a name three times, and writes when it took and gave it back; or keeps it for ever.
+# Locks a name three times, and writes when it locked and released it; or keeps it for ever.
 HOLDER = """
 import sys, time
-from hamlearn.devices import one_of
+from pathlib import Path
+from hamlearn.devices import lock_names
 folder, times, *names = sys.argv[1:]
 for _ in range(int(times)):
-    with one_of(names, folder) as index:
+    with lock_names(names, 1, Path(folder)) as (index,):
         took = time.monotonic_ns()
         print(names[index], took, end=" ", flush=True)
         time.sleep(0.1 if int(times) > 1 else 600)
@@ -71,7 +72,7 @@ def test_a_killed_holder_frees_its_name_and_who_waits_says_so_once(tmp_path, cap
     process = holder(tmp_path, 1, "a", "b")
     try:
         names_on_first_line(process, "a")
-        with one_of(["a", "b"], tmp_path) as index:
+        with lock_names(["a", "b"], 1, tmp_path) as (index,):
             assert index == 1
             assert caplog.text == ""
 
@@ -84,33 +85,34 @@ def test_a_killed_holder_frees_its_name_and_who_waits_says_so_once(tmp_path, cap
                     process.wait()
 
             monkeypatch.setattr(devices.time, "sleep", kill_at_the_second_look)
-            with one_of(["a", "b"], tmp_path) as index:
+            with lock_names(["a", "b"], 1, tmp_path) as (index,):
                 assert index == 0
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
     assert [record.message for record in caplog.records] == [
-        "all 2 devices are taken by other jobs: waiting for one"
+        "other jobs hold all GPUs: waiting for 1 more"
     ]
 
 
 def test_a_name_is_free_after_an_error(tmp_path):
     def fail():
-        with one_of(["a"], tmp_path):
+        with lock_names(["a"], 1, tmp_path):
             raise RuntimeError("training failed")
 
     with pytest.raises(RuntimeError, match="training failed"):
         fail()
-    with one_of(["a"], tmp_path) as index:
+    with lock_names(["a"], 1, tmp_path) as (index,):
         assert index == 0
 
 
-def test_a_lock_that_cannot_be_written_can_be_held(tmp_path):
-    lock = tmp_path / "hamlearn-a.lock"
-    lock.touch(0o444)
-    with one_of(["a"], tmp_path), lock.open() as file, pytest.raises(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def test_locks_are_shared_by_all_users(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    with lock_names(["a"], 1):
+        folder = tmp_path / "hamlearn-devices"
+        modes = [path.stat().st_mode & 0o777 for path in (folder, folder / "a.lock")]
+    assert modes == [0o777, 0o666]
 
 
 @pytest.fixture
@@ -156,7 +158,7 @@ def test_a_gpu_is_the_same_one_under_another_number(gpus, monkeypatch):
 def test_a_job_takes_several_gpus_or_as_many_processes(gpus, monkeypatch):
     with free_devices(2) as found:
         assert (found, gpus) == (["cuda:0", "cuda:1"], [0])
-    with pytest.raises(HamlearnError, match=r"training.devices: found 3, expected .* the 2 GPUs"):
+    with pytest.raises(HamlearnError, match=r"training.devices: found 3, expected at most 2"):
         free_devices(3).__enter__()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with free_devices(3) as found:
@@ -171,7 +173,7 @@ def test_two_that_want_several_never_wait_for_each_other(tmp_path, monkeypatch):
     def job():
         every.wait()
         for _ in range(20):
-            with several_of(names, 2, tmp_path) as held:
+            with lock_names(names, 2, tmp_path) as held:
                 assert len(held) == 2
                 assert not taken & set(held)
                 taken.update(held)
@@ -192,21 +194,28 @@ def test_who_wants_several_keeps_what_it_has_found_while_it_waits(tmp_path, capl
     names = ["a", "b", "c"]
     looks = []
     with ExitStack() as others:
-        others.enter_context(several_of(names, 2, tmp_path))
+        others.enter_context(lock_names(names, 2, tmp_path))
 
         def look(seconds):
             looks.append(seconds)
-            with pytest.raises(BlockingIOError), (tmp_path / "hamlearn-c.lock").open() as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with pytest.raises(HamlearnError, match="locked"):
+                file_lock(tmp_path / "c.lock", timeout=0).__enter__()
             others.close()
 
         monkeypatch.setattr(devices.time, "sleep", look)
-        with several_of(names, 2, tmp_path) as held:
+        with lock_names(names, 2, tmp_path) as held:
             assert held == [2, 0]
     assert len(looks) == 1
     assert [record.message for record in caplog.records] == [
-        "all 2 other devices are taken by other jobs: waiting for one"
+        "other jobs hold all GPUs: waiting for 1 more"
     ]
+
+
+def test_a_device_that_is_named_is_not_reserved(gpus):
+    with free_device("cuda:1") as first, free_device("cuda:1") as second:
+        assert (first, second, gpus) == ("cuda:1", "cuda:1", [])
+    with pytest.raises(HamlearnError, match="device 'gpu': expected cpu, cuda"):
+        free_device("gpu").__enter__()
 
 
 def test_without_a_gpu_any_number_of_jobs_run(monkeypatch):

@@ -68,7 +68,6 @@ def predict(
         )
     parts = parts_of(shard)
     import logging
-    from contextlib import nullcontext
 
     from hamlearn.devices import free_device
     from hamlearn.inference.predict_file import predict_file
@@ -76,7 +75,7 @@ def predict(
 
     # What is cut is said of each post, and not again for each window of posts.
     logging.getLogger("hamlearn.data.dataset").setLevel(logging.WARNING)
-    with nullcontext(device) if device else free_device() as on:
+    with free_device(device) as on:
         predict_file(
             model,
             posts,

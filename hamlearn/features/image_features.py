@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hamlearn.corpus.posts import image_paths, iterate_posts
-from hamlearn.devices import device_of
+from hamlearn.devices import free_device
 from hamlearn.features.shards import shard_of, shard_writer
 from hamlearn.features.store import STAGES, attributes_of, image_columns
 from hamlearn.io import progress
@@ -28,7 +28,7 @@ def extract_images(
     backbone: str,
     shard: tuple[int, int] = (1, 1),
     threads: int | None = None,
-    device: str = "auto",
+    device: str | None = None,
 ) -> None:
     """Write the features of whole pictures of one shard, whole or not at all.
 
@@ -39,7 +39,7 @@ def extract_images(
         backbone: one of the settings' `image_features.backbones`.
         shard: (i, n) for the i-th of n equal parts of the corpus' pictures, counted from 1.
         threads: of the CPU; None leaves PyTorch's own choice.
-        device: "auto" takes a GPU that is free, where there is one.
+        device: name of a device; None reserves a free GPU, if there is one.
 
     Raises:
         HamlearnError: weights cannot be loaded, or a picture cannot be read and this is an error.
@@ -66,8 +66,8 @@ def extract_images(
         net.width, options.dtype, options.regions, net.stages if options.stages else ()
     )
     with (
-        device_of(device) as on,
-        shard_writer(out, pictures, columns, attributes, settings, str(on)) as writer,
+        free_device(device) as on,
+        shard_writer(out, pictures, columns, attributes, settings, on) as writer,
     ):
         net.network.to(on).to(memory_format=layout)
         quick = compiled(net) if options.compile else net  # for batches of the full size
@@ -83,7 +83,7 @@ def extract_images(
             tensors = torch.stack([tensor for _, tensor in batch])
             tensors = tensors.to(on, memory_format=layout)
             used = quick if len(batch) == options.batch_size else net
-            seen = features_of(used, tensors, on.type == "cuda", options.stages)
+            seen = features_of(used, tensors, on != "cpu", options.stages)
             found = dict(zip(("features", "regions", *STAGES), seen, strict=False))
             found = {name: values for name, values in found.items() if name in columns}
             writer.put([item for item, _ in batch], partial(_rows, found))

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from hamlearn.corpus.posts import image_paths, iterate_posts
-from hamlearn.devices import device_of
+from hamlearn.devices import free_device
 from hamlearn.features.shards import shard_of, shard_writer
 from hamlearn.features.store import attributes_of, object_columns
 from hamlearn.io import progress
@@ -37,7 +36,7 @@ def extract_objects(
     detector: str,
     shard: tuple[int, int] = (1, 1),
     threads: int | None = None,
-    device: str = "auto",
+    device: str | None = None,
 ) -> None:
     """Write the best objects of the pictures of one shard, whole or not at all.
 
@@ -48,14 +47,14 @@ def extract_objects(
         detector: one of the settings' `object_features.detectors`, or "precomputed".
         shard: (i, n) for the i-th of n equal parts of the corpus' pictures, counted from 1.
         threads: of the CPU; None leaves PyTorch's own choice.
-        device: "auto" takes a GPU that is free, where there is one.
+        device: name of a device; None reserves a free GPU, if there is one.
 
     Raises:
         HamlearnError: weights cannot be loaded, or a picture cannot be read and this is an error.
     """
     options, workers = settings.object_features, set_threads(threads)
     pictures = shard_of(image_paths(iterate_posts(posts_path)), shard)
-    with device_of("cpu" if detector == PRECOMPUTED else device) as on:
+    with free_device("cpu" if detector == PRECOMPUTED else device) as on:
         if detector == PRECOMPUTED:
             source, found, chosen = _given(pictures, settings)
         else:
@@ -101,7 +100,7 @@ def _looked_for(
     settings: Settings,
     detector: str,
     workers: int,
-    device: torch.device,
+    device: str,
 ) -> Found:
     """Return the objects that a network finds, the network, and how they are chosen."""
     options = settings.object_features

@@ -4,7 +4,7 @@ import json
 import logging
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def predict_posts(
         extras=extras,
         encoded=encoded,
     )
-    with nullcontext(device) if device else free_device() as on:
+    with free_device(device) as on:
         found = tag(run.tagger.to(on).eval(), data, run.facts.training.eval_batch_size, on)
     return (_prediction(data, found, run.labels, index) for index in range(len(posts)))
 

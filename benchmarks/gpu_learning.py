@@ -11,7 +11,7 @@ from benchmarks.results import Line
 from benchmarks.steps import Floor, Training, batches_of, floor_of, training_of
 from benchmarks.timing import in_turn, once, quicker, summary
 from hamlearn.model.batch import Batch
-from hamlearn.model.compiling import compile_layers
+from hamlearn.model.build import compile_layers
 
 SIZES = (32, 256)  # as configured, and what fills a GPU
 

@@ -18,9 +18,8 @@ from hamlearn.features.graphs import build_graphs
 from hamlearn.features.relations import RELATIONS, relation_matrix
 from hamlearn.features.store import attributes_of, feature_writer, object_columns
 from hamlearn.model.batch import Batch, require
-from hamlearn.model.dgl_compat import import_dgl
-from hamlearn.model.spatial import RGCNLayer, SpatialEncoder, initial_boxes
-from hamlearn.settings import GraphSettings
+from hamlearn.model.spatial import RGCNLayer, SpatialEncoder, import_dgl, initial_boxes
+from hamlearn.settings import GraphSettings, ModelSettings
 
 DGLS, DGLS_SORTED = "RelGraphConv", "RelGraphConv, edges sorted"
 LAYERS = 2  # of config/paper.yaml
@@ -78,13 +77,15 @@ def forms(plan: Plan) -> dict[str, nn.Module]:
     """Return the graph network in each form that works here, all with the same weights."""
     torch.manual_seed(0)
     made: dict[str, nn.Module] = {}
-    dense = SpatialEncoder(plan.width, len(RELATIONS), LAYERS, "dense", False, dropout=0.0)
+    model = ModelSettings(rgcn_layers=LAYERS, graph_backend="dense", dropout=0.0)
+    dense = SpatialEncoder(plan.width, len(RELATIONS), model)
     made["dense"] = dense
     try:
         import_dgl()
     except ImportError:
         return made
-    made["dgl"] = SpatialEncoder(plan.width, len(RELATIONS), LAYERS, "dgl", False, dropout=0.0)
+    model = model.model_copy(update={"graph_backend": "dgl"})
+    made["dgl"] = SpatialEncoder(plan.width, len(RELATIONS), model)
     made["dgl"].load_state_dict(dense.state_dict())
     made[DGLS] = RelGraphConvs(dense, presorted=False)
     made[DGLS_SORTED] = RelGraphConvs(dense, presorted=True)

@@ -16,7 +16,7 @@ from benchmarks.steps import CLIP, OPTIMIZER, Training, batches_of, floor_of, tr
 from benchmarks.timing import in_turn, quicker, summary
 from hamlearn.devices import keep_freed_memory
 from hamlearn.model.batch import Batch
-from hamlearn.model.dgl_compat import resolve_graph_backend
+from hamlearn.model.spatial import resolve_graph_backend
 
 # Seconds that the published code of two peers takes to train on one post, pictures included, on
 # another machine of two cores; and how many times as quick a step is to be.
@@ -27,8 +27,8 @@ PARTS = {
     "textual Transformer": "text",
     "FFNN of the words": "transform",
     "visual embedding": "visual",
-    "semantic view": "views.semantic",
-    "spatial view (R-GCN)": "views.spatial",
+    "semantic view": "semantic",
+    "spatial view (R-GCN)": "spatial",
     "relevance, semantic": "relevance.semantic",
     "relevance, spatial": "relevance.spatial",
     "interaction": "interaction",

@@ -21,10 +21,10 @@ from transformers import BertConfig, BertModel
 from benchmarks.parts import FORWARD, REST, Clock
 from benchmarks.plan import Plan
 from hamlearn.data.dataset import LengthBuckets
-from hamlearn.features.relations import relation_matrices
-from hamlearn.inference.model_folder import make_tagger
+from hamlearn.features.relations import RELATIONS, relation_matrices
 from hamlearn.model.base import Sizes, TaggingModel
 from hamlearn.model.batch import Batch, ObjectBatch, VisualBatch
+from hamlearn.model.build import build_model
 from hamlearn.settings import load_settings
 from hamlearn.training.optimizer import make_optimizer
 
@@ -126,10 +126,17 @@ def encoder_of(plan: Plan) -> BertModel:
 def training_of(plan: Plan, variant: str = "full", device: str = "cpu") -> Training:
     """Return a variant with the settings of the paper, untrained."""
     settings = load_settings(PAPER)
-    sizes = Sizes(len(LABELS), image=FEATURES, object=FEATURES, classes=CLASSES, names=LABELS)
+    sizes = Sizes(
+        labels=len(LABELS),
+        image=FEATURES,
+        object=FEATURES,
+        classes=CLASSES,
+        relations=len(RELATIONS),
+        names=LABELS,
+    )
     torch.manual_seed(0)
     encoder = encoder_of(plan)
-    tagger = make_tagger(encoder, variant, sizes, settings.text, settings.model).to(device)
+    tagger = build_model(encoder, variant, sizes, settings.text, settings.model).to(device)
     chosen = settings.training
     optimizer = make_optimizer(tagger, chosen.lr, None, chosen.weight_decay, fused=True)
     return Training(tagger, optimizer, chosen.clip, chosen.eval_batch_size, device)

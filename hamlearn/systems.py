@@ -59,12 +59,14 @@ class System:
 
     Attributes:
         about: a short description.
-        module: path of its module in hamlearn, whose function `build` returns the model.
+        module: path of its module in hamlearn.
+        network: the subclass of `TaggingModel` in that module.
         inputs: what it reads.
     """
 
     about: str
     module: str = "model/hamlearning"
+    network: str = "HamLearning"
     inputs: Inputs = field(default_factory=Inputs)
 
 
@@ -75,51 +77,61 @@ _GRAPHS = Inputs(image=True, objects=True, graphs=True)
 
 SYSTEMS: dict[str, System] = {
     "full": System("the model of the paper", inputs=_GRAPHS),
-    "wo_rgcn": System("without the spatial graph of the objects", inputs=_OBJECTS),
-    "wo_vit": System("without the Transformer over the objects", inputs=_GRAPHS),
-    "wo_rm": System("without relevance measuring", inputs=_GRAPHS),
-    "text_only": System("without pictures"),
-    "bilstm_crf": System("BiLSTM-CRF, words alone", "model/baselines/bilstm_crf", _LEXICON),
+    "wo_rgcn": System(
+        "without the spatial graph of the objects", network="WithoutRGCN", inputs=_OBJECTS
+    ),
+    "wo_vit": System(
+        "without the Transformer over the objects", network="WithoutViT", inputs=_GRAPHS
+    ),
+    "wo_rm": System("without relevance measuring", network="WithoutRelevance", inputs=_GRAPHS),
+    "text_only": System("without pictures", network="TextOnly"),
+    "bilstm_crf": System("BiLSTM-CRF, words alone", "model/baselines/lexical", "BiLSTM", _LEXICON),
     "cnn_bilstm_crf": System(
-        "BiLSTM-CRF with a CNN over characters", "model/baselines/cnn_bilstm_crf", _LEXICON
+        "BiLSTM-CRF with a CNN over characters", "model/baselines/lexical", "CNNBiLSTM", _LEXICON
     ),
     "hbilstm_crf": System(
-        "BiLSTM-CRF with an LSTM over characters", "model/baselines/hbilstm_crf", _LEXICON
+        "BiLSTM-CRF with an LSTM over characters", "model/baselines/lexical", "HBiLSTM", _LEXICON
     ),
-    "bert": System("the text encoder and a softmax over labels", "model/baselines/bert"),
-    "bert_crf": System("the text encoder and a CRF", "model/baselines/bert_crf"),
+    "bert": System("the text encoder and a softmax over labels", "model/baselines/bert", "BERT"),
+    "bert_crf": System("the text encoder and a CRF", "model/baselines/bert", "BERTCRF"),
     "gvatt_bert_crf": System(
         "attention of the sentence over a 7x7 map, and a gate",
-        "model/baselines/gvatt_bert_crf",
+        "model/baselines/gvatt",
+        "GVATT",
         _REGIONS,
     ),
     "adacan_bert_crf": System(
         "adaptive co-attention of words and a 7x7 map",
-        "model/baselines/adacan_bert_crf",
+        "model/baselines/adacan",
+        "AdaCAN",
         _REGIONS,
     ),
     "umt": System(
         "cross-modal Transformer over a 7x7 map, with span detection",
         "model/baselines/umt",
+        "UMT",
         _REGIONS,
     ),
-    "umgf": System("a graph of words and objects", "model/baselines/umgf", _OBJECTS),
+    "umgf": System("a graph of words and objects", "model/baselines/umgf", "UMGF", _OBJECTS),
     "maf": System(
-        "text and 7x7 map aligned by contrast and matched", "model/baselines/maf", _REGIONS
+        "text and 7x7 map aligned by contrast and matched", "model/baselines/maf", "MAF", _REGIONS
     ),
     "hvpnet": System(
         "prefixes of several stages of ResNet in each layer of the encoder",
         "model/baselines/hvpnet",
+        "HVPNeT",
         Inputs(image=True, stages=True, objects=True, prefixes=True),
     ),
     "mgcmt": System(
         "cross-modal Transformers over a 7x7 map and over objects",
         "model/baselines/mgcmt",
+        "MGCMT",
         Inputs(image=True, regions=True, objects=True),
     ),
     "ita": System(
         "objects' names and captions as text",
-        "model/baselines/ita",
+        "model/baselines/bert",
+        "ITA",
         Inputs(names=True, captions=True),
     ),
 }

@@ -22,9 +22,10 @@ from hamlearn.inference.layout import (
 from hamlearn.inference.loading import read_model
 from hamlearn.inference.model_card import write_card
 from hamlearn.io import atomic_write, digest_of_file
-from hamlearn.model.hamlearning import FLAGS, HamLearning
+from hamlearn.model.hamlearning import HamLearning
 from hamlearn.runs import RunFacts
 from hamlearn.settings import GraphSettings
+from hamlearn.systems import ABLATIONS
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ def export(run_folder: str | Path, out: str | Path, scores: str | Path | None = 
     if not isinstance(run.tagger, HamLearning):
         raise HamlearnError(
             f"{run_folder}: found the variant {run.facts.system}, expected one of"
-            f" {', '.join(FLAGS)}: systems that these are compared with are not exported"
+            f" {', '.join(ABLATIONS)}, text_only: systems that these are compared with are not"
+            " exported"
         )
     facts = _facts(run.facts)
     with atomic_write(out) as part:

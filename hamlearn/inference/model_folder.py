@@ -15,12 +15,11 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.text_encoder import has_weights, load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
+from hamlearn.features.relations import RELATIONS
 from hamlearn.io import atomic_write
 from hamlearn.model.base import Sizes, TaggingModel
-from hamlearn.model.build import build_tagger
-from hamlearn.model.text import TextEncoder
+from hamlearn.model.build import build_model
 from hamlearn.runs import RunFacts, RunSetup, read_run_facts
-from hamlearn.settings import ModelSettings, TextSettings
 
 WEIGHTS, FACTS, HISTORY, ENCODER = "model.safetensors", "run.json", "history.csv", "encoder"
 LEXICON = "lexicon.json"  # in the folder of the encoder, of variants that have words of their own
@@ -59,39 +58,15 @@ class Run:
     lexicon: Lexicon | None = None
 
 
-def make_tagger(
-    encoder: PreTrainedModel | None,
-    system: str,
-    sizes: Sizes,
-    text: TextSettings,
-    model: ModelSettings,
-) -> TaggingModel:
-    """Return an untrained model.
-
-    Args:
-        encoder: the text encoder; None for a system that needs none.
-        system: one of SYSTEMS.
-        sizes: what corpus and features decide.
-        text: settings of the text side.
-        model: settings of the model.
-
-    Raises:
-        HamlearnError: the encoder's width is no multiple of the heads.
-    """
-    chosen = model.model_dump()
-    if chosen.pop("class_embedding") == "words" and encoder is not None:
-        chosen["class_width"] = encoder.get_input_embeddings().embedding_dim
-    tagger = build_tagger(encoder, system, sizes, text_layers=text.transformer_layers, **chosen)
-    words = getattr(tagger, "text", None)
-    if text.freeze and isinstance(words, TextEncoder):
-        words.freeze()
-    return tagger
-
-
 def model_of(encoder: PreTrainedModel | None, setup: RunSetup) -> TaggingModel:
     """Return the untrained model of a run."""
-    sizes = Sizes(labels=len(setup.labels), names=setup.labels, **setup.sizes.model_dump())
-    return make_tagger(encoder, setup.system, sizes, setup.text, setup.model)
+    sizes = Sizes(
+        labels=len(setup.labels),
+        names=setup.labels,
+        relations=len(RELATIONS),
+        **setup.sizes.model_dump(),
+    )
+    return build_model(encoder, setup.system, sizes, setup.text, setup.model)
 
 
 def write_run(
@@ -180,7 +155,7 @@ def check_sizes(folder: Path, facts: RunSetup) -> None:
 
     Args:
         folder: holds the weights and the shape of the encoder, of a run or of an exported model.
-        facts: as `make_tagger` takes them.
+        facts: of the run.
 
     Raises:
         HamlearnError: they do not go together.

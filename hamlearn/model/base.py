@@ -1,54 +1,54 @@
-"""What every system is: emissions, then a CRF or a softmax over labels (Eq. 16 to 18)."""
+"""The interface of every system: emissions, then a CRF or a softmax over labels (Eq. 16 to 18)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torchcrf import CRF
 
-from hamlearn.model.batch import Batch, require
+from hamlearn.model.batch import Batch, VisualBatch, require
 
 
 @dataclass
 class Output:
-    """What the network says about a batch.
+    """What a network computes for a batch.
 
     Attributes:
         emissions: (B, W, K) float32, scores of labels before the CRF.
-        relevance: the relevance of each post's picture (B,), float32, by view (HamLearning's are
-            "semantic" and "spatial", the mean of M); 0 where there is no picture; empty for a model
-            that measures none or was given no picture.
-        auxiliary: a scalar that the system adds to the loss of its labels in training; None for
-            most, and where the batch has no labels that it would need.
+        relevance: (B,) float32 by view ("semantic" and "spatial"), the mean of M for each post, 0
+            without an image; empty for a model that measures none or runs on text alone.
+        auxiliary: a scalar added to the loss of the labels in training, or None.
     """
 
     emissions: Tensor
-    relevance: dict[str, Tensor]
+    relevance: dict[str, Tensor] = field(default_factory=dict)
     auxiliary: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the corpus and the features decide of a model's shape; 0 where a system reads none.
+    """Sizes that the corpus and the features decide; 0 for what a system does not read.
 
     Attributes:
         labels: K.
-        image: F of the picture's features and of its regions.
+        image: F of the image's features and of its regions.
         object: F of the objects' features.
         classes: C, the detector's classes.
-        words: entries of the word vocabulary, padding and the unknown word among them.
+        relations: R.
+        words: entries of the word vocabulary, padding and the unknown word included.
         word: width of the word vectors.
         characters: entries of the character vocabulary, likewise.
-        names: of the K labels, for a system that looks into them; it may be left out for others.
-        stages: F of each of the four stages of the picture's network.
+        names: of the K labels, for a system that reads them.
+        stages: F of each of the four stages of the image's network.
     """
 
     labels: int
     image: int = 0
     object: int = 0
     classes: int = 0
+    relations: int = 0
     words: int = 0
     word: int = 0
     characters: int = 0
@@ -57,15 +57,16 @@ class Sizes:
 
 
 class TaggingModel(nn.Module, ABC):
-    """A system that labels the words of posts; training and prediction use nothing else of it.
+    """A network that labels the words of posts; training and prediction use only this interface.
 
-    A subclass makes `crf`, a CRF over the K labels, or sets it to None: then each word's label is
-    the one of the largest emission (BERT with a softmax). The text encoder, where there is one, is
-    `text.encoder`, which gives its parameters a learning rate of their own.
+    Every subclass is constructed as `(encoder, sizes, text, model)`: the Hugging Face encoder or
+    None, the `Sizes`, and the sections `TextSettings` and `ModelSettings` of the configuration. Its
+    text encoder, where there is one, is `text.encoder`, whose parameters have a learning rate of
+    their own.
 
     Attributes:
-        crf: of the labels, or None.
-        lr: learning rate of everything but the text encoder where `training.head_lr` names none;
+        crf: over the K labels; None labels each word by its largest emission.
+        lr: learning rate of everything but the text encoder where `training.head_lr` is not set;
             None takes `training.lr`, which suits pretrained encoders.
     """
 
@@ -74,10 +75,27 @@ class TaggingModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
-        """Return the scores of all labels, and the relevance of the pictures."""
+        """Return the scores of all labels, and the relevance of the images."""
+
+    def add_output_layers(
+        self, width: int, n_labels: int, dropout: float, has_crf: bool = True
+    ) -> None:
+        """Create the dropout and linear layer behind the words' vectors, and the CRF."""
+        self.dropout = nn.Dropout(dropout)
+        self.emit = nn.Linear(width, n_labels)
+        self.crf = CRF(n_labels, batch_first=True) if has_crf else None
+
+    def emissions(self, words: Tensor) -> Tensor:
+        """Return the scores of all labels (B, W, K), float32, from (B, W, width)."""
+        scores: Tensor = self.emit(self.dropout(words)).float()
+        return scores
+
+    def visual_of(self, batch: Batch) -> VisualBatch | None:
+        """Return the visual inputs, masked where an image is missing; None for text alone."""
+        return None if batch.visual is None else batch.visual.masked(self.emit.weight.dtype)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the loss of the labels and of what the system adds to it, a scalar.
+        """Return the loss of the labels plus the auxiliary loss, a scalar.
 
         Raises:
             HamlearnError: the batch has no labels.
@@ -87,9 +105,9 @@ class TaggingModel(nn.Module, ABC):
         return loss if output.auxiliary is None else loss + output.auxiliary
 
     def loss_of(self, emissions: Tensor, batch: Batch) -> Tensor:
-        """Return the mean negative log-likelihood of a post (Eq. 16 and 17), a scalar.
+        """Return the mean negative log-likelihood per post (Eq. 16 and 17), a scalar.
 
-        Without a CRF the likelihood of a post is the product of its words'.
+        Without a CRF the likelihood of a post is the product of its words' likelihoods.
 
         Args:
             emissions: (B, W, K).
@@ -100,23 +118,17 @@ class TaggingModel(nn.Module, ABC):
         """
         labels = require(batch.labels, "labels")
         with torch.autocast(emissions.device.type, enabled=False):
-            scores = emissions.float()
+            scores, mask = emissions.float(), batch.word_mask
             if self.crf is not None:
-                return -self.crf(scores, labels, batch.word_mask, reduction="mean")
-            words = batch.word_mask
-            each = nn.functional.cross_entropy(scores[words], labels[words], reduction="sum")
-            return each / len(scores)
+                return -self.crf(scores, labels, mask, reduction="mean")
+            total = nn.functional.cross_entropy(scores[mask], labels[mask], reduction="sum")
+            return total / len(scores)
 
     @torch.no_grad()
     def decode(self, batch: Batch) -> tuple[list[list[int]], dict[str, Tensor]]:
         """Return the best label sequence of each post (Eq. 18), and the relevance by view."""
         output = self(batch)
-        return self.decode_of(output.emissions, batch), output.relevance
-
-    @torch.no_grad()
-    def decode_of(self, emissions: Tensor, batch: Batch) -> list[list[int]]:
-        """Return the best label sequences of emissions that are there already."""
-        return self.paths(emissions, batch.word_mask)
+        return self.paths(output.emissions, batch.word_mask), output.relevance
 
     @torch.no_grad()
     def paths(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:

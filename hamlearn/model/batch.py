@@ -85,9 +85,9 @@ class VisualBatch(TensorGroup):
     objects: ObjectBatch | None = None
 
     def masked(self, dtype: torch.dtype) -> Self:
-        """Return the inputs in `dtype`, where a post without an image has zeros and no objects.
+        """Return the inputs in `dtype`; a post without an image has zeros and no objects.
 
-        Every model begins with this; here alone is decided that missing images add nothing.
+        Every model reads its visual inputs through this, the one place that removes missing images.
         """
 
         def change(tensor: Tensor) -> Tensor:

@@ -1,50 +1,69 @@
-"""From the name of a system to its model."""
+"""Build the model of a system, the only place where one is built."""
 
-from collections.abc import Callable
 from importlib import import_module
-from inspect import Parameter, signature
-from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Sizes, TaggingModel
+from hamlearn.model.text import TextEncoder
+from hamlearn.model.transformer import CrossModalLayer
+from hamlearn.settings import ModelSettings, TextSettings
 from hamlearn.systems import get_system
 
 
-def build_tagger(
-    encoder: PreTrainedModel | None, variant: str, sizes: Sizes, **settings: Any
+def build_model(
+    encoder: PreTrainedModel | None,
+    system: str,
+    sizes: Sizes,
+    text: TextSettings,
+    model: ModelSettings,
 ) -> TaggingModel:
-    """Return an untrained tagger.
-
-    The module that the table of variants names has a function `build`, which is called with the
-    encoder and the sizes, and of the variant and the settings with those that it has a name for:
-    `heads` of attention, `class_width` of the class embedding, `dropout` inside and before the last
-    layer, or all of them. Other parameters of it are its own, for tests.
+    """Return an untrained model.
 
     Args:
-        encoder: a Hugging Face text encoder; None for a variant that needs none.
-        variant: one of SYSTEMS.
-        sizes: what corpus and features decide.
-        settings: of the section `model`, and `text_layers`.
+        encoder: the text encoder; None for a system that needs none.
+        system: a name in SYSTEMS.
+        sizes: what the corpus and the features decide.
+        text: `transformer_layers` and `freeze` are read.
+        model: with `class_embedding: words`, class vectors are as wide as the encoder's words.
 
     Raises:
-        HamlearnError: the variant is unknown or lacks an encoder, or sizes do not fit together.
+        HamlearnError: the system is unknown or lacks an encoder, or sizes do not fit together.
     """
-    chosen = get_system(variant)
+    chosen = get_system(system)
     if chosen.inputs.encoder and encoder is None:
-        raise HamlearnError(f"variant {variant}: found no text encoder, expected one")
-    build = import_module("hamlearn." + chosen.module.replace("/", ".")).build
-    tagger: TaggingModel = build(encoder=encoder, sizes=sizes, **_taken(build, settings, variant))
+        raise HamlearnError(f"variant {system}: found no text encoder, expected one")
+    if model.class_embedding == "words" and encoder is not None:
+        width = encoder.get_input_embeddings().embedding_dim
+        model = model.model_copy(update={"class_width": width})
+    network = getattr(import_module(f"hamlearn.{chosen.module.replace('/', '.')}"), chosen.network)
+    tagger: TaggingModel = network(encoder, sizes, text, model)
+    of_words = getattr(tagger, "text", None)
+    if text.freeze and isinstance(of_words, TextEncoder):
+        of_words.freeze()
     return tagger
 
 
-def _taken(
-    build: Callable[..., TaggingModel], settings: dict[str, Any], variant: str
-) -> dict[str, Any]:
-    """Return the settings that a function takes, and the variant if it does."""
-    parameters = signature(build).parameters
-    offered = settings | {"variant": variant}
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return offered
-    return {name: value for name, value in offered.items() if name in parameters}
+def compile_layers(tagger: TaggingModel, backend: str = "inductor") -> list[nn.Module]:
+    """Compile the text encoder and every Transformer layer in place, for batches of any shape.
+
+    Most of a training step is spent in these parts. Names and values of the weights do not change;
+    compilation happens at the first forward and backward pass.
+
+    Args:
+        tagger: any system.
+        backend: of torch.compile.
+
+    Returns:
+        The compiled parts.
+    """
+    encoder = getattr(getattr(tagger, "text", None), "encoder", None)
+    parts: list[nn.Module] = [] if encoder is None else [encoder]
+    inside = {own for part in parts for own in part.modules()}
+    layers = (nn.TransformerEncoderLayer, CrossModalLayer)
+    parts += [own for own in tagger.modules() if isinstance(own, layers) and own not in inside]
+    for part in parts:
+        part.compile(dynamic=True, backend=backend)
+    return parts

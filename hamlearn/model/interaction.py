@@ -1,4 +1,4 @@
-"""Words and picture refine each other, round by round (Eq. 12 to 15)."""
+"""Words and image refine each other, round by round (Eq. 12 to 15)."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -6,67 +6,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from hamlearn.model.transformer import attendable
-
-
-class CrossModalLayer(nn.Module):
-    """Transformer(Q, K=V): cross-attention, add & norm, feed-forward (4D, GELU), add & norm.
-
-    Post-norm. Where a post has nothing to attend to, the attention adds exactly zero.
-
-    Args:
-        width: D.
-        heads: attention heads.
-        dropout: of attention weights, of the feed-forward and of both sub-layers' outputs.
-    """
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        """Make the sub-layers."""
-        super().__init__()
-        self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
-        self.attention_norm = nn.LayerNorm(width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
-        )
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self, query: Tensor, memory: Tensor | None, memory_mask: Tensor | None = None
-    ) -> Tensor:
-        """Return the queries after attending to the memory, (B, Q, D).
-
-        Args:
-            query: (B, Q, D).
-            memory: (B, M, D); None where no post has any.
-            memory_mask: (B, M) bool, True on what may be attended to; None for all of it. In a row
-                that is all False the attention adds exactly zero.
-        """
-        if memory is not None:
-            hidden = None if memory_mask is None else ~attendable(memory_mask)
-            attended, _ = self.attention(
-                query, memory, memory, key_padding_mask=hidden, need_weights=False
-            )
-            if memory_mask is not None:
-                # After the output projection, whose bias must not reach such a post either.
-                nothing = ~memory_mask.any(1)
-                attended = attended.masked_fill(nothing[:, None, None], 0)
-            query = query + self.dropout(attended)
-        query = self.attention_norm(query)
-        return self.feed_forward_norm(query + self.dropout(self.feed_forward(query)))
+from hamlearn.model.transformer import CrossModalLayer
+from hamlearn.settings import ModelSettings
 
 
 class ViewGate(nn.Module):
     """V = a * V^1 + (1 - a) * V^2 with a = W^V sigmoid(W^{V1} V^1 + W^{V2} V^2)   (Eq. 13, 14).
 
-    As the paper has it, `a` is not squashed again after W^V.
+    As in the paper, `a` is not squashed again after W^V.
 
     Args:
         width: D.
     """
 
     def __init__(self, width: int) -> None:
-        """Make the three matrices."""
         super().__init__()
         self.first = nn.Linear(width, width, bias=False)  # W^{V1}
         self.second = nn.Linear(width, width, bias=False)  # W^{V2}
@@ -83,22 +36,21 @@ class Round(nn.Module):
 
     Args:
         width: D.
-        heads: attention heads.
         views: 1 or 2; with one view V is that view and there is no gate.
         last: nothing reads the views after the last round, so it has no Transformer for them.
-        dropout: of the layers.
+        model: `heads` and `dropout` are read.
     """
 
-    def __init__(self, width: int, heads: int, views: int, last: bool, dropout: float) -> None:
+    def __init__(self, width: int, views: int, last: bool, model: ModelSettings) -> None:
         super().__init__()
         self.gate = ViewGate(width) if views == 2 else None
-        self.words = CrossModalLayer(width, heads, dropout)
+        self.words = CrossModalLayer(width, model.heads, model.dropout)
         self.views = nn.ModuleList(
-            CrossModalLayer(width, heads, dropout) for _ in range(0 if last else views)
+            CrossModalLayer(width, model.heads, model.dropout) for _ in range(0 if last else views)
         )
 
     def fuse(self, views: Sequence[Tensor]) -> Tensor:
-        """Return V (B, O, D), the one view or the mixture of both (Eq. 14)."""
+        """Return V (B, O, D): the only view, or the mixture of both (Eq. 14)."""
         fused: Tensor = views[0] if self.gate is None else self.gate(*views)
         return fused
 
@@ -106,7 +58,7 @@ class Round(nn.Module):
 class Interaction(nn.Module):
     """L synchronous rounds in which words read the image and each view reads the words.
 
-    All three parts of a round read the values of the round before:
+    All three parts of a round read the values of the previous round:
 
     V = gate(V^1, V^2)                          (Eq. 13, 14)
     H <- Transformer(Q=H, K=V=V)                (Eq. 15)
@@ -114,25 +66,17 @@ class Interaction(nn.Module):
 
     Args:
         width: D.
-        heads: attention heads.
-        rounds: L.
         views: 2, or 1 in the ablations "w/o RGCN" and "w/o ViT".
-        share_rounds: all rounds use the same weights.
-        dropout: of the layers.
+        model: `rounds` is L; with `share_rounds` all rounds use the same weights.
     """
 
-    def __init__(
-        self, width: int, heads: int, rounds: int, views: int, share_rounds: bool, dropout: float
-    ) -> None:
+    def __init__(self, width: int, views: int, model: ModelSettings) -> None:
         super().__init__()
-        self.n_rounds = rounds
-        if share_rounds:
-            weights = [Round(width, heads, views, rounds == 1, dropout)]
-        else:
-            weights = [
-                Round(width, heads, views, k == rounds, dropout) for k in range(1, rounds + 1)
-            ]
-        self.rounds = nn.ModuleList(weights)
+        self.n_rounds = model.rounds
+        distinct = 1 if model.share_rounds else model.rounds
+        self.rounds = nn.ModuleList(
+            Round(width, views, last=k == model.rounds, model=model) for k in range(1, distinct + 1)
+        )
 
     def forward(
         self,

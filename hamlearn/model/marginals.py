@@ -1,4 +1,4 @@
-"""How sure the CRF is of an entity: exact marginals of spans, by forward and backward sums."""
+"""Probabilities of entities under the CRF: exact marginals of spans, by forward-backward sums."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,14 +9,14 @@ from torchcrf import CRF
 
 
 class Span(NamedTuple):
-    """A run of labels in one post of a batch.
+    """Consecutive labels in one post of a batch.
 
     Attributes:
-        post: its row in the batch.
-        start: its first word.
-        labels: one label number a word of it, one at least.
-        not_before: labels that the word before it must not have.
-        not_after: labels that the word after it must not have, being those that go on with it.
+        post: row in the batch.
+        start: first word.
+        labels: one label index per word, at least one.
+        not_before: labels that the previous word must not have.
+        not_after: labels that the next word must not have, because they continue the span.
     """
 
     post: int
@@ -30,7 +30,7 @@ class Span(NamedTuple):
 def span_probabilities(
     crf: CRF, emissions: Tensor, word_mask: Tensor, spans: Sequence[Span]
 ) -> list[float]:
-    """Return for each span the probability that the CRF gives to it, over all label sequences.
+    """Return the probability of each span under the CRF, in [0, 1], over all label sequences.
 
     With a_t(k) the log-sum of all label sequences up to word t that end in k, b_t(k) that of all
     continuations after it, and T the transitions, a span y_s..y_e has
@@ -38,13 +38,10 @@ def span_probabilities(
     + logsum_k [T(y_e, k) + x_{e+1}(k) + b_{e+1}(k)] - log Z, k running over the labels allowed.
 
     Args:
-        crf: gives the transitions; batch_first.
+        crf: batch_first.
         emissions: (B, W, K).
-        word_mask: (B, W) bool, True on words, from the left.
+        word_mask: (B, W) bool, True on words, which come before padding.
         spans: of any posts of the batch.
-
-    Returns:
-        One probability a span, in [0, 1].
     """
     if not spans:
         return []
@@ -82,7 +79,7 @@ def span_probabilities(
 
 
 def _forward(scores: Tensor, moves: Tensor, first: Tensor) -> Tensor:
-    """Return a_t(k), (B, W, K); what lies past the words of a post is never looked at."""
+    """Return a_t(k), (B, W, K); the values on padding are never read."""
     sums = [first + scores[:, 0]]
     for word in range(1, scores.shape[1]):
         sums.append((sums[-1][:, :, None] + moves).logsumexp(1) + scores[:, word])
@@ -90,7 +87,7 @@ def _forward(scores: Tensor, moves: Tensor, first: Tensor) -> Tensor:
 
 
 def _backward(scores: Tensor, word_mask: Tensor, moves: Tensor, last: Tensor) -> Tensor:
-    """Return b_t(k), (B, W, K), the last word of a post being followed by the end alone."""
+    """Return b_t(k), (B, W, K); after the last word of a post only the end transition counts."""
     sums = [last.expand_as(scores[:, 0])]
     for word in range(scores.shape[1] - 1, 0, -1):
         onward = (moves + (scores[:, word] + sums[-1])[:, None]).logsumexp(-1)

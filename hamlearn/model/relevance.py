@@ -1,13 +1,13 @@
-"""How much the picture has to do with the sentence (Eq. 8 to 11), once for each view."""
+"""How relevant the image is to the sentence (Eq. 8 to 11), once for each view."""
 
 import torch
 from torch import Tensor, nn
 
 
 class RelevanceFusion(nn.Module):
-    """Measure relevance and give every object a share of the picture according to it.
+    """Measure the relevance of the image, and fuse the image into every object accordingly.
 
-    C = tanh(h W_TI v_IMG)                 (Eq. 8, one number a post)
+    C = tanh(h W_TI v_IMG)                 (Eq. 8, one number per post)
     M = tanh(W_T h + W_I v_IMG C)          (Eq. 9, a vector of D)
     v_i <- L([M * v_IMG, v_i])             (Eq. 10; V of Eq. 11 is all of them)
 
@@ -16,11 +16,10 @@ class RelevanceFusion(nn.Module):
 
     Args:
         width: D.
-        measured: False makes M one (the ablation "w/o RM").
+        measured: False sets M to one (the ablation "w/o RM"), which leaves Eq. 10 alone.
     """
 
     def __init__(self, width: int, measured: bool = True) -> None:
-        """Make the matrices; without measuring there is only the linear map of Eq. 10."""
         super().__init__()
         self.measured = measured
         if measured:
@@ -31,24 +30,19 @@ class RelevanceFusion(nn.Module):
         self.fuse = nn.Linear(2 * width, width)  # theta^M
 
     def forward(self, sentence: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return V (B, O, D) and the relevance score of each post (B,), the mean of M.
+        """Return V (B, O, D), and the score of each post (B,), the mean of M, or None.
 
         Args:
             sentence: (B, D), h of [CLS].
-            nodes: (B, O+1, D), one view's vectors, the picture first.
-
-        Returns:
-            The score is None without measuring.
+            nodes: (B, O+1, D), one view's vectors, the image first.
         """
-        image, objects = nodes[:, 0], nodes[:, 1:]
+        image, objects = nodes[:, 0], nodes[:, 1:]  # (B, D), (B, O, D)
         score = None
         if self.measured:
             match = torch.tanh((self.match(sentence) * image).sum(-1, keepdim=True))  # Eq. 8
-            relevance = torch.tanh(
-                self.from_text(sentence) + self.from_image(image) * match
-            )  # Eq. 9
-            score = relevance.float().mean(-1)
-            image = relevance * image
+            measure = torch.tanh(self.from_text(sentence) + self.from_image(image) * match)  # Eq. 9
+            score = measure.float().mean(-1)
+            image = measure * image
         # Eq. 10 on [image, object], where the image's half is the same for all objects of a post.
         for_image, for_object = self.fuse.weight.chunk(2, dim=1)
         shared = nn.functional.linear(image, for_image, self.fuse.bias)[:, None]  # (B, 1, D)

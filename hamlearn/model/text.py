@@ -11,20 +11,18 @@ from hamlearn.model.transformer import TransformerStack
 
 
 def sum_subtokens(hidden: Tensor, word_ids: Tensor, n_words: int) -> Tensor:
-    """Return for every word the sum of its sub-tokens' vectors.
+    """Return the sum of the sub-token vectors of every word, (B, W, D).
 
-    Paper: "if x_i is split into several sub-tokens, we get h_i by summing the sub-tokens".
+    Paper: "if x_i is split into several sub-tokens, we get h_i by summing the sub-tokens". The sum
+    is zero for a word without sub-tokens, and so for padding.
 
     Args:
-        hidden: (B, S, D), one vector a sub-token.
+        hidden: (B, S, D), one vector per sub-token.
         word_ids: (B, S) int64, the word of a sub-token; -1 on special tokens and padding.
         n_words: W.
-
-    Returns:
-        (B, W, D); zeros for a word without sub-tokens, as padding is.
     """
     posts, _, width = hidden.shape
-    # What belongs to no word lands in one further row of each post, which is cut off again.
+    # Sub-tokens of no word are summed in one further row of each post, which is cut off again.
     row = torch.where(word_ids < 0, n_words, word_ids)
     row = row + torch.arange(posts, device=row.device)[:, None] * (n_words + 1)  # (B, S)
     sums = hidden.new_zeros(posts * (n_words + 1), width)
@@ -38,17 +36,16 @@ class TextEncoder(nn.Module):
     The textual Transformer is post-norm, as BERT's own layers are: each of its sub-layers ends in a
     layer norm, so h^T needs no further one. The encoder's vectors carry the positions already.
 
-    A frozen encoder never learns and has no dropout, so that what it says of a post can be stored.
-
     Args:
         encoder: a Hugging Face encoder of width D.
-        heads: attention heads.
-        layers: layers of the textual Transformer.
+        heads: attention heads of the textual Transformer.
+        layers: layers of the textual Transformer; 0 for none.
         dropout: of the textual Transformer.
     """
 
-    def __init__(self, encoder: PreTrainedModel, heads: int, layers: int, dropout: float) -> None:
-        """Put the textual Transformer on top of `encoder`."""
+    def __init__(
+        self, encoder: PreTrainedModel, heads: int = 1, layers: int = 0, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.width = int(encoder.config.hidden_size)
@@ -56,7 +53,7 @@ class TextEncoder(nn.Module):
         self._frozen = False
 
     def freeze(self) -> None:
-        """Let the encoder be as it is from now on, also in training."""
+        """Stop the encoder from learning, and its dropout, so that its outputs can be stored."""
         self._frozen = True
         self.encoder.requires_grad_(False).eval()
 
@@ -70,8 +67,7 @@ class TextEncoder(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return h^T of the sentence (B, D) and of the words (B, W, D).
 
-        Args:
-            batch: whose `encoded` stands for the encoder, where it is there.
+        The encoder does not run where the batch has its stored outputs.
         """
         hidden = batch.encoded  # (B, S, D)
         if hidden is None:
@@ -79,6 +75,6 @@ class TextEncoder(nn.Module):
             hidden = output.last_hidden_state
         words = sum_subtokens(hidden, batch.word_ids, batch.word_mask.shape[1])  # Eq. 1
         sequence = torch.cat([hidden[:, :1], words], dim=1)  # (B, 1+W, D)
-        visible = nn.functional.pad(batch.word_mask, (1, 0), value=True)  # [CLS] is always there
-        sequence = self.transformer(sequence, visible)
+        mask = nn.functional.pad(batch.word_mask, (1, 0), value=True)  # [CLS] is always there
+        sequence = self.transformer(sequence, mask)
         return sequence[:, 0], sequence[:, 1:]

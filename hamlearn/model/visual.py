@@ -1,42 +1,47 @@
-"""The picture and its objects as vectors (Eq. 2 and 3)."""
+"""The image and its objects as vectors (Eq. 2 and 3)."""
 
 import torch
 from torch import Tensor, nn
 
+from hamlearn.errors import HamlearnError
+from hamlearn.model.base import Sizes
 from hamlearn.model.batch import VisualBatch, require
 
 
 class VisualEmbedding(nn.Module):
-    """Bring the features of the picture and of its objects to the model's width.
+    """Project the features of the image and of its objects to the model's width.
 
     v_IMG = L(ResNet(I))                  (Eq. 2)
     v_i = L(f_i) + W_e E^v[class_i]       (Eq. 3)
 
-    An object of class "none" is the whole picture standing in where nothing was detected: its
-    feature is the picture's own, so v_IMG takes the place of L(f_i).
+    An object of class "none" is the whole image standing in where nothing was detected: its feature
+    is the image's own, so v_IMG takes the place of L(f_i).
 
     Args:
-        image_width: F of the picture's features.
-        object_width: F of the objects' features.
-        n_classes: C, the detector's classes; class C is "none".
+        sizes: F of the image's and of the objects' features, and C; class C is "none".
         class_width: width of the class embedding E^v.
         width: D.
+
+    Raises:
+        HamlearnError: features have no width.
     """
 
-    def __init__(
-        self, image_width: int, object_width: int, n_classes: int, class_width: int, width: int
-    ) -> None:
-        """Make the two linear maps and the class embedding."""
+    def __init__(self, sizes: Sizes, class_width: int, width: int) -> None:
         super().__init__()
-        self.none = n_classes
-        self.image = nn.Linear(image_width, width)
-        self.object = nn.Linear(object_width, width)
-        self.classes = nn.Embedding(n_classes + 1, class_width)  # E^v
+        if sizes.image < 1 or sizes.object < 1:
+            raise HamlearnError(
+                f"a model with vision: found features of width {sizes.image} (image) and"
+                f" {sizes.object} (objects), expected both to be positive"
+            )
+        self.none = sizes.classes
+        self.image = nn.Linear(sizes.image, width)
+        self.object = nn.Linear(sizes.object, width)
+        self.classes = nn.Embedding(sizes.classes + 1, class_width)  # E^v
         self.class_projection = nn.Linear(class_width, width, bias=False)  # W_e
 
     @torch.no_grad()
     def start_classes(self, vectors: Tensor) -> None:
-        """Begin E^v with these vectors (C+1, class_width) instead of random ones."""
+        """Initialise E^v from these vectors, (C+1, class_width)."""
         self.classes.weight.copy_(vectors)
 
     def forward(self, visual: VisualBatch) -> Tensor:
@@ -45,6 +50,6 @@ class VisualEmbedding(nn.Module):
         v_image = self.image(require(visual.image, "images"))[:, None]  # (B, 1, D), Eq. 2
         classes = objects.classes.clamp(0, self.none)  # (B, O)
         is_whole_image = (classes == self.none)[:, :, None]
-        content = torch.where(is_whole_image, v_image, self.object(objects.features))
+        content = torch.where(is_whole_image, v_image, self.object(objects.features))  # (B, O, D)
         v_objects = content + self.class_projection(self.classes(classes))  # Eq. 3
         return torch.cat([v_image.to(v_objects.dtype), v_objects], dim=1)

@@ -19,8 +19,8 @@ from hamlearn.data.word_vectors import Words, read_words
 from hamlearn.devices import free_devices
 from hamlearn.inference.model_folder import model_of, write_run
 from hamlearn.io import canonical, digest_of_file, digest_of_text
-from hamlearn.model.compiling import compile_layers
-from hamlearn.model.dgl_compat import resolve_graph_backend
+from hamlearn.model.build import compile_layers
+from hamlearn.model.spatial import resolve_graph_backend
 from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, SplitCounts, VisionNetwork
 from hamlearn.settings import GraphSettings, Settings
 from hamlearn.systems import check_can_freeze, inputs_of

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from hamlearn.model.interaction import CrossModalLayer, Interaction, ViewGate
+from hamlearn.model.interaction import Interaction, ViewGate
+from hamlearn.settings import ModelSettings
 
 WIDTH, HEADS = 8, 2
 
@@ -60,7 +61,8 @@ def slow_interaction(module, words, views):
 
 def make(rounds=3, views=2, share=False):
     torch.manual_seed(0)
-    module = Interaction(WIDTH, HEADS, rounds, views, share, dropout=0.1).eval()
+    model = ModelSettings(heads=HEADS, rounds=rounds, share_rounds=share)
+    module = Interaction(WIDTH, views, model).eval()
     for name, tensor in module.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(tensor, std=0.3)  # they begin at zero, where mistakes hide
@@ -132,15 +134,3 @@ def test_gradients_of_a_missing_picture_are_zero_and_finite():
         assert view.grad[0].any()
     assert words.grad.isfinite().all()
     assert all(tensor.grad.isfinite().all() for tensor in module.parameters())
-
-
-def test_a_layer_without_memory_still_refines_its_queries():
-    torch.manual_seed(0)
-    layer = CrossModalLayer(WIDTH, HEADS, 0.1).eval()
-    query = torch.randn(2, 3, WIDTH)
-    memory, mask = torch.randn(2, 4, WIDTH), torch.tensor([[False] * 4, [True] * 4])
-    result = layer(query, memory, mask)
-    assert torch.equal(result[0], layer(query, None)[0])
-    torch.testing.assert_close(
-        result[1], slow_layer(layer, query[1], memory[1]), atol=1e-5, rtol=1e-5
-    )

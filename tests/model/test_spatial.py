@@ -1,18 +1,26 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hamlearn.errors import HamlearnError
 from hamlearn.features.relations import RELATIONS
-from hamlearn.model.hamlearning import N_RELATIONS
+from hamlearn.model import spatial
 from hamlearn.model.spatial import (
     RGCNLayer,
     SpatialEncoder,
-    by_relation,
     dense_sums,
-    find_slots,
+    dgl_sums,
     initial_boxes,
+    resolve_graph_backend,
 )
+from hamlearn.settings import ModelSettings
 from tests.model.tiny import has_dgl, usual_batch
 
 WIDTH = 8
@@ -22,7 +30,10 @@ needs_dgl = pytest.mark.skipif(not has_dgl(), reason="DGL is not installed here"
 
 def make(backend="dense", layers=2, normalize=False, dropout=0.0):
     torch.manual_seed(1)
-    return SpatialEncoder(WIDTH, R, layers, backend, normalize, dropout)
+    model = ModelSettings(
+        rgcn_layers=layers, graph_backend=backend, normalize_messages=normalize, dropout=dropout
+    )
+    return SpatialEncoder(WIDTH, R, model)
 
 
 def slow_layer(layer, vectors, relations):
@@ -66,10 +77,6 @@ def random_graphs(posts, nodes, seed, density=0.6):
     return torch.randn(posts, nodes, WIDTH, generator=make_), corners.flatten(2), relations
 
 
-def test_the_model_knows_as_many_relations_as_there_are():
-    assert len(RELATIONS) == N_RELATIONS
-
-
 @pytest.mark.parametrize("backend", ["dense", pytest.param("dgl", marks=needs_dgl)])
 @pytest.mark.parametrize("normalize", [False, True])
 @settings(max_examples=10)
@@ -82,68 +89,34 @@ def test_equals_loops_over_edges(backend, normalize, posts, nodes, seed, density
     torch.testing.assert_close(module(*given_), slow_encoder(module, *given_), atol=1e-5, rtol=1e-5)
 
 
-def test_a_message_carries_label_and_direction():
-    # One edge 1 -> 0 of relation 4: node 0 hears node 1 through W_4, and node 1 hears nobody.
+@pytest.mark.parametrize("form", [dense_sums, pytest.param(dgl_sums, marks=needs_dgl)])
+def test_a_message_carries_label_and_direction(form):
+    # One edge 1 -> 0 of relation 4: node 0 receives node 1 through W_4, and node 1 nothing.
     layer = make().layers[0]
     relations = torch.full((1, 2, 2), -1)
     relations[0, 1, 0] = 4
-    slots = find_slots(relations, R)
-    assert [slots.relation.tolist(), slots.post.tolist(), slots.node.tolist()] == [[4], [0], [0]]
-    assert slots.counts == [int(r == 4) for r in range(R)]
-    sums = dense_sums(relations, slots, torch.float32)
-    assert sums(torch.tensor([[[1.0], [10.0]]])).tolist() == [[10.0]]
+    sums = form(relations, R)
+    expected = torch.zeros(1, 2, R, 1)
+    expected[0, 0, 4] = 10.0
+    assert torch.equal(sums(torch.tensor([[[1.0], [10.0]]])), expected)
     vectors = torch.randn(1, 2, WIDTH)
     torch.testing.assert_close(
-        layer(vectors, sums, slots, torch.ones(1, 2, 1))[0],
-        slow_layer(layer, vectors[0], relations[0]),
+        layer(vectors, sums, torch.ones(1, 2, 1))[0], slow_layer(layer, vectors[0], relations[0])
     )
 
 
-def every_pair(layer, vectors, relations):
-    """Eq. 5 to 7 with one product for every pair of relation and node, filled or not."""
-    adjacency = (relations.transpose(1, 2)[:, :, None] == torch.arange(R)[:, None]).float()
-    gathered = torch.einsum("birj,bjd->bird", adjacency, vectors)
-    message = torch.einsum("bird,rde->bie", gathered, layer.relation)
-    message = torch.relu(message + layer.bias)
-    gate = torch.sigmoid(layer.gate(torch.cat([message, vectors], dim=-1)))
-    return vectors + gate * message
-
-
-@pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
-def test_leaving_out_the_empty_slots_keeps_outputs_and_gradients(density):
-    nodes, boxes, relations = random_graphs(3, 6, seed=7, density=density)
+@pytest.mark.parametrize("backend", ["dense", pytest.param("dgl", marks=needs_dgl)])
+def test_gradients_equal_those_of_loops_over_edges(backend):
+    nodes, boxes, relations = random_graphs(2, 5, seed=7)
     results = []
-    for whole in (False, True):
-        module = make()
-        vectors = nodes.clone().requires_grad_()
-        if whole:
-            output = module.project(torch.cat([initial_boxes(boxes), vectors], dim=-1))
-            for layer in module.layers:
-                output = every_pair(layer, output, relations)
-        else:
-            output = module(vectors, boxes, relations)
+    for network in (SpatialEncoder.forward, slow_encoder):
+        module, vectors = make(backend), nodes.clone().requires_grad_()
+        output = network(module, vectors, boxes, relations)
         (output * torch.arange(output.numel()).view_as(output).cos()).sum().backward()
         gradients = {name: tensor.grad for name, tensor in module.named_parameters()}
         results.append({"output": output, "nodes": vectors.grad, **gradients})
     for name, value in results[0].items():
         torch.testing.assert_close(value, results[1][name], atol=1e-5, rtol=1e-5, msg=name)
-
-
-@needs_dgl
-@given(counts=st.lists(st.integers(0, 3), min_size=1, max_size=4), seed=st.integers(0, 9))
-@settings(max_examples=20, deadline=None)
-def test_rows_by_relation_have_the_gradients_of_finite_differences(counts, seed):
-    make_number = torch.Generator().manual_seed(seed)
-    rows = torch.randn(sum(counts), 2, generator=make_number, dtype=torch.float64)
-    matrices = torch.randn(len(counts), 2, 2, generator=make_number, dtype=torch.float64)
-    relation_of = [relation for relation, count in enumerate(counts) for _ in range(count)]
-    slow = [row @ matrices[own] for row, own in zip(rows, relation_of, strict=True)]
-    found = by_relation(rows, matrices, counts)
-    assert found.shape == rows.shape
-    for one, two in zip(found, slow, strict=True):
-        torch.testing.assert_close(one, two)
-    leaves = [tensor.requires_grad_() for tensor in (rows, matrices)]
-    assert torch.autograd.gradcheck(lambda *both: by_relation(*both, counts), leaves)
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -190,11 +163,10 @@ def test_full_graphs_do_not_blow_up_at_the_start(width):
     relations = torch.randint(0, R, (8, 16, 16))
     relations[:, torch.eye(16, dtype=torch.bool)] = -1
     vectors = torch.randn(8, 16, width)
-    slots = find_slots(relations, R)
-    sums = dense_sums(relations, slots, torch.float32)
+    sums = dense_sums(relations, R)
     degree = torch.full((8, 16, 1), 15)
     for _ in range(2):
-        vectors = layer(vectors, sums, slots, degree)
+        vectors = layer(vectors, sums, degree)
     assert 1 < vectors.std() < 2
 
 
@@ -209,3 +181,94 @@ def test_real_relations_and_half_precision(backend):
     torch.testing.assert_close(rough.float(), exact, atol=0.1, rtol=0.1)
     rough.float().sum().backward()
     assert all(tensor.grad.isfinite().all() for tensor in module.parameters())
+
+
+@pytest.fixture
+def forget():
+    """Let every test choose anew, and leave nothing chosen behind."""
+    caches = (spatial.import_dgl, spatial._obstacle, spatial._resolve)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.fixture
+def without_dgl(forget, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dgl", None)  # importing it now raises ModuleNotFoundError
+
+
+@needs_dgl
+def test_importing_prints_nothing_and_writes_nothing_in_the_home_folder(tmp_path):
+    code = "from hamlearn.model.spatial import import_dgl; print(import_dgl().__version__)"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DGL")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert len(done.stdout.split()) == 1
+    assert not (tmp_path / ".dgl").exists()
+
+
+@needs_dgl
+def test_auto_takes_dgl_where_it_works_and_says_so(forget, caplog):
+    with caplog.at_level(logging.INFO, logger="hamlearn"):
+        assert resolve_graph_backend("auto", "cpu") == "dgl"
+        assert resolve_graph_backend("auto", torch.device("cpu")) == "dgl"
+    assert caplog.messages == ["graph backend: dgl, auto: DGL supports cpu"]
+
+
+def test_auto_takes_dense_without_dgl_and_says_why(without_dgl, caplog):
+    with caplog.at_level(logging.INFO, logger="hamlearn"):
+        assert resolve_graph_backend("auto", "cpu") == "dense"
+    assert caplog.messages == ["graph backend: dense, auto: DGL is not installed"]
+
+
+@needs_dgl
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_auto_takes_dense_on_a_device_that_dgl_does_not_know(forget, caplog):
+    with caplog.at_level(logging.INFO, logger="hamlearn"):
+        assert resolve_graph_backend("auto", "cuda:0") == "dense"
+    assert "has no support for cuda" in caplog.text
+
+
+def test_dgl_by_name_is_an_error_where_it_is_absent(without_dgl):
+    with pytest.raises(HamlearnError, match="found dgl, but DGL is not installed; expected auto"):
+        resolve_graph_backend("dgl", "cpu")
+
+
+def test_binaries_that_do_not_fit_are_no_crash(forget, monkeypatch):
+    def broken(name):
+        raise FileNotFoundError(f"Cannot find the library of {name}")
+
+    monkeypatch.setattr(spatial.importlib, "import_module", broken)
+    assert resolve_graph_backend("auto", "cpu") == "dense"
+    with pytest.raises(ImportError, match="DGL cannot be imported: Cannot find"):
+        spatial.import_dgl()
+
+
+def test_dense_never_imports_dgl():
+    code = (
+        "import sys, json\n"
+        "from hamlearn.model.spatial import resolve_graph_backend\n"
+        "import hamlearn.model.hamlearning\n"
+        "print(json.dumps([resolve_graph_backend('dense', 'cpu'), 'dgl' in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == ["dense", False]
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(HamlearnError, match="found 'pyg', expected auto, dgl or dense"):
+        resolve_graph_backend("pyg", "cpu")

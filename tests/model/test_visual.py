@@ -1,12 +1,12 @@
 import torch
 
 from hamlearn.model.visual import VisualEmbedding
-from tests.model.tiny import CLASSES, IMAGE_WIDTH, OBJECT_WIDTH, usual_batch
+from tests.model.tiny import CLASSES, SIZES, usual_batch
 
 
 def make():
     torch.manual_seed(0)
-    return VisualEmbedding(IMAGE_WIDTH, OBJECT_WIDTH, CLASSES, class_width=8, width=12)
+    return VisualEmbedding(SIZES, class_width=8, width=12)
 
 
 def test_equals_equations_2_and_3_object_by_object():

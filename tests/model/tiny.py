@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from hamlearn.features.relations import relation_matrices
-from hamlearn.model.base import Sizes, TaggingModel
+from hamlearn.features.relations import RELATIONS, relation_matrices
+from hamlearn.model.base import Sizes
 from hamlearn.model.batch import Batch, LexicalBatch, ObjectBatch, VisualBatch
-from hamlearn.model.build import build_tagger
-from hamlearn.model.dgl_compat import import_dgl
+from hamlearn.model.build import build_model
+from hamlearn.model.spatial import import_dgl
+from hamlearn.settings import ModelSettings, TextSettings
 from hamlearn.systems import inputs_of
 
 WIDTH, LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES = 24, 5, 7, 6, 3
@@ -22,6 +23,7 @@ SIZES = Sizes(
     IMAGE_WIDTH,
     OBJECT_WIDTH,
     CLASSES,
+    relations=len(RELATIONS),
     words=20,
     word=10,
     characters=12,
@@ -50,17 +52,13 @@ def tiny_encoder() -> BertModel:
     return BertModel(config, add_pooling_layer=False)
 
 
-def tiny_tagger(variant: str = "full", seed: int = 0, **sizes) -> TaggingModel:
+def tiny_tagger(system: str = "full", seed: int = 0, sizes: Sizes = SIZES, **changes: Any) -> Any:
+    """Return a small model in evaluation mode; `changes` are settings of the section `model`."""
     torch.manual_seed(seed)
-    sizes = {
-        "heads": 2,
-        "vit_layers": 2,
-        "class_width": 8,
-        "graph_backend": "dense",
-        **sizes,
-    }
-    encoder = tiny_encoder() if inputs_of(variant).encoder else None
-    return build_tagger(encoder, variant, SIZES, **sizes).eval()
+    small = {"heads": 2, "vit_layers": 2, "class_width": 8, "graph_backend": "dense"}
+    model = ModelSettings.model_validate(small | changes)
+    encoder = tiny_encoder() if inputs_of(system).encoder else None
+    return build_model(encoder, system, sizes, TextSettings(), model).eval()
 
 
 def random_batch(

@@ -108,7 +108,7 @@ def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
         ("vision/detectors/mask_rcnn", {}),
         ("features/relations", {"build_graphs": 1} | runs(5)),
         ("training/optimizer", runs(5)),
-        ("model/baselines/ita", {}),
+        ("model/baselines/umt", {}),
         ("systems", {}),
         ("model/spatial", runs(5)),
         ("evaluation/evaluate", {"evaluate": 5, "metrics": 1, "report": 1}),

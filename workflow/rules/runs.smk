@@ -104,8 +104,7 @@ def source_of_stage(stage):
     """A params function: a stage of learning with one variant's model, and no other system's."""
 
     def digest(wildcards):
-        modules = [f"{stage}", get_system(wildcards.variant).module]
-        return source_digest(*modules, without=("model/build",))
+        return source_digest(stage, get_system(wildcards.variant).module)
 
     return digest
 

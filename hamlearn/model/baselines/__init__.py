@@ -1,1 +1,1 @@
-"""The systems that the paper compares with, one file each, and what they share."""
+"""The systems that the paper compares with, and what they share."""

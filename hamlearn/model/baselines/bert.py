@@ -1,45 +1,66 @@
-"""BERT: Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers".
+"""The text encoder with a linear layer: BERT, BERT-CRF and ITA."""
 
-    h = encoder(tokens),  p(y_t) = softmax(W h_t + b)                                  (Sec. 5.3)
-
-Each word's label is its own best one. Open there and decided here, as for every system: a word is
-the sum of its sub-tokens (Eq. 1) where that paper takes the first one, and the encoder is any one
-that `text.encoder` names. `bert_crf` is the same with a CRF.
-"""
-
-from torch import nn
-from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.batch import Batch
 from hamlearn.model.text import TextEncoder
+from hamlearn.settings import ModelSettings, TextSettings
 
 
-class TextTagger(TaggingModel):
-    """A text encoder and a linear layer, with or without a CRF.
+class BERT(TaggingModel):
+    """BERT: Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers".
 
-    Args:
-        encoder: the text encoder, of width D.
-        n_labels: K.
-        dropout: before the linear layer.
-        crf: whether labels are chosen together.
+        h = encoder(tokens),  p(y_t) = softmax(W h_t + b)                              (Sec. 5.3)
+
+    Each word gets its most probable label. Not stated there and decided here, as for every system:
+    a word is the sum of its sub-tokens (Eq. 1), where that paper takes the first one, and the
+    encoder is the one that `text.encoder` names.
     """
 
-    def __init__(self, encoder: PreTrainedModel, n_labels: int, dropout: float, crf: bool) -> None:
-        """Make the linear layer and the CRF."""
+    has_crf = False
+
+    def __init__(
+        self, encoder: PreTrainedModel, sizes: Sizes, text: TextSettings, model: ModelSettings
+    ) -> None:
         super().__init__()
-        self.text = TextEncoder(encoder, heads=1, layers=0, dropout=dropout)
-        self.dropout = nn.Dropout(dropout)
-        self.emit = nn.Linear(self.text.width, n_labels)
-        self.crf = CRF(n_labels, batch_first=True) if crf else None
+        self.text = TextEncoder(encoder)
+        self.add_output_layers(self.text.width, sizes.labels, model.dropout, self.has_crf)
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels."""
         _, words = self.text(batch)
-        return Output(self.emit(self.dropout(words)).float(), {})  # (B, W, K)
+        return Output(self.emissions(words))
 
 
-def build(encoder: PreTrainedModel, sizes: Sizes, *, dropout: float = 0.1) -> TextTagger:
-    """Return an untrained tagger with a softmax."""
-    return TextTagger(encoder, sizes.labels, dropout, crf=False)
+class BERTCRF(BERT):
+    """BERT-CRF: `BERT` with a CRF (Lafferty et al. 2001) in place of the softmax.
+
+        h = encoder(tokens),  e_t = W h_t + b,  p(y) by a CRF over e                   (Eq. 16)
+
+    Unlike the ablation `text_only`, it has neither textual Transformer nor FFNN.
+    """
+
+    has_crf = True
+
+
+class ITA(BERTCRF):
+    """ITA: Wang et al. 2022, "ITA: Image-Text Alignments for Multi-Modal Named Entity Recognition".
+
+        x' = [CLS] post [SEP] names of objects [SEP] caption [SEP]
+        h = encoder(x'),  e_t = W h_t + b for the words of the post,  p(y) by a CRF over e
+
+    The image becomes text, which the encoder's own attention aligns with the post: names of objects
+    (the paper's local alignment) and a caption (its global one). `hamlearn.data.captions` appends
+    the text to the post, as far as `text.max_subtokens` leaves room; the model is that of BERT-CRF.
+
+    Left out: the text in the image (optical alignment), the attributes of objects, and the loss
+    that brings the labels of the text alone closer to those of both (cross-view alignment).
+
+    Not stated there and decided here: the names of all objects that the detector keeps are used,
+    the best first, repeated as often as they are detected; [SEP] stands between the parts. Captions
+    are read where the corpus has a file of them (`corpora.NAME.captions`), that of a missing image
+    too, since no other input of the image is read.
+
+    A post with neither objects nor a caption is exactly its text alone.
+    """

@@ -1,26 +1,27 @@
 """HVPNeT: Chen et al. 2022, "Good Visual Guidance Makes A Better Extractor".
 
-(Findings of NAACL 2022; the title goes on: "Hierarchical Visual Prefix for Multimodal Entity and
-Relation Extraction".) What several stages of ResNet saw stands as keys and values before those of
-the words in each layer l of BERT (Sec. 3). With the four stages' maps, c = 4, averaged to 2x2:
+(Findings of NAACL 2022; the title continues: "Hierarchical Visual Prefix for Multimodal Entity and
+Relation Extraction".) Features of several stages of ResNet are keys and values before those of the
+words in each layer l of BERT (Sec. 3). With the four stages' maps, c = 4, averaged to 2x2:
 
-    V_i = MLP_i(F_i)                        (B, 4, 2D)      places of stage i
-    g_l = LeakyReLU(W_l mean_i mean_places V_i + b_l),  a_l = softmax(g_l)        (B, c)
+    V_i = MLP_i(F_i)                        (B, 4, 2D)      positions of stage i
+    g_l = LeakyReLU(W_l mean_i mean_positions V_i + b_l),  a_l = softmax(g_l)     (B, c)
     V~_l = Σ_i a_l,i V_i                    (B, 4, 2D)      dynamic gate of layer l
-    [φ_k, φ_v]_l = [V~_l, O~_l]             (B, 4+M, D) each, of picture and M objects
+    [φ_k, φ_v]_l = [V~_l, O~_l]             (B, 4+M, D) each, of the image and M objects
     Attention(Q, [φ_k; K], [φ_v; V])                        in each layer, in each head
     e = W h_t + b,  then a CRF
 
-Left out: the pyramids of objects. Their crops go through ResNet in the original, which stores
-nothing of them; here the detector's features of an object stand for its pyramid, and one MLP makes
-c levels of one place of them, out of which the same gates choose. Relation extraction.
+Left out: the pyramids of objects. In the original their crops go through ResNet in every step; here
+the detector's features of an object replace its pyramid, and one MLP maps them to c levels of one
+position, which the same gates weigh. Relation extraction.
 
-Open there and decided here: the three best objects, as the authors take three. An MLP is two linear
-maps and a tanh between them, D wide inside. Keys and values are cut into heads as those of words.
+Not stated there and decided here: the three best objects, as the authors take three. An MLP is two
+linear maps and a tanh between them, D wide inside. Keys and values are split into heads as those of
+words.
 
-The text keeps its positions. Without a picture the prefix is masked, so that a post is tagged as
-the same model tags its text alone. The encoder must take keys and values from outside, as BERT and
-those that are built like it do.
+The text keeps its positions. Without an image the prefix is masked, so a post is labelled as the
+same model labels its text alone. The encoder must accept keys and values from outside, as BERT and
+encoders built like it do.
 """
 
 from collections.abc import Sequence
@@ -28,24 +29,23 @@ from inspect import signature
 
 import torch
 from torch import Tensor, nn
-from torchcrf import CRF
 from transformers import DynamicCache, PreTrainedModel
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Output, Sizes, TaggingModel
-from hamlearn.model.baselines.objects import check_widths
 from hamlearn.model.batch import Batch, require
 from hamlearn.model.text import TextEncoder, sum_subtokens
 from hamlearn.model.visual import VisualEmbedding
+from hamlearn.settings import ModelSettings, TextSettings
 
 OBJECTS = 3  # M at most
 
 
 class Prefixes(DynamicCache):
-    """Keys and values of each layer that stand before the text, whose positions begin at 0."""
+    """Keys and values of each layer that precede the text, whose positions still begin at 0."""
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return 0: what stands there takes no place of the text."""
+        """Return 0: the prefix takes no position of the text."""
         return 0
 
 
@@ -59,15 +59,14 @@ class DynamicGates(nn.Module):
     """
 
     def __init__(self, layers: int, levels: int, width: int) -> None:
-        """Make one gate for each layer."""
         super().__init__()
         self.gates = nn.ModuleList(nn.Linear(width, levels) for _ in range(layers))
 
     def forward(self, levels: Tensor) -> list[Tensor]:
-        """Return for each layer the mixture of levels, (..., P, width).
+        """Return the mixture of levels for each layer, (..., P, width).
 
         Args:
-            levels: (..., c, P, width), P places of each level.
+            levels: (..., c, P, width), P positions of each level.
         """
         mean = levels.mean((-3, -2))  # (..., width)
         scores = [nn.functional.leaky_relu(gate(mean)).softmax(-1) for gate in self.gates]
@@ -75,7 +74,7 @@ class DynamicGates(nn.Module):
 
 
 class VisualPrefix(nn.Module):
-    """Keys and values of each layer, from the stages of a picture and from its objects.
+    """Keys and values of each layer, from the stages of an image and from its objects.
 
     Args:
         stages: F of each stage.
@@ -85,7 +84,6 @@ class VisualPrefix(nn.Module):
     """
 
     def __init__(self, stages: Sequence[int], layers: int, width: int, heads: int) -> None:
-        """Make the MLPs and the gates."""
         super().__init__()
         self.stages, self.heads = list(stages), heads
         self.of_stage = nn.ModuleList(_mlp(own, width, 2 * width) for own in stages)
@@ -93,17 +91,17 @@ class VisualPrefix(nn.Module):
         self.gates = DynamicGates(layers, len(stages), 2 * width)
 
     def forward(self, stages: Tensor, objects: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return for each layer keys and values, each (B, heads, 4+M, D/heads).
+        """Return keys and values for each layer, each (B, heads, 4+M, D/heads).
 
         Args:
             stages: (B, 4, sum of F).
             objects: (B, M, D).
         """
         parts = zip(self.of_stage, stages.split(self.stages, dim=-1), strict=True)
-        of_picture = torch.stack([mlp(maps) for mlp, maps in parts], dim=1)  # (B, c, 4, 2D)
+        of_image = torch.stack([mlp(maps) for mlp, maps in parts], dim=1)  # (B, c, 4, 2D)
         of_objects = self.of_object(objects).unflatten(-1, (len(self.stages), 1, -1))
-        pairs = zip(self.gates(of_picture), self.gates(of_objects), strict=True)
-        return [self._split(torch.cat([seen, found.squeeze(-2)], dim=1)) for seen, found in pairs]
+        pairs = zip(self.gates(of_image), self.gates(of_objects), strict=True)
+        return [self._split(torch.cat([own, other.squeeze(-2)], dim=1)) for own, other in pairs]
 
     def _split(self, prefix: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values by head of (B, P, 2D)."""
@@ -114,51 +112,36 @@ class VisualPrefix(nn.Module):
 class HVPNeT(TaggingModel):
     """The model of this file's docstring.
 
-    Args:
-        encoder: the text encoder, of width D.
-        n_labels: K.
-        stages: F of each stage.
-        visual: brings objects to D.
-        dropout: before the linear layer.
-
     Raises:
-        HamlearnError: the encoder takes no keys and values from outside.
+        HamlearnError: features have no width, or the encoder accepts no prefix.
     """
 
     def __init__(
-        self,
-        encoder: PreTrainedModel,
-        n_labels: int,
-        stages: Sequence[int],
-        visual: VisualEmbedding,
-        dropout: float,
+        self, encoder: PreTrainedModel, sizes: Sizes, text: TextSettings, model: ModelSettings
     ) -> None:
-        """Make the prefix, and what labels words."""
         super().__init__()
         if "past_key_values" not in signature(encoder.forward).parameters:
             raise HamlearnError(
-                f"text.encoder: found {type(encoder).__name__}, which takes no keys and values from"
-                " outside, expected an encoder like BERT for the variant hvpnet"
+                f"text.encoder: found {type(encoder).__name__}, which accepts no keys and values"
+                " from outside, expected an encoder like BERT for the variant hvpnet"
             )
-        self.text = TextEncoder(encoder, heads=1, layers=0, dropout=dropout)
+        self.text = TextEncoder(encoder)
         width, config = self.text.width, encoder.config
-        self.visual = visual
+        self.visual = VisualEmbedding(sizes, model.class_width, width)
         self.prefix = VisualPrefix(
-            stages, config.num_hidden_layers, width, config.num_attention_heads
+            sizes.stages, config.num_hidden_layers, width, config.num_attention_heads
         )
-        self.dropout = nn.Dropout(dropout)
-        self.emit = nn.Linear(width, n_labels)
-        self.crf = CRF(n_labels, batch_first=True)
+        self.add_output_layers(width, sizes.labels, model.dropout)
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels."""
-        if batch.visual is None:
+        visual = self.visual_of(batch)
+        if visual is None:
             _, words = self.text(batch)
-            return Output(self.emit(self.dropout(words)).float(), {})
-        visual = batch.visual.masked(self.emit.weight.dtype)
+            return Output(self.emissions(words))
         stages = require(visual.stages, "stages")  # (B, 4, sum of F)
         objects = self.visual(visual)[:, 1 : 1 + OBJECTS]  # (B, M, D)
-        visible = torch.cat(  # (B, 4+M+S)
+        mask = torch.cat(  # (B, 4+M+S)
             [
                 visual.has_image[:, None].expand(-1, stages.shape[1]),
                 require(visual.objects, "objects").mask[:, :OBJECTS],
@@ -168,33 +151,19 @@ class HVPNeT(TaggingModel):
         )
         hidden = self.text.encoder(
             input_ids=batch.input_ids,
-            attention_mask=_additive(visible, batch.input_ids.shape[1]),
+            attention_mask=_additive(mask, batch.input_ids.shape[1]),
             past_key_values=Prefixes(self.prefix(stages, objects)),
         ).last_hidden_state  # (B, S, D)
         words = sum_subtokens(hidden, batch.word_ids, batch.word_mask.shape[1])  # Eq. 1
-        return Output(self.emit(self.dropout(words)).float(), {})
+        return Output(self.emissions(words))
 
 
-def _additive(visible: Tensor, queries: int) -> Tensor:
-    """Return what is added to scores of attention, (B, 1, queries, keys), of (B, keys) bool."""
-    scores = torch.zeros(visible.shape, device=visible.device)
-    scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
+def _additive(mask: Tensor, queries: int) -> Tensor:
+    """Return what is added to attention scores, (B, 1, queries, keys), of a mask (B, keys)."""
+    scores = torch.zeros(mask.shape, device=mask.device)
+    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores[:, None, None].expand(-1, 1, queries, -1)
 
 
 def _mlp(features: int, width: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, width), nn.Tanh(), nn.Linear(width, out))
-
-
-def build(
-    encoder: PreTrainedModel, sizes: Sizes, *, class_width: int = 300, dropout: float = 0.1
-) -> HVPNeT:
-    """Return an untrained model.
-
-    Raises:
-        HamlearnError: features have no width, or the encoder takes no prefix.
-    """
-    width = int(encoder.config.hidden_size)
-    check_widths(1, width, image=sizes.image, stages=len(sizes.stages), objects=sizes.object)
-    visual = VisualEmbedding(sizes.image, sizes.object, sizes.classes, class_width, width)
-    return HVPNeT(encoder, sizes.labels, sizes.stages, visual, dropout)

@@ -1,7 +1,7 @@
 """UMGF: Zhang et al. 2021, "Multi-modal Graph Fusion for NER with Targeted Visual Guidance".
 
 (AAAI 2021; the title says "Named Entity Recognition".) A graph of words x_u and objects o_v. All
-nodes of one kind are joined to each other, and every word to every object of its post. A fusion
+nodes of one kind are connected, and every word is connected to every object of its post. A fusion
 layer (Sec. 3.3), with words X (B, W, D) and objects O (B, N, D):
 
     C_x = SelfAttention(X),   C_o = SelfAttention(O)                    within a modality
@@ -12,75 +12,66 @@ layer (Sec. 3.3), with words X (B, W, D) and objects O (B, N, D):
     e_u = W [h_u, X_u]  after the last layer, h_u of the encoder,  then a CRF
 
 Left out: the visual grounding that finds one object for each type of entity, whose crops go through
-ResNet-152 in every step. Objects are those of the detector, and its stored features of them stand
-for the crops'. All vectors are D wide, where the authors' code goes down to 512.
+ResNet-152 in every step. Objects are those of the detector, and its stored features replace the
+crops'. All vectors are D wide, where the authors' code reduces them to 512.
 
-Open there and decided here: attention, aggregation and feed-forward each have a residual and a
-layer norm behind them, as in the authors' code, which also joins h_u to X_u. Two fusion layers.
-Sums are not divided by the number of neighbours. The last layer does not update objects, which
-nothing reads any more.
+Not stated there and decided here: attention, aggregation and feed-forward are each followed by a
+residual connection and a layer norm, as in the authors' code, which also concatenates h_u and X_u.
+Two fusion layers. Sums are not divided by the number of neighbours. The last layer does not update
+objects, which nothing reads any more.
 
-Without a picture M_x = 0, so that a post is tagged as the same model tags its text alone.
+Without an image M_x = 0, so a post is labelled as the same model labels its text alone.
 """
 
 import torch
 from torch import Tensor, nn
-from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.model.base import Output, Sizes, TaggingModel
-from hamlearn.model.baselines.objects import check_widths, objects_of
-from hamlearn.model.batch import Batch
+from hamlearn.model.baselines.shared import PairGate
+from hamlearn.model.batch import Batch, require
 from hamlearn.model.text import TextEncoder
-from hamlearn.model.transformer import attendable
+from hamlearn.model.transformer import attendable, check_heads
 from hamlearn.model.visual import VisualEmbedding
+from hamlearn.settings import ModelSettings, TextSettings
 
 LAYERS = 2
 
 
 class GatedSum(nn.Module):
-    """M[u] = Σ_v sigmoid(W_1 C[u] + W_2 C'[v] + b) ⊙ C'[v], over the neighbours that are there.
+    """M[u] = Σ_v sigmoid(W_1 C[u] + W_2 C'[v] + b) ⊙ C'[v], over the neighbours v of u.
 
     Args:
         width: D.
     """
 
     def __init__(self, width: int) -> None:
-        """Make the two linear maps."""
         super().__init__()
-        self.own = nn.Linear(width, width)
-        self.other = nn.Linear(width, width, bias=False)
+        self.gate = PairGate(width)
 
     def forward(self, nodes: Tensor, neighbours: Tensor, mask: Tensor) -> Tensor:
-        """Return what each node takes from its neighbours, (B, U, D).
-
-        Args:
-            nodes: (B, U, D).
-            neighbours: (B, V, D).
-            mask: (B, V) bool, True on neighbours.
-        """
-        gate = self.own(nodes)[:, :, None] + self.other(neighbours)[:, None]  # (B, U, V, D)
-        weights = gate.sigmoid() * mask[:, None, :, None]
-        return (weights * neighbours[:, None]).sum(2)
+        """Return M (B, U, D) of C (B, U, D) and C' (B, V, D); the mask (B, V) has True on C'."""
+        gate = self.gate(nodes[:, :, None], neighbours[:, None])  # (B, U, V, D)
+        return (gate * mask[:, None, :, None] * neighbours[:, None]).sum(2)
 
 
 class Half(nn.Module):
-    """What a fusion layer does to the nodes of one modality.
+    """The part of a fusion layer that updates the nodes of one modality.
 
     Args:
         width: D.
         heads: attention heads.
         dropout: of attention weights and of each sub-layer's output.
-        ends: False for the objects of the last layer, of which nothing is asked but C_o.
+        updates: False for the objects of the last layer, of which only C_o is read.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float, ends: bool = True) -> None:
-        """Make the sub-layers."""
+    def __init__(self, width: int, heads: int, dropout: float, updates: bool = True) -> None:
         super().__init__()
+        check_heads(width, heads)
         self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
         self.attention_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
-        if ends:
+        if updates:
             self.across = GatedSum(width)
             self.across_norm = nn.LayerNorm(width)
             self.feed_forward = nn.Sequential(
@@ -88,18 +79,17 @@ class Half(nn.Module):
             )
             self.feed_forward_norm = nn.LayerNorm(width)
 
-    def within(self, nodes: Tensor, visible: Tensor) -> Tensor:
+    def within(self, nodes: Tensor, mask: Tensor) -> Tensor:
         """Return C (B, U, D): the nodes after attention among themselves."""
+        hidden = ~attendable(mask)
         attended, _ = self.attention(
-            nodes, nodes, nodes, key_padding_mask=~visible, need_weights=False
+            nodes, nodes, nodes, key_padding_mask=hidden, need_weights=False
         )
         return self.attention_norm(nodes + self.dropout(attended))
 
-    def end(self, nodes: Tensor, neighbours: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Return the nodes of the next layer, from C of both modalities; None for no neighbour."""
-        if neighbours is not None and mask is not None:
-            nodes = nodes + self.dropout(self.across(nodes, neighbours, mask))
-        nodes = self.across_norm(nodes)
+    def update(self, nodes: Tensor, neighbours: Tensor, mask: Tensor) -> Tensor:
+        """Return the nodes of the next layer, (B, U, D), from C of both modalities."""
+        nodes = self.across_norm(nodes + self.dropout(self.across(nodes, neighbours, mask)))
         return self.feed_forward_norm(nodes + self.dropout(self.feed_forward(nodes)))
 
 
@@ -114,97 +104,59 @@ class FusionLayer(nn.Module):
     """
 
     def __init__(self, width: int, heads: int, dropout: float, last: bool) -> None:
-        """Make both halves."""
         super().__init__()
         self.last = last
         self.words = Half(width, heads, dropout)
-        self.objects = Half(width, heads, dropout, ends=not last)
+        self.objects = Half(width, heads, dropout, updates=not last)
 
     def forward(
-        self,
-        words: Tensor,
-        word_mask: Tensor,
-        objects: Tensor | None,
-        object_mask: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
+        self, words: Tensor, word_mask: Tensor, objects: Tensor, object_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return words (B, W, D) and objects (B, N, D) of the next layer.
 
         Args:
             words: (B, W, D).
             word_mask: (B, W) bool.
-            objects: (B, N, D); None for text alone.
-            object_mask: (B, N) bool; None for text alone.
+            objects: (B, N, D).
+            object_mask: (B, N) bool.
         """
         own = self.words.within(words, word_mask)  # C_x
-        if objects is None or object_mask is None:
-            return self.words.end(own, None, None), None
-        other = self.objects.within(objects, attendable(object_mask))  # C_o
-        found = self.words.end(own, other, object_mask)
-        return found, None if self.last else self.objects.end(other, own, word_mask)
+        other = self.objects.within(objects, object_mask)  # C_o
+        words = self.words.update(own, other, object_mask)
+        return words, other if self.last else self.objects.update(other, own, word_mask)
 
 
 class UMGF(TaggingModel):
     """The model of this file's docstring.
 
-    Args:
-        encoder: the text encoder, of width D.
-        n_labels: K.
-        visual: brings objects to D.
-        layers: fusion layers.
-        heads: attention heads.
-        dropout: of the layers, and before the linear one.
-
     Raises:
-        HamlearnError: the heads do not divide D.
+        HamlearnError: the heads do not divide D, or features have no width.
     """
 
     def __init__(
-        self,
-        encoder: PreTrainedModel,
-        n_labels: int,
-        visual: VisualEmbedding,
-        layers: int,
-        heads: int,
-        dropout: float,
+        self, encoder: PreTrainedModel, sizes: Sizes, text: TextSettings, model: ModelSettings
     ) -> None:
-        """Make the graph's layers, and what labels words."""
         super().__init__()
-        self.text = TextEncoder(encoder, heads=1, layers=0, dropout=dropout)
+        self.text = TextEncoder(encoder)
         width = self.text.width
-        self.visual = visual
+        self.visual = VisualEmbedding(sizes, model.class_width, width)
         self.layers = nn.ModuleList(
-            FusionLayer(width, heads, dropout, layer == layers - 1) for layer in range(layers)
+            FusionLayer(width, model.heads, model.dropout, layer == LAYERS - 1)
+            for layer in range(LAYERS)
         )
-        self.dropout = nn.Dropout(dropout)
-        self.emit = nn.Linear(2 * width, n_labels)
-        self.crf = CRF(n_labels, batch_first=True)
+        self.add_output_layers(2 * width, sizes.labels, model.dropout)
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels."""
         _, words = self.text(batch)
-        nodes, objects, mask = words, None, None
-        if batch.visual is not None:
-            objects, mask = objects_of(batch.visual, self.visual)
+        visual = self.visual_of(batch)
+        if visual is None:  # as if all images were missing
+            objects = words.new_zeros(len(batch), 1, self.text.width)
+            mask = batch.word_mask.new_zeros(len(batch), 1)
+        else:
+            objects = self.visual(visual)[:, 1:]  # (B, N, D)
+            mask = require(visual.objects, "objects").mask  # (B, N)
+        nodes = words
         for layer in self.layers:
             nodes, objects = layer(nodes, batch.word_mask, objects, mask)
-        both = torch.cat([words, nodes], dim=-1)  # (B, W, 2D)
-        return Output(self.emit(self.dropout(both)).float(), {})
-
-
-def build(
-    encoder: PreTrainedModel,
-    sizes: Sizes,
-    *,
-    heads: int = 12,
-    class_width: int = 300,
-    dropout: float = 0.1,
-) -> UMGF:
-    """Return an untrained model.
-
-    Raises:
-        HamlearnError: the heads do not divide D, or features have no width.
-    """
-    width = int(encoder.config.hidden_size)
-    check_widths(heads, width, image=sizes.image, objects=sizes.object)
-    visual = VisualEmbedding(sizes.image, sizes.object, sizes.classes, class_width, width)
-    return UMGF(encoder, sizes.labels, visual, LAYERS, heads, dropout)
+        return Output(self.emissions(torch.cat([words, nodes], dim=-1)))

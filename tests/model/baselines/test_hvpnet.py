@@ -7,7 +7,8 @@ from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, Rober
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.baselines.hvpnet import OBJECTS, DynamicGates
-from hamlearn.model.build import build_tagger
+from hamlearn.model.build import build_model
+from hamlearn.settings import ModelSettings, TextSettings
 from tests.model.tiny import SIZES, STAGES, WIDTH, random_batch, text_of, tiny_tagger, usual_batch
 
 SMALL = {"vocab_size": 60, "num_hidden_layers": 2, "max_position_embeddings": 40}
@@ -78,7 +79,7 @@ def test_a_relative_of_bert_keeps_the_positions_of_its_text(attention):
     shape = {"hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": 32}
     config = RobertaConfig(**SMALL, **shape, attn_implementation=attention)
     encoder = RobertaModel(config, add_pooling_layer=False)
-    tagger = build_tagger(encoder, "hvpnet", SIZES, class_width=8).eval()
+    tagger = build_model(encoder, "hvpnet", SIZES, TextSettings(), ModelSettings()).eval()
     batch = usual_batch()
     batch = replace(batch, input_ids=torch.where(batch.input_ids == 0, 1, batch.input_ids))
     text = tagger(text_of(batch)).emissions
@@ -90,4 +91,4 @@ def test_a_relative_of_bert_keeps_the_positions_of_its_text(attention):
 def test_an_encoder_that_takes_no_prefix_is_refused():
     config = DistilBertConfig(vocab_size=60, dim=WIDTH, n_layers=1, n_heads=2, hidden_dim=32)
     with pytest.raises(HamlearnError, match=r"found DistilBertModel.*expected an encoder like"):
-        build_tagger(DistilBertModel(config), "hvpnet", SIZES)
+        build_model(DistilBertModel(config), "hvpnet", SIZES, TextSettings(), ModelSettings())

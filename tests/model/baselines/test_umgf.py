@@ -12,7 +12,7 @@ def gated_sum(part, node, neighbours):
     """M of one node, in a loop over its neighbours."""
     total = torch.zeros_like(node)
     for other in neighbours:
-        gate = part.own.weight @ node + part.own.bias + part.other.weight @ other
+        gate = part.first.weight @ node + part.first.bias + part.second.weight @ other
         total = total + sigmoid(gate) * other
     return total
 
@@ -24,7 +24,7 @@ def test_a_node_takes_of_each_neighbour_what_its_gate_lets_through():
     found = part(nodes, neighbours, mask)
     for row in range(2):
         for place in range(2):
-            expected = gated_sum(part, nodes[row, place], neighbours[row][mask[row]])
+            expected = gated_sum(part.gate, nodes[row, place], neighbours[row][mask[row]])
             torch.testing.assert_close(found[row, place], expected)
     assert not found[1].any()
 
@@ -43,7 +43,7 @@ def test_a_layer_is_attention_within_gates_across_and_a_feed_forward():
     c = {"x": attended(layer.words, words), "o": attended(layer.objects, vectors)}
     for one, other, half in (("x", "o", layer.words), ("o", "x", layer.objects)):
         for place, node in enumerate(c[one]):
-            m = half.across_norm(node + gated_sum(half.across, node, c[other]))
+            m = half.across_norm(node + gated_sum(half.across.gate, node, c[other]))
             expected = half.feed_forward_norm(m + half.feed_forward(m))
             torch.testing.assert_close(found[one][0, place], expected, atol=1e-5, rtol=1e-5)
 

@@ -1,16 +1,18 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from hamlearn.model.baselines.cnn_bilstm_crf import CharacterCNN
-from hamlearn.model.baselines.hbilstm_crf import CharacterLSTM
-from hamlearn.model.baselines.lexical import run_lstm
+from hamlearn.errors import HamlearnError
+from hamlearn.model.baselines.lexical import CharacterCNN, CharacterLSTM, run_lstm
+from tests.model.tiny import tiny_tagger, usual_batch
 
 WORDS = torch.tensor([[3, 4, 5, 6, 0], [7, 0, 0, 0, 0], [2, 3, 0, 0, 0], [0, 0, 0, 0, 0]])
 
 
 def test_the_cnn_is_the_maximum_over_windows_written_out():
     torch.manual_seed(0)
-    reads = CharacterCNN(9, width=4, filters=3, dropout=0.0)
+    reads = CharacterCNN(9, width=4, out=3, dropout=0.0)
     weight, bias = reads.convolution.weight, reads.convolution.bias  # (filters, width, 3)
     found = reads(WORDS)
     for row, numbers in enumerate(WORDS.tolist()):
@@ -54,3 +56,8 @@ def test_an_lstm_reads_each_row_to_its_own_end(lengths):
             found[row, :length], lstm(sequence[row : row + 1, :length])[0][0]
         )
         assert not found[row, length:].any()
+
+
+def test_a_batch_of_sub_tokens_alone_is_refused():
+    with pytest.raises(HamlearnError, match="a batch without words"):
+        tiny_tagger("bilstm_crf")(replace(usual_batch(), lexical=None))

@@ -29,7 +29,7 @@ def slow_wordpieces(words, size):
     split = {word: [word[0], *("##" + letter for letter in word[1:])] for word in words}
     first = sorted({word[0] for word in words} | {letter for word in words for letter in word[1:]})
     later = sorted({piece for pieces in split.values() for piece in pieces[1:]})
-    vocabulary = [*SPECIAL, *first, *later]
+    vocabulary = [*SPECIAL.values(), *first, *later]
     while len(vocabulary) < size:
         pairs = Counter()
         for word, pieces in split.items():

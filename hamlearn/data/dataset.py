@@ -17,7 +17,7 @@ from hamlearn.corpus.labels import repair
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.data.captions import Extras
 from hamlearn.data.encoded import Encoded
-from hamlearn.data.lexicon import Lexicon, Numbered, pad_characters
+from hamlearn.data.lexicon import LexicalIds, Lexicon, pad_characters
 from hamlearn.data.ragged import Ragged
 from hamlearn.data.text_encoder import special_ids
 from hamlearn.data.tokenization import Tokens
@@ -41,7 +41,7 @@ class Example:
         labels: (W,) int64 of these words; None where gold is not looked at.
         picture: of the post.
         target_mask: (W,) bool, the words that it speaks for; None for all.
-        numbered: the words and their characters by number; None for a model that reads none.
+        lexical: ids of whole words and characters; None for a model that reads neither.
         encoded: (S, D), the stored outputs of a frozen encoder; None where it has to be asked.
     """
 
@@ -49,7 +49,7 @@ class Example:
     labels: NDArray[np.int64] | None
     picture: VisualFeatures | None
     target_mask: NDArray[np.bool_] | None = None
-    numbered: Numbered | None = None
+    lexical: LexicalIds | None = None
     encoded: NDArray[np.float32] | None = None
 
 
@@ -185,8 +185,8 @@ class PostDataset(Dataset[Example]):
         own = slice(window.first, window.first + window.tokens.words)
         labels = None if self._labels is None else self._labels[self.post_of[index]][own]
         owned = None if window.predicts_all else target_mask(window)
-        numbered = None if self.lexicon is None else self.lexicon.number(words[own])
-        return Example(window.tokens, labels, picture, owned, numbered)
+        lexical = None if self.lexicon is None else self.lexicon.encode(words[own])
+        return Example(window.tokens, labels, picture, owned, lexical)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Return these rows as one batch."""
@@ -228,8 +228,8 @@ class WordDropout(Dataset[Example]):
         drawn = np.random.default_rng([self.seed, self.epoch, index]).random(example.tokens.words)
         dropped = drawn < self.rate
         tokens = drop_words(example.tokens, dropped, self.posts.unk)
-        numbered = example.numbered and example.numbered.drop(dropped)
-        return replace(example, tokens=tokens, numbered=numbered)
+        lexical = example.lexical and example.lexical.drop(dropped)
+        return replace(example, tokens=tokens, lexical=lexical)
 
 
 def drop_words(tokens: Tokens, dropped: NDArray[np.bool_], unk: int) -> Tokens:
@@ -267,10 +267,10 @@ def collate(examples: Sequence[Example], pad: int, pictures: VisualSource | None
             for example in examples
         ]
         batch.target_mask = _pad(owned, False)  # (B, W)
-    numbered = [example.numbered for example in examples if example.numbered is not None]
-    if numbered:
-        whole = _pad([post.words for post in numbered], 0)  # (B, W)
-        characters = torch.from_numpy(pad_characters(numbered, whole.shape[1]))  # (B, W, C)
+    lexical = [example.lexical for example in examples if example.lexical is not None]
+    if lexical:
+        whole = _pad([post.words for post in lexical], 0)  # (B, W)
+        characters = torch.from_numpy(pad_characters(lexical, whole.shape[1]))  # (B, W, C)
         batch.lexical = LexicalBatch(whole, characters)
     encoded = [example.encoded for example in examples if example.encoded is not None]
     if encoded:

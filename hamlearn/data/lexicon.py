@@ -1,4 +1,4 @@
-"""Whole words and characters as numbers, and word vectors, for systems without a text encoder."""
+"""Word and character vocabularies, and word vectors, for systems without a text encoder."""
 
 import json
 import logging
@@ -10,27 +10,50 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from hamlearn.corpus.posts import iterate_posts
 from hamlearn.errors import HamlearnError
+from hamlearn.model.base import TaggingModel
+from hamlearn.systems import inputs_of
 
 log = logging.getLogger(__name__)
 
-PAD, UNKNOWN, FIRST = 0, 1, 2  # numbers of both vocabularies; entries begin at FIRST
+PAD, UNKNOWN, FIRST = 0, 1, 2  # ids in both vocabularies; entries begin at FIRST
 RARE = 2  # a word seen fewer times in training, and without a vector, is the unknown word
 WIDTH = 100  # of random word vectors (Lample et al. 2016)
-LONGEST = 50  # characters of a word that are looked at
+LONGEST = 50  # characters of a word that are read
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalIds:
+    """Ids of the words of one post, (W,) int64, and of the characters of each word, (C,) int64."""
+
+    words: NDArray[np.int64]
+    characters: tuple[NDArray[np.int64], ...]
+
+    def drop(self, dropped: NDArray[np.bool_]) -> "LexicalIds":
+        """Replace each word that `dropped` (W,) marks by the unknown word of one unknown letter."""
+        unknown = np.array([UNKNOWN], dtype=np.int64)
+        return LexicalIds(
+            np.where(dropped, UNKNOWN, self.words),
+            tuple(
+                unknown if is_dropped else characters
+                for characters, is_dropped in zip(self.characters, dropped, strict=True)
+            ),
+        )
 
 
 @dataclass(frozen=True)
 class Lexicon:
     """The words and characters that a run knows.
 
-    Words are looked up in lower case, characters as they are. A word of the training split that is
-    seen once and has no vector is the unknown word, and so the unknown word's vector is trained.
+    Words are looked up in lower case, characters as they are. A training word that is seen once and
+    has no vector is the unknown word, so the unknown word's vector is trained.
 
     Attributes:
-        words: in lower case; the first has the number FIRST.
+        words: in lower case; the first has the id FIRST.
         characters: likewise.
     """
 
@@ -38,37 +61,35 @@ class Lexicon:
     characters: tuple[str, ...]
 
     @classmethod
-    def of(cls, posts: Iterable[Sequence[str]], known: Iterable[str] = ()) -> Self:
-        """Make a lexicon from the words of the training split.
+    def from_posts(cls, posts: Iterable[Sequence[str]], known: Iterable[str] = ()) -> Self:
+        """Return the lexicon of the training split.
 
         Args:
             posts: the words of each post.
-            known: words in lower case that have a vector and so are kept, seen or not.
+            known: words in lower case that have a vector, included whether seen or not.
         """
         seen = Counter(word for words in posts for word in words)
         lowered: Counter[str] = Counter()
         for word, count in seen.items():
             lowered[word.lower()] += count
-        often = {word for word, count in lowered.items() if count >= RARE}
+        frequent = {word for word, count in lowered.items() if count >= RARE}
         characters = {character for word in seen for character in word}
-        return cls(tuple(sorted(often | set(known))), tuple(sorted(characters)))
+        return cls(tuple(sorted(frequent | set(known))), tuple(sorted(characters)))
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Entries of both vocabularies, with padding and the unknown one."""
+        """Entries of both vocabularies, including padding and the unknown entry."""
         return {"words": FIRST + len(self.words), "characters": FIRST + len(self.characters)}
 
-    def number(self, words: Sequence[str]) -> "Numbered":
-        """Return the numbers of words and of their first LONGEST characters."""
-        return Numbered(
-            np.array([self._words.get(word.lower(), UNKNOWN) for word in words], dtype=np.int64),
-            tuple(
-                np.array(
-                    [self._characters.get(character, UNKNOWN) for character in word[:LONGEST]],
-                    dtype=np.int64,
-                )
-                for word in words
-            ),
+    def encode(self, words: Sequence[str]) -> LexicalIds:
+        """Return the ids of words and of their first LONGEST characters."""
+
+        def ids(vocabulary: dict[str, int], texts: Iterable[str]) -> NDArray[np.int64]:
+            return np.array([vocabulary.get(text, UNKNOWN) for text in texts], dtype=np.int64)
+
+        return LexicalIds(
+            ids(self._words, (word.lower() for word in words)),
+            tuple(ids(self._characters, word[:LONGEST]) for word in words),
         )
 
     def write(self, path: Path) -> None:
@@ -78,19 +99,24 @@ class Lexicon:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what `write` wrote.
+        """Read a file written by `write`.
 
         Raises:
-            HamlearnError: the file is absent or is no lexicon.
+            HamlearnError: the file is absent or not a lexicon.
         """
         if not path.is_file():
             raise HamlearnError(f"{path}: no such file, expected the words that the run knows")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            words, characters = (_texts(values[name]) for name in ("words", "characters"))
+            lists = [values["words"], values["characters"]]
+            for texts in lists:
+                if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                    raise ValueError("expected lists of strings")
+            if any(len(set(texts)) < len(texts) for texts in lists):
+                raise ValueError("expected each string once")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise HamlearnError(f"{path}: not a lexicon ({error!s:.200})") from error
-        return cls(words, characters)
+        return cls(*map(tuple, lists))
 
     @cached_property
     def _words(self) -> dict[str, int]:
@@ -101,72 +127,101 @@ class Lexicon:
         return {character: number for number, character in enumerate(self.characters, FIRST)}
 
 
-def _texts(values: object) -> tuple[str, ...]:
-    """Return a list of different texts as it is."""
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError("expected lists of texts")
-    if len(set(values)) != len(values):
-        raise ValueError("expected each text once")
-    return tuple(values)
-
-
-@dataclass(frozen=True, slots=True)
-class Numbered:
-    """The words of one post by number: (W,) int64, and one (C,) int64 array for each word."""
-
-    words: NDArray[np.int64]
-    characters: tuple[NDArray[np.int64], ...]
-
-    def drop(self, dropped: NDArray[np.bool_]) -> "Numbered":
-        """Make the words unknown that `dropped` (W,) marks, and each of them one unknown letter."""
-        unknown = np.array([UNKNOWN], dtype=np.int64)
-        return Numbered(
-            np.where(dropped, UNKNOWN, self.words),
-            tuple(
-                unknown if is_dropped else own
-                for own, is_dropped in zip(self.characters, dropped, strict=True)
-            ),
-        )
-
-
-def pad_characters(posts: Sequence[Numbered], n_words: int) -> NDArray[np.int64]:
-    """Return the characters of posts as one (B, W, C) array, PAD where there is none."""
-    longest = max((len(own) for post in posts for own in post.characters), default=0)
+def pad_characters(posts: Sequence[LexicalIds], n_words: int) -> NDArray[np.int64]:
+    """Return the characters of posts as one (B, W, C) array, filled with PAD."""
+    longest = max((len(word) for post in posts for word in post.characters), default=0)
     padded = np.full((len(posts), n_words, max(longest, 1)), PAD, dtype=np.int64)
     for row, post in enumerate(posts):
-        for place, own in enumerate(post.characters):
-            padded[row, place, : len(own)] = own
+        for place, word in enumerate(post.characters):
+            padded[row, place, : len(word)] = word
     return padded
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A lexicon and the initial vectors of its words.
+
+    Attributes:
+        lexicon: the words.
+        width: of a vector.
+        vectors: (width,) by word; words that are not in it start from random vectors.
+        source: where the vectors come from, for run.json.
+    """
+
+    lexicon: Lexicon
+    width: int
+    vectors: dict[str, NDArray[np.float32]]
+    source: str
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes that depend on the vocabulary, named as in `hamlearn.model.base.Sizes`."""
+        return self.lexicon.sizes | {"word": self.width}
+
+    @torch.no_grad()
+    def initialise(self, tagger: TaggingModel) -> None:
+        """Initialise the word embedding of a model from the pretrained vectors."""
+        weight = tagger.get_parameter("words.weight")
+        for number, word in enumerate(self.lexicon.words, FIRST):
+            if word in self.vectors:
+                weight[number] = torch.from_numpy(self.vectors[word])
+
+
+def read_vocabulary(
+    variant: str, posts: str | Path, vectors: str | Path | None
+) -> Vocabulary | None:
+    """Return the vocabulary of a variant; None for one that reads sub-tokens only.
+
+    It holds the words of the training split and every word of the corpus, of any split, that has a
+    pretrained vector; labels are not read.
+
+    Args:
+        variant: one of SYSTEMS.
+        posts: prepared posts.
+        vectors: file of word vectors, or None.
+
+    Raises:
+        HamlearnError: the file of vectors is absent or unreadable.
+    """
+    if not inputs_of(variant).lexicon:
+        return None
+    train = (post.words for post in iterate_posts(posts, "train"))
+    if vectors is None:
+        return Vocabulary(Lexicon.from_posts(train), WIDTH, {}, "random")
+    wanted = {word.lower() for post in iterate_posts(posts) for word in post.words}
+    found = read_vectors(vectors, wanted)
+    width = len(next(iter(found.values()))) if found else WIDTH
+    source = f"{Path(vectors).name}: {len(found)} of {len(wanted)} words of the corpus"
+    return Vocabulary(Lexicon.from_posts(train, found), width, found, source)
 
 
 def read_vectors(path: str | Path, wanted: Iterable[str]) -> dict[str, NDArray[np.float32]]:
     """Read the vectors of some words from a file in GloVe's or word2vec's text format.
 
-    A line is a word and its numbers, separated by single spaces; word2vec's begins with a line of
-    two numbers, the entries and the width. Lines are read one after the other and only wanted
-    words are kept. A word is matched as it stands, and where nothing does so, by the first entry
-    that does in lower case.
+    A line is a word and its numbers, separated by single spaces; word2vec's files begin with a line
+    of two numbers, the entries and the width. Lines are read one at a time. A wanted word takes the
+    entry that equals it, or else the first entry that equals it in lower case.
 
     Args:
         path: of the file.
         wanted: words in lower case.
 
     Returns:
-        The vectors (width,) of the words that the file has.
+        The vectors (width,) of the words in the file.
 
     Raises:
-        HamlearnError: the file is absent, or a line is not a word and numbers of the width of the
-            first one; the message names the line.
+        HamlearnError: the file is absent, or a line is not a word and as many numbers as the first
+            line; the message names the line.
     """
-    path, left = Path(path), set(wanted)
+    path, wanted = Path(path), set(wanted)
     if not path.is_file():
         raise HamlearnError(f"text.word_vectors: {path}: no such file, expected word vectors")
     exact: dict[str, NDArray[np.float32]] = {}
     lowered: dict[str, NDArray[np.float32]] = {}
     width = 0
     with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            fields = raw.rstrip(b" \r\n").split(b" ")
+        for number, line in enumerate(file, start=1):
+            fields = line.rstrip(b" \r\n").split(b" ")
             if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
                 width = int(fields[1])
                 continue
@@ -177,15 +232,14 @@ def read_vectors(path: str | Path, wanted: Iterable[str]) -> dict[str, NDArray[n
                     f" a word and {width or 'some'}, as in the lines before"
                 )
             try:
-                # Some published files have words with spaces in them.
-                word = b" ".join(fields[:-width]).decode()
+                word = b" ".join(fields[:-width]).decode()  # some published words hold spaces
             except UnicodeDecodeError:
-                continue  # word2vec cuts words in the middle of a letter; no word of ours is one
-            into, key = (exact, word) if word in left else (lowered, word.lower())
-            if key not in left or key in into:
+                continue  # word2vec cuts words in the middle of a character; none is ours
+            target, key = (exact, word) if word in wanted else (lowered, word.lower())
+            if key not in wanted or key in target:
                 continue
             try:
-                into[key] = np.array(fields[-width:], dtype=np.float32)
+                target[key] = np.array(fields[-width:], dtype=np.float32)
             except ValueError as error:
                 raise HamlearnError(
                     f"text.word_vectors: {path}:{number}: found {error}, expected {width} numbers"
@@ -193,5 +247,5 @@ def read_vectors(path: str | Path, wanted: Iterable[str]) -> dict[str, NDArray[n
     if not width:
         raise HamlearnError(f"text.word_vectors: {path}: found no line, expected word vectors")
     found = lowered | exact
-    log.info("%s: vectors of width %d for %d of %d words", path, width, len(found), len(left))
+    log.info("%s: vectors of width %d for %d of %d words", path, width, len(found), len(wanted))
     return found

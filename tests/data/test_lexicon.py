@@ -15,30 +15,30 @@ POSTS = [("The", "dog", "runs"), ("the", "DOG", "é"), ("cat",)]
 
 
 def test_words_are_numbered_in_lower_case_and_characters_as_they_are():
-    lexicon = Lexicon.of(POSTS, known=["bird"])
+    lexicon = Lexicon.from_posts(POSTS, known=["bird"])
     assert lexicon.words == ("bird", "dog", "the")  # others are seen once
     assert "T" in lexicon.characters
     assert "é" in lexicon.characters
-    numbered = lexicon.number(["Dog", "cat", "bird", "x?"])
-    assert numbered.words.tolist() == [FIRST + 1, UNKNOWN, FIRST, UNKNOWN]
+    ids = lexicon.encode(["Dog", "cat", "bird", "x?"])
+    assert ids.words.tolist() == [FIRST + 1, UNKNOWN, FIRST, UNKNOWN]
     letters = [lexicon.characters.index(c) + FIRST for c in "cat"]
-    assert numbered.characters[1].tolist() == letters
-    assert numbered.characters[3].tolist() == [UNKNOWN, UNKNOWN]
-    assert len(lexicon.number(["a" * 99]).characters[0]) == LONGEST
+    assert ids.characters[1].tolist() == letters
+    assert ids.characters[3].tolist() == [UNKNOWN, UNKNOWN]
+    assert len(lexicon.encode(["a" * 99]).characters[0]) == LONGEST
     assert lexicon.sizes == {"words": 5, "characters": FIRST + len(lexicon.characters)}
 
 
 def test_a_dropped_word_is_unknown_and_its_letters_too():
-    lexicon = Lexicon.of(POSTS)
-    dropped = lexicon.number(["the", "dog"]).drop(np.array([True, False]))
+    lexicon = Lexicon.from_posts(POSTS)
+    dropped = lexicon.encode(["the", "dog"]).drop(np.array([True, False]))
     assert dropped.words.tolist() == [UNKNOWN, lexicon.words.index("dog") + FIRST]
     assert dropped.characters[0].tolist() == [UNKNOWN]
     assert len(dropped.characters[1]) == 3
 
 
 def test_characters_are_padded_to_the_longest_word():
-    lexicon = Lexicon.of(POSTS)
-    posts = [lexicon.number(words) for words in (["the", "é"], ["cat"])]
+    lexicon = Lexicon.from_posts(POSTS)
+    posts = [lexicon.encode(words) for words in (["the", "é"], ["cat"])]
     padded = pad_characters(posts, 2)
     assert padded.shape == (2, 2, 3)
     assert padded[0, 1, 1:].tolist() == [0, 0]
@@ -47,7 +47,7 @@ def test_characters_are_padded_to_the_longest_word():
 
 
 def test_a_lexicon_is_read_as_it_was_written(tmp_path):
-    lexicon = Lexicon.of(POSTS, known=["naïve", "\u200d"])
+    lexicon = Lexicon.from_posts(POSTS, known=["naïve", "\u200d"])
     lexicon.write(tmp_path / "lexicon.json")
     assert Lexicon.read(tmp_path / "lexicon.json") == lexicon
     with pytest.raises(HamlearnError, match="no such file"):

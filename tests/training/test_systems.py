@@ -99,7 +99,7 @@ def test_word_vectors_are_where_training_begins(paths, tmp_path, monkeypatch):
     given = (paths["posts"], paths["encoder"])
     facts = train(*given, settings, "bilstm_crf", 0, tmp_path / "run")
     run = load_run(tmp_path / "run")
-    numbers = run.lexicon.number(["today", "PARIS", "unheard"]).words
+    numbers = run.lexicon.encode(["today", "PARIS", "unheard"]).words
     assert begun[0][numbers[0]].tolist() == [1, 2, 3]
     assert begun[0][numbers[1]].tolist() == [4, 5, 6]
     assert numbers[2] == 1

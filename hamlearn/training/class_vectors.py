@@ -1,4 +1,4 @@
-"""The class embedding E^v started from the text encoder's own word vectors."""
+"""Initialise the class embedding E^v (Eq. 3) from the text encoder's word embeddings."""
 
 import re
 from collections.abc import Sequence
@@ -12,29 +12,19 @@ from hamlearn.errors import HamlearnError
 from hamlearn.model.base import TaggingModel
 from hamlearn.model.visual import VisualEmbedding
 
-NONE = "none"  # the class of a whole picture that stands in where nothing was detected
-_NUMBERED = re.compile(r"vg_\d{4}")  # what the Visual Genome detector calls a class without a name
+NONE = "none"  # the class of a whole image that stands in where nothing was detected
+_UNNAMED = re.compile(r"vg_\d{4}")  # the Visual Genome detector's classes without a file of names
 
 
-def start_classes(
+def initialise_classes(
     tagger: TaggingModel,
-    encoder: PreTrainedModel | None,
+    encoder: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     classes: Sequence[str],
 ) -> None:
-    """Let the class embedding of a tagger that has one begin with the names of the classes.
-
-    Args:
-        tagger: its `visual` is a `VisualEmbedding` where it has a class embedding.
-        encoder: of the text.
-        tokenizer: its own.
-        classes: names of the C classes.
-
-    Raises:
-        HamlearnError: the classes have numbers for names.
-    """
+    """Initialise the class embedding of a tagger that has one; see `class_vectors`."""
     visual = getattr(tagger, "visual", None)
-    if encoder is not None and isinstance(visual, VisualEmbedding):
+    if isinstance(visual, VisualEmbedding):
         visual.start_classes(class_vectors(encoder, tokenizer, classes))
 
 
@@ -42,32 +32,29 @@ def start_classes(
 def class_vectors(
     encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, classes: Sequence[str]
 ) -> Tensor:
-    """Return E^v before training (Eq. 3): a class is the mean of its name's sub-token vectors.
-
-    The vectors are those that the encoder looks up before its first layer.
+    """Return the mean of the input embeddings of each class name's sub-tokens.
 
     Args:
-        encoder: of the text.
-        tokenizer: its own.
-        classes: names of the C classes; the row of "none" is made the same way and comes last.
+        encoder: the text encoder.
+        tokenizer: of the encoder.
+        classes: names of the C classes; "none" is added as the last.
 
     Returns:
-        (C+1, E) float32, E the width of the encoder's word vectors.
+        (C+1, E) float32, E the width of the encoder's input embeddings.
 
     Raises:
         HamlearnError: the classes have numbers for names.
     """
-    numbered = [name for name in classes if _NUMBERED.fullmatch(name)]
-    if numbered:
+    unnamed = [name for name in classes if _UNNAMED.fullmatch(name)]
+    if unnamed:
         raise HamlearnError(
-            f"model.class_embedding: words: found {len(numbered)} classes without a name, such as"
-            f" {numbered[0]}; give the detector a file of class names"
+            f"model.class_embedding: words: found {len(unnamed)} classes without a name, such as"
+            f" {unnamed[0]}; give the detector a file of class names"
             " (`object_features.detectors.faster_rcnn.classes`), or choose `learned`"
         )
     embeddings = cast(nn.Embedding, encoder.get_input_embeddings())
-    table = embeddings.weight.detach()  # (vocabulary, E)
-    spoken = [name.replace("_", " ") for name in (*classes, NONE)]
-    ids = tokenizer(spoken, add_special_tokens=False)["input_ids"]
+    names = [name.replace("_", " ") for name in (*classes, NONE)]
+    ids = tokenizer(names, add_special_tokens=False)["input_ids"]
     unknown = [tokenizer.unk_token_id]
-    rows = [table[torch.tensor(of_name or unknown)].mean(dim=0) for of_name in ids]
+    rows = [embeddings.weight[torch.tensor(of_name or unknown)].mean(dim=0) for of_name in ids]
     return torch.stack(rows).float()

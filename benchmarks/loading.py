@@ -20,8 +20,9 @@ from benchmarks.steps import LABELS, lengths
 from benchmarks.storage import DTYPE, WIDTH, N, filled
 from benchmarks.timing import in_turn
 from hamlearn.corpus.posts import CorpusPost, PostFile, write_posts
-from hamlearn.data.dataset import Example, LengthBuckets, PostDataset
-from hamlearn.data.loading import load
+from hamlearn.data.batches import Example, LengthBuckets, load
+from hamlearn.data.dataset import PostDataset
+from hamlearn.data.sources import Sources
 from hamlearn.data.visual import VisualReader
 from hamlearn.features.graphs import build_graphs
 from hamlearn.features.store import image_columns, object_columns
@@ -71,12 +72,12 @@ def loader_of(plan: Plan, folder: Path, stack: ExitStack) -> DataLoader[Example]
     data = PostDataset(
         stack.enter_context(PostFile(posts, "train")),
         tokenizer(),
+        TextSettings(),
         LABELS,
-        TextSettings().max_subtokens,
-        stack.enter_context(VisualReader(images, objects, graphs)),
+        Sources(stack.enter_context(VisualReader(images, objects, graphs))),
     )
     batches: Sequence[list[int]] = LengthBuckets(data.lengths, plan.size, seed=0).batches
-    return load(data, batches, data, torch.device("cpu"))
+    return load(data, batches, data.collate, torch.device("cpu"))
 
 
 def _posts(count: int) -> Iterator[CorpusPost]:

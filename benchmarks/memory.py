@@ -20,7 +20,7 @@ from benchmarks.results import Line
 from hamlearn.corpus.conll import Entry
 from hamlearn.corpus.posts import CorpusPost, iterate_posts, read_posts
 from hamlearn.data.text_encoder import load_tokenizer
-from hamlearn.data.tokenization import tokenise
+from hamlearn.data.tokenization import tokenize
 from hamlearn.demo.corpus import write_corpus
 from hamlearn.features.hdf5 import atomic_hdf5, write_attributes, write_texts
 from hamlearn.features.store import Columns, attributes_of, image_columns, object_columns
@@ -135,8 +135,9 @@ def index_of(posts: Sequence[CorpusPost], encoder: Path) -> dict[str, float]:
         posts: a corpus whose posts are those of the other one on average.
         encoder: its tokenizer.
     """
-    tokens = tokenise([post.words for post in posts], load_tokenizer(encoder), LONGEST)
-    subtokens, words = fmean(len(one.ids) for one in tokens), fmean(len(p.words) for p in posts)
+    rows = tokenize([post.words for post in posts], load_tokenizer(encoder), LONGEST)
+    subtokens = fmean(len(window.ids) for (window,) in rows)
+    words = fmean(len(post.words) for post in posts)
     share = {
         split: fmean(post.split == split for post in posts) for split in ("train", "dev", "test")
     }

@@ -20,7 +20,7 @@ from transformers import BertConfig, BertModel
 
 from benchmarks.parts import FORWARD, REST, Clock
 from benchmarks.plan import Plan
-from hamlearn.data.dataset import LengthBuckets
+from hamlearn.data.batches import LengthBuckets
 from hamlearn.features.relations import RELATIONS, relation_matrices
 from hamlearn.model.base import Sizes, TaggingModel
 from hamlearn.model.batch import Batch, ObjectBatch, VisualBatch

@@ -102,7 +102,7 @@ class Encoded(ArrayFile):
                 f" post {post_of(int(absent[0]))!r:.100}, expected all of them. It was made with"
                 f" text.max_subtokens {self.attributes.get('max_subtokens')!s:.20},"
                 f" text.long_posts {self.attributes.get('long_posts')!s:.20} and"
-                f" {self.attributes.get('beside')!s:.40} beside the posts. If posts or settings"
+                f" {self.attributes.get('image_text')!s:.40} after the posts. If posts or settings"
                 f" have changed since, {AGAIN}"
             )
         return found

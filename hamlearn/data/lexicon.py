@@ -28,20 +28,17 @@ LONGEST = 50  # characters of a word that are read
 
 @dataclass(frozen=True, slots=True)
 class LexicalIds:
-    """Ids of the words of one post, (W,) int64, and of the characters of each word, (C,) int64."""
+    """Ids of the words of one post, (W,) int64, and of their characters, (W, C) int64."""
 
     words: NDArray[np.int64]
-    characters: tuple[NDArray[np.int64], ...]
+    characters: NDArray[np.int64]
 
     def drop(self, dropped: NDArray[np.bool_]) -> "LexicalIds":
         """Replace each word that `dropped` (W,) marks by the unknown word of one unknown letter."""
-        unknown = np.array([UNKNOWN], dtype=np.int64)
+        unknown = np.where(np.arange(self.characters.shape[1]) == 0, UNKNOWN, PAD)
         return LexicalIds(
             np.where(dropped, UNKNOWN, self.words),
-            tuple(
-                unknown if is_dropped else characters
-                for characters, is_dropped in zip(self.characters, dropped, strict=True)
-            ),
+            np.where(dropped[:, None], unknown, self.characters),
         )
 
 
@@ -83,14 +80,12 @@ class Lexicon:
 
     def encode(self, words: Sequence[str]) -> LexicalIds:
         """Return the ids of words and of their first LONGEST characters."""
-
-        def ids(vocabulary: dict[str, int], texts: Iterable[str]) -> NDArray[np.int64]:
-            return np.array([vocabulary.get(text, UNKNOWN) for text in texts], dtype=np.int64)
-
-        return LexicalIds(
-            ids(self._words, (word.lower() for word in words)),
-            tuple(ids(self._characters, word[:LONGEST]) for word in words),
-        )
+        ids = [self._words.get(word.lower(), UNKNOWN) for word in words]
+        words = [word[:LONGEST] for word in words]
+        characters = np.full((len(words), max(map(len, words))), PAD, dtype=np.int64)
+        for row, word in zip(characters, words, strict=True):
+            row[: len(word)] = [self._characters.get(character, UNKNOWN) for character in word]
+        return LexicalIds(np.array(ids, dtype=np.int64), characters)
 
     def write(self, path: Path) -> None:
         """Write the lexicon as JSON."""
@@ -125,16 +120,6 @@ class Lexicon:
     @cached_property
     def _characters(self) -> dict[str, int]:
         return {character: number for number, character in enumerate(self.characters, FIRST)}
-
-
-def pad_characters(posts: Sequence[LexicalIds], n_words: int) -> NDArray[np.int64]:
-    """Return the characters of posts as one (B, W, C) array, filled with PAD."""
-    longest = max((len(word) for post in posts for word in post.characters), default=0)
-    padded = np.full((len(posts), n_words, max(longest, 1)), PAD, dtype=np.int64)
-    for row, post in enumerate(posts):
-        for place, word in enumerate(post.characters):
-            padded[row, place, : len(word)] = word
-    return padded
 
 
 @dataclass(frozen=True)

@@ -1,72 +1,162 @@
-"""Opening what a variant reads beside its posts: pictures, text about them, stored outputs."""
+"""What a system reads in addition to the words of a post: features, text about images, outputs."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from hamlearn.data.captions import Extras, read_captions
 from hamlearn.data.encoded import Encoded
-from hamlearn.data.visual import VisualReader
+from hamlearn.data.lexicon import Lexicon
+from hamlearn.data.tokenization import Window
+from hamlearn.data.visual import VisualReader, VisualSource
 from hamlearn.errors import HamlearnError
+from hamlearn.settings import TextSettings
 from hamlearn.systems import inputs_of
 
+SUFFIXES = (".jpg", ".jpeg", ".png")
 
-def open_pictures(
-    variant: str,
-    images: str | Path | None,
-    objects: str | Path | None,
-    graphs: str | Path | None,
-) -> VisualReader | None:
-    """Open what a variant sees; None for one that reads text alone, whatever files are given.
 
-    Raises:
-        HamlearnError: the variant is unknown, or one with vision lacks a file.
+@dataclass(frozen=True)
+class InputFiles:
+    """Paths of the files that systems read in addition to posts.
+
+    Attributes:
+        images: features of whole images.
+        objects: features of objects.
+        graphs: relations between these objects.
+        captions: captions of images, optional for every system.
+        encoded: stored outputs of a frozen text encoder; None to run the encoder.
     """
-    inputs = inputs_of(variant)
-    if not inputs.files:
-        return None
-    given = {"images": images, "objects": objects, "graphs": graphs}
-    absent = ", ".join(name for name in inputs.files if given[name] is None)
-    if absent:
-        raise HamlearnError(f"variant {variant}: found no {absent}, expected a file of each")
-    return VisualReader(images, objects, graphs, inputs)
+
+    images: str | Path | None = None
+    objects: str | Path | None = None
+    graphs: str | Path | None = None
+    captions: str | Path | None = None
+    encoded: str | Path | None = None
+
+    def read_by(self, variant: str) -> "InputFiles":
+        """Return the files that a variant reads, the others None."""
+        inputs = inputs_of(variant)
+        names = [*inputs.files]
+        names += ["captions"] if inputs.captions else []
+        names += ["encoded"] if inputs.encoder else []
+        return InputFiles(**{name: getattr(self, name) for name in names})
 
 
-def open_extras(
+@dataclass(frozen=True)
+class Sources:
+    """What a dataset reads in addition to posts; None for what its system does not read.
+
+    Attributes:
+        visual: features of images, by image id.
+        image_text: text about images, put after the posts.
+        lexicon: ids of whole words and characters.
+        encoded: stored outputs of a frozen encoder.
+    """
+
+    visual: VisualSource | None = None
+    image_text: "ImageText | None" = None
+    lexicon: Lexicon | None = None
+    encoded: Encoded | None = None
+
+
+@contextmanager
+def open_sources(
     variant: str,
+    files: InputFiles,
     tokenizer: PreTrainedTokenizerBase,
-    max_subtokens: int,
-    pictures: VisualReader | None,
-    captions: str | Path | None,
-) -> Extras | None:
-    """Return what puts text beside the posts; None for a variant that reads none.
+    text: TextSettings,
+    lexicon: Lexicon | None = None,
+) -> Iterator[Sources]:
+    """Open the files that a variant reads, whatever others are given, and close them at the end.
 
     Raises:
-        HamlearnError: the file of captions is absent or is none.
+        HamlearnError: the variant is unknown, a file is absent or of another kind, or stored
+            outputs are given for an encoder that is trained.
     """
-    inputs = inputs_of(variant)
-    if not (inputs.names or inputs.captions):
-        return None
-    read = read_captions(captions) if inputs.captions and captions is not None else {}
-    return Extras(tokenizer, max_subtokens, pictures if inputs.names else None, read)
+    inputs, files = inputs_of(variant), files.read_by(variant)
+    if files.encoded is not None and not text.freeze:
+        raise HamlearnError(
+            f"{files.encoded}: found stored outputs of an encoder for a run that has `text.freeze:"
+            " false`, expected none: the outputs of an encoder change in training"
+        )
+    with ExitStack() as stack:
+        visual = encoded = image_text = None
+        if inputs.files:
+            visual = VisualReader(files.images, files.objects, files.graphs, inputs)
+            stack.enter_context(visual)
+        if files.encoded is not None:
+            encoded = stack.enter_context(Encoded(files.encoded))
+        if inputs.names or inputs.captions:
+            captions = {} if files.captions is None else read_captions(files.captions)
+            named = visual if inputs.names else None
+            image_text = ImageText(tokenizer, text.max_subtokens, named, captions)
+        yield Sources(visual, image_text, lexicon, encoded)
 
 
-def open_encoded(variant: str, path: str | Path | None, freeze: bool) -> Encoded | None:
-    """Open the stored outputs of a frozen encoder; None for a variant without an encoder.
+class ImageText:
+    """Text about images as sub-tokens: names of detected objects, and a caption.
 
     Args:
-        variant: one of SYSTEMS.
-        path: of the file; None where the encoder itself is asked.
-        freeze: whether the encoder is frozen.
+        tokenizer: of the encoder.
+        max_subtokens: maximum S of a post and the text after it.
+        visual: has the names of objects; None leaves them out.
+        captions: by image id.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_subtokens: int,
+        visual: VisualReader | None = None,
+        captions: Mapping[str, str] | None = None,
+    ) -> None:
+        self.tokenizer, self.max_subtokens = tokenizer, max_subtokens
+        self.visual, self.captions = visual, captions or {}
+
+    def append_to(self, window: Window, image_id: str) -> Window:
+        """Return a window followed by the text about an image.
+
+        [CLS] post [SEP] names [SEP] caption [SEP], as far as there is room. Names are in descending
+        order of score.
+        """
+        has_names = self.visual is not None and image_id in self.visual
+        names = self.visual.names(image_id) if self.visual is not None and has_names else []
+        ids: list[int] = []
+        for text in (" ".join(names), self.captions.get(image_id, "")):
+            room = self.max_subtokens - len(window.ids) - len(ids) - 1
+            if text and room > 0:
+                own = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+                ids += [*own[:room], self.tokenizer.sep_token_id]
+        return window.append(ids) if ids else window
+
+
+def read_captions(path: str | Path) -> dict[str, str]:
+    """Read a file of `ID.jpg :caption` lines and return captions by image id.
+
+    The suffix may be omitted. If an image id occurs more than once, the first caption counts.
 
     Raises:
-        HamlearnError: the encoder learns, or the file is none of its kind.
+        HamlearnError: the file is absent or not UTF-8, or a line has no caption; the message names
+            the line.
     """
-    if path is None or not inputs_of(variant).encoder:
-        return None
-    if not freeze:
-        raise HamlearnError(
-            f"{path}: found stored outputs of an encoder for a run that has `text.freeze: false`,"
-            " expected none: an encoder that learns says other things"
-        )
-    return Encoded(path)
+    path = Path(path)
+    if not path.is_file():
+        raise HamlearnError(f"captions: {path}: no such file, expected `ID.jpg :caption` lines")
+    captions: dict[str, str] = {}
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            name, colon, caption = line.decode("utf-8").rstrip("\r").partition(" :")
+        except UnicodeDecodeError as error:
+            raise HamlearnError(f"captions: {path}:{number}: not UTF-8 ({error})") from error
+        image_id = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
+        if not colon or not image_id:
+            raise HamlearnError(
+                f"captions: {path}:{number}: found {line[:60]!r}, expected `ID.jpg :caption`"
+            )
+        captions.setdefault(image_id, caption.strip())
+    return captions

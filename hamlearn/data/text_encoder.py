@@ -1,6 +1,5 @@
 """Load a Hugging Face text encoder and its tokenizer, from a folder or by hub name."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,16 +21,6 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SpecialIds:
-    """Ids of a tokenizer's special tokens."""
-
-    cls: int
-    sep: int
-    unk: int
-    pad: int
 
 
 def load_encoder(name: str | Path) -> PreTrainedModel:
@@ -100,23 +89,10 @@ def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
         ) from error
     if not tokenizer.is_fast:
         raise HamlearnError(f"text.encoder: {encoder}: found a slow tokenizer, expected a fast one")
-    special_ids(tokenizer)
+    for name in ("cls_token", "sep_token", "unk_token", "pad_token"):
+        if getattr(tokenizer, name) is None:
+            raise HamlearnError(f"text.encoder: {encoder}: the tokenizer has no {name}")
     return tokenizer
-
-
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
-    """Return the ids of [CLS], [SEP], [UNK] and [PAD], or their counterparts in this tokenizer.
-
-    Raises:
-        HamlearnError: the tokenizer lacks one of them.
-    """
-    ids = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "unk", "pad")}
-    for name, number in ids.items():
-        if number is None:
-            raise HamlearnError(
-                f"text.encoder: {tokenizer.name_or_path}: the tokenizer has no {name} token"
-            )
-    return SpecialIds(**ids)
 
 
 def _from_folder(folder: Path) -> PreTrainedModel:

@@ -1,105 +1,194 @@
-"""Words to sub-tokens, by the encoder's own fast tokenizer."""
+"""Words to rows of sub-tokens: a row is a post or, where the post is too long, a window over it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from hamlearn.data.text_encoder import SpecialIds, special_ids
 from hamlearn.errors import HamlearnError
-
-Pieces = list[list[int]]  # the sub-tokens of each word of one post
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """The sub-tokens of one post.
+class Window:
+    """Consecutive words of a post as the encoder reads them: all of them, or a part.
 
     Attributes:
-        ids: (S,) int64, [CLS] first and [SEP] last.
-        word_ids: (S,) int64, the word of each sub-token, -1 for [CLS] and [SEP].
-        words: W, the words that fit; those past it were cut.
+        ids: (S,) int64 sub-tokens, [CLS] first and [SEP] last.
+        word_ids: (S,) int64, the word of each sub-token, 0 for the window's first; -1 on special
+            tokens.
+        words: W.
+        first: index in the post of the window's first word.
+        target_span: start and stop, in the post, of the words that this window predicts; each word
+            is predicted by one window, and a window's other words are context.
     """
 
     ids: NDArray[np.int64]
     word_ids: NDArray[np.int64]
     words: int
+    first: int
+    target_span: tuple[int, int]
 
+    @property
+    def target_mask(self) -> NDArray[np.bool_]:
+        """(W,), True on the words that this window predicts."""
+        words = self.first + np.arange(self.words)
+        return (words >= self.target_span[0]) & (words < self.target_span[1])
 
-def tokenise(
-    posts: Iterable[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_subtokens: int
-) -> list[Tokens]:
-    """Tokenise posts that are already split into words.
-
-    A word without a sub-token (some emoji, U+FFFD, U+200D) becomes one [UNK]. The first word that
-    does not fit whole into `max_subtokens`, [CLS] and [SEP] counted, is cut, and all words after
-    it; only a post's very first word is kept by as many sub-tokens as fit, since no post is empty.
-
-    Args:
-        posts: the words of each post.
-        tokenizer: a fast tokenizer.
-        max_subtokens: S at most, 3 or more.
-
-    Raises:
-        HamlearnError: `max_subtokens` leaves no room for a word, or is more than the encoder takes.
-    """
-    special = special_ids(tokenizer)
-    room = max_subtokens - 2
-    return [
-        assemble(fitting([pieces[0][:room], *pieces[1:]], room), special)
-        for pieces in pieces_of(posts, tokenizer, max_subtokens)
-    ]
-
-
-def pieces_of(
-    posts: Iterable[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_subtokens: int
-) -> list[Pieces]:
-    """Return the sub-tokens of every word of every post, [UNK] where a word has none.
-
-    Args:
-        posts: the words of each post.
-        tokenizer: a fast tokenizer.
-        max_subtokens: S at most, 3 or more; nothing is cut here.
-
-    Raises:
-        HamlearnError: `max_subtokens` leaves no room for a word, or is more than the encoder takes.
-    """
-    longest = tokenizer.model_max_length
-    if not 3 <= max_subtokens <= longest:
-        raise HamlearnError(
-            f"text.max_subtokens: found {max_subtokens}, expected 3 to {longest}, what"
-            f" {tokenizer.name_or_path} takes"
+    def append(self, ids: Sequence[int]) -> "Window":
+        """Return the window followed by sub-tokens that belong to no word."""
+        return replace(
+            self,
+            ids=np.concatenate([self.ids, np.asarray(ids, dtype=np.int64)]),
+            word_ids=np.concatenate([self.word_ids, np.full(len(ids), -1, dtype=np.int64)]),
         )
-    unk = special_ids(tokenizer).unk
-    words = [list(post) for post in posts]
-    if not words:
+
+    def drop_words(self, dropped: NDArray[np.bool_], unk: int) -> "Window":
+        """Replace all sub-tokens of each word that `dropped` (W,) marks by one [UNK]."""
+        hit = np.append(dropped, False)[self.word_ids]  # special tokens are the word -1
+        is_first = np.diff(self.word_ids, prepend=-1) > 0
+        kept = ~hit | is_first
+        return replace(self, ids=np.where(hit, unk, self.ids)[kept], word_ids=self.word_ids[kept])
+
+
+class Ragged:
+    """Rows of integers of different lengths in one array: 4 bytes a number and 8 a row."""
+
+    def __init__(self) -> None:
+        self._numbers, self._ends = array("i"), array("q", [0])
+
+    def append(self, row: Sequence[int] | NDArray[np.integer]) -> None:
+        """Add a row at the end."""
+        self._numbers.frombytes(np.asarray(row, dtype=np.intc).tobytes())
+        self._ends.append(len(self._numbers))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> NDArray[np.int64]:
+        """Return a copy of a row; `index` is 0 or more."""
+        return np.array(self._numbers[self._ends[index] : self._ends[index + 1]], dtype=np.int64)
+
+    @property
+    def lengths(self) -> "array[int]":
+        """The length of each row."""
+        return array("i", np.diff(self._ends).astype(np.intc).tobytes())
+
+
+def tokenize(
+    posts: Sequence[Sequence[str]],
+    tokenizer: PreTrainedTokenizerBase,
+    max_subtokens: int,
+    overlap: int | None = None,
+) -> list[list[Window]]:
+    """Return the windows of each post: one, or several for a post that does not fit into one.
+
+    A word without a sub-token (some emoji, U+FFFD, U+200D) becomes [UNK], and a word longer than a
+    window is read by as many sub-tokens as fit. Words are never split between windows.
+
+    Args:
+        posts: the words of each post, at least one.
+        tokenizer: a fast tokenizer.
+        max_subtokens: maximum S, including [CLS] and [SEP].
+        overlap: maximum number of sub-tokens that neighbouring windows share; None cuts each post
+            to its first window.
+
+    Raises:
+        HamlearnError: `max_subtokens` leaves no room for a word, or exceeds the encoder's limit.
+    """
+    limit = tokenizer.model_max_length
+    if not 3 <= max_subtokens <= limit:
+        raise HamlearnError(
+            f"text.max_subtokens: found {max_subtokens}, expected 3 to {limit}, the limit of"
+            f" {tokenizer.name_or_path}"
+        )
+    if not posts:
         return []
+    room = max_subtokens - 2
+    cls, sep, unk = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id
+    words = [list(post) for post in posts]
     encoded = tokenizer(words, is_split_into_words=True, add_special_tokens=False, verbose=False)
-    return [
-        _pieces(ids, encoded.word_ids(row), len(post), unk)
-        for row, (ids, post) in enumerate(zip(encoded["input_ids"], words, strict=True))
-    ]
+    found = []
+    for row, post in enumerate(words):
+        pieces: list[list[int]] = [[] for _ in post]
+        for token, word in zip(encoded["input_ids"][row], encoded.word_ids(row), strict=True):
+            pieces[word].append(token)
+        pieces = [of_word[:room] or [unk] for of_word in pieces]
+        lengths = [len(of_word) for of_word in pieces]
+        spans = window_spans(lengths, room, overlap or 0)
+        if overlap is None:
+            spans = spans[:1]
+        targets = target_spans(lengths[: spans[-1][1]], spans)
+        windows = []
+        for (start, stop), target in zip(spans, targets, strict=True):
+            if target[0] == target[1]:
+                continue
+            ids = [piece for of_word in pieces[start:stop] for piece in of_word]
+            word_ids = np.repeat(np.arange(stop - start), lengths[start:stop])
+            windows.append(
+                Window(
+                    ids=np.asarray([cls, *ids, sep], dtype=np.int64),
+                    word_ids=np.pad(word_ids, 1, constant_values=-1),
+                    words=stop - start,
+                    first=start,
+                    target_span=target,
+                )
+            )
+        found.append(windows)
+    return found
 
 
-def fitting(pieces: Pieces, room: int) -> Pieces:
-    """Return the words that fit whole into `room` sub-tokens, up to the first that does not."""
-    ends = np.cumsum([len(of_word) for of_word in pieces], dtype=np.int64)
-    return pieces[: int(np.searchsorted(ends, room, side="right"))]
+def window_spans(lengths: Sequence[int], room: int, overlap: int) -> list[tuple[int, int]]:
+    """Return start and stop of the words of each window over a post.
+
+    Each window holds as many whole words as fit. The next one starts as early as possible: the
+    words that both hold have at most `overlap` sub-tokens, and its first new word fits.
+
+    Args:
+        lengths: (W,) sub-tokens of each word, `room` at most.
+        room: sub-tokens of a window.
+        overlap: maximum number of sub-tokens that two neighbours share.
+    """
+    spans, start, stop = [], 0, 0
+    while True:
+        used = sum(lengths[start:stop])
+        while stop < len(lengths) and used + lengths[stop] <= room:
+            used += lengths[stop]
+            stop += 1
+        spans.append((start, stop))
+        if stop == len(lengths):
+            return spans
+        start, shared = stop, 0
+        while shared + lengths[start - 1] <= min(overlap, room - lengths[stop]):
+            if start - 1 == spans[-1][0]:
+                break
+            start -= 1
+            shared += lengths[start]
 
 
-def assemble(pieces: Pieces, special: SpecialIds) -> Tokens:
-    """Join [CLS], the words, and [SEP]."""
-    ids = [special.cls, *(token for of_word in pieces for token in of_word), special.sep]
-    word_ids = np.full(len(ids), -1, dtype=np.int64)
-    word_ids[1:-1] = np.repeat(np.arange(len(pieces)), [len(of_word) for of_word in pieces])
-    return Tokens(np.asarray(ids, dtype=np.int64), word_ids, len(pieces))
+def target_spans(lengths: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the words that each window predicts: those that have most context in it.
 
+    The context of a word in a window is the number of sub-tokens on its shorter side; among windows
+    with equal context the first is chosen. Each window predicts consecutive words, perhaps none.
 
-def _pieces(ids: list[int], word_ids: list[int], n_words: int, unk: int) -> Pieces:
-    """Return the sub-tokens of every word, [UNK] where there are none."""
-    pieces: Pieces = [[] for _ in range(n_words)]
-    for token, word in zip(ids, word_ids, strict=True):
-        pieces[word].append(token)
-    return [of_word or [unk] for of_word in pieces]
+    Args:
+        lengths: (W,) sub-tokens of each word.
+        spans: start and stop of each window, from left to right.
+    """
+    before = np.concatenate([[0], np.cumsum(lengths)])  # (W+1,) sub-tokens left of each word
+    best = np.full(len(lengths), -1)
+    owner = np.zeros(len(lengths), dtype=np.int64)
+    for number, (start, stop) in enumerate(spans):
+        left = before[start:stop] - before[start]
+        right = before[stop] - before[start + 1 : stop + 1]
+        context = np.minimum(left, right)
+        better = context > best[start:stop]
+        best[start:stop] = np.where(better, context, best[start:stop])
+        owner[start:stop] = np.where(better, number, owner[start:stop])
+    numbers = np.arange(len(spans))
+    starts = np.searchsorted(owner, numbers, side="left").tolist()
+    stops = np.searchsorted(owner, numbers, side="right").tolist()
+    return list(zip(starts, stops, strict=True))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hamlearn.data.visual import HAMLEARNING_INPUTS, VisualFeatures
 from hamlearn.features.relations import COVER, INSIDE, NONE
+from hamlearn.runs import FeatureSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +71,12 @@ class Given:
     ) -> None:
         """Keep them with the widths of their features."""
         self._pictures = pictures
-        self.image_width, self.object_width = image_width, object_width
-        self.stage_widths: list[int] = []
+        self.sizes = FeatureSizes(image=image_width, object=object_width)
         self.inputs = HAMLEARNING_INPUTS
 
     def __contains__(self, image: str) -> bool:
         """Tell whether the post of this id has a picture."""
         return image in self._pictures
-
-    def __getitem__(self, image: str) -> VisualFeatures:
-        """Return the picture of a post."""
-        return self._pictures[image]
 
     def read(self, images: Sequence[str]) -> list[VisualFeatures]:
         """Return the pictures of posts."""

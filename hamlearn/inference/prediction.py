@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from hamlearn.corpus.posts import CorpusPost, PostFile
-from hamlearn.data.dataset import LengthBuckets, PostDataset
-from hamlearn.data.encoded import Encoded
-from hamlearn.data.ragged import Ragged
-from hamlearn.data.sources import open_encoded, open_extras, open_pictures
-from hamlearn.data.visual import VisualReader
-from hamlearn.data.windows import Scored, WindowMerger, decode, name_labels, overlap_of
+from hamlearn.data.batches import LengthBuckets
+from hamlearn.data.dataset import PostDataset
+from hamlearn.data.sources import InputFiles, Sources, open_sources
+from hamlearn.data.tokenization import Ragged
+from hamlearn.data.visual import VisualSource
+from hamlearn.data.windows import Scored, WindowMerger, name_labels
 from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import Run, load_run
@@ -85,34 +85,32 @@ def predict(
     if threads is not None:
         torch.set_num_threads(threads)
     run = load_run(run_folder)
-    variant, text = run.facts.system, run.facts.text
+    text = run.facts.text
     with ExitStack() as stack:
         chosen = stack.enter_context(PostFile(posts, split))
-        pictures = open_pictures(variant, images, objects, graphs)
-        if pictures is not None:
-            stack.enter_context(pictures)
-            _check_widths(run, pictures)
-        outputs = open_encoded(variant, encoded, text.freeze)
-        if outputs is not None:
-            stack.enter_context(outputs)
-            outputs.check(run.tagger.get_submodule("text.encoder"))
-        predictions = predict_posts(run, chosen, pictures, captions=captions, encoded=outputs)
+        files = InputFiles(images, objects, graphs, captions, encoded)
+        sources = stack.enter_context(
+            open_sources(run.facts.system, files, run.tokenizer, text, run.lexicon)
+        )
+        if sources.visual is not None:
+            _check_sizes(run, sources.visual)
+        if sources.encoded is not None:
+            sources.encoded.check(run.tagger.get_submodule("text.encoder"))
+        predictions = predict_posts(run, chosen, sources)
         without = write_predictions(jsonl, conll, predictions)
     log.info(
         "%s: %d posts predicted, %s",
         split,
         len(chosen),
-        "from text alone" if pictures is None else f"{without} of them without a picture",
+        "from text alone" if sources.visual is None else f"{without} of them without a picture",
     )
 
 
 def predict_posts(
     run: Run,
     posts: Sequence[CorpusPost],
-    pictures: VisualReader | None,
+    sources: Sources,
     device: str | None = None,
-    captions: str | Path | None = None,
-    encoded: Encoded | None = None,
 ) -> Iterator[Prediction]:
     """Return the predictions of a loaded run, in the order of the posts.
 
@@ -122,40 +120,27 @@ def predict_posts(
     Args:
         run: as loaded.
         posts: of any split; their labels are copied, never used.
-        pictures: None for a model that reads text alone.
+        sources: what the run's system reads in addition to the posts.
         device: None takes a GPU that is free, where there is one.
-        captions: file of captions, for a variant that reads them, if there is one.
-        encoded: outputs of the run's frozen encoder; None asks the encoder itself.
     """
-    text = run.facts.text
-    longest = text.max_subtokens
-    extras = open_extras(run.facts.system, run.tokenizer, longest, pictures, captions)
-    data = PostDataset(
-        posts,
-        run.tokenizer,
-        None,
-        longest,
-        pictures,
-        overlap=overlap_of(text.model_dump()),
-        lexicon=run.lexicon,
-        extras=extras,
-        encoded=encoded,
-    )
+    data = PostDataset(posts, run.tokenizer, run.facts.text, sources=sources)
     with free_device(device) as on:
         found = tag(run.tagger.to(on).eval(), data, run.facts.training.eval_batch_size, on)
-    return (_prediction(data, found, run.labels, index) for index in range(len(posts)))
+    return (_prediction(post, data, found, run.labels, at) for at, post in enumerate(posts))
 
 
-def _prediction(data: PostDataset, found: "Found", labels: list[str], index: int) -> Prediction:
-    post, (path, relevance) = data.posts[index], found[index]
+def _prediction(
+    post: CorpusPost, data: PostDataset, found: "Found", labels: list[str], index: int
+) -> Prediction:
+    path, relevance = found[index]
     return Prediction(
         id=post.id,
         image_id=post.image_id,
         words=post.words,
         gold=post.labels,
         predicted=tuple(name_labels(path, labels, len(post.words))),
-        has_image=data.has_picture(index),
-        relevance=relevance if relevance and data.has_picture(index) else None,
+        has_image=data.has_image(index),
+        relevance=relevance if relevance and data.has_image(index) else None,
         cut=data.cut[index],
     )
 
@@ -193,7 +178,7 @@ def tag(tagger: TaggingModel, data: PostDataset, batch_size: int, device: str) -
     found = Found(len(data.posts))
     for scored in scored_posts(tagger, data, batch_size, device):
         by_view = {view: values.tolist() for view, values in scored.relevance.items()}
-        paths = decode(tagger, scored)
+        paths = tagger.paths(scored.emissions, scored.mask)
         for place, (index, path) in enumerate(zip(scored.posts, paths, strict=True)):
             found.put(index, path, {view: values[place] for view, values in by_view.items()})
     return found
@@ -207,7 +192,7 @@ def scored_posts(
     joining = WindowMerger(data.post_of)
     for rows in LengthBuckets(data.lengths, batch_size):
         batch = data.batch(rows).to(device)
-        yield from joining.put(rows, tagger(batch), batch)
+        yield from joining.add(rows, tagger(batch), batch)
 
 
 def write_predictions(
@@ -234,11 +219,10 @@ def write_predictions(
     return without
 
 
-def _check_widths(run: Run, pictures: VisualReader) -> None:
+def _check_sizes(run: Run, source: VisualSource) -> None:
     expected = run.facts.sizes.model_dump()
-    for name, width in pictures.sizes.items():
-        width = tuple(width) if name == "stages" else width
-        if width != expected[name]:
+    for name, size in source.sizes.model_dump().items():
+        if size != expected[name]:
             raise HamlearnError(
-                f"features: found {name} {width}, expected {expected[name]} as in training"
+                f"features: found {name} {size}, expected {expected[name]} as in training"
             )

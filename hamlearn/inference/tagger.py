@@ -13,8 +13,8 @@ import torch
 from hamlearn.corpus import posts as corpus
 from hamlearn.corpus.labels import OUTSIDE, entities
 from hamlearn.data.dataset import PostDataset
+from hamlearn.data.sources import Sources
 from hamlearn.data.visual import VisualFeatures
-from hamlearn.data.windows import decode, overlap_of
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.image_sets import Given, Seen, combined
 from hamlearn.inference.loading import Exported, read_model
@@ -23,6 +23,7 @@ from hamlearn.inference.prediction import scored_posts
 from hamlearn.inference.vision import Eyes, Features, Networks
 from hamlearn.inference.words import Word, joined, split_words
 from hamlearn.model.marginals import Span, span_probabilities
+from hamlearn.settings import TextSettings
 from hamlearn.vision.images import ImageError
 
 log = logging.getLogger(__name__)
@@ -228,7 +229,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         data = self._dataset(ready)
         found: dict[int, Tagged] = {}
         for scored in scored_posts(self._network, data, batch_size, self.device):
-            paths = decode(self._network, scored)
+            paths = self._network.paths(scored.emissions, scored.mask)
             spans = [
                 _spans([self.labels[number] for number in path], path, row, self.labels)
                 for row, path in enumerate(paths)
@@ -276,15 +277,8 @@ class Tagger(AbstractContextManager["Tagger"]):
                 if one.picture is not None
             }
             given = Given(there, widths.image, widths.object)
-        text = self.model.facts.text
-        return PostDataset(
-            as_corpus,
-            self.model.tokenizer,
-            None,
-            text["max_subtokens"],
-            given,
-            overlap=overlap_of(text),
-        )
+        text = TextSettings.model_validate(self.model.facts.text)
+        return PostDataset(as_corpus, self.model.tokenizer, text, sources=Sources(given))
 
 
 def _words(post: Post) -> tuple[str, list[Word]]:

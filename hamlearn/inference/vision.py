@@ -168,8 +168,8 @@ class Features:
         made = self._pictures.provenance
         _check_made(images, vision.backbone, made["images"])
         _check_made(objects, vision.detector, made["objects"])
-        self.image_width = self._pictures.image_width
-        self.object_width = self._pictures.object_width
+        self.image_width = self._pictures.sizes.image
+        self.object_width = self._pictures.sizes.object
         self.classes = self._pictures.classes
         _check_widths(facts, self.image_width, self.object_width, len(self._pictures.classes))
 

@@ -25,7 +25,7 @@ from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessException
 from torch.utils.data import Sampler
 
-from hamlearn.data.dataset import LengthBuckets
+from hamlearn.data.batches import LengthBuckets
 from hamlearn.errors import HamlearnError
 
 log = logging.getLogger(__name__)

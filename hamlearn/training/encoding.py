@@ -1,8 +1,8 @@
-"""One pass of a frozen text encoder over a corpus, whose outputs every run then reads."""
+"""Write the outputs of a frozen text encoder for a corpus, which every run then reads."""
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from hamlearn.corpus.posts import read_posts
-from hamlearn.data.captions import Extras, read_captions
-from hamlearn.data.dataset import LengthBuckets, PostDataset
+from hamlearn.data.batches import LengthBuckets
+from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import (
     KEY,
     KIND,
@@ -22,9 +22,9 @@ from hamlearn.data.encoded import (
     key_of,
     require_weights,
 )
+from hamlearn.data.sources import ImageText, Sources, read_captions
 from hamlearn.data.text_encoder import load_encoder, load_tokenizer
 from hamlearn.data.visual import VisualReader
-from hamlearn.data.windows import overlap_of
 from hamlearn.devices import free_device
 from hamlearn.features.hdf5 import atomic_hdf5, write_attributes
 from hamlearn.io import progress
@@ -33,7 +33,7 @@ from hamlearn.systems import Inputs
 
 log = logging.getLogger(__name__)
 
-BATCH = 32  # rows of like length
+BATCH = 32  # rows of similar length
 
 
 def encode(
@@ -45,19 +45,19 @@ def encode(
     captions: str | Path | None = None,
     threads: int | None = None,
 ) -> None:
-    """Write what an encoder says of every sub-token of a corpus, whole or not at all.
+    """Write the last hidden state of every sub-token of a corpus, in the layout of `Encoded`.
 
-    Each row, a post or a window over a long one, is read once, in evaluation mode and float32; rows
-    of the same sub-tokens are stored once.
+    Each row, a post or a window over a long post, is encoded once, in evaluation mode and float32;
+    rows with the same sub-tokens are stored once.
 
     Args:
         posts: prepared posts, of all splits.
         encoder: hub name or folder of a pretrained text encoder.
-        settings: how posts are cut, or read in windows.
-        out: the file, in the layout of `hamlearn.data.encoded`.
-        objects: features of objects, whose names are put behind the posts; None for none.
-        captions: file of captions that are put behind the posts; None for none.
-        threads: of torch on the CPU; None leaves them as they are.
+        settings: how posts are cut or read in windows.
+        out: the file, written atomically.
+        objects: features of objects, whose names follow the posts; None for none.
+        captions: file of captions that follow the posts; None for none.
+        threads: of torch on the CPU; None leaves them unchanged.
 
     Raises:
         HamlearnError: an input is absent or unfit, or the encoder has no weights.
@@ -67,31 +67,18 @@ def encode(
     require_weights(encoder)
     tokenizer = load_tokenizer(encoder)
     every = read_posts(posts)
-    named = (
-        nullcontext()
-        if objects is None
-        else VisualReader(objects=objects, inputs=Inputs(names=True))
-    )
-    with named as pictures:
-        extras = Extras(
-            tokenizer,
-            settings.max_subtokens,
-            pictures,
-            None if captions is None else read_captions(captions),
-        )
-        data = PostDataset(
-            every,
-            tokenizer,
-            None,
-            settings.max_subtokens,
-            overlap=overlap_of(settings.model_dump()),
-            extras=extras,
-        )
+    with ExitStack() as stack:
+        named = None
+        if objects is not None:
+            named = stack.enter_context(VisualReader(objects=objects, inputs=Inputs(names=True)))
+        by_image = {} if captions is None else read_captions(captions)
+        image_text = ImageText(tokenizer, settings.max_subtokens, named, by_image)
+        data = PostDataset(every, tokenizer, settings, sources=Sources(image_text=image_text))
     row_of: dict[bytes, int] = {}
     for row in range(len(data)):
-        row_of.setdefault(key_of(data[row].tokens.ids), row)
+        row_of.setdefault(key_of(data[row].window.ids), row)
     model = load_encoder(encoder).eval()
-    behind = [name for name, of in (("names", objects), ("captions", captions)) if of is not None]
+    added = [name for name, path in (("names", objects), ("captions", captions)) if path]
     attributes: dict[str, str | int | bool] = {
         "kind": KIND,
         "schema_version": SCHEMA_VERSION,
@@ -99,7 +86,7 @@ def encode(
         "encoder_digest": digest_of_encoder(model),
         "max_subtokens": settings.max_subtokens,
         "long_posts": settings.long_posts,
-        "beside": " and ".join(behind) or "nothing",
+        "image_text": " and ".join(added) or "nothing",
     }
     with atomic_hdf5(out) as (file, check_disk), free_device() as device:
         write_attributes(file, attributes)

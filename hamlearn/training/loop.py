@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import get_linear_schedule_with_warmup
 
-from hamlearn.data.dataset import Example, LengthBuckets, PostDataset, WordDropout
-from hamlearn.data.loading import load
-from hamlearn.data.windows import WindowMerger, decode, name_labels, target_words
+from hamlearn.data.batches import Example, LengthBuckets, load
+from hamlearn.data.dataset import PostDataset, WordDropout
+from hamlearn.data.windows import WindowMerger, name_labels, target_words
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import score
 from hamlearn.model.base import TaggingModel
@@ -88,13 +88,13 @@ class TrainingLoop(pl.LightningModule):
         self._shares = BatchShares(buckets.batches, self.process)
         rate = self.settings.word_dropout
         posts = WordDropout(self.train_posts, rate, self.seed, self.current_epoch)
-        return load(posts, self._shares, self.train_posts, self.device)
+        return load(posts, self._shares, self.train_posts.collate, self.device)
 
     def val_dataloader(self) -> DataLoader[Example]:
         """Return the batches of the dev split."""
         dev, size = self.dev_posts, self.settings.eval_batch_size
         self._dev_batches = eval_batches(dev.post_of, dev.lengths, size, self.process)
-        return load(dev, self._dev_batches, dev, self.device)
+        return load(dev, self._dev_batches, dev.collate, self.device)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, number: int) -> Batch:
         """Return the batch on the device, copied while the step before is computed."""
@@ -156,13 +156,14 @@ class TrainingLoop(pl.LightningModule):
         output = self.model(batch)
         loss = self.model.loss_of(*target_words(output.emissions, batch))
         self._sums["dev"] += loss * len(batch)
-        for scored in self._merger.put(self._dev_batches[number], output, batch):
-            self._decoded |= zip(scored.posts, decode(self.model, scored), strict=True)
+        for scored in self._merger.add(self._dev_batches[number], output, batch):
+            paths = self.model.paths(scored.emissions, scored.mask)
+            self._decoded |= zip(scored.posts, paths, strict=True)
 
     def on_train_epoch_end(self) -> None:
         """Score the dev split, extend the history, and keep the weights if they are the best."""
         dev = self.dev_posts.posts
-        gold = [post.labels for post in dev]
+        gold = [post.labels or () for post in dev]
         predicted = [
             name_labels(path, self.labels, len(labels))
             for path, labels in zip(

@@ -1,7 +1,9 @@
 """Training of one variant with one seed, from prepared posts to the folder of a run."""
 
 import logging
+from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import astuple
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,11 +13,10 @@ from hamlearn.corpus.labels import label_set
 from hamlearn.corpus.posts import PostFile
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import require_weights
-from hamlearn.data.sources import open_encoded, open_extras, open_pictures
+from hamlearn.data.lexicon import Vocabulary, read_vocabulary
+from hamlearn.data.sources import InputFiles, open_sources
 from hamlearn.data.text_encoder import has_weights, load_config, load_encoder, load_tokenizer
 from hamlearn.data.visual import VisualReader
-from hamlearn.data.windows import overlap_of
-from hamlearn.data.word_vectors import Words, read_words
 from hamlearn.devices import free_devices
 from hamlearn.inference.model_folder import model_of, write_run
 from hamlearn.io import canonical, digest_of_file, digest_of_text
@@ -25,7 +26,7 @@ from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, SplitCounts, VisionN
 from hamlearn.settings import GraphSettings, Settings
 from hamlearn.systems import check_can_freeze, inputs_of
 from hamlearn.training.checkpoints import LastCheckpoint
-from hamlearn.training.class_vectors import start_classes
+from hamlearn.training.class_vectors import initialise_classes
 from hamlearn.training.distributed import Process, other_processes
 from hamlearn.training.loop import TrainingLoop, fit
 
@@ -105,45 +106,33 @@ def _train(
         require_weights(encoder)
     torch.set_num_threads(max(1, threads // process.count))
     with ExitStack() as stack:
-        pictures = open_pictures(variant, images, objects, graphs)
-        if pictures is not None:
-            stack.enter_context(pictures)
         by_split = {
             split: stack.enter_context(PostFile(posts, split)) for split in ("train", "dev")
         }
         labels = label_set(of_split.labels for of_split in by_split.values())
         tokenizer = load_tokenizer(encoder)
-        extras = open_extras(variant, tokenizer, settings.text.max_subtokens, pictures, captions)
-        outputs = open_encoded(variant, encoded, freeze)
-        if outputs is not None:
-            stack.enter_context(outputs)
-        words = read_words(variant, posts, settings.text.word_vectors)
+        words = read_vocabulary(variant, posts, settings.text.word_vectors)
         lexicon = None if words is None else words.lexicon
+        files = InputFiles(images, objects, graphs, captions, encoded)
+        sources = stack.enter_context(
+            open_sources(variant, files, tokenizer, settings.text, lexicon)
+        )
+        pictures = sources.visual if isinstance(sources.visual, VisualReader) else None
+        repair = settings.training.repair_labels
         data = {
-            split: PostDataset(
-                of_split,
-                tokenizer,
-                labels,
-                settings.text.max_subtokens,
-                pictures,
-                settings.training.repair_labels,
-                overlap_of(settings.text.model_dump()),
-                lexicon,
-                extras,
-                outputs,
-            )
+            split: PostDataset(of_split, tokenizer, settings.text, labels, sources, repair)
             for split, of_split in by_split.items()
         }
         setup = _setup(settings, variant, seed, labels, pictures, data, process.device.type, words)
         pl.seed_everything(seed, verbose=False)
         model = load_encoder(encoder) if inputs_of(variant).encoder else None
-        if outputs is not None and model is not None:
-            outputs.check(model)
+        if sources.encoded is not None and model is not None:
+            sources.encoded.check(model)
         tagger = model_of(model, setup).train()  # Lightning keeps modes
         if words is not None:
-            words.put_into(tagger)
-        if settings.model.class_embedding == "words" and inputs_of(variant).objects and pictures:
-            start_classes(tagger, model, tokenizer, pictures.classes)
+            words.initialise(tagger)
+        if settings.model.class_embedding == "words" and pictures and model and pictures.classes:
+            initialise_classes(tagger, model, tokenizer, pictures.classes)
         parameters = sum(parameter.numel() for parameter in tagger.parameters())
         if settings.training.compile:
             compile_layers(tagger)
@@ -152,14 +141,14 @@ def _train(
         )
         checkpoint = LastCheckpoint(out)
         if process.rank == 0:
-            read = _read_files(variant, images, objects, graphs, captions, encoded, settings)
-            checkpoint.fingerprint = _fingerprint(setup, by_split, encoder, read)
+            read = [*astuple(files.read_by(variant))]
+            read += [settings.text.word_vectors] if inputs_of(variant).lexicon else []
+            checkpoint.fingerprint = _fingerprint(setup, by_split, encoder, filter(None, read))
             checkpoint.remove_unusable()
             if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
                 log.info("%s holds no weights: the text encoder starts untrained", encoder)
             _announce(setup, parameters)
-        files = (images, objects, graphs, captions, encoded)
-        arguments = (posts, encoder, settings, variant, seed, out, *files, threads)
+        arguments = (posts, encoder, settings, variant, seed, out, *astuple(files), threads)
         with other_processes(process, _train, *arguments):
             fit(loop, checkpoint, setup.precision)
         if process.rank > 0:
@@ -204,12 +193,12 @@ def _setup(
     pictures: VisualReader | None,
     data: dict[str, PostDataset],
     device: str,
-    words: Words | None,
+    words: Vocabulary | None,
 ) -> RunSetup:
     """Return what is known of a run before it begins."""
-    sizes = {} if pictures is None else pictures.sizes
+    sizes = FeatureSizes() if pictures is None else pictures.sizes
     if words is not None:
-        sizes |= words.sizes
+        sizes = sizes.model_copy(update=words.sizes)
     backend = graph = None
     if inputs_of(variant).graphs and pictures is not None:
         backend = resolve_graph_backend(settings.model.graph_backend, device)
@@ -220,7 +209,7 @@ def _setup(
         system=variant,
         seed=seed,
         labels=labels,
-        sizes=FeatureSizes(**sizes),
+        sizes=sizes,
         text=settings.text,
         model=settings.model,
         training=settings.training,
@@ -237,7 +226,7 @@ def _setup(
             )
             for split, posts in data.items()
         },
-        word_vectors=None if words is None else words.told,
+        word_vectors=None if words is None else words.source,
         networks={kind: VisionNetwork.from_attributes(made) for kind, made in sources.items()},
         classes=[] if pictures is None else pictures.classes,
         graph=graph,
@@ -268,30 +257,11 @@ def _announce(setup: RunSetup, parameters: int) -> None:
             log.warning("%s: random weights: visual scores carry no meaning", kind)
 
 
-def _read_files(
-    variant: str,
-    images: str | Path | None,
-    objects: str | Path | None,
-    graphs: str | Path | None,
-    captions: str | Path | None,
-    encoded: str | Path | None,
-    settings: Settings,
-) -> list[str | Path]:
-    """Return the files that a run of a variant depends on, of those given."""
-    inputs = inputs_of(variant)
-    given = {"images": images, "objects": objects, "graphs": graphs}
-    read = [given[name] for name in inputs.files]
-    read += [captions] if inputs.captions else []
-    read += [encoded] if inputs.encoder else []
-    read += [settings.text.word_vectors] if inputs.lexicon else []
-    return [path for path in read if path is not None]
-
-
 def _fingerprint(
     setup: RunSetup,
     posts: dict[str, PostFile],
     encoder: str | Path,
-    files: list[str | Path],
+    files: Iterable[str | Path],
 ) -> str:
     """Return a digest of all that the weights of a run depend on, but for the code."""
     folder = Path(encoder)

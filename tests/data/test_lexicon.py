@@ -4,9 +4,9 @@ import pytest
 from hamlearn.data.lexicon import (
     FIRST,
     LONGEST,
+    PAD,
     UNKNOWN,
     Lexicon,
-    pad_characters,
     read_vectors,
 )
 from hamlearn.errors import HamlearnError
@@ -22,9 +22,9 @@ def test_words_are_numbered_in_lower_case_and_characters_as_they_are():
     ids = lexicon.encode(["Dog", "cat", "bird", "x?"])
     assert ids.words.tolist() == [FIRST + 1, UNKNOWN, FIRST, UNKNOWN]
     letters = [lexicon.characters.index(c) + FIRST for c in "cat"]
-    assert ids.characters[1].tolist() == letters
-    assert ids.characters[3].tolist() == [UNKNOWN, UNKNOWN]
-    assert len(lexicon.encode(["a" * 99]).characters[0]) == LONGEST
+    assert ids.characters[1, :3].tolist() == letters
+    assert ids.characters[3].tolist() == [UNKNOWN, UNKNOWN, PAD, PAD]
+    assert lexicon.encode(["a" * 99]).characters.shape == (1, LONGEST)
     assert lexicon.sizes == {"words": 5, "characters": FIRST + len(lexicon.characters)}
 
 
@@ -32,18 +32,8 @@ def test_a_dropped_word_is_unknown_and_its_letters_too():
     lexicon = Lexicon.from_posts(POSTS)
     dropped = lexicon.encode(["the", "dog"]).drop(np.array([True, False]))
     assert dropped.words.tolist() == [UNKNOWN, lexicon.words.index("dog") + FIRST]
-    assert dropped.characters[0].tolist() == [UNKNOWN]
-    assert len(dropped.characters[1]) == 3
-
-
-def test_characters_are_padded_to_the_longest_word():
-    lexicon = Lexicon.from_posts(POSTS)
-    posts = [lexicon.encode(words) for words in (["the", "é"], ["cat"])]
-    padded = pad_characters(posts, 2)
-    assert padded.shape == (2, 2, 3)
-    assert padded[0, 1, 1:].tolist() == [0, 0]
-    assert not padded[1, 1].any()
-    assert (padded[0, 0] > 0).all()
+    assert dropped.characters[0].tolist() == [UNKNOWN, PAD, PAD]
+    assert (dropped.characters[1] > UNKNOWN).all()
 
 
 def test_a_lexicon_is_read_as_it_was_written(tmp_path):

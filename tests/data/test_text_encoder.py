@@ -2,11 +2,10 @@ import json
 
 import pytest
 import torch
-from transformers import BertModel
+from transformers import AutoTokenizer, BertModel
 
-from hamlearn.data.text_encoder import load_encoder, load_tokenizer, special_ids
+from hamlearn.data.text_encoder import load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
-from tests.builders import write_corpus
 from tests.model.tiny import WIDTH, tiny_encoder
 
 
@@ -64,6 +63,9 @@ def test_a_folder_without_tokenizer_is_named(tmp_path):
         load_tokenizer(tmp_path)
 
 
-def test_special_ids_are_the_tokenizers(tmp_path):
-    special = special_ids(load_tokenizer(write_corpus(tmp_path)["encoder"]))
-    assert (special.pad, special.unk, special.cls, special.sep) == (0, 1, 2, 3)
+def test_a_tokenizer_without_padding_is_refused(paths, monkeypatch):
+    lacking = load_tokenizer(paths["encoder"])
+    lacking.pad_token = None
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: lacking)
+    with pytest.raises(HamlearnError, match="the tokenizer has no pad_token"):
+        load_tokenizer(paths["encoder"])

@@ -1,26 +1,25 @@
 import json
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.data.sources import Sources
+from hamlearn.data.tokenization import tokenize
 from hamlearn.data.visual import VisualReader
-from hamlearn.data.windows import target_spans, target_words, window_spans, windows_of
+from hamlearn.data.windows import target_words
 from hamlearn.inference.model_folder import load_run
 from hamlearn.inference.prediction import predict, scored_posts, tag
 from hamlearn.runs import read_run_facts
-from hamlearn.settings import load_settings
+from hamlearn.settings import TextSettings, load_settings
 from hamlearn.training.run import train
 from tests.builders import make_posts, write_corpus
 
 LIMIT, OVERLAP = 12, 4
+TEXT = TextSettings(max_subtokens=LIMIT, long_posts="windows", window_overlap=OVERLAP)
 SETTINGS = {
     "text": {"max_subtokens": LIMIT, "long_posts": "windows", "window_overlap": OVERLAP},
     "model": {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8},
@@ -60,62 +59,11 @@ def pictures(corpus):
         yield opened
 
 
-lengths_and_room = st.integers(1, 12).flatmap(
-    lambda room: st.tuples(
-        st.lists(st.integers(1, room), min_size=1, max_size=40), st.just(room), st.integers(0, 12)
-    )
-)
-
-
-@given(lengths_and_room)
-def test_windows_cover_a_post_and_share_no_more_than_told(case):
-    lengths, room, overlap = case
-    spans = window_spans(lengths, room, overlap)
-    assert spans[0][0] == 0
-    assert spans[-1][1] == len(lengths)
-    for start, stop in spans:
-        assert 0 < sum(lengths[start:stop]) <= room
-    for (start, stop), (after, end) in pairwise(spans):
-        assert start < after <= stop < end
-        assert sum(lengths[after:stop]) <= overlap
-        earlier = sum(lengths[after - 1 : stop])
-        fits = earlier <= overlap and earlier + lengths[stop] <= room and after - 1 > start
-        assert not fits, "the next window could have begun a word earlier"
-
-
-@given(lengths_and_room)
-def test_each_word_is_owned_by_the_window_with_most_context(case):
-    lengths, room, overlap = case
-    spans = window_spans(lengths, room, overlap)
-    owner = {}
-    for number, (first, last) in enumerate(target_spans(lengths, spans)):
-        for word in range(first, last):
-            assert word not in owner
-            owner[word] = number
-    for word in range(len(lengths)):
-        context = [
-            min(sum(lengths[start:word]), sum(lengths[word + 1 : stop]))
-            if start <= word < stop
-            else -1
-            for start, stop in spans
-        ]
-        assert owner[word] == context.index(max(context))
-
-
-def test_a_word_longer_than_a_window_is_shortened_and_nothing_else(corpus):
-    tokenizer = load_tokenizer(corpus[0]["encoder"])
-    words = ("now", "great" * 9, "in", "Paris")
-    (windows,) = windows_of([words], tokenizer, 8, 3)
-    owned = [word for window in windows for word in range(*window.target_span)]
-    assert owned == [0, 1, 2, 3]
-    assert max(len(window.tokens.ids) for window in windows) <= 8
-
-
 def test_short_posts_are_the_same_in_both_modes(corpus, run, pictures):
     loaded, posts = load_run(run), make_posts(12, 5, 4)
     data = [
-        PostDataset(posts, loaded.tokenizer, loaded.labels, 128, pictures, overlap=overlap)
-        for overlap in (None, 32)
+        PostDataset(posts, loaded.tokenizer, text, loaded.labels, Sources(pictures))
+        for text in (TextSettings(), TextSettings(long_posts="windows"))
     ]
     assert data[1].in_windows == 0
     cut, windows = (list(scored_posts(loaded.tagger, some, 3, "cpu")) for some in data)
@@ -146,11 +94,11 @@ def viterbi(emissions, crf):
 @torch.inference_mode()
 def test_decoding_is_that_of_emissions_joined_by_a_loop(corpus, run, pictures):
     loaded, posts = load_run(run), corpus[1]
-    data = PostDataset(posts, loaded.tokenizer, loaded.labels, LIMIT, pictures, overlap=OVERLAP)
+    data = PostDataset(posts, loaded.tokenizer, TEXT, loaded.labels, Sources(pictures))
     assert data.in_windows >= 3
     assert data.cut_words == 0
     for index, (path, relevance) in enumerate(tag(loaded.tagger, data, 3, "cpu")):
-        (windows,) = windows_of([posts[index].words], loaded.tokenizer, LIMIT, OVERLAP)
+        (windows,) = tokenize([posts[index].words], loaded.tokenizer, LIMIT, OVERLAP)
         rows = [row for row, post in enumerate(data.post_of) if post == index]
         words, scores = [], []
         for row, window in zip(rows, windows, strict=True):
@@ -168,15 +116,14 @@ def test_decoding_is_that_of_emissions_joined_by_a_loop(corpus, run, pictures):
 @torch.inference_mode()
 def test_the_loss_counts_each_word_once(corpus, run, pictures):
     loaded, posts = load_run(run), corpus[1]
-    data = PostDataset(posts, loaded.tokenizer, loaded.labels, LIMIT, pictures, overlap=OVERLAP)
+    data = PostDataset(posts, loaded.tokenizer, TEXT, loaded.labels, Sources(pictures))
     rows = [row for row, post in enumerate(data.post_of) if len(posts[post].words) > LIMIT][:5]
     rows.append(0)
     batch, tagger = data.batch(rows), loaded.tagger
     emissions = tagger(batch).emissions
     total = 0.0
     for place, row in enumerate(rows):
-        own = data[row].target_mask
-        kept = np.arange(data[row].tokens.words) if own is None else np.flatnonzero(own)
+        kept = np.flatnonzero(data[row].window.target_mask)
         labels = torch.from_numpy(data[row].labels[kept])[None]
         total -= float(tagger.crf(emissions[place, kept][None], labels, labels >= 0))
     assert float(tagger.loss_of(*target_words(emissions, batch))) == pytest.approx(
@@ -198,10 +145,10 @@ def test_a_post_of_thousands_of_words_is_labelled_to_its_last(run, corpus):
     words = tuple(word for post in posts for word in post.words)
     words = (words * (3000 // len(words) + 1))[:3000]
     (long,) = [CorpusPost("long", "test", "none", None, words, ("O",) * 3000)]
-    data = PostDataset([long], loaded.tokenizer, None, LIMIT, overlap=OVERLAP)
+    data = PostDataset([long], loaded.tokenizer, TEXT)
     ((path, _),) = tag(loaded.tagger, data, 64, "cpu")
     assert len(path) == 3000
-    cut = PostDataset([long], loaded.tokenizer, None, LIMIT)
+    cut = PostDataset([long], loaded.tokenizer, TextSettings(max_subtokens=LIMIT))
     assert cut.cut_words > 2980
 
 
@@ -219,10 +166,3 @@ def test_a_run_says_how_long_posts_were_read_and_prediction_does_as_it_did(run, 
     assert [len(one["predicted"]) for one in found] == [
         len(post.words) for post in posts if post.split == "test"
     ]
-
-
-def test_an_overlap_that_leaves_no_room_is_refused():
-    text = {"max_subtokens": 12, "window_overlap": 10}
-    with pytest.raises(ValueError, match="window_overlap: found 10, expected less than 10"):
-        load_settings(json.dumps({"text": {**text, "long_posts": "windows"}}))
-    assert load_settings(json.dumps({"text": text})).text.long_posts == "cut"

@@ -6,12 +6,13 @@ from safetensors.torch import load_file, save_file
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.data.dataset import PostDataset
+from hamlearn.data.sources import Sources
 from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_run
 from hamlearn.inference.prediction import predict
 from hamlearn.io import digest_of_file
-from hamlearn.settings import load_settings
+from hamlearn.settings import TextSettings, load_settings
 from hamlearn.training.run import train
 from tests.builders import make_posts, write_corpus, write_image_features
 
@@ -54,7 +55,9 @@ def test_files_hold_what_the_model_says_of_each_post_alone(paths, runs, tmp_path
     assert [line["id"] for line in lines] == [post.id for post in posts]
     cut = 0
     with VisualReader(*pictures_in(paths).values()) as pictures:
-        data = PostDataset(posts, run.tokenizer, run.labels, 9, pictures)
+        data = PostDataset(
+            posts, run.tokenizer, TextSettings(max_subtokens=9), sources=Sources(pictures)
+        )
         for index, (post, line) in enumerate(zip(posts, lines, strict=True)):
             (path,), relevance = run.tagger.decode(data.batch([index]))
             labels = [run.labels[number] for number in path]

@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from safetensors.torch import load_file
 from torch import multiprocessing
 
-from hamlearn.data.dataset import LengthBuckets
+from hamlearn.data.batches import LengthBuckets
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import load_settings
 from hamlearn.training import distributed, loop

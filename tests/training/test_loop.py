@@ -6,7 +6,7 @@ from hamlearn.data.dataset import PostDataset
 from hamlearn.data.text_encoder import load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.model.hamlearning import HamLearning
-from hamlearn.settings import Settings
+from hamlearn.settings import Settings, TextSettings
 from hamlearn.training import loop
 from hamlearn.training import run as training
 from tests.builders import make_posts
@@ -114,7 +114,8 @@ def test_batches_differ_by_seed_and_epoch_and_only_training_drops_words(paths, m
     tokenizer = load_tokenizer(paths["encoder"])
     posts = make_posts(train=60)
     labels = sorted({label for post in posts for label in post.labels})
-    data = PostDataset([post for post in posts if post.split == "train"], tokenizer, labels, 128)
+    train_posts = [post for post in posts if post.split == "train"]
+    data = PostDataset(train_posts, tokenizer, TextSettings(), labels)
 
     def batches(seed, epoch, loader="train_dataloader", rate=0.3):
         settings = settings_for(word_dropout=rate).training

@@ -7,7 +7,7 @@ import pytest
 from hamlearn.corpus.posts import read_posts
 from hamlearn.corpus.prepare import prepare
 from hamlearn.data.text_encoder import load_tokenizer
-from hamlearn.data.tokenization import tokenise
+from hamlearn.data.tokenization import tokenize
 from hamlearn.evaluation.evaluate import evaluate
 from hamlearn.features.graphs import build_graphs
 from hamlearn.features.image_features import extract_images
@@ -48,7 +48,8 @@ def test_no_word_of_any_script_is_lost_or_unknown(corpus):
     folder, _ = corpus
     posts = read_posts(folder / "posts.jsonl")
     tokenizer = load_tokenizer(folder / "encoder")
-    for post, tokens in zip(posts, tokenise([p.words for p in posts], tokenizer, 64), strict=True):
+    rows = tokenize([post.words for post in posts], tokenizer, 64)
+    for post, (tokens,) in zip(posts, rows, strict=True):
         assert tokens.words == len(post.words)
         assert tokenizer.unk_token_id not in tokens.ids
         for number, word in enumerate(post.words):  # nothing is stripped: no accent, no vowel sign

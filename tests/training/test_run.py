@@ -190,7 +190,7 @@ def test_the_test_split_is_never_looked_at(paths, tmp_path):
     ("changes", "message"),
     [
         ({"variant": "wo_text"}, "variant: found 'wo_text', expected one of full"),
-        ({"variant": "full", "graphs": None}, "variant full: found no graphs, expected a file"),
+        ({"variant": "full", "graphs": None}, "features: found no graphs, expected a file"),
     ],
 )
 def test_unfit_arguments_are_named(paths, tmp_path, changes, message):

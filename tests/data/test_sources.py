@@ -1,23 +1,13 @@
 import pytest
 
-from hamlearn.data.captions import Extras, read_captions
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.text_encoder import load_tokenizer
-from hamlearn.data.tokenization import tokenise
+from hamlearn.data.sources import ImageText, Sources, read_captions
+from hamlearn.data.tokenization import tokenize
 from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
+from hamlearn.settings import TextSettings
 from hamlearn.systems import Inputs
-from tests.builders import CLASSES, make_posts, write_corpus
-
-
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(paths):
-    return load_tokenizer(paths["encoder"])
+from tests.builders import CLASSES, make_posts
 
 
 def ids_of(tokenizer, text):
@@ -42,12 +32,13 @@ def test_a_line_that_is_no_caption_is_named(tmp_path, text):
 def test_text_stands_behind_the_post_and_belongs_to_no_word(paths, tokenizer):
     posts = make_posts()
     with VisualReader(objects=paths["objects"], inputs=Inputs(names=True)) as pictures:
-        extras = Extras(tokenizer, 60, pictures, {posts[0].image_id: "now great"})
-        data = PostDataset(posts, tokenizer, None, 60, pictures, extras=extras)
-        plain = tokenise([post.words for post in posts], tokenizer, 60)
+        text = ImageText(tokenizer, 60, pictures, {posts[0].image_id: "now great"})
+        settings = TextSettings(max_subtokens=60)
+        data = PostDataset(posts, tokenizer, settings, sources=Sources(pictures, text))
+        plain = [row for (row,) in tokenize([post.words for post in posts], tokenizer, 60)]
         seen = set()
         for index, post in enumerate(posts):
-            own, alone = data[index].tokens, plain[index]
+            own, alone = data[index].window, plain[index]
             length = len(alone.ids)
             assert own.ids[:length].tolist() == alone.ids.tolist()
             assert own.word_ids[:length].tolist() == alone.word_ids.tolist()
@@ -72,12 +63,12 @@ def test_text_stands_behind_the_post_and_belongs_to_no_word(paths, tokenizer):
 
 def test_the_post_comes_first_where_there_is_little_room(tokenizer):
     post = make_posts()[0]
-    alone = tokenise([post.words], tokenizer, 128)[0]
+    ((alone,),) = tokenize([post.words], tokenizer, 128)
     for room in range(6):
-        extras = Extras(
+        text = ImageText(
             tokenizer, len(alone.ids) + room, None, {post.image_id: "now in for with so"}
         )
-        found = extras.after(alone, post.image_id)
+        found = text.append_to(alone, post.image_id)
         assert len(found.ids) <= len(alone.ids) + room
         assert found.ids[: len(alone.ids)].tolist() == alone.ids.tolist()
         assert (len(found.ids) > len(alone.ids)) == (room >= 2)

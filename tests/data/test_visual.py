@@ -1,0 +1,27 @@
+import pytest
+
+from hamlearn.data.visual import VisualReader
+from hamlearn.errors import HamlearnError
+from tests.builders import make_posts, write_graphs, write_object_features
+
+
+def test_graphs_of_other_objects_are_refused(paths, tmp_path):
+    ids = [one.image_id for one in make_posts()][::-1]
+    other = write_object_features(tmp_path / "objects.h5", ids)
+    with pytest.raises(HamlearnError, match=r"objects\.h5, in the same order"):
+        VisualReader(paths["images"], other, paths["graphs"])
+    ids.reverse()
+    wider = write_object_features(tmp_path / "wider.h5", ids, objects=7)
+    with pytest.raises(HamlearnError, match=r"relations: int8 of .*5, 5\), expected .*8, 8\)"):
+        VisualReader(paths["images"], wider, paths["graphs"])
+    write_graphs(tmp_path / "graphs.h5", wider)
+    VisualReader(paths["images"], wider, tmp_path / "graphs.h5").close()
+
+
+def test_files_in_the_wrong_place_are_named(paths, tmp_path):
+    with pytest.raises(HamlearnError, match=r"objects\.h5: found features of objects, expected"):
+        VisualReader(paths["objects"], paths["objects"], paths["graphs"])
+    with pytest.raises(HamlearnError, match=r"none\.h5: no such file"):
+        VisualReader(paths["images"], paths["objects"], tmp_path / "none.h5")
+    with pytest.raises(HamlearnError, match=r"encoder/config\.json: not an HDF5 file"):
+        VisualReader(paths["images"], paths["objects"], paths["encoder"] / "config.json")

@@ -104,7 +104,7 @@ def test_stages_lie_side_by_side(paths, tokenizer, tmp_path):
     images = write_image_features(tmp_path / "a.h5", ids, ("train_1",), stages=True)
     with VisualReader(images, inputs=Inputs(stages=True)) as opened:
         batch = PostDataset(make_posts(), tokenizer, TEXT, sources=Sources(opened)).batch([0, 1])
-        widths = opened.sizes["stages"]
+        widths = list(opened.sizes.stages)
         assert widths == [opened.images.shape("features")[0] + k for k in (1, 2, 3, 4)]
         stages = batch.visual.stages
         assert batch.visual.image is None

@@ -20,19 +20,19 @@ DEMO = (*ABLATIONS, "text_only")
 
 def runs(n):
     """The jobs of n runs and what gathers them."""
-    return {"train": n, "predict": 2 * n, "evaluate": n, "metrics": 1, "report": 1}
+    return Counter({"train": n, "predict": 2 * n, "evaluate": n, "metrics": 1, "report": 1})
 
 
-OBJECTS = {"extract_objects_shard": 4, "merge_objects": 1, "build_graphs": 1}
-IMAGES = {"extract_images_shard": 4, "merge_images": 1}
-ALL = {"draw_corpus": 1, "prepare_corpus": 1, "vocabulary": 1} | IMAGES | OBJECTS | runs(5)
+OBJECTS = Counter({"extract_objects_shard": 4, "merge_features": 1, "build_graphs": 1})
+IMAGES = Counter({"extract_images_shard": 4, "merge_features": 1})
+ALL = Counter({"draw_corpus": 1, "prepare_corpus": 1, "vocabulary": 1}) + IMAGES + OBJECTS + runs(5)
 LEAST = {"report": 1}  # shows all settings
 
 
 def rule_of(words):
     """The rule that calls the command line with these words."""
     if words[:2] == ["features", "merge"]:
-        return "merge_objects" if "/objects/" in words[-1] else "merge_images"
+        return "merge_features"
     names = {"demo": "draw_corpus", "corpus": "prepare_corpus", "graphs": "build_graphs"}
     names |= {"features": f"extract_{words[1]}_shard", "predict-split": "predict"}
     return names.get(words[0], words[0])
@@ -72,25 +72,25 @@ def test_a_second_run_does_nothing(finished):
     [
         ({"training": {"epochs": 3}}, runs(5)),
         ({"model": {"rounds": 2}}, runs(5)),
-        ({"detector": "mask_rcnn"}, OBJECTS | runs(4)),
-        ({"detector": ["demo", "mask_rcnn"]}, OBJECTS | runs(4)),
-        ({"backbone": "resnet152"}, IMAGES | runs(4)),
+        ({"detector": "mask_rcnn"}, OBJECTS + runs(4)),
+        ({"detector": ["demo", "mask_rcnn"]}, OBJECTS + runs(4)),
+        ({"backbone": "resnet152"}, IMAGES + runs(4)),
         ({"seeds": [0, 1]}, runs(5)),
         ({"variants": ["text_only", "full"]}, {"metrics": 1} | LEAST),
-        ({"variants": [*DEMO, "gvatt_bert_crf", "bilstm_crf"]}, IMAGES | runs(2)),
+        ({"variants": [*DEMO, "gvatt_bert_crf", "bilstm_crf"]}, IMAGES + runs(2)),
         (
             {"variants": [*DEMO, "umt", "hvpnet"]},
-            {rule: 2 * n for rule, n in IMAGES.items()} | runs(2),
+            IMAGES + IMAGES + runs(2),
         ),
-        ({"variants": [*DEMO, "ita"], "detector": ["demo", "mask_rcnn"]}, OBJECTS | runs(6)),
+        ({"variants": [*DEMO, "ita"], "detector": ["demo", "mask_rcnn"]}, OBJECTS + runs(6)),
         ({"text": {"word_vectors": "vectors.txt"}}, LEAST),
         ({"corpora": {"demo": {"captions": "captions.txt"}}}, LEAST),
-        ({"graph": {"far": 0.4}}, {"build_graphs": 1} | runs(3)),
-        ({"object_features": {"objects": 9}}, OBJECTS | runs(4)),
+        ({"graph": {"far": 0.4}}, Counter(build_graphs=1) + runs(3)),
+        ({"object_features": {"objects": 9}}, OBJECTS + runs(4)),
         ({"object_features": {"detectors": {"mask_rcnn": {"weights": "random"}}}}, LEAST),
         ({"object_features": {"precomputed": {"format": "tsv"}}}, LEAST),
-        ({"pictures": {"unreadable": "error"}}, IMAGES | OBJECTS | runs(4)),
-        ({"text": {"scratch": {"vocabulary": 900}}}, {"vocabulary": 1} | runs(5)),
+        ({"pictures": {"unreadable": "error"}}, IMAGES + OBJECTS + runs(4)),
+        ({"text": {"scratch": {"vocabulary": 900}}}, Counter(vocabulary=1) + runs(5)),
         ({"corpora": {"demo": {"generator": {"seed": 5}}}}, ALL),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -102,11 +102,11 @@ def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
 @pytest.mark.parametrize(
     ("module", "jobs"),
     [
-        ("vision/backbones", IMAGES | OBJECTS | runs(4)),  # demo/vision imports it
-        ("demo/vision", IMAGES | OBJECTS | runs(4)),
+        ("vision/backbones", IMAGES + OBJECTS + runs(4)),  # demo/vision imports it
+        ("demo/vision", IMAGES + OBJECTS + runs(4)),
         ("vision/detectors/faster_rcnn", {}),
         ("vision/detectors/mask_rcnn", {}),
-        ("features/relations", {"build_graphs": 1} | runs(5)),
+        ("features/relations", Counter(build_graphs=1) + runs(5)),
         ("training/optimizer", runs(5)),
         ("model/baselines/umt", {}),
         ("systems", {}),
@@ -155,18 +155,18 @@ def test_objects_found_elsewhere_stand_in_for_a_detector(finished):
     kept = {"precomputed": {"path": "kept"}}
     changes = {"detector": "precomputed", "object_features": kept | {"nms_threshold": 0.7}}
     said = finished.snakemake("-n", *finished.overlay(**changes), ok=False)
-    assert "object_features.precomputed.path: kept: is not there" in said
+    assert "object_features.precomputed.path: kept: does not exist" in said
     finished.write("kept/a.npz", "")
-    assert finished.planned(**changes) == OBJECTS | runs(4)
+    assert finished.planned(**changes) == OBJECTS + runs(4)
 
 
 def test_objects_found_elsewhere_can_lie_apart_for_each_corpus(finished):
     changes = {"detector": "precomputed", "object_features": {"precomputed": {"path": "{corpus}"}}}
     said = finished.snakemake("-n", *finished.overlay(**changes), ok=False)
-    assert "object_features.precomputed.path: demo: is not there" in said
+    assert "object_features.precomputed.path: demo: does not exist" in said
     drawn = {"format": "drawn", "path": "results/corpus/{corpus}/drawn"}
     changes["object_features"] = {"precomputed": drawn}
-    assert finished.planned(**changes) == OBJECTS | runs(4)
+    assert finished.planned(**changes) == OBJECTS + runs(4)
     said = finished.snakemake("-n", "-p", *finished.overlay(**changes))
     assert '"path": "results/corpus/demo/drawn"' in said
 
@@ -174,7 +174,7 @@ def test_objects_found_elsewhere_can_lie_apart_for_each_corpus(finished):
 def test_text_alone_asks_for_no_picture(tmp_path):
     project = Project(tmp_path / "project")
     found = project.planned(variants=["text_only"])
-    assert found == {"draw_corpus": 1, "prepare_corpus": 1, "vocabulary": 1} | runs(1)
+    assert found == Counter(draw_corpus=1, prepare_corpus=1, vocabulary=1) + runs(1)
 
 
 def test_a_killed_run_is_finished_by_the_next(tmp_path):
@@ -197,7 +197,7 @@ def test_a_killed_run_is_finished_by_the_next(tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         said = project.snakemake("--configfile", "changes.yaml", ok=False)
-        assert "another snakemake is at work" in said
+        assert "another snakemake is running here" in said
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,4 +1,4 @@
-"""Posts: drawn or found, then prepared for every later stage."""
+"""Corpora: generated or found, then prepared for every later stage."""
 
 
 rule draw_corpus:
@@ -10,13 +10,9 @@ rule draw_corpus:
         "results/benchmarks/draw_corpus/{corpus}.tsv"
     conda:
         "../../envs/corpus.yaml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=growing(1000),
     params:
-        seed=generator_of_corpus("seed"),
-        posts=generator_of_corpus("posts"),
+        seed=lookup("corpora/{corpus}/generator/seed", within=config),
+        posts=lookup("corpora/{corpus}/generator/posts", within=config),
         source=source_digest("demo/corpus", files=("demo/*.json",)),
     shell:
         "python -m hamlearn demo corpus --out {output.folder:q} --seed {params.seed}"
@@ -25,7 +21,7 @@ rule draw_corpus:
 
 rule prepare_corpus:
     input:
-        files_of_corpus,
+        corpus_files,
     output:
         posts="results/corpus/{corpus}/posts.jsonl",
         labels="results/corpus/{corpus}/labels.json",
@@ -36,13 +32,9 @@ rule prepare_corpus:
         "results/benchmarks/prepare_corpus/{corpus}.tsv"
     conda:
         "../../envs/corpus.yaml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=growing(1000),
     params:
-        settings=settings_of_corpus,
-        folder=folder_of_corpus,
+        settings=corpus_settings,
+        folder=corpus_folder,
         out=subpath(output.posts, parent=True),
         source=source_digest("corpus/prepare"),
     shell:

@@ -1,4 +1,4 @@
-"""Predictions to scores, one table a run and then one table of all."""
+"""Scores, the paper's tables, and the report."""
 
 
 rule evaluate:
@@ -15,39 +15,117 @@ rule evaluate:
         f"results/benchmarks/evaluate/{RUN}.tsv"
     conda:
         "../../envs/report.yaml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=growing(1000),
     params:
+        corpus=scored_corpus,
         source=source_digest("evaluation/evaluate"),
     shell:
-        "python -m hamlearn evaluate --posts {input.posts:q} --corpus {wildcards.corpus}"
+        "python -m hamlearn evaluate --posts {input.posts:q} --corpus {params.corpus}"
         " --detector {wildcards.detector} --variant {wildcards.variant} --seed {wildcards.seed}"
         " --out {output.scores:q} {input.predictions:q} > {log:q} 2>&1"
 
 
+use rule evaluate as evaluate_transfer with:
+    input:
+        posts="results/corpus/{tested}/posts.jsonl",
+        predictions=f"{TRANSFER}/test.jsonl",
+    output:
+        scores=f"{TRANSFER}/scores.csv",
+    log:
+        f"results/logs/evaluate_transfer/{RUN}/{{tested}}.log",
+    benchmark:
+        f"results/benchmarks/evaluate_transfer/{RUN}/{{tested}}.tsv"
+
+
 rule metrics:
     input:
-        scores=runs(f"results/scores/{RUN}.csv"),
+        scores=[f"results/scores/{run.path}.csv" for run in RUNS],
     output:
-        report(
-            "results/report/metrics.csv",
-            caption="../report/metrics.rst",
-            category="Scores",
-            labels={"table": "every score of every run"},
-        ),
+        in_report("results/report/metrics.csv", "metrics", table="every score of every run"),
     log:
         "results/logs/metrics.log",
     benchmark:
         "results/benchmarks/metrics.tsv"
     conda:
         "../../envs/report.yaml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=growing(1000),
     params:
         source=source_digest("evaluation/evaluate"),
     shell:
         "python -m hamlearn metrics --out {output:q} {input.scores:q} > {log:q} 2>&1"
+
+
+rule paper_table:
+    input:
+        published=ROOT / "resources" / "published.yaml",
+        ours=table_inputs,
+    output:
+        csv=in_report(f"{TABLES}/{{table}}.csv", "table", table="{table}", form="CSV"),
+        markdown=in_report(f"{TABLES}/{{table}}.md", "table", table="{table}", form="Markdown"),
+    log:
+        "results/logs/paper_table/{table}.log",
+    benchmark:
+        "results/benchmarks/paper_table/{table}.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=table_settings,
+        source=source_digest("evaluation/paper", "evaluation/evaluate"),
+    shell:
+        "python -m hamlearn paper table {wildcards.table} --settings {params.settings:q}"
+        " --csv {output.csv:q} --markdown {output.markdown:q} {input.ours:q} > {log:q} 2>&1"
+
+
+rule pairs:
+    input:
+        posts=expand("results/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
+        predictions=[f"results/predictions/{run.path}/test.jsonl" for run in RUNS],
+    output:
+        in_report(f"{TABLES}/pairs.csv", "pairs", table="every pair of systems", form="CSV"),
+    log:
+        "results/logs/pairs.log",
+    benchmark:
+        "results/benchmarks/pairs.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        posts=pair_posts,
+        source=source_digest("evaluation/compare"),
+    shell:
+        "python -m hamlearn paper pairs {params.posts:q} --out {output:q}"
+        " {input.predictions:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        metrics="results/report/metrics.csv",
+        facts=[f"results/models/{run.path}/run.json" for run in RUNS],
+        histories=[f"results/models/{run.path}/history.csv" for run in RUNS],
+        posts=expand("results/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
+        statistics=expand("results/corpus/{corpus}/statistics.csv", corpus=CORPORA),
+        generated=generated_corpora,
+        predictions=[f"results/predictions/{run.path}/test.jsonl" for run in RUNS],
+        failures=report_failures,
+        objects=report_objects,
+        tables=report_tables,
+    output:
+        page=in_report("results/report/index.html", "index", table="the report"),
+        figures=report(
+            directory("results/report/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=report_settings,
+        out=subpath(output.page, parent=True),
+        results=subpath(output.page, ancestor=2),
+        source=source_digest("report/*", files=("report/templates/*",)),
+    shell:
+        "python -m hamlearn report --settings {params.settings:q} --metrics {input.metrics:q}"
+        " --out {params.out:q} --results {params.results:q} > {log:q} 2>&1"

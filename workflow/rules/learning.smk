@@ -1,4 +1,4 @@
-"""Training and prediction, a run for each corpus, detector, variant and seed."""
+"""Training and prediction: a run for each corpus, detector, variant and seed."""
 
 if SCRATCH:
 
@@ -13,10 +13,6 @@ if SCRATCH:
             "results/benchmarks/vocabulary/{corpus}.tsv"
         conda:
             "../../envs/learning.yaml"
-        threads: 1
-        resources:
-            gpu=0,
-            mem_mb=growing(1000),
         params:
             settings=as_json(text={"encoder": "scratch", "scratch": config["text"]["scratch"]}),
             source=source_digest("training/scratch_encoder"),
@@ -29,36 +25,35 @@ if config["text"]["freeze"]:
 
     rule encode:
         input:
-            unpack(texts_beside),
+            unpack(extra_texts),
             posts="results/corpus/{corpus}/posts.jsonl",
-            encoder=encoder_of_run,
+            encoder=encoder_files,
         output:
-            encoded="results/encoded/{corpus}/{detector}/words{beside}.h5",
+            encoded="results/encoded/{corpus}/{detector}/words{extras}.h5",
         log:
-            "results/logs/encode/{corpus}/{detector}/words{beside}.log",
+            "results/logs/encode/{corpus}/{detector}/words{extras}.log",
         benchmark:
-            "results/benchmarks/encode/{corpus}/{detector}/words{beside}.tsv"
+            "results/benchmarks/encode/{corpus}/{detector}/words{extras}.tsv"
         conda:
             "../../envs/learning.yaml"
-        threads: 1
         resources:
             gpu=GPU,
             mem_mb=growing(2000),
         params:
-            settings=settings_of_encoder(),
-            texts=picture_arguments,
+            settings=experiments.encoder_settings(SETTINGS),
+            inputs=input_options,
             source=source_digest("training/encoding"),
         shell:
             "python -m hamlearn encode --settings {params.settings:q} --posts {input.posts:q}"
-            " {params.texts:q} --out {output.encoded:q} --threads {threads} > {log:q} 2>&1"
+            " {params.inputs:q} --out {output.encoded:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule train:
     input:
-        unpack(pictures_of_run),
+        unpack(run_inputs),
         posts="results/corpus/{corpus}/posts.jsonl",
-        encoder=encoder_of_run,
-        vectors=vectors_of_run,
+        encoder=encoder_files,
+        vectors=word_vectors,
     output:
         model=f"results/models/{RUN}/model.safetensors",
         facts=f"results/models/{RUN}/run.json",
@@ -70,29 +65,29 @@ rule train:
         f"results/benchmarks/train/{RUN}.tsv"
     conda:
         "../../envs/learning.yaml"
-    # Two trainings of one thread side by side are quicker than one after the other with two.
+    # Two trainings of one thread each are faster than one after the other with two threads.
     threads: config["training"]["devices"]
     resources:
         devices=config["training"]["devices"],
         gpu=GPU * config["training"]["devices"],
         mem_mb=growing(2000 * config["training"]["devices"]),
     params:
-        settings=settings_of_run,
-        variant=variant_to_train,
-        pictures=picture_arguments,
-        encoder=encoder_arguments,
+        settings=run_settings,
+        variant=base_variant,
+        inputs=input_options,
+        encoder=encoder_option,
         out=subpath(output.model, parent=True),
-        source=source_of_stage("training/run"),
+        source=model_source("training/run"),
     shell:
         "python -m hamlearn train --settings {params.settings:q} --variant {params.variant}"
-        " --seed {wildcards.seed} --posts {input.posts:q} {params.pictures:q} {params.encoder:q}"
+        " --seed {wildcards.seed} --posts {input.posts:q} {params.inputs:q} {params.encoder:q}"
         " --out {params.out:q} --devices {resources.devices} --threads {threads}"
         " > {log:q} 2>&1"
 
 
 rule predict:
     input:
-        unpack(pictures_of_run),
+        unpack(run_inputs),
         posts="results/corpus/{corpus}/posts.jsonl",
         model=f"results/models/{RUN}/model.safetensors",
         facts=f"results/models/{RUN}/run.json",
@@ -106,15 +101,30 @@ rule predict:
         f"results/benchmarks/predict/{RUN}/{{split}}.tsv"
     conda:
         "../../envs/learning.yaml"
-    threads: 1
     resources:
         gpu=GPU,
-        mem_mb=growing(2000),
     params:
-        pictures=picture_arguments,
+        inputs=input_options,
         run=subpath(input.model, parent=True),
-        source=source_of_stage("inference/prediction"),
+        split=prediction_split,
+        source=model_source("inference/prediction"),
     shell:
-        "python -m hamlearn predict-split --run {params.run:q}"
-        " --posts {input.posts:q} --split {wildcards.split} {params.pictures:q}"
-        " --jsonl {output.jsonl:q} --conll {output.conll:q} --threads {threads} > {log:q} 2>&1"
+        "python -m hamlearn predict-split --run {params.run:q} --posts {input.posts:q}"
+        " --split {params.split} {params.inputs:q} --jsonl {output.jsonl:q}"
+        " --conll {output.conll:q} --threads {threads} > {log:q} 2>&1"
+
+
+use rule predict as transfer with:
+    input:
+        unpack(run_inputs),
+        posts="results/corpus/{tested}/posts.jsonl",
+        model=f"results/models/{RUN}/model.safetensors",
+        facts=f"results/models/{RUN}/run.json",
+        encoder=f"results/models/{RUN}/encoder",
+    output:
+        jsonl=f"{TRANSFER}/test.jsonl",
+        conll=f"{TRANSFER}/test.conll",
+    log:
+        f"results/logs/transfer/{RUN}/{{tested}}.log",
+    benchmark:
+        f"results/benchmarks/transfer/{RUN}/{{tested}}.tsv"

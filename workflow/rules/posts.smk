@@ -1,11 +1,11 @@
-"""Posts that are no corpus: their entities by shards, which are joined in the posts' order."""
+"""Entities in the user's own posts: predicted in shards, joined in the order of the posts."""
 
 if PREDICT["posts"]:
 
     rule predict_posts:
         input:
             posts=PREDICT["posts"],
-            model=f"{PREDICT['model']}/manifest.json",  # names all files with their digests
+            model=f"{PREDICT['model']}/manifest.json",  # lists all files with their digests
         output:
             temp(f"results/posts/{POSTS}.shards/{{scatteritem}}.jsonl"),
         log:
@@ -19,7 +19,7 @@ if PREDICT["posts"]:
             gpu=GPU,
             mem_mb=growing(4000),
         params:
-            options=options_of_posts("format", "images", "no_images", "weights"),
+            options=post_options("format", "images", "no_images", "weights"),
             model=subpath(input.model, parent=True),
             source=source_digest("inference/predict_file"),
         shell:
@@ -38,12 +38,8 @@ if PREDICT["posts"]:
             f"results/benchmarks/join_posts/{POSTS}.tsv"
         conda:
             "../../envs/tagging.yaml"
-        threads: 1
-        resources:
-            gpu=0,
-            mem_mb=growing(1000),
         params:
-            options=options_of_posts("format"),
+            options=post_options("format"),
             source=source_digest("inference/joining"),
         shell:
             "python -m hamlearn predict-join {input.posts:q} {input.shards:q} {params.options:q}"

@@ -1,22 +1,26 @@
-"""The source of a stage as a param: Snakemake sees the command, and not the package behind it."""
+"""Digests of the package's source as params: an edited module reruns the stages that import it."""
 
-import ast
 import fnmatch
 import functools
 import hashlib
 
-BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")  # where a tree has statements
+# `from hamlearn.a import (b, c)` and `import hamlearn.a`, as the formatter writes them.
+IMPORT = re.compile(
+    r"^\s*(?:from|import) (hamlearn[\w.]*)(?: import (\([^)]*\)|.*))?", re.MULTILINE
+)
 
-# Settings reach a stage through params; what else these modules do changes no result.
-SHARED = ["__init__", "__main__", "cli/*", "errors", "io", "settings", "systems"]
+# Not followed: settings reach a stage through params, and the rest changes no result.
+IGNORED = ["__init__", "__main__", "cli/*", "errors", "io", "settings", "systems", "templates"]
 
 
 @functools.cache
 def source_digest(*modules, without=(), files=()):
-    """Digest of the modules of hamlearn and of all that they import, so that an edit reruns.
+    """Return a digest of these modules of hamlearn and of all that they import.
 
-    `without` are patterns of modules that are neither followed nor counted, `files` patterns of
-    further files of the package.
+    Args:
+        modules: paths below hamlearn without `.py`; patterns are allowed.
+        without: patterns of modules that are not followed.
+        files: patterns of other files of the package.
     """
     if not config["track_source"]:
         return "untracked"
@@ -27,58 +31,52 @@ def source_digest(*modules, without=(), files=()):
     while waiting:
         path = waiting.pop()
         name = path.relative_to(package).with_suffix("").as_posix()
-        if name in found or any(fnmatch.fnmatch(name, no) for no in (*SHARED, *without)):
+        if name in found or any(fnmatch.fnmatch(name, no) for no in (*IGNORED, *without)):
             continue
-        found[name], followed = read_module(path)
-        waiting += followed
-    digest = hashlib.sha256("".join(f"{n}\0{found[n]}\0" for n in sorted(found)).encode())
-    return digest.hexdigest()[:12]
+        found[name], imported = read_module(path)
+        waiting += imported
+    text = "".join(f"{name}\0{found[name]}\0" for name in sorted(found))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @functools.cache
 def read_module(path):
-    """A module's text, and the files of hamlearn that it imports, anywhere in it."""
+    """Return a module's text, and the files of hamlearn that it imports anywhere."""
     text = path.read_text(encoding="utf-8")
-    names, waiting = [], [ast.parse(text)]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        else:  # statements alone hold imports, and they are a small part of a tree
-            waiting += (one for field in BLOCKS for one in getattr(node, field, ()))
-    places = [ROOT.joinpath(*name.split(".")) for name in names if name.startswith("hamlearn.")]
+    names = []
+    for module, members in IMPORT.findall(text):
+        names += [module, *(f"{module}.{name}" for name in re.findall(r"\w+", members))]
+    places = [ROOT.joinpath(*name.split(".")) for name in names]
     files = [file for at in places for file in (at.with_suffix(".py"), at / "__init__.py")]
     return text, tuple(filter(Path.is_file, files))
 
 
-def source_of_images(wildcards):
-    """Digest of the extraction of whole pictures by one backbone, and no other."""
-    network = config["image_features"]["backbones"][wildcards.backbone]
-    return source_of_network("features/image_features", network)
+def model_source(stage):
+    """Return a params function: a stage and the model of the run's system, but no other system."""
+
+    def digest(wildcards):
+        system = get_system(wildcards.variant)
+        return source_digest(stage, system.module, without=("model/build",))
+
+    return digest
 
 
-def source_of_objects(wildcards):
-    """Digest of the extraction of objects by one detector, and no other."""
-    if wildcards.detector == GIVEN:
-        return source_digest("features/object_features")
-    network = config["object_features"]["detectors"][wildcards.detector]
-    return source_of_network(
-        "features/object_features", network, without=("features/precomputed/*",)
-    )
+def network_source(wildcards):
+    """Return the digest of the extraction of features by one network, but no other network.
 
-
-def source_of_network(stage, network, **options):
-    """Digest of a stage with the module that loads a network.
-
-    A module outside the package is looked for where the job runs, and counted alone.
+    A module outside the package is looked for in the working directory, and its imports are not
+    followed.
     """
+    if "backbone" in wildcards.keys():
+        network, stage = config["image_features"]["backbones"][wildcards.backbone], "image"
+    elif wildcards.detector == PRECOMPUTED:
+        return source_digest("features/object_features")
+    else:
+        network, stage = config["object_features"]["detectors"][wildcards.detector], "object"
     path = Path(*network["source"].partition(":")[0].split("."))
+    modules, without = [f"features/{stage}_features"], ("features/precomputed/*",)
     if path.parts[0] == "hamlearn":
-        return source_digest(stage, path.relative_to("hamlearn").as_posix(), **options)
+        return source_digest(*modules, path.relative_to("hamlearn").as_posix(), without=without)
     file = path.with_suffix(".py")
-    if not config["track_source"] or not file.is_file():
-        return source_digest(stage, **options)
-    own = hashlib.sha256(file.read_bytes()).hexdigest()
-    return f"{source_digest(stage, **options)} {own[:12]}"
+    own = file.read_bytes() if config["track_source"] and file.is_file() else b""
+    return source_digest(*modules, without=without) + hashlib.sha256(own).hexdigest()[:12]

@@ -1,0 +1,181 @@
+"""Which runs a configuration requests, which files a run reads, and which settings it depends on.
+
+The workflow and the report ask here, so that a path is spelled out once. No torch is imported.
+"""
+
+import json
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hamlearn.settings import Settings
+from hamlearn.systems import (
+    ABLATIONS,
+    IMAGE_MAPS,
+    NO_DETECTOR,
+    encoder_outputs_name,
+    full_with_rounds,
+    image_features_name,
+    inputs_of,
+    split_rounds,
+)
+
+
+class RunId(NamedTuple):
+    """One training: `detector` is "none" for a system that reads no objects."""
+
+    corpus: str
+    detector: str
+    variant: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """The folder of the run below results/models, results/predictions and the like."""
+        return f"{self.corpus}/{self.detector}/{self.variant}/seed{self.seed}"
+
+
+def as_json(**sections: Any) -> str:
+    """Return settings as canonical JSON: the order of keys never changes a parameter."""
+    return json.dumps(sections, sort_keys=True)
+
+
+def all_detectors(settings: Settings) -> list[str]:
+    """Return the detectors of the main runs, then those of Table 6."""
+    return list(dict.fromkeys([*settings.detector, *settings.experiments.detectors]))
+
+
+def planned_runs(
+    settings: Settings,
+    variants: Sequence[str] | None = None,
+    detectors: Sequence[str] | None = None,
+) -> list[RunId]:
+    """Return every run of these variants and detectors; None takes those of the configuration."""
+    chosen = settings.variants if variants is None else variants
+    found = settings.detector if detectors is None else detectors
+    runs = (
+        RunId(corpus, detector if inputs_of(variant).detector else NO_DETECTOR, variant, seed)
+        for corpus, detector, variant, seed in product(
+            settings.corpus, found, chosen, settings.seeds
+        )
+    )
+    return list(dict.fromkeys(runs))
+
+
+def table_runs(settings: Settings, table: str) -> list[RunId]:
+    """Return the runs whose scores a table of the paper shows (table2 to table6)."""
+    asked = settings.experiments
+    main = settings.detector[:1]
+    if table == "table3":
+        return planned_runs(settings, [v for v in settings.variants if v in ABLATIONS], main)
+    if table == "table4":
+        rounds = [full_with_rounds(value, settings.model.rounds) for value in asked.rounds]
+        return planned_runs(settings, rounds, main)
+    if table == "table5":
+        return planned_runs(settings, asked.transfer, main)
+    if table == "table6":
+        return planned_runs(settings, ["full"], all_detectors(settings))
+    return planned_runs(settings, None, main)
+
+
+def image_features(settings: Settings, corpus: str, variant: str) -> str:
+    """Return the path, without suffix, of the whole-image features that a variant reads."""
+    stored = [name for name in IMAGE_MAPS if getattr(settings.image_features, name)]
+    name = image_features_name(inputs_of(variant), settings.backbone, stored)
+    return f"results/features/{corpus}/images/{name}"
+
+
+def run_inputs(settings: Settings, corpus: str, detector: str, variant: str) -> dict[str, str]:
+    """Return the feature, graph, caption and encoder-output files that a run reads on a corpus."""
+    inputs = inputs_of(variant)
+    paths = {
+        "images": f"{image_features(settings, corpus, variant)}.h5",
+        "objects": f"results/features/{corpus}/objects/{detector}.h5",
+        "graphs": f"results/graphs/{corpus}/{detector}.h5",
+    }
+    found = {name: paths[name] for name in inputs.files}
+    captions = settings.corpora[corpus].captions
+    if inputs.captions and captions:
+        found["captions"] = captions
+    if settings.text.freeze and inputs.encoder:
+        objects = detector if inputs.names else NO_DETECTOR
+        found["encoded"] = f"results/encoded/{corpus}/{objects}/{encoder_outputs_name(inputs)}.h5"
+    return found
+
+
+def extra_texts(settings: Settings, corpus: str, detector: str, extras: str) -> dict[str, str]:
+    """Return the files of the texts that are appended to posts before an encoder reads them.
+
+    Args:
+        settings: the configuration.
+        corpus: its name.
+        detector: whose objects are named.
+        extras: which texts, as in `encoder_outputs_name`: "names", "captions", or both.
+    """
+    captions = settings.corpora[corpus].captions
+    texts = {"objects": f"results/features/{corpus}/objects/{detector}.h5"}
+    texts = texts if "names" in extras else {}
+    return texts | ({"captions": captions} if captions and "captions" in extras else {})
+
+
+def encoder_files(settings: Settings, corpus: str) -> list[str]:
+    """Return the files or the folder of the text encoder; none if it comes from the hub."""
+    name = settings.text.encoder
+    if name == "scratch":
+        return [f"results/encoder/{corpus}"]
+    path = Path(name)  # a hub name has at most one slash
+    is_folder = path.is_absolute() or len(path.parts) > 2 or name[0] == "." or path.is_dir()
+    return [f"{name}/config.json"] if is_folder else []
+
+
+def table_inputs(settings: Settings, table: str) -> list[str]:
+    """Return the files that a table is made from: counts for Table 1, scores for the others."""
+    if table == "table1":
+        return [f"results/corpus/{corpus}/statistics.csv" for corpus in settings.corpus]
+    runs = table_runs(settings, table)
+    if table != "table5":
+        return [f"results/scores/{run.path}.csv" for run in runs]
+    return [
+        f"results/transfer/{run.path}/{tested}/scores.csv"
+        for tested in settings.corpus
+        for run in runs
+        if run.corpus != tested
+    ]
+
+
+def failure_lists(settings: Settings, corpus: str) -> list[str]:
+    """Return the lists of images that could not be used, of every extraction of the main runs."""
+    stems = []
+    for variant in settings.variants:
+        files = inputs_of(variant).files
+        stems += [image_features(settings, corpus, variant)] if "images" in files else []
+        if "objects" in files:
+            stems += [f"results/features/{corpus}/objects/{name}" for name in settings.detector]
+    return [f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]
+
+
+def run_settings(settings: Settings, variant: str) -> str:
+    """Return the settings that a run depends on.
+
+    Left out: word vectors of variants without a lexicon, `freeze` of encoders that are trained, and
+    the number of devices, which changes no result. `full-L2` has two rounds.
+    """
+    inputs = inputs_of(variant)
+    text = settings.text.model_dump(mode="json")
+    if not inputs.lexicon:
+        del text["word_vectors"]
+    if not (inputs.encoder and text["freeze"]):
+        del text["freeze"]
+    model = settings.model.model_dump(mode="json")
+    model["rounds"] = split_rounds(variant)[1] or model["rounds"]
+    training = settings.training.model_dump(mode="json", exclude={"devices"})
+    return as_json(text=text, model=model, training=training)
+
+
+def encoder_settings(settings: Settings) -> str:
+    """Return the settings that the stored outputs of a frozen encoder depend on."""
+    names = {"encoder", "max_subtokens", "long_posts"}
+    if settings.text.long_posts == "windows":
+        names.add("window_overlap")
+    return as_json(text=settings.text.model_dump(mode="json", include=names))

@@ -1,0 +1,229 @@
+"""Input and parameter functions of the rules: what a job reads and depends on."""
+
+from hamlearn import experiments
+from hamlearn.systems import get_system, inputs_of, split_rounds, transfer_name
+
+RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
+TRANSFER = f"results/transfer/{RUN}/{{tested}}"
+TABLES = "results/report/tables"
+RUNS = experiments.planned_runs(SETTINGS)
+
+# --- corpora ----------------------------------------------------------------------------------
+
+
+def corpus_settings(wildcards):
+    """Return the settings that preparing one corpus depends on."""
+    name = wildcards.corpus
+    corpus = {key: value for key, value in config["corpora"][name].items() if key != "captions"}
+    return as_json(corpus=name, corpora={name: corpus})
+
+
+def corpus_files(wildcards):
+    """Return the generated folder, or the text files of a real corpus without its many images."""
+    if is_generated(wildcards.corpus):
+        return generated_folder(wildcards.corpus)
+    folder = Path(config["corpora"][wildcards.corpus]["path"])
+    optional = ("valid.txt", "dev.txt", "manifest.jsonl")  # dev may be drawn from train
+    present = [name for name in optional if (folder / name).exists()]
+    return [folder / name for name in ("train.txt", *present, "test.txt")]
+
+
+def corpus_folder(wildcards, input):
+    """Return the folder of these files where the job sees them (a storage may have copied them)."""
+    return input[0] if is_generated(wildcards.corpus) else str(Path(input[0]).parent)
+
+
+# --- features ---------------------------------------------------------------------------------
+
+
+def converts_weights(name):
+    """Return True if a detector's published weights are converted before they are used."""
+    weights = config["object_features"]["detectors"].get(name, {}).get("weights", "")
+    return name == "faster_rcnn" and Path(weights).suffix in (".pkl", ".bin")
+
+
+def network_settings(section, table, name, **others):
+    """Return the settings that the features of one network depend on, as canonical JSON."""
+    network = config[section][table][name]
+    if converts_weights(name):  # its digest was checked by the conversion
+        network = network | {"weights": CONVERTED, "sha256": None}
+    chosen = {**config[section], table: {name: network}, **others}
+    chosen.pop(PRECOMPUTED, None)
+    return as_json(pictures=config["pictures"], **{section: chosen})
+
+
+def weight_files(section, table):
+    """Return an input function: the weight files of the network that the wildcards name."""
+
+    def files(wildcards):
+        name = wildcards.get("backbone") or wildcards.get("detector")
+        if name == PRECOMPUTED:
+            given = precomputed_settings(SETTINGS, wildcards.corpus)
+            return [path for path in (given.path, given.classes) if path]
+        network = config[section][table][name]
+        classes = [network["classes"]] if network.get("classes") else []
+        path = CONVERTED if converts_weights(name) else network["weights"]
+        is_file = Path(path).is_file() or ("/" in path and Path(path).suffix)
+        return [path, *classes] if is_file else classes
+
+    return files
+
+
+def sections(*names):
+    """Return whole sections of the configuration as canonical JSON."""
+    return as_json(**{name: config[name] for name in names})
+
+
+def generated_images(wildcards):
+    """Return the folder of a generated corpus; a real corpus's images are found by its posts."""
+    return generated_folder(wildcards.corpus) if is_generated(wildcards.corpus) else []
+
+
+def image_settings(wildcards):
+    """Return the settings that the features of one backbone depend on."""
+    stored = config["image_features"]
+    maps = {name: name in wildcards.maps or stored[name] for name in IMAGE_MAPS}
+    return network_settings("image_features", "backbones", wildcards.backbone, **maps)
+
+
+def object_settings(wildcards):
+    """Return the settings that the objects of one detector depend on."""
+    if wildcards.detector != PRECOMPUTED:
+        return network_settings("object_features", "detectors", wildcards.detector)
+    chosen = {key: config["object_features"][key] for key in ("objects", "dtype")}
+    given = precomputed_settings(SETTINGS, wildcards.corpus)
+    chosen[PRECOMPUTED] = given.model_dump(mode="json")
+    return as_json(pictures=config["pictures"], object_features=chosen)
+
+
+def detector_environment(wildcards):
+    """Return the environment of a detector: its own if the configuration requires detectron2."""
+    fixed = BACKENDS.get(wildcards.detector) == "detectron2"
+    return f"../../envs/{'detectron2' if fixed else 'vision'}.yaml"
+
+
+def digest_option(wildcards):
+    """Return the command-line option for the digest that the weights must have."""
+    digest = config["object_features"]["detectors"]["faster_rcnn"]["sha256"]
+    return ["--sha256", digest] if digest else []
+
+
+# --- runs -------------------------------------------------------------------------------------
+
+
+def run_inputs(wildcards):
+    """Return the files that a run reads; of a transfer, those of the corpus it is tested on."""
+    corpus = wildcards.get("tested", wildcards.corpus)
+    return experiments.run_inputs(SETTINGS, corpus, wildcards.detector, wildcards.variant)
+
+
+def input_options(wildcards, input):
+    """Return the command-line options for these files."""
+    names = ("images", "objects", "graphs", "captions", "encoded")
+    return [word for name in names if name in input.keys() for word in (f"--{name}", input[name])]
+
+
+def word_vectors(wildcards):
+    """Return the file of pretrained word vectors, for variants that read it."""
+    return config["text"]["word_vectors"] or [] if inputs_of(wildcards.variant).lexicon else []
+
+
+def extra_texts(wildcards):
+    extras, corpus, detector = wildcards.extras, wildcards.corpus, wildcards.detector
+    return experiments.extra_texts(SETTINGS, corpus, detector, extras)
+
+
+def encoder_files(wildcards):
+    return experiments.encoder_files(SETTINGS, wildcards.corpus)
+
+
+def encoder_option(wildcards, input):
+    """Return the command-line option for an encoder made by the workflow."""
+    return ["--encoder", input.encoder] if SCRATCH else []
+
+
+def run_settings(wildcards):
+    return experiments.run_settings(SETTINGS, wildcards.variant)
+
+
+def base_variant(wildcards):
+    """Return the system to train: `full` for `full-L2`, which differs in settings only."""
+    return split_rounds(wildcards.variant)[0]
+
+
+def prediction_split(wildcards):
+    """Return the split to predict; of a transfer, always the test split."""
+    return wildcards.get("split", "test")
+
+
+# --- scores, tables, report -------------------------------------------------------------------
+
+
+def scored_corpus(wildcards):
+    """Return the corpus column of a run's scores; of a transfer, both corpora."""
+    tested = wildcards.get("tested")
+    return transfer_name(wildcards.corpus, tested) if tested else wildcards.corpus
+
+
+def pair_posts(wildcards, input):
+    """Return the command-line options for the posts of each corpus."""
+    return [word for pair in zip(CORPORA, input.posts) for word in ("--posts", "=".join(pair))]
+
+
+def table_inputs(wildcards):
+    return experiments.table_inputs(SETTINGS, wildcards.table)
+
+
+def table_settings(wildcards):
+    """Return the settings that decide which rows a table has."""
+    named = {name: config[name] for name in ("corpus", "corpora", "detector", "variants")}
+    rounds = {"rounds": config["model"]["rounds"]}
+    return as_json(model=rounds, experiments=config["experiments"], **named)
+
+
+def report_tables(wildcards):
+    """Return the requested tables, and with them the comparison of all pairs of systems."""
+    tables = [f"{TABLES}/{table}.csv" for table in config["experiments"]["tables"]]
+    return [*tables, f"{TABLES}/pairs.csv"] if tables else []
+
+
+def report_settings(wildcards):
+    """Return all settings but `predict`; in a plain string, Snakemake would expand the braces."""
+    return sections(*sorted(config.keys() - {"predict"}))
+
+
+def in_report(path, caption, **labels):
+    """Return an output that `snakemake --report` includes."""
+    category = "Tables of the paper" if caption in ("table", "pairs") else "Scores"
+    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
+
+
+def generated_corpora(wildcards):
+    """Return the folders of generated corpora, which know what text alone can reach."""
+    return [generated_folder(name) for name in CORPORA if is_generated(name)]
+
+
+def report_objects(wildcards):
+    """Return the objects and graphs of every detector."""
+    if not any("objects" in inputs_of(name).files for name in config["variants"]):
+        return []
+    objects = "results/features/{corpus}/objects/{detector}.h5"
+    graphs = ["results/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []
+    return expand([objects, *graphs], corpus=CORPORA, detector=DETECTORS)
+
+
+def report_failures(wildcards):
+    """Return the failure lists of every extraction that a run depends on."""
+    return [path for corpus in CORPORA for path in experiments.failure_lists(SETTINGS, corpus)]
+
+
+# --- the user's own posts ---------------------------------------------------------------------
+
+
+def post_options(*names):
+    """Return the command-line options for these keys of the section `predict`."""
+    words = []
+    for name in names:
+        option, value = f"--{name.replace('_', '-')}", PREDICT[name]
+        words += [option] if value is True else [option, value] if value else []
+    return words

@@ -55,7 +55,12 @@ def planned_runs(
     chosen = settings.variants if variants is None else variants
     found = settings.detector if detectors is None else detectors
     runs = (
-        RunId(corpus, detector if inputs_of(variant).detector else NO_DETECTOR, variant, seed)
+        RunId(
+            corpus,
+            detector if "objects" in inputs_of(variant).files else NO_DETECTOR,
+            variant,
+            seed,
+        )
         for corpus, detector, variant, seed in product(
             settings.corpus, found, chosen, settings.seeds
         )

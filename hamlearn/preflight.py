@@ -1,15 +1,14 @@
-"""Checks before anything runs: configured paths and weights that the workflow reads must exist."""
+"""Checks before anything runs, so that a wrong configuration ends no run half-way."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors
-from hamlearn.settings import PrecomputedSettings, Settings
+from hamlearn.settings import PRECOMPUTED, PrecomputedSettings, Settings
 from hamlearn.systems import inputs_of
+from hamlearn.vision.detectors.backends import demanded
 from hamlearn.vision.published import absent
-
-PRECOMPUTED = "precomputed"
 
 
 def generated_folder(corpus: str) -> str:
@@ -23,30 +22,44 @@ def precomputed_settings(settings: Settings, corpus: str) -> PrecomputedSettings
     return section.model_copy(update={"path": section.path.replace("{corpus}", corpus)})
 
 
-def check_paths(settings: Settings) -> None:
-    """Refuse a configured path that does not exist, whatever results of earlier runs do.
+def required_backend(settings: Settings, detector: str) -> str | None:
+    """Return the backend that the configuration requires for a detector, if it requires one.
 
     Raises:
-        HamlearnError: a path does not exist; the message names its key.
+        HamlearnError: its weights cannot run on the configured backend.
+    """
+    if detector == PRECOMPUTED:
+        return None
+    return demanded(detector, settings.object_features.detectors[detector])
+
+
+def check(settings: Settings) -> None:
+    """Refuse absent files and impossible backends, whatever results of earlier runs exist.
+
+    Raises:
+        HamlearnError: a configured path or weight file does not exist, or weights cannot run on
+            their backend; the message names the key.
     """
     generated = {
         generated_folder(corpus)
         for corpus in settings.corpus
         if settings.corpora[corpus].generator is not None
     }
-    for key, path in _configured(settings):
+    for key, path in _configured_paths(settings):
         if path is not None and path not in generated and not Path(path).exists():
             raise HamlearnError(f"{key}: {path}: does not exist")
-    network = settings.object_features.detectors.get("faster_rcnn")
-    if network is None or "faster_rcnn" not in all_detectors(settings):
-        return
+    detectors = all_detectors(settings)
+    for detector in detectors:
+        required_backend(settings, detector)
+    network = settings.object_features.detectors["faster_rcnn"]
     is_file = Path(network.weights).suffix in (".pkl", ".bin", ".safetensors")
     is_read = any("objects" in inputs_of(variant).files for variant in settings.variants)
-    if is_file and is_read and not Path(network.weights).is_file():
+    if "faster_rcnn" in detectors and is_file and is_read and not Path(network.weights).is_file():
         raise HamlearnError(absent("faster_rcnn", network.weights, network.sha256))
 
 
-def _configured(settings: Settings) -> Iterator[tuple[str, str | None]]:
+def _configured_paths(settings: Settings) -> Iterator[tuple[str, str | None]]:
+    """Yield every configured path that a run reads, with its key."""
     predict = settings.predict
     yield "predict.model", predict.model
     yield "predict.posts", predict.posts

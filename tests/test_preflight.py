@@ -1,7 +1,7 @@
 import pytest
 
+from hamlearn import preflight
 from hamlearn.errors import HamlearnError
-from hamlearn.preflight import check_paths
 from hamlearn.settings import Settings
 
 GENERATED = {"corpus": "demo", "corpora": {"demo": {"generator": {}}}}
@@ -9,7 +9,7 @@ PRECOMPUTED = GENERATED | {"detector": "precomputed", "backbone": "demo"}
 
 
 def check(values):
-    check_paths(Settings.model_validate(values))
+    preflight.check(Settings.model_validate(values))
 
 
 @pytest.mark.parametrize("key", ["model", "posts", "images", "weights"])
@@ -41,3 +41,10 @@ def test_absent_weights_of_faster_rcnn_are_named_with_their_source():
     with pytest.raises(HamlearnError, match="publishers put it at http"):
         check(asked)
     check(asked | {"variants": ["text_only"]})
+
+
+def test_weights_that_cannot_run_on_the_backend_are_refused():
+    detectors = {"mask_rcnn": {"weights": "COCO_V1", "backend": "detectron2"}}
+    asked = GENERATED | {"detector": "mask_rcnn", "object_features": {"detectors": detectors}}
+    with pytest.raises(HamlearnError, match="weights 'COCO_V1' do not run on backend detectron2"):
+        check(asked)

@@ -16,10 +16,10 @@ shell.prefix(f"export PYTHONPATH='{ROOT}'; ")
 
 sys.path.insert(0, str(ROOT))
 from hamlearn.experiments import all_detectors, as_json
-from hamlearn.preflight import PRECOMPUTED, check_paths, generated_folder, precomputed_settings
-from hamlearn.settings import load_settings
+from hamlearn import preflight
+from hamlearn.preflight import generated_folder, precomputed_settings, required_backend
+from hamlearn.settings import PRECOMPUTED, load_settings
 from hamlearn.systems import NO_DETECTOR, TEXT_INPUTS, IMAGE_MAPS, SYSTEMS
-from hamlearn.vision.detectors.backends import demanded
 
 # --- configuration ---------------------------------------------------------------------------
 
@@ -27,7 +27,7 @@ from hamlearn.vision.detectors.backends import demanded
 # combine, fill in defaults, and turn a single word into a list.
 try:
     SETTINGS = load_settings(json.dumps(config))
-    check_paths(SETTINGS)
+    preflight.check(SETTINGS)
 except ValueError as error:
     raise WorkflowError(f"config: {error}") from error
 config.update(SETTINGS.model_dump(mode="json"))
@@ -37,15 +37,6 @@ DETECTORS = config["detector"]
 PREDICT = config["predict"]
 SCRATCH = config["text"]["encoder"] == "scratch"
 CONVERTED = "results/weights/faster_rcnn.safetensors"
-
-try:
-    BACKENDS = {
-        name: demanded(name, SETTINGS.object_features.detectors[name])
-        for name in all_detectors(SETTINGS)
-        if name != PRECOMPUTED
-    }
-except ValueError as error:
-    raise WorkflowError(f"config: object_features.detectors: {error}") from error
 
 
 def is_generated(corpus):

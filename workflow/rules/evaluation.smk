@@ -56,7 +56,7 @@ rule metrics:
 rule paper_table:
     input:
         published=ROOT / "resources" / "published.yaml",
-        ours=table_inputs,
+        ours=lambda wildcards: experiments.table_inputs(SETTINGS, wildcards.table),
     output:
         csv=in_report(f"{TABLES}/{{table}}.csv", "table", table="{table}", form="CSV"),
         markdown=in_report(f"{TABLES}/{{table}}.md", "table", table="{table}", form="Markdown"),
@@ -103,7 +103,7 @@ rule report:
         statistics=expand("results/corpus/{corpus}/statistics.csv", corpus=CORPORA),
         generated=generated_corpora,
         predictions=[f"results/predictions/{run.path}/test.jsonl" for run in RUNS],
-        failures=report_failures,
+        failures=[path for one in CORPORA for path in experiments.failure_lists(SETTINGS, one)],
         objects=report_objects,
         tables=report_tables,
     output:

@@ -98,8 +98,8 @@ def object_settings(wildcards):
 
 def detector_environment(wildcards):
     """Return the environment of a detector: its own if the configuration requires detectron2."""
-    fixed = BACKENDS.get(wildcards.detector) == "detectron2"
-    return f"../../envs/{'detectron2' if fixed else 'vision'}.yaml"
+    backend = required_backend(SETTINGS, wildcards.detector)
+    return f"../../envs/{'detectron2' if backend == 'detectron2' else 'vision'}.yaml"
 
 
 def digest_option(wildcards):
@@ -142,20 +142,6 @@ def encoder_option(wildcards, input):
     return ["--encoder", input.encoder] if SCRATCH else []
 
 
-def run_settings(wildcards):
-    return experiments.run_settings(SETTINGS, wildcards.variant)
-
-
-def base_variant(wildcards):
-    """Return the system to train: `full` for `full-L2`, which differs in settings only."""
-    return split_rounds(wildcards.variant)[0]
-
-
-def prediction_split(wildcards):
-    """Return the split to predict; of a transfer, always the test split."""
-    return wildcards.get("split", "test")
-
-
 # --- scores, tables, report -------------------------------------------------------------------
 
 
@@ -168,10 +154,6 @@ def scored_corpus(wildcards):
 def pair_posts(wildcards, input):
     """Return the command-line options for the posts of each corpus."""
     return [word for pair in zip(CORPORA, input.posts) for word in ("--posts", "=".join(pair))]
-
-
-def table_inputs(wildcards):
-    return experiments.table_inputs(SETTINGS, wildcards.table)
 
 
 def table_settings(wildcards):
@@ -210,11 +192,6 @@ def report_objects(wildcards):
     objects = "results/features/{corpus}/objects/{detector}.h5"
     graphs = ["results/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []
     return expand([objects, *graphs], corpus=CORPORA, detector=DETECTORS)
-
-
-def report_failures(wildcards):
-    """Return the failure lists of every extraction that a run depends on."""
-    return [path for corpus in CORPORA for path in experiments.failure_lists(SETTINGS, corpus)]
 
 
 # --- the user's own posts ---------------------------------------------------------------------

@@ -72,8 +72,8 @@ rule train:
         gpu=GPU * config["training"]["devices"],
         mem_mb=growing(2000 * config["training"]["devices"]),
     params:
-        settings=run_settings,
-        variant=base_variant,
+        settings=lambda wildcards: experiments.run_settings(SETTINGS, wildcards.variant),
+        variant=lambda wildcards: split_rounds(wildcards.variant)[0],  # `full` of `full-L2`
         inputs=input_options,
         encoder=encoder_option,
         out=subpath(output.model, parent=True),
@@ -106,7 +106,7 @@ rule predict:
     params:
         inputs=input_options,
         run=subpath(input.model, parent=True),
-        split=prediction_split,
+        split=lambda wildcards: wildcards.get("split", "test"),
         source=model_source("inference/prediction"),
     shell:
         "python -m hamlearn predict-split --run {params.run:q} --posts {input.posts:q}"

@@ -55,8 +55,7 @@ def model_source(stage):
     """Return a params function: a stage and the model of the run's system, but no other system."""
 
     def digest(wildcards):
-        system = get_system(wildcards.variant)
-        return source_digest(stage, system.module, without=("model/build",))
+        return source_digest(stage, get_system(wildcards.variant).module)
 
     return digest
 

@@ -1,4 +1,4 @@
-"""The ten posts of the README, by the commands that stand there."""
+"""The ten posts of docs/own-corpus.md, by the commands on that page."""
 
 import csv
 import json
@@ -14,10 +14,9 @@ from tests.workflow.project import ROOT, Project
 
 
 def commands():
-    """Return the shell commands of the section "Your own corpus"."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.split("\n## Your own corpus\n", 1)[1].split("\n## ", 1)[0]
-    (block,) = re.findall(r"^```bash\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    """Return the shell commands of the page."""
+    text = (ROOT / "docs" / "own-corpus.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return block
 
 
@@ -43,7 +42,7 @@ def own(tmp_path_factory):
     return project.folder, done.stdout
 
 
-def test_the_commands_of_the_readme_end_in_scores(own):
+def test_the_commands_of_the_page_end_in_scores(own):
     folder, said = own
     assert re.search(r"^Tweets +7 +1 +2 +10$", said, re.MULTILINE), said
     assert re.search(r"^Dev posts out of train +0 +1 +0 +1$", said, re.MULTILINE)

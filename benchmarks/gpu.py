@@ -11,9 +11,8 @@ from benchmarks.pictures import posts_over
 from benchmarks.plan import Plan
 from benchmarks.results import Line
 from benchmarks.timing import in_turn, quicker, summary
-from hamlearn.features import image_features, object_features
-from hamlearn.features.image_features import extract_images
-from hamlearn.features.object_features import extract_objects
+from hamlearn.features import extraction
+from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.settings import DetectorSettings
 from hamlearn.vision.base import load_backbone
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN, load
@@ -50,7 +49,7 @@ def _backbone(plan: Plan, pictures: Sequence[Path], posts: Path, size: int) -> L
         ),
         "forward": lambda: forward(net, batches, amp=True),
     }
-    with loaded(image_features, net):
+    with loaded(extraction, net):
         taken = in_turn(things, plan.rounds)
     return _line(f"GPU, resnet152, batch {size}: extraction", taken, len(tensors))
 
@@ -64,7 +63,7 @@ def objects(plan: Plan, net: FasterRCNN, pictures: Sequence[Path], posts: Path) 
         ),
         "forward": lambda: [bare(net, pixels) for pixels in inputs],
     }
-    with loaded(object_features, net):
+    with loaded(extraction, net):
         taken = in_turn(things, plan.rounds)
     return _line(f"{net.device}, faster_rcnn: extraction", taken, len(inputs))
 

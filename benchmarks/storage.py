@@ -26,8 +26,8 @@ COMMON = 2 * 4 + 1  # width and height of the picture, and what became of it
 EXTRACTION = """
 import sys
 import benchmarks.networks
-from hamlearn.features.image_features import extract_images
-from hamlearn.features.object_features import extract_objects
+from hamlearn.features.extraction import extract_images
+from hamlearn.features.extraction import extract_objects
 posts, out, kind, threads = sys.argv[1:]
 extract = {"images": extract_images, "objects": extract_objects}[kind]
 extract(posts, out, benchmarks.networks.settings(), "demo", threads=int(threads), device="cpu")

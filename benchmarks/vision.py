@@ -15,9 +15,8 @@ from benchmarks.pictures import draw, kilobytes, posts_over
 from benchmarks.plan import Plan
 from benchmarks.results import Line
 from benchmarks.timing import in_turn, once, quicker, summary
-from hamlearn.features import image_features, object_features
-from hamlearn.features.image_features import extract_images
-from hamlearn.features.object_features import extract_objects
+from hamlearn.features import extraction
+from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.vision.backbones import compiled
 from hamlearn.vision.base import load_backbone, load_detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
@@ -57,7 +56,7 @@ def of_backbone(plan: Plan, pictures: Sequence[Path], folder: Path) -> Iterator[
         quick = compiled(net)
         first = once(lambda: forward(quick, batches[:1]))
         things["compiled"] = lambda: forward(quick, batches)
-    with loaded(image_features, net):
+    with loaded(extraction, net):
         taken = in_turn(things, plan.rounds)
     numbers = summary(taken, len(pictures)) | {"kilobytes": kilobytes(pictures)}
     rates = {thing: f"{numbers[thing]['per_second']:.2f} pictures/s" for thing in things}
@@ -119,7 +118,7 @@ def _detector(
         ),
         "forward": lambda: [bare(net, one) for one in inputs],
     }
-    with loaded(object_features, net):
+    with loaded(extraction, net):
         taken = in_turn(things, plan.rounds)
     numbers = summary(taken, len(pictures)) | {"kilobytes": kilobytes(pictures)}
     return Line(

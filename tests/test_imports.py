@@ -21,7 +21,7 @@ WITHOUT = {
     "hamlearn.corpus.prepare": HAMLEARNING_INPUTS - TABLES,
     "hamlearn.demo.corpus": HAMLEARNING_INPUTS - {"numpy", "PIL"},
     "hamlearn.training.scratch_encoder": HAMLEARNING_INPUTS - SETTINGS - {"tokenizers"},
-    "hamlearn.features.shards": HAMLEARNING_INPUTS - SETTINGS - {"numpy", "h5py", "PIL"},
+    "hamlearn.features.merge": HAMLEARNING_INPUTS - SETTINGS - {"numpy", "h5py", "PIL"},
     "hamlearn.features.graphs": HAMLEARNING_INPUTS - SETTINGS - {"numpy", "h5py"},
     "hamlearn.evaluation.evaluate": HAMLEARNING_INPUTS - TABLES,
     "hamlearn.evaluation.compare": HAMLEARNING_INPUTS - TABLES,

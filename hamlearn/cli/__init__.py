@@ -125,7 +125,7 @@ def features_images(
 ) -> None:
     """Extract the features of whole pictures (Eq. 2)."""
     parts = parts_of(shard)
-    from hamlearn.features.image_features import extract_images
+    from hamlearn.features.extraction import extract_images
     from hamlearn.settings import load_settings
 
     extract_images(posts, out, load_settings(settings), backbone, parts, threads)
@@ -144,7 +144,7 @@ def features_objects(
 ) -> None:
     """Detect objects and extract their features and boxes (Eq. 3)."""
     parts = parts_of(shard)
-    from hamlearn.features.object_features import extract_objects
+    from hamlearn.features.extraction import extract_objects
     from hamlearn.settings import load_settings
 
     extract_objects(posts, out, load_settings(settings), detector, parts, threads)
@@ -158,7 +158,7 @@ def features_merge(
     failures: Annotated[Path | None, typer.Option(help="CSV of pictures that failed.")] = None,
 ) -> None:
     """Join the shards of a corpus into one file, in the order of the corpus."""
-    from hamlearn.features.shards import merge_shards
+    from hamlearn.features.merge import merge_shards
 
     merge_shards(shards, posts, out, failures)
 

@@ -113,7 +113,7 @@ class Networks:
 
     @torch.inference_mode()
     def _look(self, picture: Image.Image) -> Seen:
-        from hamlearn.features.object_features import padded
+        from hamlearn.features.extraction import padded
         from hamlearn.vision.backbones import features_of
         from hamlearn.vision.base import select_top
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -8,14 +9,13 @@ from PIL import Image
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.errors import HamlearnError
-from hamlearn.features import object_features
-from hamlearn.features.image_features import extract_images
-from hamlearn.features.object_features import extract_objects, padded
-from hamlearn.features.shards import merge_shards, shard_of
-from hamlearn.features.store import FeatureFile
+from hamlearn.features import extraction
+from hamlearn.features.extraction import extract_images, extract_objects, padded, shard_of
+from hamlearn.features.merge import merge_shards
+from hamlearn.features.store import FeatureFile, attributes_of, image_columns
 from hamlearn.settings import load_settings
 from hamlearn.vision.base import Proposals, load_backbone, load_detector, select_top
-from hamlearn.vision.images import open_image
+from hamlearn.vision.images import Decoded, ImageError, Status, open_image
 from hamlearn.vision.weights import Weights
 
 GOOD = ("wide", "tall", "palette", "small", "rotated", "plain")
@@ -191,7 +191,7 @@ def test_unreadable_pictures_can_be_an_error(posts, tmp_path, extract, name):
         ],
     )
     (tmp_path / "out").mkdir()
-    with pytest.raises(HamlearnError, match=f"picture {name}: .*{name}.jpg: "):
+    with pytest.raises(HamlearnError, match=f"image {name}: .*{name}.jpg: "):
         extract(
             tmp_path / "posts.jsonl",
             tmp_path / "out" / "a.h5",
@@ -282,7 +282,7 @@ def test_a_run_that_dies_leaves_nothing(posts, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return select_top(*args, **options)
 
-    monkeypatch.setattr(object_features, "select_top", dies)
+    monkeypatch.setattr(extraction, "select_top", dies)
     with pytest.raises(KeyboardInterrupt):
         extract_objects(posts, tmp_path / "a.h5", settings(), "demo")
     assert list(tmp_path.iterdir()) == []
@@ -301,7 +301,7 @@ class Blind:
 
 
 def test_a_picture_without_objects_is_one_object(posts, tmp_path, monkeypatch):
-    monkeypatch.setattr(object_features, "load_detector", lambda *_: Blind())
+    monkeypatch.setattr(extraction, "load_detector", lambda *_: Blind())
     extract_objects(posts, tmp_path / "a.h5", settings(), "demo")
     with FeatureFile(tmp_path / "a.h5") as file:
         row = [file.row_of["wide"]]
@@ -327,7 +327,7 @@ def test_suppression_is_that_of_the_detector_unless_asked(
     posts, tmp_path, monkeypatch, asked, habit, kept
 ):
     monkeypatch.setattr(Seer, "nms_per_class", habit)
-    monkeypatch.setattr(object_features, "load_detector", lambda *_: Seer())
+    monkeypatch.setattr(extraction, "load_detector", lambda *_: Seer())
     extract_objects(
         posts, tmp_path / "a.h5", settings(object_features={"nms_per_class": asked}), "demo"
     )
@@ -373,3 +373,93 @@ def test_threads_device_and_unknown_names(posts, tmp_path):
         HamlearnError, match="backbones: found 'vgg', expected one of resnet152, demo"
     ):
         extract_images(posts, tmp_path / "b.h5", settings(), "vgg")
+
+
+# --- writing in the background ----------------------------------------------------------------
+
+IDS = [f"p{number}" for number in range(12)]
+
+
+def written(out, values, process=None):
+    """Write one value per row; functions are called first."""
+
+    def default(batch):
+        (item,) = batch
+        value = item.value
+        return lambda: [{"features": [value() if callable(value) else value]}]
+
+    extraction._write_shard(
+        out,
+        IDS,
+        image_columns(1, "float16"),
+        attributes_of("images", "a", "b", "c", False, {}),
+        (Decoded(number, (3, 2), value) for number, value in enumerate(values)),
+        process or default,
+        is_strict=False,
+        where="cpu",
+    )
+
+
+def test_rows_are_written_in_another_thread_in_their_order(tmp_path):
+    threads, order = set(), []
+
+    def process(batch):
+        (item,) = batch
+
+        def rows():
+            threads.add(threading.current_thread())
+            order.append(item.value)
+            return [{"features": [item.value]}]
+
+        return rows
+
+    gone = ImageError(Status.MISSING, "gone")
+    written(tmp_path / "a.h5", [*range(6), gone, *range(7, 12)], process)
+    assert order == [*range(6), *range(7, 12)]
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
+    with FeatureFile(tmp_path / "a.h5") as file:
+        expected = [*range(6), 0, *range(7, 12)]
+        np.testing.assert_array_equal(file.rows("features", range(12))[:, 0], expected)
+        assert file.reasons == [*[""] * 6, "gone", *[""] * 5]
+
+
+@pytest.mark.parametrize("wrong", [0, 11])
+def test_a_value_that_cannot_be_stored_ends_the_shard(tmp_path, wrong):
+    values = [1e6 if number == wrong else 1 for number in range(12)]
+    with pytest.raises(HamlearnError, match=f"p{wrong}: `features` is not finite as float16"):
+        written(tmp_path / "a.h5", values)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_few_rows_wait(tmp_path):
+    go, taken = threading.Event(), []
+
+    def value():
+        assert go.wait(30)
+        return 1
+
+    def values():
+        for number in range(12):
+            taken.append(number)
+            yield value
+
+    loop = threading.Thread(target=written, args=(tmp_path / "a.h5", values()))
+    loop.start()
+    loop.join(0.3)
+    held = len(taken)
+    go.set()
+    loop.join(30)
+    assert 1 <= held <= 6
+    assert len(taken) == 12
+    assert (tmp_path / "a.h5").is_file()
+
+
+def test_an_interrupted_shard_leaves_nothing(tmp_path):
+    def values():
+        yield 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        written(tmp_path / "a.h5", values())
+    assert list(tmp_path.iterdir()) == []

@@ -11,9 +11,8 @@ from hamlearn.corpus.prepare import prepare
 from hamlearn.demo.corpus import write_corpus
 from hamlearn.evaluation.evaluate import evaluate
 from hamlearn.evaluation.tables import write_table
+from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.features.graphs import build_graphs
-from hamlearn.features.image_features import extract_images
-from hamlearn.features.object_features import extract_objects
 from hamlearn.inference.export import export
 from hamlearn.inference.prediction import predict
 from hamlearn.settings import Settings, load_settings

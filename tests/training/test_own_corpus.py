@@ -9,9 +9,8 @@ from hamlearn.corpus.prepare import prepare
 from hamlearn.data.text_encoder import load_tokenizer
 from hamlearn.data.tokenization import tokenize
 from hamlearn.evaluation.evaluate import evaluate
+from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.features.graphs import build_graphs
-from hamlearn.features.image_features import extract_images
-from hamlearn.features.object_features import extract_objects
 from hamlearn.inference.prediction import predict
 from hamlearn.settings import load_settings
 from hamlearn.training.run import train

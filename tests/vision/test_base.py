@@ -7,8 +7,7 @@ from PIL import Image
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.errors import HamlearnError
-from hamlearn.features.image_features import extract_images
-from hamlearn.features.object_features import extract_objects
+from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.features.store import FeatureFile
 from hamlearn.settings import (
     BACKBONES,

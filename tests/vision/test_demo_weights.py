@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.demo.corpus import write_corpus
 from hamlearn.demo.vision import load_faster_rcnn, load_resnet
-from hamlearn.features.object_features import extract_objects
+from hamlearn.features.extraction import extract_objects
 from hamlearn.features.store import FeatureFile
 from hamlearn.settings import load_settings
 from hamlearn.vision.base import load_backbone, load_detector

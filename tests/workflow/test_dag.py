@@ -121,6 +121,27 @@ def test_an_edited_module_reruns_its_stage(finished, module, jobs):
         assert finished.planned() == jobs
 
 
+def test_an_edit_of_merging_does_not_rerun_extraction(tmp_path):
+    project = Project(tmp_path / "project")
+    given = {"variants": ["full"], "shards": 2}
+    merged = [f"results/features/demo/{kind}/demo.h5" for kind in ("images", "objects")]
+    project.snakemake("--notemp", *project.overlay(**given), "--", *merged)
+
+    def rerun(module):
+        with edited(project, f"hamlearn/{module}.py"):
+            return {
+                rule: count
+                for rule, count in project.planned(**given).items()
+                if rule.startswith(("extract", "merge"))
+            }
+
+    merges = {"merge_features": 2}
+    assert rerun("features/merge") == merges
+    extractions = {"extract_images_shard": 2, "extract_objects_shard": 2}
+    assert rerun("features/extraction") == extractions | merges  # whose shards are new
+    assert rerun("features/hdf5") == extractions | merges
+
+
 def test_an_edited_detector_outside_the_package_reruns_its_extraction(tmp_path):
     project = Project(tmp_path / "project")
     project.write("mine.py", "one")

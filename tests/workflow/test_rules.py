@@ -31,14 +31,14 @@ IMPORTED_AS = {
 STAGES = {  # the modules that the CLI calls in each environment
     "corpus": ["demo/corpus", "corpus/prepare"],
     "vision": [
-        "features/image_features",
-        "features/object_features",
+        "features/extraction",
+        "features/merge",
         "vision/detectors/faster_rcnn",
         "vision/detectors/mask_rcnn",
         "features/graphs",
     ],
     "detectron2": [
-        "features/object_features",
+        "features/extraction",
         "vision/detectors/vg_detectron2",
         "vision/detectors/coco_detectron2",
     ],
@@ -178,6 +178,24 @@ def test_every_import_of_a_module_is_followed():
         text, found = source["read_module"](path)
         assert text == path.read_text()
         assert set(found) >= {place for place in places if place.is_file()}, path
+
+
+def test_extraction_and_merging_import_nothing_of_each_other():
+    source = {"ROOT": ROOT, "Path": Path}
+    exec((ROOT / "workflow" / "rules" / "source.smk").read_text(), source)
+
+    def imported(name):
+        waiting, seen = [ROOT / "hamlearn" / f"{name}.py"], set()
+        while waiting:
+            path = waiting.pop()
+            if path not in seen:
+                seen.add(path)
+                waiting += source["read_module"](path)[1]
+        return {path.relative_to(ROOT / "hamlearn").as_posix() for path in seen}
+
+    assert "features/store.py" in imported("features/merge") & imported("features/extraction")
+    assert "features/extraction.py" not in imported("features/merge")
+    assert "features/merge.py" not in imported("features/extraction")
 
 
 def test_the_constraints_hold_every_dependency_and_no_place():

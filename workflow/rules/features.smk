@@ -88,7 +88,7 @@ rule merge_features:
     conda:
         "../../envs/vision.yaml"
     params:
-        source=source_digest("features/store"),
+        source=source_digest("features/merge"),
     shell:
         "python -m hamlearn features merge --posts {input.posts:q} --out {output.features:q}"
         " --failures {output.failures:q} {input.shards:q} > {log:q} 2>&1"

@@ -67,13 +67,13 @@ def network_source(wildcards):
     followed.
     """
     if "backbone" in wildcards.keys():
-        network, stage = config["image_features"]["backbones"][wildcards.backbone], "image"
+        network = config["image_features"]["backbones"][wildcards.backbone]
     elif wildcards.detector == PRECOMPUTED:
-        return source_digest("features/object_features")
+        return source_digest("features/extraction")
     else:
-        network, stage = config["object_features"]["detectors"][wildcards.detector], "object"
+        network = config["object_features"]["detectors"][wildcards.detector]
     path = Path(*network["source"].partition(":")[0].split("."))
-    modules, without = [f"features/{stage}_features"], ("features/precomputed/*",)
+    modules, without = ["features/extraction"], ("features/precomputed", "features/object_files")
     if path.parts[0] == "hamlearn":
         return source_digest(*modules, path.relative_to("hamlearn").as_posix(), without=without)
     file = path.with_suffix(".py")

@@ -1,4 +1,4 @@
-"""Objects that were found elsewhere, in the place of a detector: rows by image id, checked."""
+"""Objects found by other software in place of a detector's: read by image id, and checked."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,46 +9,53 @@ import torch
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
-from hamlearn.features.precomputed.drawn import DrawnObjects
-from hamlearn.features.precomputed.npz import OWN, VINVL, NpzFolder
-from hamlearn.features.precomputed.rows import Reader, Row
-from hamlearn.features.precomputed.tsv import TsvFile
+from hamlearn.features.object_files import (
+    OWN,
+    VINVL,
+    DrawnObjects,
+    NpzFolder,
+    ObjectFiles,
+    Row,
+    TsvFile,
+)
 from hamlearn.settings import PrecomputedSettings
 from hamlearn.vision.base import Selection, class_names, numbered_classes
 from hamlearn.vision.images import Decoded, ImageError, open_image
 from hamlearn.vision.weights import Weights
 
-UNNAMED = "object"  # the one class of objects whose class is not told
-_SLACK = 2.0  # pixels by which a box may leave its picture
+UNNAMED = "object"  # the one class, if the files give no classes
+_SLACK = 2.0  # pixels by which a box may exceed its image
 
 
 class Precomputed:
-    """Gives the objects of a picture by its image id.
+    """Returns the objects of an image by its image id.
 
     Attributes:
-        name: word of the configuration.
         backend: the format.
         classes: names of the C classes, in the same order for every shard.
         feature_width: F.
-        weights: name and digest of the files, in the place of a network's.
-        preprocessing: how classes are named.
+        weights: name and digest of the files, in place of a network's.
+        preprocessing: where the class names come from.
+
+    Raises:
+        HamlearnError: the files are absent or of another format, or classes have no names.
     """
 
-    name = "precomputed"
-
     def __init__(self, settings: PrecomputedSettings) -> None:
-        """Survey the files.
-
-        Raises:
-            HamlearnError: they are absent or of another format, or have no names for classes.
-        """
         path = Path(settings.path)
         self.backend: str = settings.format
-        self._reader = _reader(settings.format, path)
-        survey = self._reader.survey()
+        self._files: ObjectFiles
+        if settings.format == "tsv":
+            self._files = TsvFile(path)
+        elif settings.format == "drawn":
+            self._files = DrawnObjects(path)
+        else:
+            self._files = NpzFolder(path, VINVL if settings.format == "vinvl" else OWN)
+        if not self._files.width:
+            raise HamlearnError(f"{path}: found no object, expected features of shape (O, F)")
         if settings.classes is not None:
             self.classes = class_names(settings.classes)
-        elif survey.labels:
+        elif self._files.has_labels:
             if settings.format != "tsv":
                 raise HamlearnError(
                     f"{path}: its classes are numbers; expected `names` instead, or their names in"
@@ -56,52 +63,44 @@ class Precomputed:
                 )
             self.classes = numbered_classes()
         else:
-            self.classes = sorted(survey.names) or [UNNAMED]
+            self.classes = sorted(self._files.names) or [UNNAMED]
         self._label_of = {name: label for label, name in enumerate(self.classes)}
-        self._told = bool(survey.names) or survey.labels
-        self.feature_width = survey.width
-        self.weights = Weights(path.name, survey.digest)
+        self.feature_width = self._files.width
+        self.weights = Weights(path.name, self._files.digest)
         self.preprocessing: dict[str, Any] = {"classes": settings.classes or "as in the features"}
 
     def found(
-        self, pictures: Mapping[str, str | Path | None], n: int, max_pixels: int
+        self, image_paths: Mapping[str, str | Path | None], n: int, max_pixels: int
     ) -> Iterator[Decoded[Selection]]:
-        """Yield the objects of pictures, in order.
+        """Yield the objects of images, in order.
 
-        A picture is opened only where the features do not tell its size.
+        An image is opened only if its size is not stored with the features.
 
         Args:
-            pictures: path of each image id, or None where there is none.
-            n: objects kept at most: the best by score, or the first where there are no scores.
-            max_pixels: larger pictures are not opened.
+            image_paths: path of each image id, or None if there is none.
+            n: objects kept at most: the best by score, or the first if there are no scores.
+            max_pixels: larger images are not opened.
 
         Raises:
             HamlearnError: a row is malformed; the message names its place.
         """
-        for number, (image, path) in enumerate(pictures.items()):
+        for number, (image_id, path) in enumerate(image_paths.items()):
             try:
-                row = self._reader.read(image)
+                row = self._files.read(image_id)
                 size = row.size or open_image(path, max_pixels).size
             except ImageError as error:
                 yield Decoded(number, (0, 0), error)
             else:
-                yield Decoded(number, size, self._selection(row, size, n))
+                yield Decoded(number, size, self._select(row, size, n))
 
-    def _selection(self, row: Row, size: tuple[int, int], n: int) -> Selection:
+    def _select(self, row: Row, size: tuple[int, int], n: int) -> Selection:
         """Return the n best objects; boxes without area are dropped."""
         count = len(row.boxes) if row.boxes.ndim else 0
-        boxes = _checked(row.place, "boxes", row.boxes, (count, 4) if count else row.boxes.shape)
-        if not count and boxes.size:
-            raise HamlearnError(f"{row.place}: boxes are {boxes.shape}, expected (O, 4)")
-        boxes = _inside(row.place, boxes.reshape(count, 4), size)
-        shape = (count, self.feature_width) if count else row.features.shape
-        features = _checked(row.place, "features", row.features, shape)
-        if not count and features.size:
-            raise HamlearnError(f"{row.place}: {features.size} features, expected none: no boxes")
-        features = features.reshape(count, self.feature_width)
-        scores = np.zeros(count, np.float32)
-        if row.scores is not None:
-            scores = _checked(row.place, "scores", row.scores, (count,))
+        boxes = _numbers(row.place, "boxes", row.boxes, (count, 4))
+        _check_boxes(row.place, boxes, size)
+        features = _numbers(row.place, "features", row.features, (count, self.feature_width))
+        given = np.zeros(count) if row.scores is None else row.scores
+        scores = _numbers(row.place, "scores", given, (count,))
         labels = self._labels(row, count)
         solid = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
         best = solid[np.argsort(-scores[solid], kind="stable")][:n]
@@ -113,8 +112,8 @@ class Precomputed:
         """Return the class of each object by number."""
         given = row.labels if row.names is None else row.names
         if given is None:
-            if self._told and count:
-                raise HamlearnError(f"{row.place}: tells no classes, as others do; expected them")
+            if count and (self._files.names or self._files.has_labels):
+                raise HamlearnError(f"{row.place}: has no classes, expected them as in other files")
             return np.zeros(count, np.int64)
         if given.shape != (count,):
             raise HamlearnError(f"{row.place}: {given.shape} classes, expected those of {count}")
@@ -126,20 +125,23 @@ class Precomputed:
                         " `object_features.precomputed.classes` names"
                     )
             return np.array([self._label_of[str(name)] for name in given], np.int64)
+        top = len(self.classes) - 1
         if count and given.dtype.kind not in "iu":
             raise HamlearnError(f"{row.place}: classes are {given.dtype}, expected whole numbers")
-        if count and not 0 <= given.min() <= given.max() < len(self.classes):
+        if count and not 0 <= given.min() <= given.max() <= top:
             raise HamlearnError(
                 f"{row.place}: classes are {given.dtype} from {given.min()} to {given.max()},"
-                f" expected whole numbers from 0 to {len(self.classes) - 1}"
+                f" expected whole numbers from 0 to {top}"
             )
         return given.astype(np.int64)
 
 
-def _checked(
+def _numbers(
     place: str, name: str, values: NDArray[Any], shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Return finite numbers of the shape that they must have."""
+    """Return finite numbers of the expected shape; nothing may have any shape."""
+    if shape[0] == values.size == 0:
+        return np.zeros(shape, np.float32)
     if values.shape != shape or values.dtype.kind not in "fiu":
         raise HamlearnError(
             f"{place}: {name} are {values.dtype} of shape {values.shape}, expected numbers of"
@@ -152,29 +154,20 @@ def _checked(
     return numbers
 
 
-def _inside(place: str, boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Check that boxes are xyxy in pixels of this picture."""
+def _check_boxes(place: str, boxes: NDArray[np.float32], size: tuple[int, int]) -> None:
+    """Check that boxes are xyxy in pixels of this image."""
     width, height = size
     if min(size) < 1:
-        raise HamlearnError(f"{place}: the picture is {width}x{height}, expected pixels")
+        raise HamlearnError(f"{place}: the image is {width}x{height}, expected pixels")
     if not len(boxes):
-        return boxes
+        return
     if (boxes[:, 2:] < boxes[:, :2]).any():
         raise HamlearnError(f"{place}: a box ends before it begins; expected x1, y1, x2, y2")
     if boxes.max() <= 1 and min(size) > 2:
-        raise HamlearnError(f"{place}: no box reaches past 1; expected pixels, not shares")
+        raise HamlearnError(f"{place}: no box reaches past 1; expected pixels, not fractions")
     right, low = float(boxes[:, 2].max()), float(boxes[:, 3].max())
     if right > width + _SLACK or low > height + _SLACK or boxes.min() < -_SLACK:
         raise HamlearnError(
-            f"{place}: boxes reach {right:.0f},{low:.0f} in a picture of {width}x{height}; expected"
-            " pixels of that picture: are width and height swapped?"
+            f"{place}: boxes reach {right:.0f},{low:.0f} in an image of {width}x{height}; expected"
+            " pixels of that image: are width and height swapped?"
         )
-    return boxes
-
-
-def _reader(form: str, path: Path) -> Reader:
-    if form == "tsv":
-        return TsvFile(path)
-    if form == "drawn":
-        return DrawnObjects(path)
-    return NpzFolder(path, VINVL if form == "vinvl" else OWN)

@@ -5,15 +5,17 @@ import pytest
 from PIL import Image
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
+from hamlearn.demo.corpus import draw_post
+from hamlearn.demo.corpus import write_corpus as write_demo
 from hamlearn.errors import HamlearnError
+from hamlearn.features.extraction import extract_objects
 from hamlearn.features.graphs import build_graphs
-from hamlearn.features.object_features import extract_objects
-from hamlearn.features.precomputed.source import Precomputed
-from hamlearn.features.shards import merge_shards
+from hamlearn.features.merge import merge_shards
+from hamlearn.features.precomputed import Precomputed
 from hamlearn.features.store import FeatureFile
 from hamlearn.settings import PrecomputedSettings, load_settings
 from hamlearn.vision.images import ImageError
-from tests.features.precomputed.kept import SIZE, made_up, tsv_line, write_vinvl
+from tests.features.object_samples import SIZE, made_up, tsv_line, write_vinvl
 
 BEST = 4
 IDS = ("a", "b", "c", "none")
@@ -88,7 +90,7 @@ def test_every_format_gives_the_file_of_a_detector(tmp_path, pictures, form):
 def test_missing_features_can_be_an_error(tmp_path, pictures):
     posts, path = write_corpus(tmp_path), written(tmp_path, "vinvl", pictures)
     strict = settings(path, pictures={"unreadable": "error"})
-    with pytest.raises(HamlearnError, match="picture absent: no features of this name"):
+    with pytest.raises(HamlearnError, match="image absent: no features of this name"):
         extract_objects(posts, tmp_path / "a.h5", strict, "precomputed")
     assert not (tmp_path / "a.h5").exists()
 
@@ -149,10 +151,10 @@ def test_classes_by_number(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"boxes": made_up()["boxes"] / 200}, "expected pixels, not shares"),
+        ({"boxes": made_up()["boxes"] / 200}, "expected pixels, not fractions"),
         ({"boxes": made_up()["boxes"][:, [2, 3, 0, 1]]}, "ends before it begins"),
-        ({"width": 100, "height": 200}, r"in a picture of 100x200.*swapped"),
-        ({"width": 0}, "the picture is 0x100"),
+        ({"width": 100, "height": 200}, r"in an image of 100x200.*swapped"),
+        ({"width": 0}, "the image is 0x100"),
         ({"boxes": made_up()["boxes"] * np.nan}, "boxes are not finite"),
         ({"boxes": made_up()["boxes"][:, :3]}, r"boxes are float32 of shape \(3, 3\)"),
         ({"features": made_up(count=2)["features"]}, r"features are .*\(2, 4\).*\(3, 4\)"),
@@ -160,7 +162,7 @@ def test_classes_by_number(tmp_path):
         ({"features": made_up(width=5)["features"]}, r"\(3, 5\).*\(3, 4\)"),
         ({"scores": np.zeros((3, 2))}, r"scores are .*\(3, 2\)"),
         ({"names": np.array(["dog"])}, "classes, expected those of 3"),
-        ({"names": None}, "tells no classes, as others do"),
+        ({"names": None}, "has no classes, expected them"),
         ({"scores": np.array(["high"] * 3)}, "scores are <U4"),
     ],
 )
@@ -192,3 +194,23 @@ def test_memory_is_flat(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 2**20, peaks  # all features of 270 more pictures are 9 MiB
+
+
+def test_files_without_any_object_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", boxes=np.zeros((0, 4)), features=np.zeros((0, 4)))
+    with pytest.raises(HamlearnError, match="found no object"):
+        found(tmp_path)
+
+
+def test_the_objects_of_the_demo_are_those_that_were_composed(tmp_path):
+    write_demo(tmp_path / "drawn", 3, 30)
+    given = Precomputed(PrecomputedSettings(format="drawn", path=str(tmp_path / "drawn")))
+    posts = [draw_post(3, "test", number)[0] for number in range(5)]
+    for item, post in zip(given.found({p.id: None for p in posts}, 15, 1), posts, strict=True):
+        drawn = post.composition
+        assert item.size == (drawn.width, drawn.height)
+        np.testing.assert_allclose(item.value.boxes, [box for _, box in drawn.objects], atol=1e-4)
+        kinds = [kind for kind, _ in drawn.objects]
+        assert [given.classes[label] for label in item.value.labels] == kinds
+        assert [given.classes[hot] for hot in item.value.features.argmax(1)] == kinds
+        assert item.value.features.sum() == len(kinds)

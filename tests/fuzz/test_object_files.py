@@ -2,18 +2,15 @@
 
 import base64
 import io
-import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 
-from hamlearn.features.precomputed.source import Precomputed
+from hamlearn.features.precomputed import Precomputed
 from hamlearn.settings import PrecomputedSettings
-from hamlearn.vision.images import ImageError
 from tests.fuzz.mutations import cases_of, fuzz, mutated, outcome, seeds
 
 BOXES = np.array([[1, 2, 30, 40], [0, 0, 5, 5]], np.float32)
@@ -56,7 +53,7 @@ HEADERS = (
 )
 
 
-@fuzz(2_000)
+@fuzz(1_000)
 @given(seeds)
 def test_npz_is_read_or_refused(folder: Path, seed: int) -> None:
     place = folder / "npz"
@@ -74,48 +71,6 @@ def test_npz_is_read_or_refused(folder: Path, seed: int) -> None:
         outcome(partial(_take, "npz", place), data)
 
 
-def _bomb(header: bytes, size: int) -> bytes:
-    """Return an npz of which one array is zeros that pack well."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, value in GOOD.items():
-            if name != "features":
-                part = io.BytesIO()
-                np.save(part, value)
-                archive.writestr(f"{name}.npy", part.getvalue())
-        with archive.open("features.npy", "w", force_zip64=True) as stream:
-            stream.write(header)
-            for _ in range(size // 10**7):
-                stream.write(bytes(10**7))
-    return file.getvalue()
-
-
-def _header(shape: str, kind: str = "<f4") -> bytes:
-    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode()
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
-
-
-@pytest.mark.parametrize(
-    ("header", "size"),
-    [
-        (_header("(2, 100000000000)"), 10**7),
-        (_header("(2, 100000000)"), 8 * 10**8),
-        (_header("(-2, -3)"), 10**7),
-        (_header("(" * 9000), 10**7),
-        (_header("(2, 3)", "<U999999999"), 10**7),
-        (_header("(2, 3)", "|V2000000000"), 10**7),
-    ],
-    ids=["claim", "zeros", "negative", "nested", "wide text", "wide void"],
-)
-def test_npz_bombs_are_failures_of_one_picture(tmp_path: Path, header: bytes, size: int) -> None:
-    (tmp_path / "a.npz").write_bytes(_npz(GOOD))
-    (tmp_path / "b.npz").write_bytes(_bomb(header, size))
-    given_objects = Precomputed(PrecomputedSettings(format="npz", path=str(tmp_path)))
-    good, bad = given_objects.found({"a": None, "b": None}, 3, 10**6)
-    assert len(good.value.scores) == 2
-    assert isinstance(bad.value, ImageError)
-
-
 def _packed(values: Any, kind: Any = np.float32) -> bytes:
     return base64.b64encode(np.asarray(values, kind).tobytes())
 
@@ -124,7 +79,7 @@ LINE = b"\t".join((b"a", b"64", b"48", b"2", _packed(BOXES), _packed(np.ones((2,
 FIELDS = (b"\t", b"2", _packed([np.nan] * 8), _packed([np.inf] * 6), b"=", b"image_id\t", b"a\t64")
 
 
-@fuzz(10_000)
+@fuzz(1_000)
 @given(seeds)
 def test_tsv_is_read_or_refused(folder: Path, seed: int) -> None:
     path = folder / "objects.tsv"

@@ -1,0 +1,319 @@
+"""Extracting features from the images of a corpus: whole images (Eq. 2) and objects (Eq. 3)."""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from hamlearn.corpus.posts import image_paths, iterate_posts
+from hamlearn.devices import free_device
+from hamlearn.errors import HamlearnError
+from hamlearn.features.precomputed import Precomputed
+from hamlearn.features.store import (
+    STAGES,
+    Columns,
+    attributes_of,
+    feature_writer,
+    image_columns,
+    log_summary,
+    object_columns,
+)
+from hamlearn.io import progress
+from hamlearn.settings import PRECOMPUTED, Settings
+from hamlearn.vision.backbones import compiled, features_of
+from hamlearn.vision.base import (
+    ObjectSource,
+    Selection,
+    configured,
+    load_backbone,
+    load_detector,
+    select_top,
+)
+from hamlearn.vision.images import Decoded, ImageError, decode_images, set_threads
+
+_AHEAD = 4  # images decoded ahead of a detector, which takes them at full size
+_PENDING = 4  # writes that may wait for the disk
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+Rows = Iterable[Mapping[str, Any]]  # of the feature file, one per image
+# Turns a batch into a function that returns its rows and runs in the thread that writes.
+Process = Callable[[Sequence[Decoded[Any]]], Callable[[], Rows]]
+
+
+def extract_images(
+    posts_path: str | Path,
+    out: str | Path,
+    settings: Settings,
+    backbone: str,
+    shard: tuple[int, int] = (1, 1),
+    threads: int | None = None,
+    device: str | None = None,
+) -> None:
+    """Write the features of the whole images of one shard, atomically.
+
+    Args:
+        posts_path: prepared posts.
+        out: path of the feature file.
+        settings: its sections `pictures` and `image_features` are used.
+        backbone: a key of `image_features.backbones`.
+        shard: (i, n) for the i-th of n equal parts of the images of the corpus, counted from 1.
+        threads: of the CPU; None for PyTorch's default.
+        device: name of a device; None reserves a free GPU, if there is one.
+
+    Raises:
+        HamlearnError: weights cannot be loaded; or an image cannot be read, and
+            `pictures.unreadable` makes this an error.
+    """
+    options, workers = settings.image_features, set_threads(threads)
+    max_pixels = settings.pictures.max_pixels
+    net = load_backbone(backbone, configured(options.backbones, "backbones", backbone))
+    weights, stages = net.weights, net.stages if options.stages else ()
+    paths = shard_of(image_paths(iterate_posts(posts_path)), shard)
+    columns = image_columns(net.width, options.dtype, options.regions, stages)
+    used = {
+        "preprocessing": net.preprocessing,
+        "regions": options.regions,
+        "stages": options.stages,
+        "dtype": options.dtype,
+        "max_pixels": max_pixels,
+    }
+    layout = torch.channels_last if options.channels_last else torch.contiguous_format
+    with free_device(device) as on:
+        net.network.to(on).to(memory_format=layout)
+        full = compiled(net) if options.compile else net  # for batches of the full size
+
+        def process(batch: Sequence[Decoded[Any]]) -> Callable[[], Rows]:
+            tensors: list[Any] = [item.value for item in batch]
+            images = torch.stack(tensors).to(on, memory_format=layout)
+            chosen = full if len(batch) == options.batch_size else net
+            values = features_of(chosen, images, on != "cpu", options.stages)
+            found = dict(zip(("features", "regions", *STAGES), values, strict=False))
+
+            def rows() -> Rows:
+                arrays = [found[name].cpu().numpy() for name in columns]
+                return (dict(zip(columns, row, strict=True)) for row in zip(*arrays, strict=True))
+
+            return rows
+
+        queue = decode_images(
+            list(paths.values()), net.preprocess, max_pixels, workers, 2 * options.batch_size
+        )
+        _write_shard(
+            out,
+            list(paths),
+            columns,
+            attributes_of("images", backbone, weights.name, weights.digest, weights.random, used),
+            progress(queue, len(paths), f"images, {backbone}"),
+            process,
+            options.batch_size,
+            is_strict=settings.pictures.unreadable == "error",
+            where=on,
+        )
+
+
+def extract_objects(
+    posts_path: str | Path,
+    out: str | Path,
+    settings: Settings,
+    detector: str,
+    shard: tuple[int, int] = (1, 1),
+    threads: int | None = None,
+    device: str | None = None,
+) -> None:
+    """Write the best objects of the images of one shard, atomically.
+
+    Args are those of `extract_images`, except for:
+        settings: its sections `pictures` and `object_features` are used.
+        detector: a key of `object_features.detectors`, or "precomputed".
+
+    Raises:
+        HamlearnError: weights cannot be loaded; or an image cannot be read, and
+            `pictures.unreadable` makes this an error.
+    """
+    options, workers = settings.object_features, set_threads(threads)
+    max_pixels = settings.pictures.max_pixels
+    paths = shard_of(image_paths(iterate_posts(posts_path)), shard)
+    with free_device("cpu" if detector == PRECOMPUTED else device) as on:
+        source: ObjectSource
+        used: dict[str, Any] = {"objects": options.objects, "dtype": options.dtype}
+        if detector == PRECOMPUTED:
+            source = given = Precomputed(options.precomputed)
+            queue: Iterator[Decoded[Any]] = given.found(paths, options.objects, max_pixels)
+        else:
+            source = net = load_detector(
+                detector, configured(options.detectors, "detectors", detector), on
+            )
+            log.info("detector %s runs on %s", detector, net.backend)
+            per_class = net.nms_per_class
+            if options.nms_per_class is not None:
+                per_class = options.nms_per_class
+            used["score_threshold"] = options.score_threshold
+            used |= {"nms_threshold": options.nms_threshold, "nms_per_class": per_class}
+            queue = decode_images(
+                list(paths.values()), lambda image: image, max_pixels, workers, _AHEAD
+            )
+
+        def process(batch: Sequence[Decoded[Any]]) -> Callable[[], Rows]:
+            (item,) = batch  # padding a batch would change the features at the borders of images
+            best: Any = item.value
+            if detector != PRECOMPUTED:
+                found = net.propose(best)
+                best = select_top(
+                    found.probs,
+                    found.class_boxes,
+                    found.features,
+                    options.objects,
+                    options.nms_threshold,
+                    per_class,
+                    options.score_threshold,
+                )
+            return lambda: [padded(best, options.objects, item.size, len(source.classes))]
+
+        used |= {"backend": source.backend, "preprocessing": source.preprocessing}
+        used["max_pixels"], weights = max_pixels, source.weights
+        _write_shard(
+            out,
+            list(paths),
+            object_columns(source.feature_width, options.objects, options.dtype),
+            attributes_of("objects", detector, weights.name, weights.digest, weights.random, used),
+            progress(queue, len(paths), f"objects, {detector}"),
+            process,
+            is_strict=settings.pictures.unreadable == "error",
+            where=f"{on}, {source.backend}",
+            classes=source.classes,
+        )
+
+
+def padded(best: Selection, n: int, size: tuple[int, int], classes: int) -> dict[str, Any]:
+    """Return selected objects as a row of the feature file, padded to n objects.
+
+    An image without objects gets one: the whole image, of class "none", with zero features here
+    and the image's own features in the model.
+
+    Args:
+        best: at most n objects.
+        n: objects per row.
+        size: width and height of the image in pixels.
+        classes: C, which is also the label of "none".
+    """
+    count = len(best.scores)
+    row: dict[str, Any] = {
+        "features": np.zeros((n, best.features.shape[1]), np.float32),
+        "boxes": np.zeros((n, 4), np.float32),
+        "scores": np.zeros(n, np.float32),
+        "labels": np.full(n, -1, np.int32),
+        "counts": max(count, 1),
+    }
+    if count == 0:
+        row["boxes"][0] = (0, 0, 1, 1)
+        row["labels"][0] = classes
+        return row
+    row["features"][:count] = best.features.cpu().numpy()
+    row["boxes"][:count] = np.clip(best.boxes.cpu().numpy() / np.array([*size, *size]), 0, 1)
+    row["scores"][:count] = best.scores.cpu().numpy()
+    row["labels"][:count] = best.labels.cpu().numpy()
+    return row
+
+
+def shard_of(items: Mapping[str, T], shard: tuple[int, int]) -> dict[str, T]:
+    """Return the i-th of n contiguous parts whose sizes differ by at most one; i from 1.
+
+    Raises:
+        HamlearnError: i is not in 1 to n.
+    """
+    number, count = shard
+    if not 1 <= number <= count:
+        raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
+    start, end = (len(items) * place // count for place in (number - 1, number))
+    return dict(list(items.items())[start:end])
+
+
+def _write_shard(
+    out: str | Path,
+    ids: Sequence[str],
+    columns: Columns,
+    attributes: Mapping[str, Any],
+    queue: Iterable[Decoded[Any]],
+    process: Process,
+    batch_size: int = 1,
+    *,
+    is_strict: bool,
+    where: str,
+    classes: Sequence[str] = (),
+) -> None:
+    """Process images in batches and write their rows, while the next batch is processed.
+
+    Args:
+        out: path of the feature file, written atomically.
+        ids: image ids, one per row.
+        columns: what is stored per image.
+        attributes: as returned by `attributes_of`.
+        queue: decoded images, in the order of `ids`.
+        process: see `Process`.
+        batch_size: images per batch; the last one may have fewer.
+        is_strict: whether an image that cannot be read is an error; else it is counted.
+        where: device and backend, for the log.
+        classes: names of the object classes.
+
+    Raises:
+        HamlearnError: values cannot be stored, or an image cannot be read, and this is an error.
+    """
+    failed: Counter[str] = Counter()
+    batch: list[Decoded[Any]] = []
+    with (
+        feature_writer(out, ids, columns, attributes, classes) as writer,
+        _background(_PENDING) as later,
+    ):
+
+        def put(items: Sequence[Decoded[Any]], rows: Callable[[], Rows]) -> None:
+            for item, values in zip(items, rows(), strict=True):
+                writer.put(item.row, item.size, **values)
+
+        for item in queue:
+            if isinstance(item.value, ImageError):
+                error = item.value
+                if is_strict:
+                    raise HamlearnError(
+                        f"image {ids[item.row]}: {error}; with `pictures.unreadable: count` it is"
+                        " counted and skipped"
+                    ) from error
+                failed[error.status.name.lower()] += 1
+                later(writer.fail, item.row, error.status, error.reason)
+            else:
+                batch.append(item)
+                if len(batch) == batch_size:
+                    later(put, batch, process(batch))
+                    batch = []
+        if batch:
+            later(put, batch, process(batch))
+    name = f"{attributes['extractor']} on {where}"
+    log_summary(name, len(ids), failed, bool(attributes["random_weights"]))
+
+
+@contextmanager
+def _background(most: int) -> Iterator[Callable[..., None]]:
+    """Yield a function that makes calls in order in another thread, at most so many pending.
+
+    An error of a call is raised by a later one, or when the block ends.
+    """
+    pending: deque[Future[None]] = deque()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="write")
+
+    def later(call: Callable[..., None], *arguments: Any) -> None:
+        while len(pending) >= most:
+            pending.popleft().result()
+        pending.append(thread.submit(call, *arguments))
+
+    try:
+        yield later
+        while pending:
+            pending.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)

@@ -1,0 +1,45 @@
+import pytest
+
+from hamlearn.errors import HamlearnError
+from hamlearn.features.merge import merge
+from tests.features.test_store import IDS, write
+
+
+def test_merged_shards_equal_one_file(tmp_path):
+    shards = [
+        write(tmp_path / f"{number}.h5", ids, regions=True)
+        for number, ids in enumerate((IDS[3:], [], IDS[:1], IDS[1:3]))
+    ]
+    merge(shards, IDS, tmp_path / "merged.h5")
+    whole = write(tmp_path / "whole.h5", regions=True)
+    assert (tmp_path / "merged.h5").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "found no shards"),
+        ([IDS[:2], IDS[3:]], "image ü is in no shard"),
+        ([IDS[:3], IDS[2:]], "in two shards"),
+    ],
+)
+def test_shards_that_do_not_make_the_corpus(tmp_path, parts, message):
+    shards = [write(tmp_path / f"{number}.h5", ids) for number, ids in enumerate(parts)]
+    with pytest.raises(HamlearnError, match=message):
+        merge(shards, IDS, tmp_path / "merged.h5")
+    assert not (tmp_path / "merged.h5").exists()
+
+
+def test_a_shard_with_a_stray_picture(tmp_path):
+    with pytest.raises(HamlearnError, match="image e of a shard is not in the corpus"):
+        merge([write(tmp_path / "a.h5")], IDS[:4], tmp_path / "merged.h5")
+
+
+def test_shards_made_in_other_ways(tmp_path):
+    first = write(tmp_path / "a.h5", IDS[:2])
+    other = write(tmp_path / "b.h5", IDS[2:], weights_digest="1" * 64)
+    with pytest.raises(HamlearnError, match=r"b\.h5: `weights_digest` is '1"):
+        merge([first, other], IDS, tmp_path / "merged.h5")
+    third = write(tmp_path / "c.h5", IDS[2:], dtype="float16")
+    with pytest.raises(HamlearnError, match="other classes or shapes"):
+        merge([first, third], IDS, tmp_path / "merged.h5")

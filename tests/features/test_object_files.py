@@ -1,0 +1,224 @@
+"""The readers of object files against what numpy and base64 alone wrote, and what they refuse."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hamlearn.errors import HamlearnError
+from hamlearn.features.object_files import COLUMNS, OWN, VINVL, DrawnObjects, NpzFolder, TsvFile
+from hamlearn.vision.images import ImageError, Status
+from tests.features.object_samples import SIZE, made_up, tsv_line, write_vinvl
+
+
+def same(row, objects):
+    for name in ("boxes", "features", "scores", "names"):
+        np.testing.assert_array_equal(getattr(row, name), objects[name])
+    assert row.size == SIZE
+
+
+def test_vinvl_is_read_by_image_id(tmp_path):
+    write_vinvl(tmp_path / "a.1.jpg.npz", made_up(0))
+    write_vinvl(tmp_path / "O_2.npz", made_up(1))
+    reader = NpzFolder(tmp_path, VINVL)
+    same(reader.read("a.1"), made_up(0))
+    same(reader.read("O_2"), made_up(1))
+    assert (reader.width, reader.has_labels) == (4, False)
+    assert reader.names == {*made_up(0)["names"], *made_up(1)["names"]}
+    with pytest.raises(ImageError, match="no features of this name") as error:
+        reader.read("b")
+    assert error.value.status == Status.MISSING
+
+
+def test_our_own_layout_may_leave_parts_out(tmp_path):
+    objects = made_up()
+    np.savez_compressed(tmp_path / "a.npz", **objects)
+    np.savez(tmp_path / "b.npz", boxes=objects["boxes"], features=objects["features"])
+    reader = NpzFolder(tmp_path, OWN)
+    same(reader.read("a"), objects)
+    row = reader.read("b")
+    assert (row.scores, row.names, row.labels, row.size) == (None, None, None, None)
+
+
+def test_the_digest_is_that_of_what_is_stored(tmp_path):
+    digests = []
+    for seed in (0, 1, 0):
+        write_vinvl(tmp_path / "a.npz", made_up(seed))
+        digests.append(NpzFolder(tmp_path, VINVL).digest)
+    write_vinvl(tmp_path / "b.npz", made_up(1))
+    digests.append(NpzFolder(tmp_path, VINVL).digest)
+    assert digests[0] == digests[2]
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize("name", ["objects", "box_features", "image_w"])
+def test_arrays_that_need_unpickling_are_refused_by_name(tmp_path, name):
+    values = {VINVL[part]: value for part, value in made_up().items()}
+    values[name] = np.array([{"a": 1}] * 3, dtype=object)
+    np.savez(tmp_path / "a.npz", **values)
+    with pytest.raises(HamlearnError, match=rf"a\.npz: the array `{name}` holds Python objects"):
+        NpzFolder(tmp_path, VINVL).read("a")
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, -1])
+def test_broken_files_are_the_failure_of_one_picture(tmp_path, kept):
+    write_vinvl(tmp_path / "good.npz", made_up())
+    write_vinvl(tmp_path / "cut.npz", made_up(count=20, width=50))
+    content = bytearray((tmp_path / "cut.npz").read_bytes())
+    if kept == -1:
+        middle = content.index(b"box_features.npy") + 400
+        content[middle] ^= 255  # the checksum no longer fits
+    else:
+        content = content[: int(kept * len(content)) if kept < 1 else kept]
+    (tmp_path / "cut.npz").write_bytes(content)
+    reader = NpzFolder(tmp_path, VINVL)
+    assert reader.width == 4
+    with pytest.raises(ImageError, match=r"cut\.npz: its features") as error:
+        reader.read("cut")
+    assert error.value.status == Status.UNDECODABLE
+
+
+def test_folders_that_hold_something_else_are_named(tmp_path):
+    for folder in (tmp_path / "absent", tmp_path):
+        with pytest.raises(HamlearnError, match="found no npz files"):
+            NpzFolder(folder, VINVL)
+    np.savez(tmp_path / "a.npz", **made_up())
+    with pytest.raises(HamlearnError, match=r"no array `bounding_boxes`, it has boxes, features"):
+        NpzFolder(tmp_path, VINVL)
+    np.savez(tmp_path / "a.jpg.npz", **made_up())
+    with pytest.raises(HamlearnError, match="the image 'a' occurs twice"):
+        NpzFolder(tmp_path, OWN)
+
+
+@pytest.mark.parametrize("size", [{"width": 3}, {"width": "x", "height": 3}, {"height": [1, 2]}])
+def test_sizes_are_two_numbers(tmp_path, size):
+    objects = {name: value for name, value in made_up().items() if name not in ("width", "height")}
+    np.savez(tmp_path / "a.npz", **objects, **size)
+    with pytest.raises(HamlearnError, match="expected two numbers"):
+        NpzFolder(tmp_path, OWN).read("a")
+
+
+def numbered(seed):
+    return made_up(seed) | {"labels": np.array([5, 0, 1599])}
+
+
+def test_bottom_up_attention_has_neither_classes_nor_scores(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("".join(tsv_line(f"{seed}.jpg", made_up(seed)) for seed in range(3)))
+    reader = TsvFile(path)
+    for seed in (2, 0, 1):
+        row = reader.read(str(seed))
+        np.testing.assert_array_equal(row.boxes, made_up(seed)["boxes"])
+        np.testing.assert_array_equal(row.features, made_up(seed)["features"])
+        assert (row.scores, row.labels, row.names, row.size) == (None, None, None, SIZE)
+        assert row.place == f"{path}:{seed + 1}"
+    assert (reader.width, reader.names, reader.has_labels) == (4, set(), False)
+    with pytest.raises(ImageError, match=r"no features of this name in a\.tsv"):
+        reader.read("3")
+
+
+@pytest.mark.parametrize("header", [False, True])
+def test_lxmert_has_classes_and_scores(tmp_path, header):
+    path = tmp_path / "a.tsv"
+    names = "\t".join(COLUMNS[10]).replace("image_", "img_") + "\n"
+    lines = [tsv_line(f"x_{seed}", numbered(seed), 10) for seed in range(2)]
+    path.write_text(names * header + "".join(lines))
+    reader = TsvFile(path)
+    row = reader.read("x_1")
+    np.testing.assert_array_equal(row.features, made_up(1)["features"])
+    np.testing.assert_array_equal(row.scores, made_up(1)["scores"])
+    assert row.labels.tolist() == [5, 0, 1599]
+    assert row.size == SIZE
+    assert reader.has_labels
+
+
+def test_a_header_may_have_any_order_and_more(tmp_path):
+    fields = dict(zip(COLUMNS[6], tsv_line("a", made_up()).split("\t"), strict=True))
+    fields = {name: fields[name].strip() for name in reversed(COLUMNS[6])} | {"cls_prob": "?"}
+    (tmp_path / "a.tsv").write_text("\t".join(fields) + "\n" + "\t".join(fields.values()))
+    np.testing.assert_array_equal(
+        TsvFile(tmp_path / "a.tsv").read("a").features, made_up()["features"]
+    )
+
+
+def test_a_picture_without_objects(tmp_path):
+    nothing = made_up(count=0)
+    path = tmp_path / "a.tsv"
+    path.write_text(tsv_line("a", nothing) + tsv_line("b", made_up()))
+    assert TsvFile(path).read("a").boxes.shape == (0, 4)
+    assert TsvFile(path).width == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda line: line.replace("\t", " ", 1), "5 columns and no header"),
+        (lambda line: line + line[:9], "a.tsv:2: found 3 columns, expected 6"),
+        (lambda line: line + line, "the image 'a' occurs twice"),
+        (lambda line: line.replace("\t3\t", "\t4\t"), "a.tsv:1: boxes has 12 numbers, expected 16"),
+        (lambda line: line.replace("\t3\t", "\tx\t"), "num_boxes is b'x', expected a whole number"),
+        (lambda line: line.replace("\t200\t", "\t2e2\t"), "image_w is b'2e2'"),
+        (lambda line: line.rstrip()[:-7] + "\n", "features is not base64 of float32"),
+        (lambda line: line.rstrip()[:-16] + "AA==\n", "features"),
+        (lambda line: "image_id\tboxes\n", "the header lacks features, image_h"),
+    ],
+)
+def test_malformed_files_are_named_with_line_and_column(tmp_path, change, said):
+    path = tmp_path / "a.tsv"
+    path.write_text(change(tsv_line("a", made_up())))
+    with pytest.raises(HamlearnError) as error:
+        TsvFile(path).read("a")
+    assert said in str(error.value)
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(HamlearnError, match=r"a\.tsv: no such file"):
+        TsvFile(tmp_path / "a.tsv")
+
+
+def manifest(folder, *posts):
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
+
+
+def test_the_classes_of_a_manifest_are_those_of_all_its_posts(tmp_path):
+    objects = [{"class": "tree", "box": [0, 0, 4, 5]}, {"class": "ball", "box": [1, 2, 3, 4]}]
+    posts = [
+        {"id": name, "width": 9, "height": 8, "objects": own}
+        for name, own in (("a", objects), ("b", []), ("c", [{"class": "dog", "box": [0, 0, 1, 1]}]))
+    ]
+    manifest(tmp_path, *posts)
+    reader = DrawnObjects(tmp_path)
+    assert (reader.width, reader.names, reader.has_labels) == (3, {"ball", "dog", "tree"}, False)
+    row = reader.read("a")
+    assert (row.names.tolist(), row.size) == (["tree", "ball"], (9, 8))
+    assert row.boxes.tolist() == [[0, 0, 4, 5], [1, 2, 3, 4]]
+    assert row.features.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert row.scores.tolist() == [1, 1]
+    assert reader.read("b").features.shape == (0, 3)
+    with pytest.raises(ImageError, match="no features of this name"):
+        reader.read("d")
+    digest = reader.digest
+    manifest(tmp_path, *posts[:2])
+    assert DrawnObjects(tmp_path).digest != digest
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"id": "a", "width": 9, "height": 9}',
+        '{"id": "a", "width": 1e999, "height": 9, "objects": []}',
+        '{"id": "a", "width": 9, "height": 9, "objects": [{"box": [0, 0, 1, 1]}]}',
+        '{"id": "a", "width": 9, "height": 9, "objects": [{"class": "dog", "box": ["x"]}]}',
+    ],
+)
+def test_another_file_is_refused_by_line(tmp_path, line):
+    (tmp_path / "manifest.jsonl").write_text(line + "\n")
+    with pytest.raises(HamlearnError, match=r"manifest\.jsonl:1: .*expected a line of a manifest"):
+        DrawnObjects(tmp_path)
+
+
+def test_a_folder_that_was_not_drawn_is_named(tmp_path):
+    with pytest.raises(HamlearnError, match="expected a corpus of the demo"):
+        DrawnObjects(tmp_path)

@@ -181,7 +181,7 @@ def test_every_import_of_a_module_is_followed():
 
 
 def test_extraction_and_merging_import_nothing_of_each_other():
-    source = {"ROOT": ROOT, "Path": Path}
+    source = {"ROOT": ROOT, "Path": Path, "re": re}
     exec((ROOT / "workflow" / "rules" / "source.smk").read_text(), source)
 
     def imported(name):

@@ -1,45 +1,47 @@
-"""What the report reads: scores, run folders, corpora, failures of extraction and predictions."""
+"""Everything the report reads: scores, run folders, predictions, corpora, what detectors found."""
 
 import json
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hamlearn.corpus.posts import CorpusPost, read_posts
 from hamlearn.corpus.statistics import COLUMNS as STATISTICS_COLUMNS
 from hamlearn.errors import HamlearnError
-from hamlearn.evaluation.evaluate import read_predictions, read_scores
-from hamlearn.io import is_truncated
+from hamlearn.evaluation.evaluate import Prediction, read_predictions, read_scores
+from hamlearn.evaluation.scores import ALL
+from hamlearn.evaluation.tables import read_table
+from hamlearn.features.graphs import Graphs
+from hamlearn.features.relations import NONE
+from hamlearn.features.store import FeatureFile
 from hamlearn.runs import RunFacts, read_run_facts
 from hamlearn.settings import Settings
-from hamlearn.systems import IMAGE_MAPS, NO_DETECTOR, Inputs, image_features_name
+from hamlearn.systems import IMAGE_MAPS, NO_DETECTOR, image_features_name
+from hamlearn.vision.images import Status
 
 TEST = "test"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # safe in a path
 HISTORY_COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient")
 FAILURE_COLUMNS = ("image", "status", "reason")
 
-Labels = list[tuple[str, ...]]
-Relevance = list[dict[str, float] | None]
-
 
 @dataclass(frozen=True)
-class Run:
-    """One trained model, as its folder and its predictions tell it.
+class RunResult:
+    """One trained model and its predictions.
 
     Attributes:
-        detector: its name, `none` for a run that no detector changes.
-        variant: of the model.
+        detector: its name, `none` for a run without one.
+        variant: name of the system.
         seed: of the run.
-        facts: what run.json holds.
-        history: one row an epoch.
-        predicted: labels of each test post, in the order of the posts.
-        relevance: mean of M by view of each test post; None where there is none.
-        cut: words of each test post that the model did not read.
+        facts: run.json.
+        history: one row per epoch.
+        predictions: for each test post, in the order of the posts.
     """
 
     detector: str
@@ -47,19 +49,17 @@ class Run:
     seed: int
     facts: RunFacts
     history: pd.DataFrame
-    predicted: Labels
-    relevance: Relevance
-    cut: list[int] = field(default_factory=list)
+    predictions: list[Prediction]
 
     @property
-    def inputs(self) -> Inputs:
-        """What it reads."""
-        return self.facts.inputs
+    def labels(self) -> list[tuple[str, ...]]:
+        """The predicted labels of each test post."""
+        return [prediction.labels for prediction in self.predictions]
 
 
 @dataclass(frozen=True)
 class CorpusResults:
-    """Everything that the report says of one corpus.
+    """Everything known about one corpus.
 
     Attributes:
         name: of the corpus.
@@ -67,13 +67,13 @@ class CorpusResults:
         runs: its runs, in the order of the scores.
         posts: all of its posts.
         statistics: its Table 1.
-        failures: status and reason of each picture that could not be used, by image id.
-        ceiling: the best F1 without pictures, overall and by cue; empty where none is stated.
+        failures: status and reason of each unusable picture, by image id.
+        ceiling: the best F1 (0 to 1) from words alone, by cue and `all`; empty if unknown.
     """
 
     name: str
     scores: pd.DataFrame
-    runs: list[Run]
+    runs: list[RunResult]
     posts: list[CorpusPost]
     statistics: pd.DataFrame
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -85,26 +85,38 @@ class CorpusResults:
         return [post for post in self.posts if post.split == TEST]
 
     @property
+    def variants(self) -> list[tuple[str, str]]:
+        """Detector and variant of all runs, in the order of the scores."""
+        return list(dict.fromkeys((run.detector, run.variant) for run in self.runs))
+
+    @property
     def detectors(self) -> list[str]:
-        """The detectors of the runs that see objects, in their order."""
-        return [
-            name for name in dict.fromkeys(run.detector for run in self.runs) if name != NO_DETECTOR
-        ]
+        """The detectors of the runs that read objects, in the order of the scores."""
+        return [name for name in dict(self.variants) if name != NO_DETECTOR]
+
+    @property
+    def cues(self) -> list[str]:
+        """The cues with scores, without `all`."""
+        return [str(cue) for cue in dict.fromkeys(self.scores["cue"]) if cue != ALL]
 
     @property
     def unusable(self) -> list[CorpusPost]:
-        """The posts whose picture gave nothing; none where no run looks at pictures."""
-        if not any(run.inputs.files for run in self.runs):
+        """The posts whose picture could not be used; none where no run reads pictures."""
+        if not any(run.facts.inputs.files for run in self.runs):
             return []
         return [post for post in self.posts if post.image_id in self.failures]
 
-    def runs_of(self, detector: str, variant: str) -> list[Run]:
+    def runs_of(self, detector: str, variant: str) -> list[RunResult]:
         """Return the runs of a variant, by seed."""
         found = [run for run in self.runs if (run.detector, run.variant) == (detector, variant)]
         return sorted(found, key=lambda run: run.seed)
 
-    def name_of(self, run: Run) -> str:
-        """Name a run as far as it takes to tell it from the others."""
+    def title(self, detector: str) -> str:
+        """Return the name of the corpus, with that of a detector if there is one."""
+        return self.name if detector == NO_DETECTOR else f"{self.name}, detector {detector}"
+
+    def name_of(self, run: RunResult) -> str:
+        """Return a name that distinguishes a run from the others, and no longer than needed."""
         name = run.variant
         if run.detector != NO_DETECTOR and len(self.detectors) > 1:
             name += f" ({run.detector})"
@@ -118,21 +130,23 @@ def read_results(settings: Settings, metrics: str | Path, results: Path) -> list
     Args:
         settings: of the experiment.
         metrics: the gathered scores.
-        results: the folder that the workflow writes.
+        results: the folder written by the workflow.
 
     Raises:
-        HamlearnError: a file is absent or malformed, or the scores name something that is no name.
+        HamlearnError: a file is absent or malformed, or the scores hold an invalid name.
     """
-    frame = read_scores(metrics)
-    if frame.empty:
-        raise HamlearnError(f"{metrics}: holds no scores; expected those of one run at least")
+    scores = read_scores(metrics)
+    if scores.empty:
+        raise HamlearnError(f"{metrics}: found no scores, expected those of at least one run")
     for column in ("corpus", "detector", "variant"):
-        for name in frame[column].unique():
+        for name in scores[column].unique():
             if NAME.fullmatch(name) is None:
-                raise HamlearnError(f"{metrics}: {column} {name!r}; expected a name like `demo-2`")
+                raise HamlearnError(
+                    f"{metrics}: {column}: found {name!r}, expected a name like `demo-2`"
+                )
     return [
-        _read_corpus(settings, str(name), scores.reset_index(drop=True), results)
-        for name, scores in frame.groupby("corpus", sort=False)
+        _read_corpus(settings, str(name), rows.reset_index(drop=True), results)
+        for name, rows in scores.groupby("corpus", sort=False)
     ]
 
 
@@ -142,105 +156,143 @@ def _read_corpus(
     folder = results / "corpus" / name
     posts = read_posts(folder / "posts.jsonl")
     test = [post for post in posts if post.split == TEST]
+    runs = []
     keys = scores[["detector", "variant", "seed"]].drop_duplicates()
-    runs = [
-        _read_run(results, name, str(detector), str(variant), int(seed), test)
-        for detector, variant, seed in keys.itertuples(index=False, name=None)
-    ]
-    return CorpusResults(
-        name=name,
-        scores=scores,
-        runs=runs,
-        posts=posts,
-        # As text: a type may be called NA or 01.
-        statistics=_table(folder / "statistics.csv", STATISTICS_COLUMNS, text=True),
-        failures=_read_failures(settings, name, runs, results),
-        ceiling=_read_ceiling(settings, name, folder),
-    )
-
-
-def _read_run(
-    results: Path, corpus: str, detector: str, variant: str, seed: int, test: Sequence[CorpusPost]
-) -> Run:
-    place = Path(corpus, detector, variant, f"seed{seed}")
-    folder = results / "models" / place
-    facts = read_run_facts(folder / "run.json")
-    history = _table(folder / "history.csv", HISTORY_COLUMNS)
-    if history.empty:
-        raise HamlearnError(f"{folder / 'history.csv'}: no epoch; expected one row an epoch")
-    predictions = results / "predictions" / place / f"{TEST}.jsonl"
-    predicted = read_predictions(predictions, test)
-    return Run(
-        detector=detector,
-        variant=variant,
-        seed=seed,
-        facts=facts,
-        history=history,
-        predicted=[one.labels for one in predicted],
-        relevance=[one.relevance for one in predicted],
-        cut=[one.cut for one in predicted],
-    )
+    for detector, variant, seed in keys.itertuples(index=False, name=None):
+        place = Path(name, detector, variant, f"seed{seed}")
+        model = results / "models" / place
+        history = read_table(model / "history.csv", HISTORY_COLUMNS, made_by="hamlearn train")
+        if history.empty:
+            raise HamlearnError(f"{model / 'history.csv'}: found no epoch, expected at least one")
+        predictions = read_predictions(results / "predictions" / place / f"{TEST}.jsonl", test)
+        facts = read_run_facts(model / "run.json")
+        runs.append(RunResult(detector, variant, int(seed), facts, history, predictions))
+    statistics = read_table(folder / "statistics.csv", STATISTICS_COLUMNS, STATISTICS_COLUMNS)
+    failures = _read_failures(settings, name, runs, results)
+    ceiling = _read_ceiling(settings, name, folder)
+    return CorpusResults(name, scores, runs, posts, statistics, failures, ceiling)
 
 
 def _read_failures(
-    settings: Settings, corpus: str, runs: Sequence[Run], results: Path
+    settings: Settings, corpus: str, runs: Sequence[RunResult], results: Path
 ) -> dict[str, tuple[str, str]]:
-    """Return the pictures that one extraction or another could not use."""
+    """Return the pictures that any extraction could not use, with status and reason."""
     stored = [name for name in IMAGE_MAPS if getattr(settings.image_features, name)]
-    backbone = settings.backbone
-    reading = [run.inputs for run in runs if "images" in run.inputs.files]
-    stems = [f"images/{image_features_name(needs, backbone, stored)}" for needs in reading]
+    stems = [
+        f"images/{image_features_name(run.facts.inputs, settings.backbone, stored)}"
+        for run in runs
+        if "images" in run.facts.inputs.files
+    ]
     stems += [f"objects/{run.detector}" for run in runs if run.detector != NO_DETECTOR]
-    folder = results / "features" / corpus
-    tables = [folder / f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]
     failures: dict[str, tuple[str, str]] = {}
-    for table in tables:
-        for row in _table(table, FAILURE_COLUMNS, text=True).to_dict("records"):
-            failures.setdefault(row["image"], (row["status"], row["reason"]))
+    for stem in dict.fromkeys(stems):
+        path = results / "features" / corpus / f"{stem}.failures.csv"
+        table = read_table(path, FAILURE_COLUMNS, FAILURE_COLUMNS, "hamlearn merge-features")
+        for image_id, *failure in table.itertuples(index=False, name=None):
+            failures.setdefault(image_id, (failure[0], failure[1]))
     return failures
 
 
 def _read_ceiling(settings: Settings, name: str, folder: Path) -> dict[str, float]:
-    """Return the text ceiling in F1 (0 to 1); under `overall` that of all cues together."""
     known = settings.corpora.get(name)
     drawn = known is not None and known.generator is not None
     source = folder / "drawn" if drawn else Path(known.path if known and known.path else folder)
     path = source / "ceiling.json"
-    if not drawn and not path.is_file():
+    if not path.is_file():
+        if drawn:
+            raise HamlearnError(f"{path}: no such file, expected one made by `hamlearn demo`")
         return {}
-    ceiling = _json(path).get("text_ceiling")
-    if not isinstance(ceiling, dict) or "overall" not in ceiling:
-        raise HamlearnError(f"{path}: found no `text_ceiling` with `overall` and the cues")
-    return {str(cue): float(value) for cue, value in ceiling.items()}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise HamlearnError(f"{path}: no such file; the report needs it")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise HamlearnError(f"{path}: not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise HamlearnError(f"{path}: found {type(value).__name__}, expected an object")
-    return value
+        ceiling = dict(json.loads(path.read_text(encoding="utf-8"))["text_ceiling"])
+        return {ALL: float(ceiling.pop("overall"))} | {
+            str(cue): float(value) for cue, value in ceiling.items()
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise HamlearnError(
+            f"{path}: expected JSON with `text_ceiling`: a number for `overall` and each cue"
+        ) from error
 
 
-def _table(path: Path, columns: Sequence[str], text: bool = False) -> pd.DataFrame:
-    """Read a CSV table that has at least these columns."""
-    if not path.is_file():
-        raise HamlearnError(f"{path}: no such file; the report needs it")
-    if is_truncated(path):
-        raise HamlearnError(
-            f"{path}: ends within a line, so that something is lost; delete it and make it again"
-        )
-    try:
-        frame = pd.read_csv(path, dtype=str if text else None, keep_default_na=not text)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise HamlearnError(f"{path}: not a CSV table ({error})") from error
-    absent = [name for name in columns if name not in frame.columns]
-    if absent:
-        raise HamlearnError(
-            f"{path}: no column {', '.join(absent)}; it has {', '.join(map(str, frame.columns))}"
-        )
-    return frame
+@dataclass(frozen=True)
+class ImageObjects:
+    """The K objects found in one image, the best score first.
+
+    Attributes:
+        names: of their classes.
+        scores: (K,).
+        boxes: (K, 4) xyxy in shares of width and height.
+        relations: (K, K), index into RELATIONS or NONE.
+    """
+
+    names: list[str]
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    relations: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What one detector found in a corpus.
+
+    Attributes:
+        detector: its name.
+        classes: that it knows.
+        labels: (R, N) of all images that could be read; outside the classes where no object is.
+        scores: (R, N).
+        images: the objects of each test image that could be read, by image id.
+    """
+
+    detector: str
+    classes: list[str]
+    labels: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    images: dict[str, ImageObjects]
+
+    @property
+    def is_object(self) -> NDArray[np.bool]:
+        """(R, N): where an object was found."""
+        return (self.labels >= 0) & (self.labels < len(self.classes))
+
+
+def read_detections(
+    corpus: CorpusResults, detector: str, results: Path, relations: bool = True
+) -> Detections:
+    """Read what a detector found.
+
+    Args:
+        corpus: whose pictures.
+        detector: of a run that reads its objects.
+        results: the folder written by the workflow.
+        relations: whether to read the graphs; without, there are no relations.
+
+    Raises:
+        HamlearnError: features or graphs are absent, or do not belong together.
+    """
+    with FeatureFile(results / "features" / corpus.name / "objects" / f"{detector}.h5") as file:
+        if file.attributes["kind"] != "objects":
+            raise HamlearnError(
+                f"{file.path}: found features of kind {file.attributes['kind']!r}, expected objects"
+            )
+        everything = range(len(file.ids))
+        usable = file.rows("status", everything) == int(Status.OK)
+        labels, scores = (file.rows(name, everything) for name in ("labels", "scores"))
+        test = dict.fromkeys(post.image_id for post in corpus.test)
+        rows = [file.row_of[name] for name in test if name in file.row_of]
+        rows = [row for row in rows if usable[row]]
+        boxes = file.rows("boxes", rows)
+        nodes = 1 + labels.shape[1]
+        graphs = np.full((len(rows), nodes, nodes), NONE, np.int8)
+        if relations:
+            path = results / "graphs" / corpus.name / f"{detector}.h5"
+            with closing(Graphs(path, file)) as graph_file:
+                graphs = graph_file.rows(rows)
+        images = {}
+        for row, corners, graph in zip(rows, boxes, graphs, strict=True):
+            kept = np.flatnonzero((labels[row] >= 0) & (labels[row] < len(file.classes)))
+            images[file.ids[row]] = ImageObjects(
+                names=[file.classes[label] for label in labels[row, kept]],
+                scores=scores[row, kept],
+                boxes=corners[kept],
+                relations=graph[np.ix_(kept + 1, kept + 1)],  # node 0 is the image
+            )
+        return Detections(detector, file.classes, labels[usable], scores[usable], images)

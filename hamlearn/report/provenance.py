@@ -1,20 +1,25 @@
-"""Where features and weights come from, and what the reader has to be warned of."""
+"""What went into the numbers: corpora, runs and feature files, and what to be careful about."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hamlearn.corpus.posts import SPLITS
+from hamlearn.corpus.statistics import NAMES
+from hamlearn.evaluation.scores import ALL
 from hamlearn.report.inputs import CorpusResults
-from hamlearn.report.tables import ABSENT, Cell, Row, Table, unusable_pictures
+from hamlearn.report.tables import ABSENT, Cell, Row, Table, cells, detector_note
 from hamlearn.runs import VisionNetwork
 
 RANDOM = "random weights: visual scores carry no meaning"
 SHORT = 12  # characters of a digest that are shown
+REASONS = 6  # rows of reasons that are shown; the rarest are combined
+SPLIT_COLUMNS = ("Train", "Dev", "Test", "All")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One feature file of a corpus, as the runs that used it tell it."""
+    """A feature file of a corpus; the detector is empty for features of whole pictures."""
 
     kind: str
     detector: str
@@ -23,14 +28,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Caution:
-    """Something that the reader must know before the numbers.
-
-    Attributes:
-        corpus: that it is about.
-        headline: in a few words.
-        text: the rest.
-        table: details, if any.
-    """
+    """A warning to read before the numbers: a few words, the rest, and details if any."""
 
     corpus: str
     headline: str
@@ -38,12 +36,72 @@ class Caution:
     table: Table | None = None
 
 
+def corpus_table(corpus: CorpusResults) -> Table:
+    """Return the corpus in the rows and words of the paper's Table 1."""
+    rows = []
+    for row in corpus.statistics.to_dict("records"):
+        total = row["quantity"] == "entities" and row["type"] == ALL
+        name = NAMES.get(row["quantity"], "Total" if total else row["type"])
+        counts = cells([row[column] for column in (*SPLITS, "total")])
+        rows.append(Row(name, counts, kind="total" if total else ""))
+    return Table(
+        "The corpus as in the paper's Table 1: entities are B- tags.",
+        "Entity type",
+        SPLIT_COLUMNS,
+        tuple(rows),
+    )
+
+
+def run_table(corpus: CorpusResults) -> Table:
+    """Return the size, time and chosen epoch of each run."""
+    rows = []
+    for run in corpus.runs:
+        facts = run.facts
+        values = (
+            run.seed,
+            f"{facts.parameters:,}",
+            f"{facts.epoch} of {facts.training.epochs}",
+            f"{facts.seconds_per_epoch:.1f}",
+            facts.graph_backend or ABSENT,
+            facts.text.encoder if facts.inputs.encoder else f"word vectors: {facts.word_vectors}",
+            f"{facts.precision} on {facts.device}",
+        )
+        rows.append(Row(run.variant, cells(values), detector_note(run.detector, run.variant)))
+    return Table(
+        caption="All runs. The epoch is chosen by micro F1 on dev (lenient) alone.",
+        corner="Variant",
+        columns=("Seed", "Parameters", "Epoch", "s / epoch", "Graphs", "Encoder", "Precision"),
+        rows=tuple(rows),
+    )
+
+
+def unusable_pictures(corpus: CorpusResults) -> Table | None:
+    """Return posts without a usable picture, by reason and split; None where there are none."""
+    if not corpus.unusable:
+        return None
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for post in corpus.unusable:
+        found.setdefault(corpus.failures[post.image_id], Counter())[post.split] += 1
+    ordered = sorted(found.items(), key=lambda item: (-item[1].total(), item[0]))
+    rows = [
+        Row(status.replace("_", " "), _splits(counts), reason)
+        for (status, reason), counts in ordered[:REASONS]
+    ]
+    if len(ordered) > REASONS:
+        rest: Counter[str] = sum((counts for _, counts in ordered[REASONS:]), Counter())
+        rows.append(Row("other reasons", _splits(rest), f"{len(ordered) - REASONS} more"))
+    total, posts = (Counter(p.split for p in some) for some in (corpus.unusable, corpus.posts))
+    rows.append(Row("all reasons", _splits(total), kind="total"))
+    rows.append(Row("posts", _splits(posts), kind="reference"))
+    return Table("Posts without a usable picture, by reason.", "Reason", SPLIT_COLUMNS, tuple(rows))
+
+
 def sources(corpus: CorpusResults) -> list[Source]:
     """Return the feature files behind the runs of a corpus, each once."""
     found: dict[str, Source] = {}
     for run in corpus.runs:
         for kind, network in run.facts.networks.items():
-            # Whole pictures are the same whatever the detector.
+            # Features of whole pictures do not depend on the detector.
             detector = run.detector if kind == "objects" else ""
             key = f"{kind} {detector} {network.model_dump_json()}"
             found.setdefault(key, Source(kind, detector, network))
@@ -51,19 +109,16 @@ def sources(corpus: CorpusResults) -> list[Source]:
 
 
 def cautions(corpus: CorpusResults) -> list[Caution]:
-    """Return what to be careful about in one corpus, the worst first."""
+    """Return the warnings about a corpus, the most severe first."""
     found = []
     untrained = [source for source in sources(corpus) if source.network.random]
     if untrained:
         which = " and ".join(f"{source.network.name} ({source.kind})" for source in untrained)
-        found.append(
-            Caution(
-                corpus.name,
-                RANDOM,
-                f"The features of {which} come from a network that was never trained. Every score "
-                "of a variant that looks at pictures shows what the text can do, and no more.",
-            )
+        text = (
+            f"The features of {which} come from an untrained network. The score of a variant that"
+            " reads pictures shows only what the text can do."
         )
+        found.append(Caution(corpus.name, RANDOM, text))
     table = unusable_pictures(corpus)
     if table is not None:
         hit, posts = corpus.unusable, corpus.posts
@@ -72,55 +127,46 @@ def cautions(corpus: CorpusResults) -> list[Caution]:
             f"{sum(post.split == split for post in posts)} in {split}"
             for split in SPLITS
         )
-        found.append(
-            Caution(
-                corpus.name,
-                f"{len(hit)} of {len(posts)} posts have no usable picture",
-                f"{by_split}. They are tagged from their words alone; nothing stands in for the "
-                "pictures."
-                + (" The variant text_only does the same at less cost." * (len(hit) == len(posts))),
-                table,
-            )
+        text = f"{by_split}. They are tagged from their words alone; the pictures are not replaced."
+        if len(hit) == len(posts):
+            text += " The variant text_only does the same at a lower cost."
+        headline = f"{len(hit)} of {len(posts)} posts have no usable picture"
+        found.append(Caution(corpus.name, headline, text, table))
+    found += _cut(corpus)
+    moved = corpus.statistics[corpus.statistics["quantity"] == "dev_from_train"]
+    if not moved.empty:
+        text = (
+            "The corpus has no valid.txt or dev.txt, so they were drawn by corpora.dev_share and"
+            " dev_seed, and training did not use them. Scores on dev are not comparable to others."
         )
-    found += [caution for caution in (_cut(corpus), _dev_from_train(corpus)) if caution]
+        headline = f"dev is {moved['dev'].iloc[0]} posts of train"
+        found.append(Caution(corpus.name, headline, text))
     return found
 
 
-def _cut(corpus: CorpusResults) -> Caution | None:
-    """Say how many words were not read, by the run that read fewest; None where all were."""
-    lost = {}
+def _cut(corpus: CorpusResults) -> list[Caution]:
+    """Warn of words that were not read, with the numbers of the run that read fewest."""
+    most, warning = 0, []
     for run in corpus.runs:
-        splits = run.facts.splits.items()
-        words = {split: counts.cut_words for split, counts in splits} | {"test": sum(run.cut)}
-        posts = {split: counts.cut_posts for split, counts in splits}
-        posts["test"] = sum(map(bool, run.cut))
-        lost[sum(words.values())] = (run, words, posts)
-    most = max(lost, default=0)
-    if not most:
-        return None
-    run, words, posts = lost[most]
-    by_split = ", ".join(
-        f"{words.get(split, 0)} words of {posts.get(split, 0)} posts in {split}" for split in SPLITS
-    )
-    return Caution(
-        corpus.name,
-        f"{most} words lie past {run.facts.text.max_subtokens} sub-tokens and were not read",
-        f"{by_split}. They are predicted O, and their gold entities count as missed. With "
-        "text.long_posts: windows they are read.",
-    )
-
-
-def _dev_from_train(corpus: CorpusResults) -> Caution | None:
-    """Say that the corpus came without dev; None where it did not."""
-    rows = corpus.statistics[corpus.statistics["quantity"] == "dev_from_train"]
-    if rows.empty:
-        return None
-    return Caution(
-        corpus.name,
-        f"dev is {rows['dev'].iloc[0]} posts of train",
-        "The corpus has no valid.txt or dev.txt, so they were drawn by corpora.dev_share and "
-        "dev_seed, and training did not see them. Scores on dev compare with no others.",
-    )
+        counts = {
+            split: (count.cut_words, count.cut_posts) for split, count in run.facts.splits.items()
+        }
+        cut = [prediction.cut for prediction in run.predictions]
+        counts["test"] = sum(cut), sum(map(bool, cut))
+        total = sum(words for words, _ in counts.values())
+        if total > most:
+            by_split = ", ".join(
+                "{} words of {} posts in {}".format(*counts.get(split, (0, 0)), split)
+                for split in SPLITS
+            )
+            limit = run.facts.text.max_subtokens
+            text = (
+                f"{by_split}. They are predicted as O, and their gold entities count as missed."
+                " With text.long_posts: windows they are read."
+            )
+            headline = f"{total} words lie past {limit} sub-tokens and were not read"
+            most, warning = total, [Caution(corpus.name, headline, text)]
+    return warning
 
 
 def provenance_table(corpus: CorpusResults) -> Table | None:
@@ -128,39 +174,32 @@ def provenance_table(corpus: CorpusResults) -> Table | None:
     files = sources(corpus)
     if not files:
         return None
-    backends = dict.fromkeys(
-        run.facts.graph_backend for run in corpus.runs if run.facts.graph_backend
-    )
-    rows = [
-        _row("Extractor", [source.network.name for source in files]),
-        _row("Weights", [source.network.weights for source in files]),
-        _row("Trained", ["no: random weights" if one.network.random else "yes" for one in files]),
-        _row("Weights digest", [source.network.sha256[:SHORT] for source in files]),
-        _row("Settings digest", [source.network.settings_digest[:SHORT] for source in files]),
-        _row("Back-end", [_setting(source, "backend") for source in files]),
-        _row("Numbers", [_setting(source, "dtype") for source in files]),
-        _row("Versions", [_versions(source.network.versions) for source in files]),
-    ]
-    told = f" Graphs are computed by: {', '.join(backends)}." if backends else ""
+    networks = [source.network for source in files]
+    values: dict[str, Sequence[object]] = {
+        "Extractor": [one.name for one in networks],
+        "Weights": [one.weights for one in networks],
+        "Trained": ["no: random weights" if one.random else "yes" for one in networks],
+        "Weights digest": [one.sha256[:SHORT] for one in networks],
+        "Settings digest": [one.settings_digest[:SHORT] for one in networks],
+        "Backend": [one.settings.get("backend") or ABSENT for one in networks],
+        "Precision": [one.settings.get("dtype") or ABSENT for one in networks],
+        "Versions": [
+            ", ".join(f"{name} {number}" for name, number in one.versions.items()) or ABSENT
+            for one in networks
+        ],
+    }
+    backends = dict.fromkeys(run.facts.graph_backend for run in corpus.runs)
+    computed = ", ".join(name for name in backends if name)
+    caption = f"Feature files. Digests are the first {SHORT} digits of sha256."
     return Table(
-        caption=f"Feature files. Digests are the first {SHORT} digits of sha256.{told}",
+        caption=caption + (f" Graphs are computed with {computed}." if computed else ""),
         corner="",
-        columns=tuple(
-            f"{source.kind}: {source.detector}" if source.detector else source.kind
-            for source in files
-        ),
-        rows=tuple(row for row in rows if any(cell.text != ABSENT for cell in row.cells)),
+        columns=tuple(": ".join(filter(None, (one.kind, one.detector))) for one in files),
+        rows=tuple(Row(name, cells(row)) for name, row in values.items() if set(row) != {ABSENT}),
         words=True,
     )
 
 
-def _row(name: str, texts: list[str]) -> Row:
-    return Row(name, tuple(map(Cell, texts)))
-
-
-def _setting(source: Source, key: str) -> str:
-    return str(source.network.settings.get(key) or ABSENT)
-
-
-def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in versions.items()) or ABSENT
+def _splits(counts: Mapping[str, int]) -> tuple[Cell, ...]:
+    numbers = [counts.get(split, 0) for split in SPLITS]
+    return cells([*numbers, sum(numbers)])

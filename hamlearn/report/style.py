@@ -1,20 +1,21 @@
-"""The look of every figure: one place for colours, marks, sizes, and the writing of SVG.
+"""The look of every figure: colours, marks, sizes, and how SVG is written.
 
-Figures are transparent, their text a grey that can be read on white and on near black. Colours are
-those of Okabe and Ito that stand out on both, and no two lines differ by colour alone.
+Figures are transparent, with text in a grey that is legible on white and on near black. The colours
+are those of Okabe and Ito that stand out on both, and no two lines differ by colour alone.
 """
 
 import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-from markupsafe import escape
+from markupsafe import Markup, escape
+from matplotlib import figure
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from hamlearn.systems import SYSTEMS
 
@@ -23,15 +24,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A", "#E69F00", "#5
 MARKS = ("o", "s", "D", "^", "X", "v", "P")
 Dashes = str | tuple[int, tuple[int, ...]]
 DASHES: tuple[Dashes, ...] = (
-    "-",
-    "--",
-    "-.",
-    ":",
-    (0, (6, 1, 1, 1, 1, 1)),
-    (0, (8, 2)),
-    (0, (1, 3)),
-)
-ORDER = tuple(SYSTEMS)  # their colours stay when one is absent
+    "-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)),
+)  # fmt: skip
+ORDER = tuple(SYSTEMS)  # a system's colour does not depend on which others were trained
 FONT = "system-ui, -apple-system, Roboto, 'DejaVu Sans', sans-serif"
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -42,7 +37,7 @@ STYLE = {
     "ytick.labelsize": 8.5,
     "legend.fontsize": 8.5,
     "text.color": TEXT,
-    "text.parse_math": False,  # a type may hold dollars
+    "text.parse_math": False,  # the name of a type may contain dollar signs
     "axes.labelcolor": TEXT,
     "axes.edgecolor": TEXT,
     "axes.linewidth": 0.6,
@@ -61,19 +56,33 @@ STYLE = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
-    "svg.fonttype": "none",  # words stay words: searchable, and in the reader's own font
+    "svg.fonttype": "none",  # text stays text: searchable, and in the reader's own font
 }
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A figure: the name of its file without `.svg`, its content, and what it shows."""
+
+    name: str
+    svg: str
+    title: str
+
+    def inline(self) -> Markup:
+        """Return the figure as part of a page: in the page's text colour, with its title."""
+        body = self.svg[self.svg.index("<svg") :].replace(TEXT, "currentColor")
+        return Markup(body.replace("<svg", f'<svg role="img" aria-label="{escape(self.title)}"', 1))
+
+
 def look(number: int) -> tuple[str, str, Dashes]:
-    """Return colour, mark and dashes of the n-th of some things that are told apart."""
+    """Return colour, mark and dashes of the n-th of several lines."""
     place, turn = number % len(COLOURS), number // len(COLOURS)
-    other = (place + turn) % len(COLOURS)  # the same colour comes again with another mark
+    other = (place + turn) % len(COLOURS)  # a repeated colour comes with another mark
     return COLOURS[place], MARKS[other], DASHES[other]
 
 
 def place_of(variant: str, variants: Sequence[str]) -> int:
-    """Return the number of a variant for `look`: the known ones always have the same."""
+    """Return the number of a variant for `look`; a known system always has the same."""
     if variant in ORDER:
         return ORDER.index(variant)
     return len(ORDER) + [name for name in variants if name not in ORDER].index(variant)
@@ -81,46 +90,37 @@ def place_of(variant: str, variants: Sequence[str]) -> int:
 
 def draw(
     name: str,
+    title: str,
     paint: Callable[[list[Axes]], None],
     size: tuple[float, float],
     rows: int = 1,
     share_x: bool = False,
-) -> str:
-    """Return a figure as SVG; the same figure gives the same bytes.
+) -> Figure:
+    """Draw a figure; the same input produces the same bytes.
 
     Args:
-        name: of the figure, with which all its ids begin.
-        paint: draws on the axes, which are given from top to bottom.
+        name: of its file, and the prefix of all its ids.
+        title: what it shows, in a few words.
+        paint: draws on the axes, given from top to bottom.
         size: width and height in inches.
         rows: number of axes.
-        share_x: whether all axes have the lowest one's x axis.
+        share_x: whether all axes have the same x axis.
     """
     style: Any = dict(matplotlib.rcParamsDefault) | STYLE | {"svg.hashsalt": name}
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.subplots(rows, 1, squeeze=False, sharex=share_x)
+        drawing = figure.Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(drawing)
+        axes = drawing.subplots(rows, 1, squeeze=False, sharex=share_x)
         paint(list(axes[:, 0]))
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return _clean(buffer.getvalue(), name)
-
-
-def inline(svg: str, title: str) -> str:
-    """Return a figure as a part of a page: in the page's text colour, named for screen readers.
-
-    Args:
-        svg: as `draw` gives it.
-        title: what the figure shows, as plain text.
-    """
-    body = svg[svg.index("<svg") :].replace(TEXT, "currentColor")
-    return body.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
-
-
-def _clean(svg: str, name: str) -> str:
-    """Leave out what says nothing, and make ids unlike those of any other figure."""
-    svg = re.sub(r"<!DOCTYPE.*?>\s*|<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", svg, flags=re.S)
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    return svg.replace("'DejaVu Sans'", FONT)
+        drawing.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = re.sub(
+        r"<!DOCTYPE.*?>\s*|<metadata>.*?</metadata>\s*|<!--.*?-->\s*",
+        "",
+        buffer.getvalue(),
+        flags=re.DOTALL,
+    )
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)  # unique on the page
+    return Figure(name, svg.replace("'DejaVu Sans'", FONT), title)

@@ -1,27 +1,34 @@
-"""The report's tables: numbers turned into text, laid out in rows, nothing of HTML."""
+"""The report's tables of scores: ours by split, cue and type, the paper's, and all pairs.
 
-from collections import Counter
+Numbers become text laid out in rows; nothing here knows HTML.
+"""
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from hamlearn.corpus.posts import SPLITS
-from hamlearn.corpus.statistics import NAMES
-from hamlearn.evaluation.evaluate import ALL
+from hamlearn.evaluation.compare import COLUMNS as PAIR_COLUMNS
+from hamlearn.evaluation.paper import COLUMNS as PAPER_COLUMNS
+from hamlearn.evaluation.paper import TITLES
+from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
-from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults
+from hamlearn.evaluation.tables import read_table
+from hamlearn.report.analysis import confusions
+from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, RunResult
+from hamlearn.settings import Settings
 from hamlearn.systems import SYSTEMS
 
 ABSENT = "–"  # noqa: RUF001
 MEASURES = {"precision": "P", "recall": "R", "f1": "F1"}
 SCHEMES = ("lenient", "strict")
-REASONS = 6  # rows of reasons that are shown, the rarest put together
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number, with a second one below it in small print, as text."""
+    """One number as text, with a second one below it in small print."""
 
     text: str
     below: str = ""
@@ -32,10 +39,10 @@ class Row:
     """One row.
 
     Attributes:
-        name: its head.
-        cells: one a column.
-        note: in small print beside the head.
-        kind: "reference" for what is no result of a run, "total" for a sum; else empty.
+        name: its header.
+        cells: one per column.
+        note: in small print next to the header.
+        kind: "reference" for what is not a result of a run, "total" for a sum, else empty.
     """
 
     name: str
@@ -49,11 +56,11 @@ class Table:
     """A table with its caption.
 
     Attributes:
-        caption: what is in it, in which scheme, and of how many.
-        corner: head of the column of row heads.
-        columns: heads of the other columns.
+        caption: what it shows, in which scheme, and of how many.
+        corner: header of the column of row headers.
+        columns: headers of the other columns.
         rows: from top to bottom.
-        groups: heads over columns, each with the number of columns that it spans.
+        groups: headers above columns, each with the number of columns it spans.
         words: whether the cells are words and not numbers.
     """
 
@@ -65,211 +72,232 @@ class Table:
     words: bool = False
 
 
+def cells(values: Sequence[object]) -> tuple[Cell, ...]:
+    """Return a cell for each value."""
+    return tuple(Cell(str(value)) for value in values)
+
+
+def signed(value: float, places: int = 2) -> str:
+    """Return a number with a sign and a true minus; one that rounds to 0 has no sign."""
+    text = f"{value:+.{places}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def select(scores: pd.DataFrame, **values: str) -> pd.DataFrame:
+    """Return the rows in which each of these columns has the given value."""
+    for column, value in values.items():
+        scores = scores[scores[column] == value]
+    return scores
+
+
 def headline(corpus: CorpusResults, split: str) -> Table | None:
     """Return micro precision, recall and F1 in both schemes; None where the split has no scores."""
-    micro = chosen_rows(corpus.scores, split=split, type=ALL, cue=ALL)
+    micro = select(corpus.scores, split=split, type=ALL, cue=ALL)
     if micro.empty:
         return None
 
-    def cells(runs: pd.DataFrame) -> tuple[Cell, ...]:
-        numbers = (
-            mean_and_deviation(chosen_rows(runs, scheme=scheme)[measure])
-            for scheme in SCHEMES
-            for measure in MEASURES
-        )
-        return tuple(map(Cell, numbers))
+    def numbers(runs: pd.DataFrame) -> tuple[Cell, ...]:
+        of_scheme = [select(runs, scheme=scheme) for scheme in SCHEMES]
+        return cells([mean_and_deviation(some[name]) for some in of_scheme for name in MEASURES])
 
     posts = sum(post.split == split for post in corpus.posts)
     return Table(
         caption=f"The {split} split, micro over types, in percent{_over_seeds(corpus)}."
-        f" n = {posts} posts with {_supports(micro)} entities.",
+        f" n = {posts} posts with {_support(micro)} entities.",
         corner="Variant",
         columns=tuple(MEASURES.values()) * 2,
-        rows=_by_variant(micro, cells),
+        rows=_by_variant(micro, numbers),
         groups=tuple((scheme, len(MEASURES)) for scheme in SCHEMES),
     )
 
 
 def by_cue(corpus: CorpusResults) -> Table | None:
-    """Return test F1 by cue, under it the text ceiling; None for a corpus without cues."""
-    micro = chosen_rows(corpus.scores, split=TEST, type=ALL)
-    cues = cues_of_scores(micro)
-    if not cues:
+    """Return test F1 by cue, with the text ceiling; None for a corpus without cues."""
+    micro, cues = select(corpus.scores, split=TEST, type=ALL), (ALL, *corpus.cues)
+    if micro.empty or len(cues) == 1:
         return None
-    rows = [*_by_variant(micro, lambda runs: _in_both(runs, "cue", (ALL, *cues)))]
-    caption = (
-        f"F1 on test by what decides the entity's type, in percent{_over_seeds(corpus)}: lenient,"
-        " and strict in small print below it; n is the number of gold entities."
-    )
+    rows = _in_both(micro, "cue", cues)
+    caption = _in_both_caption(corpus, "what decides the entity's type")
     if corpus.ceiling:
-        stated = [corpus.ceiling.get("overall"), *map(corpus.ceiling.get, cues)]
-        cells = tuple(Cell(ABSENT if f1 is None else f"{100 * f1:.2f}") for f1 in stated)
-        rows.append(Row("text ceiling", cells, "stated by the generator", kind="reference"))
+        known = map(corpus.ceiling.get, cues)
+        ceiling = cells([ABSENT if f1 is None else f"{100 * f1:.2f}" for f1 in known])
+        rows.insert(-1, Row("text ceiling", ceiling, "stated by the generator", "reference"))
         caption += (
             " Text ceiling: the best F1 that words alone can be expected to reach, computed from"
-            " the probabilities that the corpus was drawn with."
+            " the probabilities the corpus was drawn with."
         )
-    rows.append(_support_row(micro, "cue", (ALL, *cues)))
-    return Table(caption, "Variant", ("all", *cues), tuple(rows))
+    return Table(caption, "Variant", cues, tuple(rows))
 
 
 def by_type(corpus: CorpusResults) -> Table | None:
     """Return test F1 by entity type; None where the test split has no scores."""
-    every = chosen_rows(corpus.scores, split=TEST, cue=ALL)
-    if every.empty:
+    scores = select(corpus.scores, split=TEST, cue=ALL)
+    if scores.empty:
         return None
-    order = [str(name) for name in corpus.statistics["type"]]
-    types = {str(name) for name in every["type"]} - {ALL}
+    order = list(corpus.statistics["type"])
+    types = {str(name) for name in scores["type"]} - {ALL}
     ordered = sorted(types, key=lambda name: (name not in order, (*order, name).index(name), name))
-    rows = [*_by_variant(every, lambda runs: _in_both(runs, "type", (*ordered, ALL)))]
-    rows.append(_support_row(every, "type", (*ordered, ALL)))
-    return Table(
-        caption=f"F1 on test by entity type, in percent{_over_seeds(corpus)}: lenient, and strict"
-        " in small print below it; n is the number of gold entities.",
-        corner="Variant",
-        columns=(*ordered, "all"),
-        rows=tuple(rows),
-    )
+    columns = (*ordered, ALL)
+    rows = tuple(_in_both(scores, "type", columns))
+    return Table(_in_both_caption(corpus, "entity type"), "Variant", columns, rows)
 
 
-def corpus_table(corpus: CorpusResults) -> Table:
-    """Return the corpus in the rows and words of the paper's Table 1."""
-    rows = []
-    for row in corpus.statistics.to_dict("records"):
-        total = row["quantity"] == "entities" and row["type"] == ALL
-        name = NAMES.get(row["quantity"], "Total" if total else str(row["type"]))
-        cells = tuple(Cell(str(row[column])) for column in (*SPLITS, "total"))
-        rows.append(Row(name, cells, kind="total" if total else ""))
-    return Table(
-        caption="The corpus as in Table 1 of the paper: entities are B- tags.",
-        corner="Entity type",
-        columns=("Train", "Dev", "Test", "All"),
-        rows=tuple(rows),
-    )
-
-
-def unusable_pictures(corpus: CorpusResults) -> Table | None:
-    """Return posts whose picture gave nothing, by reason and split; None where there are none."""
-    if not corpus.unusable:
+def confusion_table(corpus: CorpusResults, run: RunResult) -> Table | None:
+    """Return how often each gold type was predicted as which; None without test entities."""
+    counts = confusions(corpus.test, run.labels)
+    if not counts:
         return None
-    found: dict[tuple[str, str], Counter[str]] = {}
-    for post in corpus.unusable:
-        found.setdefault(corpus.failures[post.image_id], Counter())[post.split] += 1
-    ordered = sorted(found.items(), key=lambda item: (-item[1].total(), item[0]))
-    rows = [
-        Row(status.replace("_", " "), _splits(counts), reason)
-        for (status, reason), counts in ordered[:REASONS]
-    ]
-    if len(ordered) > REASONS:
-        rest: Counter[str] = sum((counts for _, counts in ordered[REASONS:]), Counter())
-        rows.append(Row("other reasons", _splits(rest), f"{len(ordered) - REASONS} more"))
-    total = Counter(post.split for post in corpus.unusable)
-    size = Counter(post.split for post in corpus.posts)
-    rows.append(Row("all reasons", _splits(total), kind="total"))
-    rows.append(Row("posts", _splits(size), kind="reference"))
+    types = sorted({name for pair in counts for name in pair if name is not None})
+    columns: list[str | None] = [*types, None]
+    rows = [Row(name, cells([f"{counts[name, column]:,}" for column in columns])) for name in types]
+    spurious = [f"{counts[None, name]:,}" for name in types]
+    rows.append(Row("no entity", cells([*spurious, ""]), kind="reference"))
     return Table(
-        caption="Posts without a usable picture, by reason.",
-        corner="Reason",
-        columns=("Train", "Dev", "Test", "All"),
+        caption=f"Confusions of types on test by {corpus.name_of(run)}: gold in rows, predicted in"
+        " columns. A gold entity with other borders than the predicted one counts as missed, and"
+        " the prediction as one where there is no entity.",
+        corner="Gold",
+        columns=(*types, "missed"),
         rows=tuple(rows),
     )
 
 
-def run_facts(corpus: CorpusResults) -> Table:
-    """Return what each run was: its size, its time, the epoch that dev chose."""
+def paper_tables(settings: Settings, results: Path) -> list[Table]:
+    """Return the requested tables of the paper, one per corpus.
+
+    Args:
+        settings: which tables are requested.
+        results: the folder written by the workflow.
+
+    Raises:
+        HamlearnError: a file is absent or malformed.
+    """
+    tables = []
+    for name in settings.experiments.tables:
+        path = results / "report" / "tables" / f"{name}.csv"
+        table = read_table(path, PAPER_COLUMNS, PAPER_COLUMNS[:7], "hamlearn paper table")
+        for corpus, rows in table.groupby("corpus", sort=False):
+            tables.append(_paper_table(name, str(corpus), rows))
+    return tables
+
+
+def _paper_table(name: str, corpus: str, table: pd.DataFrame) -> Table:
+    """Return one corpus of a table: ours, and below it the paper's and the difference."""
+    measures = list(dict.fromkeys(table["measure"]))
+    counts = name == "table1"
+    places = 0 if counts else 2
     rows = []
-    for run in corpus.runs:
-        facts = run.facts
-        values = (
-            str(run.seed),
-            f"{facts.parameters:,}",
-            f"{facts.epoch} of {facts.training.epochs}",
-            f"{facts.seconds_per_epoch:.1f}",
-            facts.graph_backend or ABSENT,
-            facts.text.encoder if facts.inputs.encoder else f"word vectors: {facts.word_vectors}",
-            f"{facts.precision} on {facts.device}",
+    for label, of_row in table[table["scheme"] != "strict"].groupby("row", sort=False):
+        ours = of_row.set_index("measure").to_dict("index")
+        seeds = int(of_row["seeds"].fillna(0).max())
+        note = {0: "published only", 1: "one seed"}.get(seeds, f"{seeds} seeds")
+        row = tuple(_paper_cell(ours[measure], places) for measure in measures)
+        kind = "" if seeds or counts else "reference"
+        rows.append(Row(str(label), row, "" if counts else note, kind))
+    what = "counts" if counts else "percent on test, lenient, mean ± standard deviation over seeds"
+    if table["published"].notna().any():
+        what += "; in small print the paper's number, and ours minus that"
+    return Table(f"{TITLES[name]}. {corpus}: {what}.", "", tuple(measures), tuple(rows))
+
+
+def _paper_cell(values: Mapping[Any, Any], places: int) -> Cell:
+    text = ABSENT if pd.isna(values["mean"]) else f"{values['mean']:.{places}f}"
+    if not pd.isna(values["sd"]):
+        text += f" ± {values['sd']:.{places}f}"
+    if pd.isna(values["published"]):
+        return Cell(text)
+    below = f"{values['published']:.{places}f}"
+    if not pd.isna(values["difference"]):
+        below += f", {signed(values['difference'], places)}"
+    return Cell(text, below)
+
+
+def pair_tables(settings: Settings, results: Path) -> dict[str, Table]:
+    """Return every pair of systems by corpus, the smallest p first; empty if not requested.
+
+    Raises:
+        HamlearnError: the file is absent or malformed.
+    """
+    if not settings.experiments.tables:
+        return {}
+    path = results / "report" / "tables" / "pairs.csv"
+    pairs = read_table(path, PAIR_COLUMNS, PAIR_COLUMNS[:5], "hamlearn paper pairs")
+    tables = {}
+    for corpus, of_corpus in pairs.groupby("corpus", sort=False):
+        rows = []
+        for pair in of_corpus.sort_values(["p", "difference"], kind="stable").to_dict("records"):
+            detectors = dict.fromkeys((pair["detector"], pair["other_detector"]))
+            values = (
+                signed(pair["difference"]),
+                f"{signed(pair['low'])} to {signed(pair['high'])}",
+                "< 0.001" if pair["p"] < 0.001 else f"{pair['p']:.3f}",
+                int(pair["seeds"]),
+                f"{int(pair['posts']):,}",
+            )
+            note = ", ".join(name for name in detectors if name != NO_DETECTOR)
+            rows.append(Row(f"{pair['other']} against {pair['variant']}", cells(values), note))
+        tables[str(corpus)] = Table(
+            caption=f"Every pair of systems on {corpus}: the difference of lenient F1 on test in"
+            " points, its 99 % bootstrap interval over posts and seeds, and the p of a paired"
+            f" randomization over posts. There are {len(rows)} pairs; of pairs that do not differ,"
+            " one in twenty has p < 0.05.",
+            corner="Pair",
+            columns=("Difference", "Interval", "p", "Seeds", "n, posts"),
+            rows=tuple(rows),
         )
-        rows.append(Row(run.variant, tuple(map(Cell, values)), _seen(run.detector, run.variant)))
-    return Table(
-        caption="Every run. The epoch is chosen on dev micro F1 (lenient) alone.",
-        corner="Variant",
-        columns=("Seed", "Parameters", "Epoch", "s / epoch", "Graphs", "Encoder", "Numbers"),
-        rows=tuple(rows),
+    return tables
+
+
+def detector_note(detector: str, variant: str) -> str:
+    """Return which part of the picture a run reads: a detector's objects, all of it, or none."""
+    if detector != NO_DETECTOR:
+        return detector
+    return (
+        "whole picture" if variant in SYSTEMS and SYSTEMS[variant].inputs.files else "no pictures"
     )
-
-
-def cues_of_scores(scores: pd.DataFrame) -> list[str]:
-    """Return the cues of a corpus, `all` left out, in their order."""
-    return [str(cue) for cue in dict.fromkeys(scores["cue"]) if cue != ALL]
-
-
-def variants_of(scores: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return detector and variant of all runs, in their order."""
-    pairs = zip(scores["detector"], scores["variant"], strict=True)
-    return [(str(detector), str(variant)) for detector, variant in dict.fromkeys(pairs)]
-
-
-def chosen_rows(scores: pd.DataFrame, **chosen: str) -> pd.DataFrame:
-    """Return the rows in which each column named has the value given."""
-    for column, value in chosen.items():
-        scores = scores[scores[column] == value]
-    return scores
 
 
 def _by_variant(
-    scores: pd.DataFrame, cells: Callable[[pd.DataFrame], tuple[Cell, ...]]
+    scores: pd.DataFrame, numbers: Callable[[pd.DataFrame], tuple[Cell, ...]]
 ) -> tuple[Row, ...]:
     return tuple(
-        Row(
-            variant,
-            cells(chosen_rows(scores, detector=detector, variant=variant)),
-            _seen(detector, variant),
-        )
-        for detector, variant in variants_of(scores)
+        Row(str(variant), numbers(runs), detector_note(str(detector), str(variant)))
+        for (detector, variant), runs in scores.groupby(["detector", "variant"], sort=False)
     )
 
 
-def _in_both(runs: pd.DataFrame, column: str, names: Sequence[str]) -> tuple[Cell, ...]:
-    """Return F1 by the values of a column: lenient, and strict below."""
-    cells = []
-    for name in names:
-        some = chosen_rows(runs, **{column: name})
-        both = (mean_and_deviation(chosen_rows(some, scheme=s)["f1"]) for s in SCHEMES)
-        upper, lower = (ABSENT if text == "-" else text for text in both)
-        cells.append(Cell(upper, lower))
-    return tuple(cells)
+def _in_both(scores: pd.DataFrame, column: str, names: Sequence[str]) -> list[Row]:
+    """Return a row per variant with F1 by the values of a column, and a row of gold entities."""
+
+    def numbers(runs: pd.DataFrame) -> tuple[Cell, ...]:
+        found = []
+        for name in names:
+            some = select(runs, **{column: name})
+            both = (mean_and_deviation(select(some, scheme=scheme)["f1"]) for scheme in SCHEMES)
+            found.append(Cell(*(ABSENT if text == "-" else text for text in both)))
+        return tuple(found)
+
+    support = cells([_support(select(scores, **{column: name})) for name in names])
+    return [*_by_variant(scores, numbers), Row("n", support, "gold entities", "reference")]
 
 
-def _support_row(scores: pd.DataFrame, column: str, names: Sequence[str]) -> Row:
-    """Return the number of gold entities by the values of a column: the same in every run."""
-    cells = [Cell(_supports(chosen_rows(scores, **{column: name}))) for name in names]
-    return Row("n", tuple(cells), "gold entities", kind="reference")
+def _in_both_caption(corpus: CorpusResults, by: str) -> str:
+    return (
+        f"F1 on test by {by}, in percent{_over_seeds(corpus)}: lenient, and strict in small print"
+        " below it; n is the number of gold entities."
+    )
 
 
-def _supports(scores: pd.DataFrame) -> str:
-    """Return the gold entities of the lenient scheme, and of the strict one where it differs."""
-    both = [chosen_rows(scores, scheme=scheme)["support"] for scheme in SCHEMES]
+def _support(scores: pd.DataFrame) -> str:
+    """Return the gold entities in the lenient scheme, and in the strict one where it differs."""
+    both = [select(scores, scheme=scheme)["support"] for scheme in SCHEMES]
     found = [str(int(support.iloc[0])) for support in both if not support.empty]
     if len(set(found)) == 2:
         return f"{found[0]} (strict {found[1]})"
     return found[0] if found else ABSENT
 
 
-def _splits(counts: Mapping[str, int]) -> tuple[Cell, ...]:
-    numbers = [counts.get(split, 0) for split in SPLITS]
-    return tuple(Cell(str(number)) for number in (*numbers, sum(numbers)))
-
-
-def _seen(detector: str, variant: str) -> str:
-    """Say what a run sees: the objects of a detector, the whole picture, or nothing."""
-    if detector != NO_DETECTOR:
-        return detector
-    sees = variant in SYSTEMS and SYSTEMS[variant].inputs.files
-    return "whole picture" if sees else "no pictures"
-
-
 def _over_seeds(corpus: CorpusResults) -> str:
-    """Say over how many seeds a number is a mean."""
     seeds = corpus.scores.groupby(["detector", "variant"], sort=False)["seed"].nunique()
     low, high = int(seeds.min()), int(seeds.max())
     if high == 1:

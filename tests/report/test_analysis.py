@@ -1,21 +1,27 @@
 from pathlib import Path
 
-import h5py
 import pytest
 
 from hamlearn.corpus.labels import entities
+from hamlearn.corpus.posts import CorpusPost
 from hamlearn.evaluation.scores import score
 from hamlearn.report.analysis import (
+    CORRECT,
     LENGTHS,
-    confusion,
-    f1_by_length,
-    f1_by_objects,
-    objects_of_posts,
+    MISSED,
+    SPURIOUS,
+    WRONG_TYPE,
+    confusions,
+    objects_group,
+    outcomes,
+    relevance_by_cue,
+    relevance_by_outcome,
     scores_by,
 )
-from hamlearn.report.figures import relevance_by_outcome
 from hamlearn.report.inputs import CorpusResults, read_results
-from tests.report.fabricated import TYPES, Made, make
+from tests.report.fabricated import CUES, Made, make
+
+GOLD = ("B-PER", "I-PER", "O", "B-LOC", "O", "B-ORG", "O")
 
 
 @pytest.fixture(scope="module")
@@ -23,31 +29,48 @@ def corpus(made: Made) -> CorpusResults:
     return read_results(made.settings, made.metrics, made.root)[0]
 
 
-def numbers(table, name: str) -> list[int]:
-    (row,) = [row for row in table.rows if row.name == name]
-    return [int(cell.text.replace(",", "")) for cell in row.cells if cell.text]
+@pytest.mark.parametrize(
+    ("predicted", "of_predicted", "of_gold"),
+    [
+        (GOLD, [CORRECT] * 3, [CORRECT] * 3),
+        (("O",) * 7, [], [MISSED] * 3),
+        (
+            ("B-PER", "O", "O", "B-ORG", "O", "I-ORG", "B-MISC"),
+            [SPURIOUS, WRONG_TYPE, CORRECT, SPURIOUS],
+            [MISSED, WRONG_TYPE, CORRECT],
+        ),
+    ],
+)
+def test_each_entity_is_compared_from_both_sides(predicted, of_predicted, of_gold):
+    found = outcomes(GOLD, predicted)
+    assert [outcome for _, outcome in found.predicted] == of_predicted
+    assert [outcome for _, outcome in found.gold] == of_gold
+    assert found.all_correct == (predicted == GOLD)
+    right = score([GOLD], [predicted]).micro.correct
+    assert right == of_predicted.count(CORRECT) == of_gold.count(CORRECT)
 
 
-def test_confusions_add_up_to_gold_and_to_predictions(corpus: CorpusResults) -> None:
-    run = corpus.runs_of("none", "text_only")[0]
-    table = confusion(corpus, run)
-    assert table is not None
-    assert table.columns == (*sorted(TYPES), "missed")
-    gold = [e.type for post in corpus.test for e in entities(post.labels)]
-    found = [e.type for labels in run.predicted for e in entities(labels)]
-    for name in TYPES:
-        assert sum(numbers(table, name)) == gold.count(name)
-    for at, name in enumerate(sorted(TYPES)):
-        column = [numbers(table, row)[at] for row in (*sorted(TYPES), "no entity")]
-        assert sum(column) == found.count(name)
-    micro = score([post.labels for post in corpus.test], run.predicted).micro
-    diagonal = sum(numbers(table, name)[at] for at, name in enumerate(sorted(TYPES)))
-    assert diagonal == micro.correct
+def test_confusions_by_hand():
+    labels = ("B-PER", "I-PER", "O", "B-LOC", "B-ORG")
+    post = CorpusPost("a", "test", "a", None, ("w",) * 5, labels, ())
+    predicted = ("B-ORG", "I-ORG", "B-PER", "O", "B-ORG")
+    assert confusions([post], [predicted]) == {
+        ("PER", "ORG"): 1,
+        ("ORG", "ORG"): 1,
+        ("LOC", None): 1,
+        (None, "PER"): 1,
+    }
 
 
-def test_scores_by_place_are_those_of_their_entities_alone() -> None:
-    from hamlearn.corpus.posts import CorpusPost
+@pytest.mark.parametrize(
+    ("objects", "group"),
+    [(None, "no picture"), (0, "0"), (1, "1 to 3"), (3, "1 to 3"), (15, "15 or more")],
+)
+def test_groups_of_objects(objects, group):
+    assert objects_group(objects) == group
 
+
+def test_scores_by_group_are_those_of_their_entities_alone() -> None:
     labels = ("B-PER", "I-PER", "O", "B-LOC")
     post = CorpusPost("a", "test", "a", None, ("w",) * 4, labels, ())
     predicted = [("B-PER", "I-PER", "B-ORG", "O"), ("O", "O", "O", "B-LOC")]
@@ -59,43 +82,33 @@ def test_scores_by_place_are_those_of_their_entities_alone() -> None:
         assert by_post[name] == score([labels], [predicted[number]]).micro
 
 
-def test_objects_of_posts_are_counted_in_the_file(corpus: CorpusResults, made: Made) -> None:
-    found = objects_of_posts(corpus, "demo", made.root)
-    with h5py.File(made.root / "features/demo/objects/demo.h5") as file:
-        ids, labels = list(file["ids"].asstr()), file["labels"][:]
-    for post, number in zip(corpus.test, found, strict=True):
-        row = labels[ids.index(post.image_id)]
-        assert number == sum(0 <= label < 3 for label in row)
-
-
-def test_figures_name_every_place_with_its_entities(corpus: CorpusResults, made: Made) -> None:
-    length = f1_by_length(corpus, "demo")
-    assert length is not None
-    assert "(60)" in length.svg  # all entities of the made-up posts have two words
-    objects = objects_of_posts(corpus, "demo", made.root)
-    assert "no picture" not in f1_by_objects(corpus, "demo", objects).svg
-    without = [None, *objects[1:]]
-    assert "no picture" in f1_by_objects(corpus, "demo", without).svg
-
-
 def test_relevance_by_outcome_splits_the_posts(corpus: CorpusResults) -> None:
     run = corpus.runs_of("demo", "wo_rgcn")[0]
     groups = relevance_by_outcome(corpus, run)
-    assert list(groups) == ["all entities right", "some entity wrong"]
+    assert list(groups) == ["all entities correct", "some entity wrong"]
     sizes = {name: len(by_view["semantic"]) for name, by_view in groups.items()}
     wrong = sum(
         set(entities(post.labels)) != set(entities(labels))
-        for post, labels in zip(corpus.test, run.predicted, strict=True)
+        for post, labels in zip(corpus.test, run.labels, strict=True)
     )
-    assert sizes == {"all entities right": 60 - wrong, "some entity wrong": wrong}
+    assert sizes == {"all entities correct": 60 - wrong, "some entity wrong": wrong}
 
 
-def test_a_corpus_without_entities_has_no_such_parts(tmp_path: Path) -> None:
-    made = make(tmp_path / "results", variants=("text_only",))
+def test_relevance_is_by_cue_and_view(corpus: CorpusResults) -> None:
+    (run,) = corpus.runs_of("demo", "full")
+    found = relevance_by_cue(corpus, run)
+    assert list(found) == sorted(CUES)
+    for cue, by_view in found.items():
+        places = [place for place, post in enumerate(corpus.test) if post.cues == (cue,)]
+        for view, values in by_view.items():
+            expected = [(run.predictions[place].relevance or {})[view] for place in places]
+            assert values.tolist() == expected
+
+
+def test_posts_without_pictures_have_no_relevance(tmp_path: Path) -> None:
+    failures = {f"test_{n}": ("missing", "gone") for n in range(0, 60, 2)}
+    made = make(tmp_path, variants=("full",), cues=False, failures=failures)
     (corpus,) = read_results(made.settings, made.metrics, made.root)
-    for post in corpus.posts:
-        object.__setattr__(post, "labels", ("O",) * len(post.words))
-    run = corpus.runs[0]
-    run.predicted[:] = [("O",) * len(post.words) for post in corpus.test]
-    assert confusion(corpus, run) is None
-    assert f1_by_length(corpus, "none") is None
+    found = relevance_by_cue(corpus, corpus.runs[0])
+    assert list(found) == ["all posts"]
+    assert {len(values) for values in found["all posts"].values()} == {30}

@@ -12,9 +12,9 @@ from PIL import Image
 from hamlearn.corpus.labels import entities
 from hamlearn.features.relations import NONE
 from hamlearn.report import browser
-from hamlearn.report.browser import EDGES, SIDE, as_json, browser_of, strongest
-from hamlearn.report.inputs import read_results
-from hamlearn.report.outcomes import CORRECT
+from hamlearn.report.analysis import CORRECT
+from hamlearn.report.browser import EDGES, SIDE, as_json, browser_of, most_certain_edges
+from hamlearn.report.inputs import ImageObjects, read_detections, read_results
 from hamlearn.report.page import write_report
 from hamlearn.settings import ReportSettings, Settings
 from tests.report.fabricated import Made, make
@@ -36,7 +36,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def made_by(made: Made, settings: Settings | None = None):
     (corpus,) = read_results(made.settings, made.metrics, made.root)
-    found = browser_of(settings or made.settings, corpus, made.root)
+    detections = [read_detections(corpus, name, made.root) for name in corpus.detectors]
+    found = browser_of(settings or made.settings, corpus, detections)
     return corpus, found, json.loads(found.data)
 
 
@@ -50,10 +51,10 @@ def test_every_test_post_is_there_with_its_labels(seen: Made) -> None:
         assert [cue for *_, cue in entry["gold"]] == list(post.cues)
         for run, (predicted, faults, relevance) in zip(corpus.runs, entry["runs"], strict=True):
             spans = [(s, e, data["types"][t]) for s, e, t, _ in predicted]
-            assert spans == [tuple(entity) for entity in entities(run.predicted[place])]
+            assert spans == [tuple(entity) for entity in entities(run.labels[place])]
             assert [outcome == CORRECT for *_, outcome in predicted] == [s in gold for s in spans]
             assert faults == [at for at, entity in enumerate(gold) if entity not in spans]
-            scores = run.relevance[place]
+            scores = run.predictions[place].relevance
             assert (relevance is None) == (scores is None)
             if scores:
                 named = dict(zip(data["views"], relevance, strict=True))
@@ -93,17 +94,18 @@ def test_boxes_and_relations_are_those_of_the_files(seen: Made) -> None:
     assert objects["posts"][3] is None
 
 
-def test_strongest_edges_join_the_surest_objects() -> None:
-    relations = np.full((6, 6), NONE, dtype=np.int8)
-    relations[1:, 1:] = 4
+def test_the_most_certain_edges_join_the_objects_with_the_best_scores() -> None:
+    relations = np.full((5, 5), 4, dtype=np.int8)
     np.fill_diagonal(relations, NONE)
-    relations[1, 2] = relations[2, 1] = NONE
+    relations[0, 1] = relations[1, 0] = NONE
     scores = np.array([0.9, 0.8, 0.5, 0.1, 0.05], dtype=np.float32)
-    edges = strongest(relations, np.arange(5), scores)
+    objects = ImageObjects(["ball"] * 5, scores, np.zeros((5, 4), np.float32), relations)
+    edges = most_certain_edges(objects)
     every = [(i, j) for i in range(5) for j in range(i + 1, 5) if (i, j) != (0, 1)]
     by_hand = sorted(every, key=lambda pair: -scores[pair[0]] * scores[pair[1]])[:EDGES]
     assert [(i, j) for i, j, *_ in edges] == by_hand
-    assert strongest(None, np.arange(5), scores) == []
+    relations[:] = NONE
+    assert most_certain_edges(objects) == []
 
 
 def test_thumbnails_come_in_blocks_and_stop_in_time(seen: Made, monkeypatch) -> None:

@@ -9,10 +9,9 @@ import pytest
 from PIL import Image
 
 from hamlearn.corpus.posts import CorpusPost
-from hamlearn.errors import HamlearnError
 from hamlearn.features.hdf5 import write_texts
 from hamlearn.report.contact import SHOWN, SIDE, contact_sheet, evenly
-from hamlearn.report.inputs import CorpusResults, read_results
+from hamlearn.report.inputs import CorpusResults, read_detections, read_results
 from hamlearn.report.page import write_report
 from hamlearn.settings import ReportSettings, Settings
 from tests.report.fabricated import Made, make
@@ -29,7 +28,9 @@ def corpus_of(made: Made) -> CorpusResults:
 
 
 def sheet(made: Made, settings: Settings | None = None):
-    return contact_sheet(settings or made.settings, corpus_of(made), "demo", made.root)
+    corpus = corpus_of(made)
+    found = read_detections(corpus, "demo", made.root)
+    return contact_sheet(settings or made.settings, corpus, found)
 
 
 def page(made: Made, settings: Settings | None = None) -> str:
@@ -61,7 +62,7 @@ def test_posts_are_evenly_spread(size: int) -> None:
 
 
 def test_a_sheet_shows_test_pictures_with_what_the_file_holds(seen: Made) -> None:
-    shown = sheet(seen).pictures
+    shown = sheet(seen).images
     assert len(shown) == SHOWN
     assert (shown[0].name, shown[-1].name) == ("test_0", "test_59")
     with h5py.File(objects(seen)) as file:
@@ -83,7 +84,7 @@ def test_a_sheet_shows_test_pictures_with_what_the_file_holds(seen: Made) -> Non
 
 
 def test_thumbnails_are_small_jpegs(seen: Made) -> None:
-    for shown in sheet(seen).pictures:
+    for shown in sheet(seen).images:
         kind, data = shown.source.split(",")
         assert kind == "data:image/jpeg;base64"
         image = Image.open(io.BytesIO(base64.b64decode(data)))
@@ -106,13 +107,13 @@ def test_edges_are_those_of_the_graph(seen: Made) -> None:
         ("boxes", [(0, 0, 0.8, 0.8), (0.1, 0.1, 0.3, 0.3), (0.6, 0.6, 1, 1), (0, 0, 0, 0)]),
     ):
         change(objects(seen), name, row, value)
-    edges = {edge.title: edge for edge in sheet(seen).pictures[0].edges}
+    edges = {edge.title: edge for edge in sheet(seen).images[0].edges}
     assert set(edges) == {
         "1 person to 2 dog: inside; 2 dog to 1 person: cover",
         "1 person to 3 ball: class3; 3 ball to 1 person: class7",
         "3 ball to 2 dog: overlap",
     }
-    assert [edge.is_sector for edge in sheet(seen).pictures[0].edges] == [True, False, False]
+    assert [edge.is_sector for edge in sheet(seen).images[0].edges] == [True, False, False]
     inside = edges["1 person to 2 dog: inside; 2 dog to 1 person: cover"]
     assert [colour for _, colour in inside.strokes] == ["#0072B2", "#D55E00"]
     sector = edges["1 person to 3 ball: class3; 3 ball to 1 person: class7"]
@@ -128,7 +129,7 @@ def test_labels_of_the_same_box_lie_apart(seen: Made) -> None:
     change(objects(seen), "counts", row, 4)
     change(objects(seen), "labels", row, [0, 1, 2, 0])
     change(objects(seen), "boxes", row, [(0.2, 0.2, 0.5, 0.5)] * 4)
-    first = sheet(seen).pictures[0]
+    first = sheet(seen).images[0]
     lines = sorted(box.label[1] for box in first.boxes)
     assert min(np.diff(lines)) >= 11
     assert all(0 < line < first.height for line in lines)
@@ -159,7 +160,7 @@ def test_missing_and_broken_pictures_are_left_out(tmp_path: Path) -> None:
     made = make(tmp_path / "results", variants=("full",), pictures=True, failures=failures)
     (made.root / "pictures" / "test_1.jpg").unlink()
     (made.root / "pictures" / "test_59.jpg").write_bytes(b"no picture")
-    names = [shown.name for shown in sheet(made).pictures]
+    names = [shown.name for shown in sheet(made).images]
     assert len(names) == SHOWN - 2
     assert not {"test_0", "test_1", "test_59"} & set(names)
 
@@ -170,7 +171,7 @@ def test_pictures_can_be_left_out(seen: Made) -> None:
     text = page(seen, settings)
     assert "data:image" not in text
     assert 'class="shown"' not in text
-    assert "Classes found most" in text
+    assert "The most frequent classes" in text
 
 
 def test_what_is_found_nowhere_has_no_table(seen: Made) -> None:
@@ -179,7 +180,7 @@ def test_what_is_found_nowhere_has_no_table(seen: Made) -> None:
         file["counts"][:] = 1
     found = sheet(seen)
     assert found.classes is None
-    assert all(not shown.boxes and not shown.edges for shown in found.pictures)
+    assert all(not shown.boxes and not shown.edges for shown in found.images)
     assert "no object found" in page(seen)
 
 
@@ -192,7 +193,7 @@ def test_no_picture_read_at_all(tmp_path: Path) -> None:
     failures = dict.fromkeys(names, ("missing", "gone"))
     made = make(tmp_path / "results", variants=("full",), failures=failures)
     found = sheet(made)
-    assert (found.pictures, found.counts, found.classes) == ((), None, None)
+    assert (found.images, found.counts, found.classes) == ([], None, None)
     assert "No picture was read." in page(made)
 
 
@@ -214,23 +215,3 @@ def test_the_page_may_show_embedded_pictures_and_loads_none(seen: Made) -> None:
     assert len(sources) == SHOWN
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     assert text == page(seen)
-
-
-def test_graphs_of_other_objects_are_refused(seen: Made) -> None:
-    graphs = seen.root / "graphs" / "demo" / "demo.h5"
-    change(graphs, "ids", 0, "another")
-    with pytest.raises(
-        HamlearnError,
-        match=r"demo\.h5: found the relations of .* images of .*demo\.h5, in the same",
-    ):
-        sheet(seen)
-    graphs.write_bytes(b"nothing")
-    with pytest.raises(HamlearnError, match="not an HDF5 file"):
-        sheet(seen)
-
-
-@pytest.mark.parametrize("place", ["features/demo/objects", "graphs/demo"])
-def test_an_absent_file_is_named(seen: Made, place: str) -> None:
-    (seen.root / place / "demo.h5").unlink()
-    with pytest.raises(HamlearnError, match=re.escape(f"{place}/demo.h5")):
-        sheet(seen)

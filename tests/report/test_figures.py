@@ -1,13 +1,21 @@
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hamlearn.report.figures import f1_by_cue, relevance, relevance_by_cue, training_curves
+from hamlearn.evaluation.evaluate import Prediction
+from hamlearn.report.figures import (
+    f1_by_cue,
+    f1_by_length,
+    f1_by_objects,
+    relevance,
+    training_curves,
+)
 from hamlearn.report.inputs import CorpusResults, read_results
-from hamlearn.report.style import COLOURS, ORDER, TEXT, inline, place_of
+from hamlearn.report.style import COLOURS, place_of
 from tests.report.fabricated import CUES, SYSTEMS, Made, make
 
 
@@ -22,17 +30,17 @@ def words_of(svg: str) -> list[str]:
 
 
 def test_f1_by_cue_names_variants_and_cues(corpus: CorpusResults) -> None:
-    picture = f1_by_cue(corpus, "demo")
-    assert picture is not None
-    words = words_of(picture.svg)
+    figure = f1_by_cue(corpus, "demo")
+    assert figure is not None
+    words = words_of(figure.svg)
     assert {*SYSTEMS, *CUES, "all", "text ceiling"} <= set(words)
 
 
 def test_marks_stand_where_the_scores_are(corpus: CorpusResults) -> None:
-    picture = f1_by_cue(corpus, "demo")
-    assert picture is not None
+    figure = f1_by_cue(corpus, "demo")
+    assert figure is not None
     colour = COLOURS[place_of("wo_rgcn", SYSTEMS)].lower()
-    uses = re.findall(rf'<use [^>]*x="([\d.]+)" y="[\d.]+" style="fill: {colour}', picture.svg)
+    uses = re.findall(rf'<use [^>]*x="([\d.]+)" y="[\d.]+" style="fill: {colour}', figure.svg)
     chosen = corpus.scores.query(
         "variant == 'wo_rgcn' and split == 'test' and scheme == 'lenient' and type == 'all'"
     )
@@ -47,8 +55,8 @@ def test_marks_stand_where_the_scores_are(corpus: CorpusResults) -> None:
 @pytest.mark.parametrize("variant", SYSTEMS)
 def test_training_curves_of_every_variant(corpus: CorpusResults, variant: str) -> None:
     detector = "none" if variant == "text_only" else "demo"
-    picture = training_curves(corpus, detector, variant)
-    assert {variant, "loss", "dev F1, percent", "epoch"} <= set(words_of(picture.svg))
+    figure = training_curves(corpus, detector, variant)
+    assert {variant, "loss", "dev F1, percent", "epoch"} <= set(words_of(figure.svg))
 
 
 def test_same_variant_of_two_detectors_is_told_apart(several: Made) -> None:
@@ -61,65 +69,39 @@ def test_same_variant_of_two_detectors_is_told_apart(several: Made) -> None:
     assert "full, mask_rcnn" in titles["mask_rcnn"]
 
 
-def test_relevance_is_by_cue_and_view(made: Made, corpus: CorpusResults) -> None:
-    (run,) = corpus.runs_of("demo", "full")
-    found = relevance_by_cue(corpus, run)
-    assert list(found) == sorted(CUES)
-    for cue, by_view in found.items():
-        places = [place for place, post in enumerate(corpus.test) if post.cues == (cue,)]
-        for view, values in by_view.items():
-            expected = [(run.relevance[place] or {})[view] for place in places]
-            assert values.tolist() == expected
-    picture = relevance(corpus, run)
-    assert picture is not None
-    assert {"semantic view", "spatial view", "text (15)"} <= set(words_of(picture.svg))
-
-
 def test_run_without_relevance_has_no_figure_of_it(corpus: CorpusResults) -> None:
     (run,) = corpus.runs_of("demo", "wo_rm")
     assert relevance(corpus, run) is None
-
-
-def test_posts_without_pictures_have_no_relevance(tmp_path: Path) -> None:
-    failures = {f"test_{n}": ("missing", "gone") for n in range(0, 60, 2)}
-    made = make(tmp_path, variants=("full",), cues=False, failures=failures)
-    (corpus,) = read_results(made.settings, made.metrics, made.root)
-    found = relevance_by_cue(corpus, corpus.runs[0])
-    assert list(found) == ["all posts"]
-    assert {len(values) for values in found["all posts"].values()} == {30}
 
 
 def test_a_type_or_cue_is_never_markup_nor_mathematics(tmp_path: Path) -> None:
     names = ("<script>alert(1)</script>", r"$\frac{1}{$", "a&b", '"quoted"')
     made = make(tmp_path, variants=("full",), cue_names=names)
     (corpus,) = read_results(made.settings, made.metrics, made.root)
-    picture = f1_by_cue(corpus, "demo")
-    assert picture is not None
-    assert set(names) <= set(words_of(picture.svg))
-    assert "<script" not in picture.svg
+    figure = f1_by_cue(corpus, "demo")
+    assert figure is not None
+    assert set(names) <= set(words_of(figure.svg))
+    assert "<script" not in figure.svg
 
 
-def test_ids_of_figures_on_one_page_differ(corpus: CorpusResults) -> None:
-    pictures = [training_curves(corpus, "demo", variant) for variant in ("full", "wo_rm")]
-    ids = [set(re.findall(r'\bid="([^"]*)"', picture.svg)) for picture in pictures]
-    assert ids[0]
-    assert not ids[0] & ids[1]
-    for picture, own in zip(pictures, ids, strict=True):
-        used = set(re.findall(r'(?:href="#|url\(#)([^")]*)', picture.svg))
-        assert used <= own
+def test_figures_name_every_group_with_its_entities(corpus: CorpusResults) -> None:
+    length = f1_by_length(corpus, "demo")
+    assert length is not None
+    assert "2" in words_of(length.svg)
+    assert "(60)" in words_of(length.svg)  # all entities of the made-up posts have two words
+    objects = [2] * len(corpus.test)
+    assert "no picture" not in f1_by_objects(corpus, "demo", objects).svg
+    assert "no picture" in f1_by_objects(corpus, "demo", [None, *objects[1:]]).svg
 
 
-def test_inline_takes_the_colour_of_the_page(corpus: CorpusResults) -> None:
-    picture = training_curves(corpus, "demo", "full")
-    assert TEXT in picture.svg
-    body = inline(picture.svg, 'a "title" & <more>')
-    assert TEXT not in body
-    assert body.startswith("<svg")
-    root = ET.fromstring(body)
-    assert root.get("aria-label") == 'a "title" & <more>'
-    assert root.get("role") == "img"
+def test_relevance_names_views_and_cues(corpus: CorpusResults) -> None:
+    figure = relevance(corpus, corpus.runs_of("demo", "full")[0])
+    assert figure is not None
+    assert {"semantic view", "spatial view", "text (15)"} <= set(words_of(figure.svg))
 
 
-def test_colours_stay_when_a_variant_is_absent() -> None:
-    assert place_of("text_only", ["text_only"]) == place_of("text_only", SYSTEMS)
-    assert place_of("mine", ["full", "mine"]) == len(ORDER)
+def test_a_corpus_without_entities_has_no_figure_of_them(corpus: CorpusResults) -> None:
+    posts = [replace(post, labels=("O",) * len(post.words)) for post in corpus.posts]
+    none = [Prediction(("O",) * len(post.words)) for post in corpus.test]
+    runs = [replace(run, predictions=none) for run in corpus.runs]
+    assert f1_by_length(replace(corpus, posts=posts, runs=runs), "none") is None

@@ -1,10 +1,11 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hamlearn.evaluation.significance import count, mean_f1
-from hamlearn.report.findings import findings, how_told
+from hamlearn.report.findings import explanation, findings
 from hamlearn.report.inputs import CorpusResults, read_results
 from tests.report.fabricated import CUES, Made, make
 
@@ -15,13 +16,13 @@ def corpus_of(made: Made) -> CorpusResults:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> CorpusResults:
-    """Enough test posts to tell the fabricated losses from noise."""
+    """Enough test posts for the fabricated losses to be significant."""
     sizes = {"train": 20, "dev": 20, "test": 400}
     return corpus_of(make(tmp_path_factory.mktemp("many") / "results", sizes=sizes))
 
 
 @pytest.fixture(scope="module")
-def told(many: CorpusResults) -> dict[str, str]:
+def stated(many: CorpusResults) -> dict[str, str]:
     return {finding.subject: finding.text for finding in findings(many)}
 
 
@@ -33,36 +34,36 @@ def f1(corpus: CorpusResults, variant: str, cue: str) -> float:
     return 100 * chosen["f1"].item()
 
 
-def test_a_loss_is_said_with_its_numbers(many: CorpusResults, told: dict[str, str]) -> None:
-    text = told["wo_rgcn"]
+def test_a_loss_is_stated_with_its_numbers(many: CorpusResults, stated: dict[str, str]) -> None:
+    text = stated["wo_rgcn"]
     before, after = f1(many, "full", "all"), f1(many, "wo_rgcn", "all")
     assert text.startswith(f"loses {before - after:.2f} points: full {before:.2f}, wo_rgcn")
     relation = f1(many, "wo_rgcn", "relation")
     assert re.search(rf"By cue: relation −[\d.]+ \[.*\], from .* to {relation:.2f}\.", text)  # noqa: RUF001
-    assert "On object, scene and text nothing that can be told from noise." in text
+    assert "No significant difference on object, scene and text." in text
 
 
 @pytest.mark.parametrize("variant", ["wo_vit", "wo_rm"])
-def test_no_loss_is_said_plainly(many: CorpusResults, told: dict[str, str], variant: str) -> None:
+def test_an_insignificant_loss(many: CorpusResults, stated: dict[str, str], variant: str) -> None:
     before, after = f1(many, "full", "all"), f1(many, variant, "all")
-    assert told[variant].startswith(
-        f"loses nothing that can be told from noise: full {before:.2f}, {variant} {after:.2f}"
+    assert stated[variant].startswith(
+        f"does not differ significantly: full {before:.2f}, {variant} {after:.2f}"
     )
-    assert "Nor does it on any single cue." in told[variant]
+    assert "Nor does it on any single cue." in stated[variant]
 
 
-def test_text_ends_at_the_ceiling(many: CorpusResults, told: dict[str, str]) -> None:
-    text = told["text_only and the text ceiling"]
+def test_text_ends_at_the_ceiling(many: CorpusResults, stated: dict[str, str]) -> None:
+    text = stated["text_only and the text ceiling"]
     within, *_ = text.split(";")
-    assert within.startswith("is within noise of the ceiling on all entities")
+    assert within.startswith("is not significantly different from the ceiling on all entities")
     for cue in ("object", "relation", "scene"):
         assert f"{cue} ({f1(many, 'text_only', cue):.2f}, ceiling 50.00)" in within
 
 
-def test_full_names_its_weakest_cue(many: CorpusResults, told: dict[str, str]) -> None:
+def test_full_names_its_weakest_cue(many: CorpusResults, stated: dict[str, str]) -> None:
     each = {cue: f1(many, "full", cue) for cue in ("object", "relation", "scene", "text")}
     weakest = min(each, key=lambda cue: each[cue])
-    assert told["full"].endswith(f"least on the cue {weakest}, with {each[weakest]:.2f}.")
+    assert stated["full"].endswith(f"its weakest cue is {weakest}, with {each[weakest]:.2f}.")
 
 
 def test_the_numbers_decide_and_not_the_names(tmp_path: Path) -> None:
@@ -70,8 +71,10 @@ def test_the_numbers_decide_and_not_the_names(tmp_path: Path) -> None:
     made = make(tmp_path, variants=("full", "wo_rgcn"), sizes={"train": 9, "dev": 9, "test": 400})
     corpus = corpus_of(made)
     full, other = corpus.runs
-    for run, source in ((full, list(other.predicted)), (other, list(full.predicted))):
-        run.predicted[:] = source
+    corpus.runs[:] = [
+        replace(full, predictions=other.predictions),
+        replace(other, predictions=full.predictions),
+    ]
     (_, finding) = findings(corpus)
     assert finding.text.startswith("gains ")
 
@@ -109,10 +112,10 @@ def test_each_detector_is_compared_with_itself(several: Made) -> None:
     ]
 
 
-def test_one_seed_is_owned_up_to(many: CorpusResults, several: Made) -> None:
-    assert "With one seed" in how_told(many)
-    assert "With one seed" not in how_told(corpus_of(several))
-    assert "test posts and seeds" in how_told(corpus_of(several))
+def test_the_limits_of_one_seed_are_stated(many: CorpusResults, several: Made) -> None:
+    assert "With one seed" in explanation(many)
+    assert "With one seed" not in explanation(corpus_of(several))
+    assert "test posts and seeds" in explanation(corpus_of(several))
 
 
 def test_counts_give_the_scores_of_the_evaluation(made: Made) -> None:
@@ -123,6 +126,6 @@ def test_counts_give_the_scores_of_the_evaluation(made: Made) -> None:
                 "variant == @run.variant and split == 'test' and scheme == 'lenient'"
                 " and type == 'all' and cue == @cue"
             )
-            counts = count(corpus.test, run.predicted, cue)
+            counts = count(corpus.test, run.labels, cue)
             assert mean_f1(counts[None]) == pytest.approx(chosen["f1"].item(), abs=1e-6)
             assert counts[:, 2].sum() == chosen["support"].item()

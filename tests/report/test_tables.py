@@ -4,23 +4,29 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hamlearn.io import digest_of_text
-from hamlearn.report.findings import findings
+from hamlearn.corpus.labels import entities
+from hamlearn.errors import HamlearnError
+from hamlearn.evaluation.compare import COLUMNS as PAIR_COLUMNS
+from hamlearn.evaluation.evaluate import Prediction
+from hamlearn.evaluation.paper import COLUMNS
+from hamlearn.evaluation.scores import score
 from hamlearn.report.inputs import CorpusResults, read_results
-from hamlearn.report.provenance import provenance_table
+from hamlearn.report.provenance import corpus_table
 from hamlearn.report.tables import (
     ABSENT,
     Table,
     by_cue,
     by_type,
-    corpus_table,
+    confusion_table,
     headline,
-    run_facts,
-    unusable_pictures,
+    pair_tables,
+    paper_tables,
+    signed,
 )
-from tests.report.fabricated import CUES, SIZES, SYSTEMS, Made, make
+from hamlearn.settings import Settings
+from tests.report.fabricated import CUES, SIZES, SYSTEMS, TYPES, Made, make
 
-SETTINGS_DIGEST = digest_of_text('{"backend":"torchvision","dtype":"float16"}')[:12]
+REQUESTED = Settings.model_validate({"experiments": {"tables": ["table3"]}})
 
 
 def corpora(made: Made) -> list[CorpusResults]:
@@ -32,7 +38,7 @@ def texts(table: Table, name: str, note: str | None = None) -> list[str]:
     return [cell.text for cell in row.cells]
 
 
-def told(scores: pd.DataFrame, measure: str = "f1", **chosen: str) -> str:
+def expected_text(scores: pd.DataFrame, measure: str = "f1", **chosen: str) -> str:
     """Mean and deviation by hand, in percent."""
     values = [
         100 * row[measure]
@@ -58,7 +64,7 @@ def test_headline_is_the_csv(results: str, split: str, request: pytest.FixtureRe
             micro = {"detector": detector, "variant": row.name, "split": split}
             micro |= {"type": "all", "cue": "all"}
             expected = [
-                told(corpus.scores, measure, scheme=scheme, **micro)
+                expected_text(corpus.scores, measure, scheme=scheme, **micro)
                 for scheme in ("lenient", "strict")
                 for measure in ("precision", "recall", "f1")
             ]
@@ -84,8 +90,8 @@ def test_cues_are_the_csv_with_the_ceiling(made: Made) -> None:
         (row,) = [row for row in table.rows if row.name == variant]
         for cue, cell in zip(table.columns, row.cells, strict=True):
             where = {"variant": variant, "split": "test", "type": "all", "cue": cue}
-            assert cell.text == told(corpus.scores, scheme="lenient", **where)
-            assert cell.below == told(corpus.scores, scheme="strict", **where)
+            assert cell.text == expected_text(corpus.scores, scheme="lenient", **where)
+            assert cell.below == expected_text(corpus.scores, scheme="strict", **where)
     assert texts(table, "text ceiling") == ["66.67", "50.00", "50.00", "50.00", "100.00"]
     assert texts(table, "n") == ["60", "15", "15", "15", "15"]
     assert [row.kind for row in table.rows] == [*[""] * 5, "reference", "reference"]
@@ -109,7 +115,7 @@ def test_types_are_the_csv_in_the_order_of_table_1(made: Made) -> None:
         (row,) = [row for row in table.rows if row.name == variant]
         for type_, cell in zip(table.columns, row.cells, strict=True):
             where = {"variant": variant, "split": "test", "type": type_, "cue": "all"}
-            assert cell.text == told(corpus.scores, scheme="lenient", **where)
+            assert cell.text == expected_text(corpus.scores, scheme="lenient", **where)
     supports = texts(table, "n")
     assert sum(map(int, supports[:-1])) == int(supports[-1]) == 60
 
@@ -128,93 +134,119 @@ def test_corpus_without_cues_has_no_table_of_them(tmp_path: Path) -> None:
     assert by_cue(corpus) is None
 
 
-def test_corpus_table_is_table_1(made: Made) -> None:
+def numbers(table, name: str) -> list[int]:
+    (row,) = [row for row in table.rows if row.name == name]
+    return [int(cell.text.replace(",", "")) for cell in row.cells if cell.text]
+
+
+def test_confusions_add_up_to_gold_and_to_predictions(made: Made) -> None:
     (corpus,) = corpora(made)
-    table = corpus_table(corpus)
-    assert texts(table, "Tweets") == ["24", "12", "60", "96"]
-    assert texts(table, "Total") == ["24", "12", "60", "96"]
-    for split, column in (("train", 0), ("dev", 1), ("test", 2)):
-        tags = [post.labels for post in corpus.posts if post.split == split]
-        persons = sum(label == "B-PER" for labels in tags for label in labels)
-        assert texts(table, "PER")[column] == str(persons)
-
-
-def test_unusable_pictures_by_reason_and_split(several: Made) -> None:
-    table = unusable_pictures(corpora(several)[0])
+    run = corpus.runs_of("none", "text_only")[0]
+    table = confusion_table(corpus, run)
     assert table is not None
-    assert [(row.name, row.note) for row in table.rows[:1]] == [
-        ("missing", "the corpus has no picture of this name")
+    assert table.columns == (*sorted(TYPES), "missed")
+    gold = [e.type for post in corpus.test for e in entities(post.labels)]
+    found = [e.type for labels in run.labels for e in entities(labels)]
+    for name in TYPES:
+        assert sum(numbers(table, name)) == gold.count(name)
+    for at, name in enumerate(sorted(TYPES)):
+        column = [numbers(table, row)[at] for row in (*sorted(TYPES), "no entity")]
+        assert sum(column) == found.count(name)
+    micro = score([post.labels for post in corpus.test], run.labels).micro
+    diagonal = sum(numbers(table, name)[at] for at, name in enumerate(sorted(TYPES)))
+    assert diagonal == micro.correct
+
+
+def test_a_corpus_without_entities_has_no_confusions(made: Made) -> None:
+    (corpus,) = corpora(made)
+    none = [("O",) * len(post.words) for post in corpus.test]
+    posts = [replace(post, labels=("O",) * len(post.words)) for post in corpus.posts]
+    run = replace(corpus.runs[0], predictions=list(map(Prediction, none)))
+    assert confusion_table(replace(corpus, posts=posts), run) is None
+
+
+def test_types_in_any_script_that_look_like_numbers_or_nothing(tmp_path: Path) -> None:
+    types = ("NA", "01", "疾病", "creative-work", "null")
+    made = make(tmp_path, corpora={"mine": False}, variants=("text_only",), types=types)
+    (corpus,) = corpora(made)
+    assert [row.name for row in corpus_table(corpus).rows][:5] == sorted(types)
+    assert by_type(corpus).columns == (*sorted(types), "all")
+
+
+def test_signed():
+    assert [signed(x) for x in (1.5, -2.25, -0.004, 0.0)] == ["+1.50", "−2.25", "0.00", "0.00"]  # noqa: RUF001
+
+
+def write_csv(results: Path, published: float | None) -> None:
+    """Write Table 3 with one row of three seeds, and one pair."""
+    gap = None if published is None else 76.0 - published
+    rows = [
+        (
+            "table3",
+            "HamLearning",
+            "full",
+            "demo",
+            "t",
+            "lenient",
+            "F1",
+            3,
+            76.0,
+            0.5,
+            published,
+            gap,
+        ),
+        ("table3", "HamLearning", "full", "demo", "t", "strict", "F1", 3, 70.0, 0.5, None, None),
+        ("table3", "w/o RM", "", "", "t", "lenient", "F1", 0, None, None, 74.61, None),
     ]
-    assert texts(table, "missing") == ["0", "0", "4", "4"]
-    assert texts(table, "undecodable") == ["1", "0", "0", "1"]
-    assert texts(table, "too large") == ["0", "1", "0", "1"]
-    assert texts(table, "all reasons") == ["1", "1", "4", "6"]
-    assert texts(table, "posts") == ["24", "12", "60", "96"]
+    folder = results / "report" / "tables"
+    folder.mkdir(parents=True)
+    kept = rows if published is not None else rows[:2]
+    pd.DataFrame(kept, columns=list(COLUMNS)).to_csv(folder / "table3.csv", index=False)
+    pair = ("t", "demo", "full", "none", "bert", 3, 1200, 76.0, 75.0, -1.0, -2.5, 0.25, 0.0004)
+    pd.DataFrame([pair], columns=list(PAIR_COLUMNS)).to_csv(folder / "pairs.csv", index=False)
 
 
-def test_rare_reasons_are_put_together(tmp_path: Path) -> None:
-    failures = {f"test_{n}": ("undecodable", f"broken at byte {n}") for n in range(9)}
-    failures["test_9"] = ("undecodable", "broken at byte 0")
-    made = make(tmp_path, variants=("full",), failures=failures)
-    table = unusable_pictures(corpora(made)[0])
-    assert table is not None
-    assert [cell.text for cell in table.rows[0].cells] == ["0", "0", "2", "2"]
-    assert texts(table, "other reasons") == ["0", "0", "3", "3"]
-    assert texts(table, "all reasons") == ["0", "0", "10", "10"]
-
-
-def test_runs_that_look_at_no_picture_miss_none(tmp_path: Path) -> None:
-    made = make(tmp_path, variants=("text_only",), failures={"test_1": ("missing", "gone")})
-    (corpus,) = corpora(made)
-    assert unusable_pictures(corpus) is None
-    assert provenance_table(corpus) is None
-
-
-def test_a_system_of_the_whole_picture_is_told_from_text_alone(tmp_path: Path) -> None:
-    variants = ("full", "gvatt_bert_crf", "bilstm_crf", "text_only")
-    made = make(tmp_path, variants=variants, failures={"test_1": ("missing", "gone")})
-    (corpus,) = corpora(made)
-    notes = {row.name: row.note for row in run_facts(corpus).rows}
-    assert notes == dict(
-        zip(variants, ("demo", "whole picture", "no pictures", "no pictures"), strict=True)
+def test_ours_stand_above_the_papers(tmp_path: Path) -> None:
+    write_csv(tmp_path, 76.49)
+    (table,), pairs = paper_tables(REQUESTED, tmp_path), pair_tables(REQUESTED, tmp_path)
+    assert "t: percent on test" in table.caption
+    assert "in small print the paper's number" in table.caption
+    ours, theirs = table.rows
+    assert (ours.name, ours.note, ours.kind) == ("HamLearning", "3 seeds", "")
+    assert (ours.cells[0].text, ours.cells[0].below) == ("76.00 ± 0.50", "76.49, −0.49")  # noqa: RUF001
+    assert (theirs.note, theirs.kind, theirs.cells[0].below) == (
+        "published only",
+        "reference",
+        "74.61",
     )
-    assert texts(run_facts(corpus), "bilstm_crf")[5] == "word vectors: random"
-    told = {finding.subject for finding in findings(corpus)}
-    assert "gvatt_bert_crf and the text ceiling" not in told
-    assert "bilstm_crf and the text ceiling" in told
-    (alone,) = corpora(make(tmp_path / "b", variants=variants[1:2], failures=made.failures))
-    assert alone.detectors == []
-    assert [post.image_id for post in alone.unusable] == ["test_1"]
+    assert list(pairs) == ["t"]
+    (pair,) = pairs["t"].rows
+    assert (pair.name, pair.note) == ("bert against full", "demo")
+    assert [cell.text for cell in pair.cells] == [
+        "−1.00",  # noqa: RUF001
+        "−2.50 to +0.25",  # noqa: RUF001
+        "< 0.001",
+        "3",
+        "1,200",
+    ]
 
 
-def test_run_facts(made: Made) -> None:
-    table = run_facts(corpora(made)[0])
-    expected = ["0", "1,234,567", "7 of 8", "4.1", "dgl", "scratch", "32-true on cpu"]
-    assert texts(table, "full") == expected
-    assert texts(table, "wo_rgcn")[4] == ABSENT
+def test_of_another_corpus_the_paper_prints_nothing(tmp_path: Path) -> None:
+    write_csv(tmp_path, None)
+    (table,) = paper_tables(REQUESTED, tmp_path)
+    assert "the paper's number" not in table.caption
+    assert [row.cells[0].below for row in table.rows] == [""]
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("Extractor", ["tiny", "tiny"]),
-        ("Weights", ["images.safetensors", "objects.safetensors"]),
-        ("Trained", ["yes", "yes"]),
-        ("Weights digest", ["abcdef012345", "abcdef012345"]),
-        ("Settings digest", [SETTINGS_DIGEST, SETTINGS_DIGEST]),
-        ("Back-end", ["torchvision", "torchvision"]),
-        ("Versions", ["python 3.11.9, torch 2.14.1"] * 2),
-    ],
-)
-def test_provenance(made: Made, name: str, expected: list[str]) -> None:
-    table = provenance_table(corpora(made)[0])
-    assert table is not None
-    assert table.columns == ("images", "objects: demo")
-    assert texts(table, name) == expected
+def test_no_table_is_requested_by_default(tmp_path: Path) -> None:
+    assert paper_tables(Settings(), tmp_path) == []
+    assert pair_tables(Settings(), tmp_path) == {}
 
 
-def test_provenance_of_two_detectors_is_told_apart(several: Made) -> None:
-    table = provenance_table(corpora(several)[0])
-    assert table is not None
-    assert table.columns == ("images", "objects: demo", "objects: mask_rcnn")
-    assert texts(table, "Trained") == ["no: random weights"] * 3
+def test_a_missing_or_malformed_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HamlearnError, match=r"table3.csv: no such file"):
+        paper_tables(REQUESTED, tmp_path)
+    write_csv(tmp_path, 76.49)
+    (tmp_path / "report/tables/pairs.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(HamlearnError, match=r"pairs.csv: found columns a, b; expected corpus"):
+        pair_tables(REQUESTED, tmp_path)

@@ -1,0 +1,167 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from hamlearn.corpus.posts import read_posts
+from hamlearn.corpus.statistics import corpus_statistics, write_statistics
+from hamlearn.io import digest_of_text
+from hamlearn.report.findings import findings
+from hamlearn.report.inputs import CorpusResults, read_results
+from hamlearn.report.provenance import (
+    cautions,
+    corpus_table,
+    provenance_table,
+    run_table,
+    unusable_pictures,
+)
+from hamlearn.report.tables import ABSENT, Table
+from tests.report.fabricated import Made, make
+
+SETTINGS_DIGEST = digest_of_text('{"backend":"torchvision","dtype":"float16"}')[:12]
+
+
+def corpora(made: Made) -> list[CorpusResults]:
+    return read_results(made.settings, made.metrics, made.root)
+
+
+def texts(table: Table, name: str) -> list[str]:
+    (row,) = [row for row in table.rows if row.name == name]
+    return [cell.text for cell in row.cells]
+
+
+def test_corpus_table_is_table_1(made: Made) -> None:
+    (corpus,) = corpora(made)
+    table = corpus_table(corpus)
+    assert texts(table, "Tweets") == ["24", "12", "60", "96"]
+    assert texts(table, "Total") == ["24", "12", "60", "96"]
+    for split, column in (("train", 0), ("dev", 1), ("test", 2)):
+        tags = [post.labels for post in corpus.posts if post.split == split]
+        persons = sum(label == "B-PER" for labels in tags for label in labels)
+        assert texts(table, "PER")[column] == str(persons)
+
+
+def test_unusable_pictures_by_reason_and_split(several: Made) -> None:
+    table = unusable_pictures(corpora(several)[0])
+    assert table is not None
+    assert [(row.name, row.note) for row in table.rows[:1]] == [
+        ("missing", "the corpus has no picture of this name")
+    ]
+    assert texts(table, "missing") == ["0", "0", "4", "4"]
+    assert texts(table, "undecodable") == ["1", "0", "0", "1"]
+    assert texts(table, "too large") == ["0", "1", "0", "1"]
+    assert texts(table, "all reasons") == ["1", "1", "4", "6"]
+    assert texts(table, "posts") == ["24", "12", "60", "96"]
+
+
+def test_rare_reasons_are_put_together(tmp_path: Path) -> None:
+    failures = {f"test_{n}": ("undecodable", f"broken at byte {n}") for n in range(9)}
+    failures["test_9"] = ("undecodable", "broken at byte 0")
+    made = make(tmp_path, variants=("full",), failures=failures)
+    table = unusable_pictures(corpora(made)[0])
+    assert table is not None
+    assert [cell.text for cell in table.rows[0].cells] == ["0", "0", "2", "2"]
+    assert texts(table, "other reasons") == ["0", "0", "3", "3"]
+    assert texts(table, "all reasons") == ["0", "0", "10", "10"]
+
+
+def test_runs_that_look_at_no_picture_miss_none(tmp_path: Path) -> None:
+    made = make(tmp_path, variants=("text_only",), failures={"test_1": ("missing", "gone")})
+    (corpus,) = corpora(made)
+    assert unusable_pictures(corpus) is None
+    assert provenance_table(corpus) is None
+
+
+def test_a_system_of_the_whole_picture_is_not_taken_for_text_alone(tmp_path: Path) -> None:
+    variants = ("full", "gvatt_bert_crf", "bilstm_crf", "text_only")
+    made = make(tmp_path, variants=variants, failures={"test_1": ("missing", "gone")})
+    (corpus,) = corpora(made)
+    notes = {row.name: row.note for row in run_table(corpus).rows}
+    assert notes == dict(
+        zip(variants, ("demo", "whole picture", "no pictures", "no pictures"), strict=True)
+    )
+    assert texts(run_table(corpus), "bilstm_crf")[5] == "word vectors: random"
+    subjects = {finding.subject for finding in findings(corpus)}
+    assert "gvatt_bert_crf and the text ceiling" not in subjects
+    assert "bilstm_crf and the text ceiling" in subjects
+    (alone,) = corpora(make(tmp_path / "b", variants=variants[1:2], failures=made.failures))
+    assert alone.detectors == []
+    assert [post.image_id for post in alone.unusable] == ["test_1"]
+
+
+def test_run_table(made: Made) -> None:
+    table = run_table(corpora(made)[0])
+    expected = ["0", "1,234,567", "7 of 8", "4.1", "dgl", "scratch", "32-true on cpu"]
+    assert texts(table, "full") == expected
+    assert texts(table, "wo_rgcn")[4] == ABSENT
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Extractor", ["tiny", "tiny"]),
+        ("Weights", ["images.safetensors", "objects.safetensors"]),
+        ("Trained", ["yes", "yes"]),
+        ("Weights digest", ["abcdef012345", "abcdef012345"]),
+        ("Settings digest", [SETTINGS_DIGEST, SETTINGS_DIGEST]),
+        ("Backend", ["torchvision", "torchvision"]),
+        ("Versions", ["python 3.11.9, torch 2.14.1"] * 2),
+    ],
+)
+def test_provenance(made: Made, name: str, expected: list[str]) -> None:
+    table = provenance_table(corpora(made)[0])
+    assert table is not None
+    assert table.columns == ("images", "objects: demo")
+    assert texts(table, name) == expected
+
+
+def test_provenance_of_two_detectors_is_kept_apart(several: Made) -> None:
+    table = provenance_table(corpora(several)[0])
+    assert table is not None
+    assert table.columns == ("images", "objects: demo", "objects: mask_rcnn")
+    assert texts(table, "Trained") == ["no: random weights"] * 3
+
+
+def cautions_of(made: Made) -> dict[str, str]:
+    (corpus,) = read_results(made.settings, made.metrics, made.root)
+    return {caution.headline: caution.text for caution in cautions(corpus)}
+
+
+def test_a_dev_split_out_of_train_is_said(tmp_path: Path) -> None:
+    made = make(tmp_path, corpora={"mine": False}, variants=("text_only",))
+    assert cautions_of(made) == {}
+    folder = tmp_path / "corpus" / "mine"
+    statistics = corpus_statistics(read_posts(folder / "posts.jsonl"), dev_from_train=True)
+    write_statistics(folder / "statistics.csv", statistics)
+    assert list(cautions_of(made)) == ["dev is 12 posts of train"]
+    (corpus,) = read_results(made.settings, made.metrics, made.root)
+    named = {row.name: [cell.text for cell in row.cells] for row in corpus_table(corpus).rows}
+    assert named["Dev posts out of train"] == ["0", "12", "0", "12"]
+
+
+def test_cut_words_are_said_by_split(tmp_path: Path) -> None:
+    made = make(tmp_path, corpora={"mine": False}, variants=("text_only",))
+    folder = made.run_folder("mine", "none", "text_only", 0)
+    facts = json.loads((folder / "run.json").read_text())
+    facts["splits"]["train"] |= {"cut_words": 7, "cut_posts": 2}
+    facts["text"]["max_subtokens"] = 64
+    (folder / "run.json").write_text(json.dumps(facts))
+    path = tmp_path / "predictions/mine/none/text_only/seed0/test.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[3]["cut"] = 2
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ((headline, text),) = cautions_of(made).items()
+    assert headline == "9 words lie past 64 sub-tokens and were not read"
+    assert text.startswith("7 words of 2 posts in train, 0 words of 0 posts in dev, 2 words of 1")
+
+
+def test_a_corpus_without_any_picture_is_advised_to_read_text_alone(tmp_path: Path) -> None:
+    sizes = {"train": 3, "dev": 2, "test": 4}
+    names = [f"{split}_{number}" for split, size in sizes.items() for number in range(size)]
+    failures = dict.fromkeys(names, ("missing", "no such file"))
+    made = make(tmp_path, variants=("full",), sizes=sizes, failures=failures)
+    found = cautions_of(made)
+    assert "text_only does the same" in found["9 of 9 posts have no usable picture"]
+    failures.popitem()
+    made = make(tmp_path / "b", variants=("full",), sizes=sizes, failures=failures)
+    assert "text_only" not in cautions_of(made)["8 of 9 posts have no usable picture"]

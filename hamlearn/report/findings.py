@@ -68,7 +68,7 @@ def findings(corpus: CorpusResults) -> list[Finding]:
         blind = (run.variant for run in corpus.runs if not run.facts.inputs.files)
         for variant in dict.fromkeys(blind):
             sentence = _against_ceiling(counted, corpus.runs_of(NO_DETECTOR, variant))
-            found.append(Finding(f"{variant} and the text ceiling", sentence))
+            found.append(Finding(f"{variant}, compared with the text ceiling,", sentence))
     return found
 
 
@@ -136,13 +136,13 @@ def _against_ceiling(counted: Counted, runs: Sequence[RunResult]) -> str:
         if ceiling is None:
             continue
         reached = level(counted.counts(runs, cue))
-        side = "not significantly different from"
+        side = "not significantly different"
         if reached.high < ceiling or reached.low > ceiling:
-            side = "below" if reached.high < ceiling else "above"
+            side = "below it" if reached.high < ceiling else "above it"
         name = "all entities" if cue == ALL else cue
         numbers = f"{name} ({_percent(reached.value)}, ceiling {_percent(ceiling)})"
         sides.setdefault(side, []).append(numbers)
-    parts = [f"{side} the ceiling on {_join(numbers)}" for side, numbers in sides.items()]
+    parts = [f"{side} on {_join(numbers)}" for side, numbers in sides.items()]
     return f"is {'; '.join(parts)}."
 
 

@@ -82,8 +82,8 @@ def test_a_system_of_the_whole_picture_is_not_taken_for_text_alone(tmp_path: Pat
     )
     assert texts(run_table(corpus), "bilstm_crf")[5] == "word vectors: random"
     subjects = {finding.subject for finding in findings(corpus)}
-    assert "gvatt_bert_crf and the text ceiling" not in subjects
-    assert "bilstm_crf and the text ceiling" in subjects
+    assert "gvatt_bert_crf, compared with the text ceiling," not in subjects
+    assert "bilstm_crf, compared with the text ceiling," in subjects
     (alone,) = corpora(make(tmp_path / "b", variants=variants[1:2], failures=made.failures))
     assert alone.detectors == []
     assert [post.image_id for post in alone.unusable] == ["test_1"]

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting of tables, and the browser of test posts. What comes from data is written as text.
+// Sorting of tables, and the browser of test posts. All data is written as text, never as markup.
 
 // --- elements ---------------------------------------------------------------------------------
 
@@ -17,7 +17,7 @@ function fill(element, attributes, children) {
 const make = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 const paint = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
-// --- tables that can be sorted ----------------------------------------------------------------
+// --- sortable tables ---------------------------------------------------------------------------
 
 function valueOf(row, column) {
   const cell = row.children[column];
@@ -57,7 +57,7 @@ function sortable(table) {
 // --- the browser of posts ---------------------------------------------------------------------
 
 const CORRECT = 0, WRONG_TYPE = 1, SPURIOUS = 2, MISSED = 3;
-const LISTED = 100; // posts of the list that are added at a time
+const LISTED = 100; // posts added to the list at a time
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A", "#E69F00", "#56B4E9"];
 const GROUPS = { inside: "#0072B2", cover: "#D55E00", overlap: "#CC79A7" };
 const SECTOR = "#8A8A8A";
@@ -83,7 +83,7 @@ class Browser {
     this.choose();
   }
 
-  // The thumbnail of a post, unpacked with its neighbours when it is first asked for.
+  // The thumbnail of a post, unpacked together with its block on first use.
   thumbnail(number) {
     if (!this.block) return null;
     const place = Math.floor(number / this.block);
@@ -166,7 +166,7 @@ class Browser {
     return this.entityPasses(post, a);
   }
 
-  // Outcome, type and cue are asked of one and the same entity.
+  // Outcome, type and cue must hold for the same entity.
   entityPasses(post, run) {
     const outcome = this.outcome.value === "" ? null : Number(this.outcome.value);
     const type = this.type.value === "" ? null : Number(this.type.value);
@@ -174,14 +174,14 @@ class Browser {
     if (outcome === null && type === null && !cue) return true;
     const [predicted, faults] = post.runs[run];
     const spans = new Set(predicted.map(([start, end]) => `${start}-${end}`));
-    const gold = post.gold.map(([start, end, its, itsCue], at) => {
-      const told = !faults.includes(at) ? CORRECT : spans.has(`${start}-${end}`) ? WRONG_TYPE : MISSED;
-      return [told, its, itsCue];
+    const gold = post.gold.map(([start, end, entityType, entityCue], at) => {
+      const entityOutcome = !faults.includes(at) ? CORRECT : spans.has(`${start}-${end}`) ? WRONG_TYPE : MISSED;
+      return [entityOutcome, entityType, entityCue];
     });
     const extra = predicted.filter((entity) => entity[3] === SPURIOUS).map((entity) => [SPURIOUS, entity[2], null]);
     return [...gold, ...extra].some(
-      ([told, its, itsCue]) =>
-        (outcome === null || told === outcome) && (type === null || its === type) && (!cue || itsCue === cue),
+      ([entityOutcome, entityType, entityCue]) =>
+        (outcome === null || entityOutcome === outcome) && (type === null || entityType === type) && (!cue || entityCue === cue),
     );
   }
 
@@ -210,7 +210,7 @@ class Browser {
     history.replaceState(null, "", this.link.hash);
   }
 
-  // Show the post of an id, whatever the filters; tell whether there is one.
+  // Show the post of an id, whatever the filters; return whether there is one.
   open(id) {
     const number = this.data.posts.findIndex((post) => post.id === id);
     if (number < 0) return false;
@@ -269,8 +269,8 @@ class Browser {
         continue;
       }
       const [start, end, type, outcome] = entity;
-      const told = outcome === CORRECT ? "" : ` ${this.data.outcomes[outcome]}`;
-      const mark = make("mark", { class: `outcome-${outcome}` }, words.slice(start, end).join(" "), make("small", {}, ` ${this.data.types[type]}${told}`));
+      const suffix = outcome === CORRECT ? "" : ` ${this.data.outcomes[outcome]}`;
+      const mark = make("mark", { class: `outcome-${outcome}` }, words.slice(start, end).join(" "), make("small", {}, ` ${this.data.types[type]}${suffix}`));
       mark.style.setProperty("--type", COLOURS[type % COLOURS.length]);
       parts.push(mark, " ");
       at = Math.max(end, at + 1);
@@ -280,8 +280,8 @@ class Browser {
 
   relevance(scores) {
     if (!scores) return null;
-    const told = this.data.views.map((view, at) => (scores[at] === null ? null : `${view} ${scores[at].toFixed(3)}`));
-    return make("p", { class: "relevance" }, `relevance of the picture: ${told.filter((text) => text !== null).join(", ")}`);
+    const parts = this.data.views.map((view, at) => (scores[at] === null ? null : `${view} ${scores[at].toFixed(3)}`));
+    return make("p", { class: "relevance" }, `relevance of the picture: ${parts.filter((text) => text !== null).join(", ")}`);
   }
 
   pictures(number) {
@@ -298,25 +298,25 @@ class Browser {
     const { classes } = this.data.objects[shown];
     const colour = (at) => COLOURS[at % COLOURS.length];
     const middle = ([left, top, right, bottom]) => [(left + right) / 2, (top + bottom) / 2];
-    const told = (at) => `${at + 1} ${classes[boxes[at][4]]} ${boxes[at][5].toFixed(2)}`;
+    const describe = (at) => `${at + 1} ${classes[boxes[at][4]]} ${boxes[at][5].toFixed(2)}`;
     const relation = (kind) => (kind === null ? null : this.data.relations[kind]);
     const shapes = boxes.map(([left, top, right, bottom], at) =>
-      paint("rect", { x: left, y: top, width: right - left, height: bottom - top, stroke: colour(at) }, paint("title", {}, told(at))),
+      paint("rect", { x: left, y: top, width: right - left, height: bottom - top, stroke: colour(at) }, paint("title", {}, describe(at))),
     );
     const lines = [];
     const sentences = [];
     for (const [i, j, there, back] of edges) {
       const [x1, y1] = middle(boxes[i]);
       const [x2, y2] = middle(boxes[j]);
-      const said = [[i, j, there], [j, i, back]].filter(([, , kind]) => kind !== null);
-      const text = said.map(([from, to, kind]) => `${told(from)} to ${told(to)}: ${relation(kind)}`).join("; ");
+      const directions = [[i, j, there], [j, i, back]].filter(([, , kind]) => kind !== null);
+      const text = directions.map(([from, to, kind]) => `${describe(from)} to ${describe(to)}: ${relation(kind)}`).join("; ");
       const stroke = GROUPS[relation(there)] ?? GROUPS[relation(back)] ?? SECTOR;
       lines.push(paint("line", { x1, y1, x2, y2, stroke }, paint("title", {}, text)));
       sentences.push(make("li", {}, text));
     }
     frame.append(paint("svg", { viewBox: "0 0 1000 1000", preserveAspectRatio: "none", "aria-hidden": "true" }, ...shapes, ...lines));
     boxes.forEach((box, at) => {
-      const number_ = make("span", { class: "number", title: told(at) }, String(at + 1));
+      const number_ = make("span", { class: "number", title: describe(at) }, String(at + 1));
       number_.style.left = `${box[0] / 10}%`;
       number_.style.top = `${box[1] / 10}%`;
       number_.style.background = colour(at);
@@ -324,7 +324,7 @@ class Browser {
     });
     const names = make("ol", { class: "objects" }, ...boxes.map((box) => make("li", {}, `${classes[box[4]]} ${box[5].toFixed(2)}`)));
     const relations = sentences.length
-      ? make("details", {}, make("summary", {}, `${sentences.length} strongest relations`), make("ul", {}, ...sentences))
+      ? make("details", {}, make("summary", {}, `${sentences.length} most certain ${sentences.length === 1 ? "relation" : "relations"}`), make("ul", {}, ...sentences))
       : null;
     return [make("div", { class: "seen" }, frame, make("div", {}, make("p", {}, `objects, ${shown}`), boxes.length ? names : make("p", {}, "none found"), relations))];
   }

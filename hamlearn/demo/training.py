@@ -24,14 +24,14 @@ from hamlearn.demo.vision import (
     RESNET_WIDTHS,
     build_detector,
     build_resnet,
-    load_faster_rcnn,
-    load_resnet,
-    picture_tensor,
-    read_weights,
+    image_tensor,
     resnet_input,
     save_weights,
+    training_seed,
 )
 from hamlearn.errors import HamlearnError
+from hamlearn.settings import WeightSettings
+from hamlearn.vision.weights import load_network
 
 log = logging.getLogger(__name__)
 # First word of every seed here; a corpus begins with another, so they share no image.
@@ -98,7 +98,7 @@ def train_resnet(drawn: Sequence[DrawnImage], epochs: int, seed: int) -> nn.Modu
 
 def _example(d: DrawnImage, mirrored: bool) -> tuple[Tensor, Boxes]:
     """Return an image (3, H, W) and its target for torchvision, optionally mirrored."""
-    image, boxes = picture_tensor(d.image), d.boxes
+    image, boxes = image_tensor(d.image), d.boxes
     if mirrored:
         x0, y0, x1, y1 = boxes.unbind(1)
         image = image.flip(2)
@@ -193,7 +193,7 @@ def scene_accuracy(network: nn.Module, drawn: Sequence[DrawnImage]) -> float:
 @torch.no_grad()
 def detector_ap50(network: nn.Module, drawn: Sequence[DrawnImage]) -> dict[str, float]:
     """Return the AP50 of every class that occurs, by name."""
-    found = [network([picture_tensor(d.image)])[0] for d in drawn]
+    found = [network([image_tensor(d.image)])[0] for d in drawn]
     truth = [{"boxes": d.boxes, "labels": d.labels} for d in drawn]
     present = sorted({int(label) for d in drawn for label in d.labels})
     return {CLASSES[label]: average_precision(truth, found, label) for label in present}
@@ -263,12 +263,13 @@ def measure_vision(
             trained on the same images.
     """
     torch.set_num_threads(threads)
-    for name in (RESNET_FILE, DETECTOR_FILE):
+    networks = []
+    for name, build in ((RESNET_FILE, build_resnet), (DETECTOR_FILE, build_detector)):
         path = Path(weights) / name
-        if read_weights(path)[1].get("seed") == seed:
+        if training_seed(path) == seed:
             raise HamlearnError(f"{path}: trained on images of seed {seed}, expected another seed")
-    resnet = load_resnet(Path(weights) / RESNET_FILE)
-    detector = load_faster_rcnn(Path(weights) / DETECTOR_FILE)
+        networks.append(load_network(build, WeightSettings(weights=str(path)), {})[0])
+    resnet, detector = networks
     drawn = draw_images(seed, images)
     accuracy = scene_accuracy(resnet, drawn)
     start = time.monotonic()

@@ -1,7 +1,7 @@
-"""The demo's two tiny networks, torchvision's own classes on narrow widths, and their files.
+"""The demo's two tiny networks, torchvision's own classes with narrow widths, and their files.
 
-The ResNet reads the whole picture (paper, Eq. 2), the Faster R-CNN its objects (Eq. 3). They know
-nothing but the drawn pictures, see training.py beside this file for how they were made.
+The ResNet reads the whole image (paper, Eq. 2), the Faster R-CNN its objects (Eq. 3). Both were
+trained on drawn images alone, see `hamlearn.demo.training`.
 """
 
 import json
@@ -34,7 +34,7 @@ from hamlearn.vision.weights import load_network
 RESNET_FILE = "resnet.safetensors"
 DETECTOR_FILE = "detector.safetensors"
 RESNET_WIDTHS = (16, 32, 64, 128)
-RESNET_SIDE = 112  # the picture is squeezed to a square of this side
+RESNET_SIDE = 112  # images are resized to a square of this side
 DETECTOR_WIDTHS = (24, 32, 64, 96)
 REGION_WIDTH = 128
 MEAN, DEVIATION = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -42,13 +42,12 @@ CLASSES = ("background", *OBJECTS)
 
 
 class TinyResNet(ResNet):
-    """torchvision's ResNet with one basic block a stage, narrow, and a last map of 7x7.
+    """torchvision's ResNet with one narrow basic block per stage and a last map of 7x7.
 
     The pooled vector before `fc` is the image feature, of RESNET_WIDTHS[-1].
     """
 
     def __init__(self, num_classes: int = len(SCENES)) -> None:
-        """Build an untrained network with `num_classes` outputs."""
         super().__init__(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
         a, b, c, d = RESNET_WIDTHS
         self.inplanes = a
@@ -63,10 +62,9 @@ class TinyResNet(ResNet):
 
 
 class TinyBackbone(nn.Sequential):
-    """Four stages of basic blocks: pictures (B, 3, H, W) to a map (B, 96, H/8, W/8)."""
+    """Four stages of basic blocks: images (B, 3, H, W) to a map (B, 96, H/8, W/8)."""
 
     def __init__(self) -> None:
-        """Build an untrained backbone."""
         a, b, c, d = DETECTOR_WIDTHS
         super().__init__(
             nn.Sequential(
@@ -93,18 +91,12 @@ def build_resnet() -> TinyResNet:
     return TinyResNet()
 
 
-def build_detector(num_classes: int = len(CLASSES), score_threshold: float = 0.05) -> FasterRCNN:
+def build_detector() -> FasterRCNN:
     """Build the untrained object network: torchvision's FasterRCNN on one narrow map.
 
-    The output of `roi_heads.box_head`, REGION_WIDTH wide, is the region feature of a proposal. The
-    first suppression keeps proposals that lie on each other as closely as a hoop on a flower.
-
-    Args:
-        num_classes: with the background, which is class 0.
-        score_threshold: detections below are dropped.
-
-    Returns:
-        A network that takes a list of pictures (3, H, W) in [0, 1].
+    It takes a list of images (3, H, W) in [0, 1]. The output of `roi_heads.box_head`, REGION_WIDTH
+    wide, is the region feature of a proposal. The first suppression keeps proposals that overlap as
+    much as a hoop and a flower.
     """
     backbone = TinyBackbone()
     return FasterRCNN(
@@ -118,8 +110,8 @@ def build_detector(num_classes: int = len(CLASSES), score_threshold: float = 0.0
         rpn_batch_size_per_image=64,
         box_roi_pool=MultiScaleRoIAlign(["0"], output_size=5, sampling_ratio=2),
         box_head=TwoMLPHead(backbone.out_channels * 25, REGION_WIDTH),
-        box_predictor=FastRCNNPredictor(REGION_WIDTH, num_classes),
-        box_score_thresh=score_threshold,
+        box_predictor=FastRCNNPredictor(REGION_WIDTH, len(CLASSES)),
+        box_score_thresh=0.05,
         box_detections_per_img=24,
         box_batch_size_per_image=48,
         min_size=96,
@@ -130,87 +122,44 @@ def build_detector(num_classes: int = len(CLASSES), score_threshold: float = 0.0
     )
 
 
-def picture_tensor(picture: Image.Image) -> Tensor:
-    """Turn a picture into what the detector takes: (3, H, W) in [0, 1]."""
-    pixels = np.array(picture.convert("RGB"), dtype=np.float32)
+def image_tensor(image: Image.Image) -> Tensor:
+    """Return an image as input of the detector, (3, H, W) in [0, 1]."""
+    pixels = np.array(image.convert("RGB"), dtype=np.float32)
     return torch.from_numpy(pixels).permute(2, 0, 1) / 255
 
 
-def resnet_input(picture: Image.Image) -> Tensor:
-    """Turn a picture into what the ResNet takes: (3, 112, 112), squeezed and normalised."""
-    square = picture.convert("RGB").resize((RESNET_SIDE, RESNET_SIDE), Image.Resampling.BILINEAR)
-    return (picture_tensor(square) - torch.tensor(MEAN).view(3, 1, 1)) / DEVIATION[0]
+def resnet_input(image: Image.Image) -> Tensor:
+    """Return an image as input of the ResNet, (3, 112, 112), resized and normalised."""
+    square = image.convert("RGB").resize((RESNET_SIDE, RESNET_SIDE), Image.Resampling.BILINEAR)
+    return (image_tensor(square) - torch.tensor(MEAN).view(3, 1, 1)) / DEVIATION[0]
 
 
-def save_weights(path: str | Path, network: nn.Module, about: dict[str, Any]) -> None:
-    """Write a network's weights and what is to be known of them, whole or not at all.
+def save_weights(path: str | Path, network: nn.Module, header: dict[str, Any]) -> None:
+    """Write a network's parameters and buffers as safetensors, atomically.
 
     Args:
-        path: of the safetensors file.
-        network: whose parameters and buffers are written.
-        about: values for the header, written as JSON under the key "hamlearn".
+        path: of the file.
+        network: whose weights are written.
+        header: values for the header, written as JSON under the key "hamlearn".
     """
     state = {name: value.detach().contiguous() for name, value in network.state_dict().items()}
     with atomic_write(path) as part:
-        save_file(state, part, {"hamlearn": json.dumps(about, sort_keys=True)})
+        save_file(state, part, {"hamlearn": json.dumps(header, sort_keys=True)})
 
 
-def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read weights and what their header says of them.
+def training_seed(path: str | Path) -> int | None:
+    """Return the seed of the images that weights were trained on, as their file states it.
 
     Raises:
-        HamlearnError: the file is absent, or is no safetensors file of this module.
+        HamlearnError: the file is absent or is not a safetensors file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise HamlearnError(
-            f"{path}: no such file; expected weights made by `hamlearn demo train-vision`"
-        )
+    if not Path(path).is_file():
+        raise HamlearnError(f"{path}: no such file; `hamlearn demo train-vision` makes it")
     try:
         with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get("hamlearn")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return json.loads((file.metadata() or {}).get("hamlearn", "{}")).get("seed")
     except SafetensorError as error:
         raise HamlearnError(f"{path}: not a safetensors file ({error})") from error
-    if header is None:
-        raise HamlearnError(f"{path}: the header has no key 'hamlearn'; expected demo weights")
-    return state, json.loads(header)
-
-
-def _load(path: str | Path, network: nn.Module, classes: tuple[str, ...]) -> None:
-    state, about = read_weights(path)
-    if tuple(about.get("classes", ())) != classes:
-        raise HamlearnError(
-            f"{path}: made for classes {about.get('classes')}; expected {list(classes)}"
-        )
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise HamlearnError(f"{path}: the weights do not fit the network ({reason})") from error
-    network.eval()
-
-
-def load_resnet(path: str | Path) -> TinyResNet:
-    """Load the trained scene network, in evaluation mode.
-
-    Raises:
-        HamlearnError: the file is absent, broken, or made for another network.
-    """
-    network = build_resnet()
-    _load(path, network, SCENES)
-    return network
-
-
-def load_faster_rcnn(path: str | Path, score_threshold: float = 0.05) -> FasterRCNN:
-    """Load the trained object network, in evaluation mode.
-
-    Raises:
-        HamlearnError: the file is absent, broken, or made for another network.
-    """
-    network = build_detector(score_threshold=score_threshold)
-    _load(path, network, CLASSES)
-    return network
 
 
 def load_backbone(settings: WeightSettings) -> Backbone:

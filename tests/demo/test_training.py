@@ -18,15 +18,22 @@ from hamlearn.demo.vision import (
     CLASSES,
     DETECTOR_FILE,
     RESNET_FILE,
-    load_faster_rcnn,
-    load_resnet,
-    picture_tensor,
+    build_detector,
+    build_resnet,
+    image_tensor,
+    training_seed,
 )
 from hamlearn.errors import HamlearnError
+from hamlearn.settings import WeightSettings
+from hamlearn.vision.weights import load_network
 
 WEIGHTS = Path(__file__).parents[2] / "resources" / "demo"
 A, B = (0, 0, 10, 10), (20, 0, 30, 10)
 FAR = (50, 50, 60, 60)
+
+
+def loaded(build, path):
+    return load_network(build, WeightSettings(weights=str(path)), {})[0]
 
 
 def boxes(*rows):
@@ -41,11 +48,11 @@ def drawn():
 
 
 def test_the_shipped_resnet_knows_the_scenes(drawn):
-    assert scene_accuracy(load_resnet(WEIGHTS / RESNET_FILE), drawn) >= 0.95
+    assert scene_accuracy(loaded(build_resnet, WEIGHTS / RESNET_FILE), drawn) >= 0.95
 
 
 def test_the_shipped_detector_finds_the_objects(drawn):
-    each = detector_ap50(load_faster_rcnn(WEIGHTS / DETECTOR_FILE), drawn)
+    each = detector_ap50(loaded(build_detector, WEIGHTS / DETECTOR_FILE), drawn)
     assert set(each) == {CLASSES[label] for d in drawn for label in d.labels}
     assert np.mean(list(each.values())) >= 0.9
 
@@ -70,7 +77,7 @@ def test_images_are_drawn_again_from_their_seed(drawn):
 def test_mirroring_moves_boxes_with_the_pixels(drawn):
     d = drawn[0]
     picture, target = _example(d, mirrored=True)
-    assert torch.equal(picture.flip(2), picture_tensor(d.image))
+    assert torch.equal(picture.flip(2), image_tensor(d.image))
     centres = (d.boxes[:, 0] + d.boxes[:, 2]) / 2
     moved = (target["boxes"][:, 0] + target["boxes"][:, 2]) / 2
     torch.testing.assert_close(centres + moved, torch.full_like(centres, d.image.width))
@@ -79,8 +86,9 @@ def test_mirroring_moves_boxes_with_the_pixels(drawn):
 
 def test_training_writes_both_files(tmp_path):
     train_vision(tmp_path, seed=5, minutes=0.05, images=32)
-    load_resnet(tmp_path / RESNET_FILE)
-    load_faster_rcnn(tmp_path / DETECTOR_FILE)
+    loaded(build_resnet, tmp_path / RESNET_FILE)
+    loaded(build_detector, tmp_path / DETECTOR_FILE)
+    assert training_seed(tmp_path / RESNET_FILE) == 5
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ from hamlearn.demo.vision import (
     RESNET_WIDTHS,
     build_detector,
     build_resnet,
-    load_faster_rcnn,
-    load_resnet,
-    picture_tensor,
-    read_weights,
+    image_tensor,
     resnet_input,
     save_weights,
+    training_seed,
 )
 from hamlearn.errors import HamlearnError
+from hamlearn.settings import WeightSettings
+from hamlearn.vision.weights import load_network
 
 WEIGHTS = Path(__file__).parents[2] / "resources" / "demo"
 
@@ -47,41 +47,30 @@ def test_the_box_head_gives_a_region_feature_a_proposal(drawn):
     network = build_detector().eval()
     features = []
     network.roi_heads.box_head.register_forward_hook(lambda *hooked: features.append(hooked[2]))
-    network([picture_tensor(d.image) for d in drawn[:2]])
+    network([image_tensor(d.image) for d in drawn[:2]])
     assert features[0].shape[1] == REGION_WIDTH
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(HamlearnError, match=r"x\.safetensors: no such file; .*train-vision"):
-        load_resnet(tmp_path / "x.safetensors")
+@pytest.mark.parametrize("name", [RESNET_FILE, DETECTOR_FILE])
+def test_the_shipped_files_state_their_seed(name):
+    assert training_seed(WEIGHTS / name) == 0
 
 
-def test_a_broken_file_is_named(tmp_path):
+def test_a_missing_or_broken_file_is_named(tmp_path):
     path = tmp_path / "x.safetensors"
+    with pytest.raises(HamlearnError, match=r"x\.safetensors: no such file; .*train-vision"):
+        training_seed(path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(HamlearnError, match=r"x\.safetensors: not a safetensors file"):
-        load_faster_rcnn(path)
-
-
-def test_weights_without_a_header_are_refused(tmp_path):
-    path = tmp_path / "x.safetensors"
+        training_seed(path)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(HamlearnError, match="header has no key"):
-        load_faster_rcnn(path)
+    assert training_seed(path) is None
 
 
 def test_weights_of_the_other_network_are_refused():
-    with pytest.raises(HamlearnError, match="made for classes"):
-        load_faster_rcnn(WEIGHTS / RESNET_FILE)
-
-
-def test_loading_is_strict(tmp_path):
-    path = tmp_path / "x.safetensors"
-    network = build_resnet()
-    network.fc = torch.nn.Identity()
-    save_weights(path, network, {"classes": read_weights(WEIGHTS / RESNET_FILE)[1]["classes"]})
-    with pytest.raises(HamlearnError, match=r"do not fit.*fc\.weight"):
-        load_resnet(path)
+    settings = WeightSettings(weights=str(WEIGHTS / RESNET_FILE))
+    with pytest.raises(HamlearnError, match="made for another network"):
+        load_network(build_detector, settings, {})
 
 
 def test_weights_come_back_as_they_were_written(tmp_path):

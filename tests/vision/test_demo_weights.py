@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torchvision.ops import box_iou
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.demo.corpus import write_corpus
-from hamlearn.demo.vision import load_faster_rcnn, load_resnet
+from hamlearn.demo.vision import build_resnet
 from hamlearn.features.extraction import extract_objects
 from hamlearn.features.store import FeatureFile
 from hamlearn.settings import load_settings
@@ -27,13 +28,14 @@ def settings(monkeypatch):
 
 def test_weights_equal_those_of_their_makers(settings):
     ours = load_backbone("demo", settings.image_features.backbones["demo"])
-    theirs = load_resnet("resources/demo/resnet.safetensors").eval()
+    theirs = build_resnet().eval()
+    theirs.load_state_dict(load_file("resources/demo/resnet.safetensors"))
     theirs.fc = torch.nn.Identity()
     pictures = torch.rand(2, 3, 112, 112)
     with torch.no_grad():
         torch.testing.assert_close(ours.network(pictures)[0], theirs(pictures))
     detector = load_detector("demo", settings.object_features.detectors["demo"])
-    expected = load_faster_rcnn("resources/demo/detector.safetensors").state_dict()
+    expected = load_file("resources/demo/detector.safetensors")
     assert all(
         torch.equal(expected[name], value) for name, value in detector.network.state_dict().items()
     )

@@ -86,11 +86,12 @@ class PostDataset(Dataset[Example]):
         self.pad, self.unk = tokenizer.pad_token_id, tokenizer.unk_token_id
         self.post_of, self.cut = array("i"), array("i")
         self._ids, self._word_ids, self._spans = Ragged(), Ragged(), Ragged()  # of each row
-        self._has_image = bytearray()
+        self._stored, self._has_image = array("q"), bytearray()
         self._labels = None if labels is None else Ragged()
         numbers = {label: number for number, label in enumerate(labels or ())}
         overlap = text.window_overlap if text.long_posts == "windows" else None
         visual, image_text = self.sources.visual, self.sources.image_text
+        encoded = self.sources.encoded
         for start in range(0, len(posts), CHUNK):
             chunk = posts[start : start + CHUNK]
             for post in chunk:
@@ -105,6 +106,8 @@ class PostDataset(Dataset[Example]):
                     self._word_ids.append(window.word_ids)
                     self._spans.append((window.words, window.first, *window.target_span))
                     self.post_of.append(index)
+                    if encoded is not None:
+                        self._stored.append(encoded.find(window.ids, post.id))
                 self.cut.append(len(post.words) - windows[-1].target_span[1])
                 self._has_image.append(visual is not None and post.image_id in visual)
                 if self._labels is not None:
@@ -112,11 +115,6 @@ class PostDataset(Dataset[Example]):
         self.lengths = self._ids.lengths
         self.cut_words = sum(self.cut)
         self.missing = self._has_image.count(False)
-        if self.sources.encoded is not None:
-            self._stored = self.sources.encoded.find(
-                (self._ids[row] for row in range(len(self))),
-                lambda row: self.posts[self.post_of[row]].id,
-            )
         if self.cut_words:
             limit = text.max_subtokens
             log.info("%d words lie past %d sub-tokens and are cut", self.cut_words, limit)
@@ -148,7 +146,7 @@ class PostDataset(Dataset[Example]):
         visual = iter([] if sources.visual is None else sources.visual.read(seen))
         encoded: Iterator[NDArray[np.float32]] = iter([])
         if sources.encoded is not None:
-            encoded = iter(sources.encoded.read(self._stored[np.asarray(rows)]))
+            encoded = iter(sources.encoded.read(np.asarray([self._stored[row] for row in rows])))
         examples = []
         for row, index in zip(rows, owners, strict=True):
             window = self._window(row)

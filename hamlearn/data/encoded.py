@@ -1,18 +1,6 @@
-"""Outputs of a frozen text encoder, stored once for all runs that read the same posts.
-
-An encoder says the same of the same sub-tokens, whatever system asks and whatever else it reads. So
-a row of sub-tokens is found by a digest of their numbers, and posts that have changed, or that are
-cut or put together in another way, are not found.
-
-| dataset | |
-|---|---|
-| hidden | (T, D) float32, the last hidden state of every sub-token of every row |
-| starts | (n+1) int64, the first sub-token of each row, and T |
-| keys | (n, 16) uint8, digest of the sub-tokens of each row |
-"""
+"""Stored outputs of a frozen text encoder, computed once for all runs that read the same posts."""
 
 import hashlib
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +16,14 @@ KIND, SCHEMA_VERSION = "encoded", 1
 KEY = 16  # bytes
 AGAIN = "make it again with `hamlearn encode`"
 
-_TYPES = {"hidden": np.dtype("f4"), "starts": np.dtype("i8"), "keys": np.dtype("u1")}
-
 
 def key_of(ids: NDArray[np.integer]) -> bytes:
-    """Return the digest by which a row of sub-tokens is found; `ids` is (S,)."""
+    """Return the digest of a row of sub-tokens (S,), by which its outputs are found."""
     return hashlib.blake2b(ids.astype("<i8").tobytes(), digest_size=KEY).digest()
 
 
 def digest_of_encoder(encoder: nn.Module) -> str:
-    """Return the sha256 of the names and weights of an encoder, wherever they were loaded from."""
+    """Return the sha256 of an encoder's weights and their names."""
     digest = hashlib.sha256()
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
@@ -46,11 +32,7 @@ def digest_of_encoder(encoder: nn.Module) -> str:
 
 
 def require_weights(encoder: str | Path) -> None:
-    """Refuse an encoder that would be frozen before it has learnt anything.
-
-    Raises:
-        HamlearnError: its folder holds no weights.
-    """
+    """Raise HamlearnError if an encoder that is to be frozen is untrained."""
     if Path(encoder).is_dir() and not has_weights(encoder):
         raise HamlearnError(
             f"text.freeze: {encoder} holds no weights, expected a pretrained encoder: an untrained"
@@ -61,6 +43,15 @@ def require_weights(encoder: str | Path) -> None:
 class Encoded(ArrayFile):
     """A file of encoder outputs, open for reading; rows are read on demand.
 
+    The outputs depend on the sub-tokens only, so a row is found by the digest of its sub-tokens. If
+    posts have changed, or are cut or combined in another way, their rows are not found.
+
+    | dataset | |
+    |---|---|
+    | hidden | (T, D) float32, last hidden states of the sub-tokens of all rows |
+    | starts | (n+1) int64, the first sub-token of each row, and T |
+    | keys | (n, 16) uint8, digest of the sub-tokens of each row |
+
     Raises:
         HamlearnError: the file is absent, not HDF5, or has another layout or version.
     """
@@ -69,11 +60,7 @@ class Encoded(ArrayFile):
         super().__init__(path, (KIND,), SCHEMA_VERSION, "hamlearn encode")
 
     def check(self, encoder: nn.Module) -> None:
-        """Refuse the outputs of another encoder.
-
-        Raises:
-            HamlearnError: it has other weights than the one that these outputs are of.
-        """
+        """Raise HamlearnError if the outputs are not those of this encoder."""
         found, expected = self.attributes.get("encoder_digest"), digest_of_encoder(encoder)
         if found != expected:
             raise HamlearnError(
@@ -82,66 +69,59 @@ class Encoded(ArrayFile):
                 f" run, {expected:.12}; {AGAIN}"
             )
 
-    def find(
-        self, rows: Iterable[NDArray[np.integer]], post_of: Callable[[int], str]
-    ) -> NDArray[np.int64]:
-        """Return where rows of sub-tokens lie in the file, (rows,).
-
-        Args:
-            rows: the numbers of the sub-tokens of each.
-            post_of: gives the id of the post of a row, for the error.
+    def find(self, ids: NDArray[np.integer], post_id: str) -> int:
+        """Return the row of the file that holds the outputs of sub-tokens `ids` (S,).
 
         Raises:
-            HamlearnError: one of them is not there.
+            HamlearnError: there is none; the message names the post.
         """
-        found = np.fromiter((self._row_of.get(key_of(ids), -1) for ids in rows), dtype=np.int64)
-        absent = np.flatnonzero(found < 0)
-        if len(absent):
-            raise HamlearnError(
-                f"{self.path}: found no outputs of {len(absent)} of {len(found)} rows, such as the"
-                f" post {post_of(int(absent[0]))!r:.100}, expected all of them. It was made with"
-                f" text.max_subtokens {self.attributes.get('max_subtokens')!s:.20},"
-                f" text.long_posts {self.attributes.get('long_posts')!s:.20} and"
-                f" {self.attributes.get('image_text')!s:.40} after the posts. If posts or settings"
-                f" have changed since, {AGAIN}"
+        row = self._row_of.get(key_of(ids))
+        if row is None:
+            text, posts, added = (
+                self.attributes.get(name) for name in ("max_subtokens", "long_posts", "image_text")
             )
-        return found
+            raise HamlearnError(
+                f"{self.path}: found no outputs of the post {post_id!r:.100}. The file was made"
+                f" with text.max_subtokens {text!s:.20}, text.long_posts {posts!s:.20} and"
+                f" {added!s:.40} after the posts. If posts or settings have changed since, {AGAIN}"
+            )
+        return row
 
     def read(self, rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
-        """Return the outputs of some rows, (S, D) each.
-
-        Args:
-            rows: as `find` returns them.
+        """Return the outputs of rows that `find` returned, (S, D) each.
 
         Raises:
             HamlearnError: the file cannot be read any more, or holds numbers that are not finite.
         """
-        spans = list(zip(self._starts[rows].tolist(), self._starts[rows + 1].tolist(), strict=True))
-        hidden = self._hidden[np.concatenate([np.arange(*span) for span in spans])]
+        starts, stops = self._starts[rows], self._starts[rows + 1]
+        spans = [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
+        hidden = self.arrays["hidden"][np.concatenate(spans)]
         if not all_finite(hidden):
             raise HamlearnError(f"{self.path}: holds numbers that are not finite; {AGAIN}")
-        return np.split(hidden, np.cumsum([stop - start for start, stop in spans])[:-1])
+        return np.split(hidden, np.cumsum(stops - starts)[:-1])
 
     def _check(self) -> None:
-        for name in _TYPES:
-            if name not in self.arrays:
-                raise HamlearnError(f"{self.path}: no dataset `{name}`; {AGAIN}")
-        hidden, starts, keys = (self.arrays[name] for name in _TYPES)
-        rows, width = starts.shape[0] - 1, max(1, *hidden.shape[1:])
-        shapes = {"hidden": (*hidden.shape[:1], width), "starts": (rows + 1,), "keys": (rows, KEY)}
-        for name, shape in shapes.items():
-            data = self.arrays[name]
-            if data.shape != shape or data.dtype != _TYPES[name]:
+        found = {name: f"{data.dtype} of {data.shape}" for name, data in self.arrays.items()}
+        hidden, starts = self.arrays.get("hidden"), self.arrays.get("starts")
+        tokens, width = (0, 1) if hidden is None or len(hidden.shape) != 2 else hidden.shape
+        rows = 0 if starts is None else starts.shape[0] - 1
+        expected = {
+            "hidden": f"float32 of {(tokens, max(1, width))}",
+            "starts": f"int64 of {(rows + 1,)}",
+            "keys": f"uint8 of {(rows, KEY)}",
+        }
+        for name, layout in expected.items():
+            if found.get(name) != layout:
                 raise HamlearnError(
-                    f"{self.path}: `{name}` is {data.dtype} of shape {data.shape}, expected"
-                    f" {_TYPES[name]} of shape {shape}; {AGAIN}"
+                    f"{self.path}: `{name}` is {found.get(name, 'absent')}, expected {layout};"
+                    f" {AGAIN}"
                 )
-        self._hidden = hidden
-        self._starts: NDArray[np.int64] = starts[range(rows + 1)]
-        self._row_of = {key.tobytes(): row for row, key in enumerate(keys[range(rows)])}
-        is_complete = self._starts[0] == 0 and self._starts[-1] == hidden.shape[0]
+        self._starts: NDArray[np.int64] = self.arrays["starts"][range(rows + 1)]
+        keys = self.arrays["keys"][range(rows)]
+        self._row_of = {key.tobytes(): row for row, key in enumerate(keys)}
+        is_complete = self._starts[0] == 0 and self._starts[-1] == tokens
         if not is_complete or len(self._row_of) < rows or (np.diff(self._starts) < 1).any():
             raise HamlearnError(
                 f"{self.path}: its rows do not fit together, expected each of {rows} keys once and"
-                f" {hidden.shape[0]} sub-tokens divided among them; {AGAIN}"
+                f" {tokens} sub-tokens divided among them; {AGAIN}"
             )

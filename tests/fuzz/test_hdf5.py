@@ -49,8 +49,8 @@ def read_features(files: dict[str, Path]) -> None:
 def read_encoded(files: dict[str, Path]) -> None:
     """Read all outputs of an encoder."""
     with Encoded(files["encoded"]) as outputs:
-        rows = outputs.find([np.arange(length) for length in (1, 3, 2)], str)
-        assert all(np.isfinite(own).all() for own in outputs.read(rows))
+        rows = [outputs.find(np.arange(length), "any") for length in (1, 3, 2)]
+        assert all(np.isfinite(own).all() for own in outputs.read(np.asarray(rows)))
 
 
 def _broken(rng: random.Random, path: Path) -> None:

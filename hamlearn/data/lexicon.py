@@ -4,7 +4,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from hamlearn.corpus.posts import iterate_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import TaggingModel
-from hamlearn.systems import inputs_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class LexicalIds:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The words and characters that a run knows.
+    """The words and characters that a run knows, and in training the initial word vectors.
 
     Words are looked up in lower case, characters as they are. A training word that is seen once and
     has no vector is the unknown word, so the unknown word's vector is trained.
@@ -52,31 +51,61 @@ class Lexicon:
     Attributes:
         words: in lower case; the first has the id FIRST.
         characters: likewise.
+        vectors: (width,) by word; words that are not in it start from random vectors.
+        width: of a word vector.
+        source: where the vectors come from.
     """
 
     words: tuple[str, ...]
     characters: tuple[str, ...]
+    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict, compare=False)
+    width: int = field(default=WIDTH, compare=False)
+    source: str = field(default="random", compare=False)
 
     @classmethod
-    def from_posts(cls, posts: Iterable[Sequence[str]], known: Iterable[str] = ()) -> Self:
-        """Return the lexicon of the training split.
+    def from_posts(cls, posts: str | Path, vectors: str | Path | None = None) -> Self:
+        """Return the lexicon of a corpus.
+
+        It has the words of the training split and every word of the corpus, of any split, that has
+        a pretrained vector; labels are not read.
 
         Args:
-            posts: the words of each post.
-            known: words in lower case that have a vector, included whether seen or not.
+            posts: prepared posts.
+            vectors: file of word vectors, or None.
+
+        Raises:
+            HamlearnError: a file is absent or unreadable.
         """
-        seen = Counter(word for words in posts for word in words)
+        seen = Counter(word for post in iterate_posts(posts, "train") for word in post.words)
         lowered: Counter[str] = Counter()
         for word, count in seen.items():
             lowered[word.lower()] += count
         frequent = {word for word, count in lowered.items() if count >= RARE}
-        characters = {character for word in seen for character in word}
-        return cls(tuple(sorted(frequent | set(known))), tuple(sorted(characters)))
+        characters = tuple(sorted({character for word in seen for character in word}))
+        if vectors is None:
+            return cls(tuple(sorted(frequent)), characters)
+        wanted = {word.lower() for post in iterate_posts(posts) for word in post.words}
+        found = read_vectors(vectors, wanted)
+        return cls(
+            words=tuple(sorted(frequent | found.keys())),
+            characters=characters,
+            vectors=found,
+            width=len(next(iter(found.values()))) if found else WIDTH,
+            source=f"{Path(vectors).name}: {len(found)} of {len(wanted)} words of the corpus",
+        )
 
     @property
     def sizes(self) -> dict[str, int]:
         """Entries of both vocabularies, including padding and the unknown entry."""
         return {"words": FIRST + len(self.words), "characters": FIRST + len(self.characters)}
+
+    @torch.no_grad()
+    def initialise(self, model: TaggingModel) -> None:
+        """Initialise the word embedding of a model from the pretrained vectors."""
+        weight = model.get_parameter("words.weight")
+        for number, word in enumerate(self.words, FIRST):
+            if word in self.vectors:
+                weight[number] = torch.from_numpy(self.vectors[word])
 
     def encode(self, words: Sequence[str]) -> LexicalIds:
         """Return the ids of words and of their first LONGEST characters."""
@@ -111,7 +140,7 @@ class Lexicon:
                 raise ValueError("expected each string once")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise HamlearnError(f"{path}: not a lexicon ({error!s:.200})") from error
-        return cls(*map(tuple, lists))
+        return cls(tuple(lists[0]), tuple(lists[1]))
 
     @cached_property
     def _words(self) -> dict[str, int]:
@@ -120,64 +149,6 @@ class Lexicon:
     @cached_property
     def _characters(self) -> dict[str, int]:
         return {character: number for number, character in enumerate(self.characters, FIRST)}
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """A lexicon and the initial vectors of its words.
-
-    Attributes:
-        lexicon: the words.
-        width: of a vector.
-        vectors: (width,) by word; words that are not in it start from random vectors.
-        source: where the vectors come from, for run.json.
-    """
-
-    lexicon: Lexicon
-    width: int
-    vectors: dict[str, NDArray[np.float32]]
-    source: str
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The sizes that depend on the vocabulary, named as in `hamlearn.model.base.Sizes`."""
-        return self.lexicon.sizes | {"word": self.width}
-
-    @torch.no_grad()
-    def initialise(self, tagger: TaggingModel) -> None:
-        """Initialise the word embedding of a model from the pretrained vectors."""
-        weight = tagger.get_parameter("words.weight")
-        for number, word in enumerate(self.lexicon.words, FIRST):
-            if word in self.vectors:
-                weight[number] = torch.from_numpy(self.vectors[word])
-
-
-def read_vocabulary(
-    variant: str, posts: str | Path, vectors: str | Path | None
-) -> Vocabulary | None:
-    """Return the vocabulary of a variant; None for one that reads sub-tokens only.
-
-    It holds the words of the training split and every word of the corpus, of any split, that has a
-    pretrained vector; labels are not read.
-
-    Args:
-        variant: one of SYSTEMS.
-        posts: prepared posts.
-        vectors: file of word vectors, or None.
-
-    Raises:
-        HamlearnError: the file of vectors is absent or unreadable.
-    """
-    if not inputs_of(variant).lexicon:
-        return None
-    train = (post.words for post in iterate_posts(posts, "train"))
-    if vectors is None:
-        return Vocabulary(Lexicon.from_posts(train), WIDTH, {}, "random")
-    wanted = {word.lower() for post in iterate_posts(posts) for word in post.words}
-    found = read_vectors(vectors, wanted)
-    width = len(next(iter(found.values()))) if found else WIDTH
-    source = f"{Path(vectors).name}: {len(found)} of {len(wanted)} words of the corpus"
-    return Vocabulary(Lexicon.from_posts(train, found), width, found, source)
 
 
 def read_vectors(path: str | Path, wanted: Iterable[str]) -> dict[str, NDArray[np.float32]]:

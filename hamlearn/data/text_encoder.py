@@ -1,8 +1,12 @@
 """Load a Hugging Face text encoder and its tokenizer, from a folder or by hub name."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -21,6 +25,9 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+
+NONE = "none"  # the class of a whole image that stands in where nothing was detected
+_UNNAMED = re.compile(r"vg_\d{4}")  # the Visual Genome detector's classes without a file of names
 
 
 def load_encoder(name: str | Path) -> PreTrainedModel:
@@ -93,6 +100,40 @@ def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
         if getattr(tokenizer, name) is None:
             raise HamlearnError(f"text.encoder: {encoder}: the tokenizer has no {name}")
     return tokenizer
+
+
+@torch.no_grad()
+def class_vectors(
+    encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, classes: Sequence[str]
+) -> Tensor:
+    """Return initial class embeddings E^v (Eq. 3) from the encoder's input embeddings.
+
+    The vector of a class is the mean over its name's sub-tokens.
+
+    Args:
+        encoder: the text encoder.
+        tokenizer: of the encoder.
+        classes: names of the C classes; "none" is added as the last.
+
+    Returns:
+        (C+1, E) float32, E the width of the encoder's input embeddings.
+
+    Raises:
+        HamlearnError: the classes have numbers for names.
+    """
+    unnamed = [name for name in classes if _UNNAMED.fullmatch(name)]
+    if unnamed:
+        raise HamlearnError(
+            f"model.class_embedding: words: found {len(unnamed)} classes without a name, such as"
+            f" {unnamed[0]}; give the detector a file of class names"
+            " (`object_features.detectors.faster_rcnn.classes`), or choose `learned`"
+        )
+    embeddings = cast(nn.Embedding, encoder.get_input_embeddings())
+    names = [name.replace("_", " ") for name in (*classes, NONE)]
+    ids = tokenizer(names, add_special_tokens=False)["input_ids"]
+    unknown = [tokenizer.unk_token_id]
+    rows = [embeddings.weight[torch.tensor(of_name or unknown)].mean(dim=0) for of_name in ids]
+    return torch.stack(rows).float()
 
 
 def _from_folder(folder: Path) -> PreTrainedModel:

@@ -13,20 +13,26 @@ from hamlearn.corpus.labels import label_set
 from hamlearn.corpus.posts import PostFile
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import require_weights
-from hamlearn.data.lexicon import Vocabulary, read_vocabulary
+from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.sources import InputFiles, open_sources
-from hamlearn.data.text_encoder import has_weights, load_config, load_encoder, load_tokenizer
+from hamlearn.data.text_encoder import (
+    class_vectors,
+    has_weights,
+    load_config,
+    load_encoder,
+    load_tokenizer,
+)
 from hamlearn.data.visual import VisualReader
 from hamlearn.devices import free_devices
 from hamlearn.inference.model_folder import model_of, write_run
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.build import compile_layers
 from hamlearn.model.spatial import resolve_graph_backend
+from hamlearn.model.visual import VisualEmbedding
 from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, SplitCounts, VisionNetwork
 from hamlearn.settings import GraphSettings, Settings
 from hamlearn.systems import check_can_freeze, inputs_of
 from hamlearn.training.checkpoints import LastCheckpoint
-from hamlearn.training.class_vectors import initialise_classes
 from hamlearn.training.distributed import Process, other_processes
 from hamlearn.training.loop import TrainingLoop, fit
 
@@ -111,8 +117,9 @@ def _train(
         }
         labels = label_set(of_split.labels for of_split in by_split.values())
         tokenizer = load_tokenizer(encoder)
-        words = read_vocabulary(variant, posts, settings.text.word_vectors)
-        lexicon = None if words is None else words.lexicon
+        reads_lexicon = inputs_of(variant).lexicon
+        vectors = settings.text.word_vectors
+        lexicon = Lexicon.from_posts(posts, vectors) if reads_lexicon else None
         files = InputFiles(images, objects, graphs, captions, encoded)
         sources = stack.enter_context(
             open_sources(variant, files, tokenizer, settings.text, lexicon)
@@ -123,16 +130,20 @@ def _train(
             split: PostDataset(of_split, tokenizer, settings.text, labels, sources, repair)
             for split, of_split in by_split.items()
         }
-        setup = _setup(settings, variant, seed, labels, pictures, data, process.device.type, words)
+        setup = _setup(
+            settings, variant, seed, labels, pictures, data, process.device.type, lexicon
+        )
         pl.seed_everything(seed, verbose=False)
         model = load_encoder(encoder) if inputs_of(variant).encoder else None
         if sources.encoded is not None and model is not None:
             sources.encoded.check(model)
         tagger = model_of(model, setup).train()  # Lightning keeps modes
-        if words is not None:
-            words.initialise(tagger)
-        if settings.model.class_embedding == "words" and pictures and model and pictures.classes:
-            initialise_classes(tagger, model, tokenizer, pictures.classes)
+        if lexicon is not None:
+            lexicon.initialise(tagger)
+        visual = getattr(tagger, "visual", None)
+        starts_from_words = settings.model.class_embedding == "words"
+        if starts_from_words and isinstance(visual, VisualEmbedding) and pictures and model:
+            visual.start_classes(class_vectors(model, tokenizer, pictures.classes))
         parameters = sum(parameter.numel() for parameter in tagger.parameters())
         if settings.training.compile:
             compile_layers(tagger)
@@ -142,7 +153,7 @@ def _train(
         checkpoint = LastCheckpoint(out)
         if process.rank == 0:
             read = [*astuple(files.read_by(variant))]
-            read += [settings.text.word_vectors] if inputs_of(variant).lexicon else []
+            read += [vectors] if reads_lexicon else []
             checkpoint.fingerprint = _fingerprint(setup, by_split, encoder, filter(None, read))
             checkpoint.remove_unusable()
             if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
@@ -193,12 +204,12 @@ def _setup(
     pictures: VisualReader | None,
     data: dict[str, PostDataset],
     device: str,
-    words: Vocabulary | None,
+    lexicon: Lexicon | None,
 ) -> RunSetup:
     """Return what is known of a run before it begins."""
     sizes = FeatureSizes() if pictures is None else pictures.sizes
-    if words is not None:
-        sizes = sizes.model_copy(update=words.sizes)
+    if lexicon is not None:
+        sizes = sizes.model_copy(update={**lexicon.sizes, "word": lexicon.width})
     backend = graph = None
     if inputs_of(variant).graphs and pictures is not None:
         backend = resolve_graph_backend(settings.model.graph_backend, device)
@@ -226,7 +237,7 @@ def _setup(
             )
             for split, posts in data.items()
         },
-        word_vectors=None if words is None else words.source,
+        word_vectors=None if lexicon is None else lexicon.source,
         networks={kind: VisionNetwork.from_attributes(made) for kind, made in sources.items()},
         classes=[] if pictures is None else pictures.classes,
         graph=graph,

@@ -76,7 +76,7 @@ def test_features_of_any_stored_type_become_float32(stored):
 
 
 def test_characters_are_padded_to_the_longest_word_that_is_left():
-    lexicon = Lexicon.from_posts([("the", "e", "cat", "longer")] * 2)
+    lexicon = Lexicon(("cat", "e", "longer", "the"), tuple("acteghlnor"))
     ids = [lexicon.encode(words) for words in (["the", "e"], ["cat"], ["longer", "e"])]
     ids[2] = ids[2].drop(np.array([True, False]))
     windows = [Window(*[np.zeros(3, np.int64)] * 2, len(own.words), 0, (0, 9)) for own in ids]

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.data.lexicon import (
     FIRST,
     LONGEST,
@@ -11,11 +14,26 @@ from hamlearn.data.lexicon import (
 )
 from hamlearn.errors import HamlearnError
 
-POSTS = [("The", "dog", "runs"), ("the", "DOG", "é"), ("cat",)]
+WORDS = [("The", "dog", "runs"), ("the", "DOG", "é"), ("cat",)]
 
 
-def test_words_are_numbered_in_lower_case_and_characters_as_they_are():
-    lexicon = Lexicon.from_posts(POSTS, known=["bird"])
+def lexicon_of(folder, vectors=None):
+    """The lexicon of a corpus with `bird` and `cow` in its dev split alone."""
+    posts = [
+        CorpusPost(str(number), split, "x", None, words, ("O",) * len(words))
+        for number, (split, words) in enumerate(
+            [*(("train", words) for words in WORDS), ("dev", ("Bird", "cow", "cow"))]
+        )
+    ]
+    write_posts(folder / "posts.jsonl", posts)
+    if vectors is not None:
+        (folder / "vectors.txt").write_text(vectors)
+        vectors = folder / "vectors.txt"
+    return Lexicon.from_posts(folder / "posts.jsonl", vectors)
+
+
+def test_words_are_numbered_in_lower_case_and_characters_as_they_are(tmp_path):
+    lexicon = lexicon_of(tmp_path, "bird 1 2\nplane 3 4\n")
     assert lexicon.words == ("bird", "dog", "the")  # others are seen once
     assert "T" in lexicon.characters
     assert "é" in lexicon.characters
@@ -26,10 +44,11 @@ def test_words_are_numbered_in_lower_case_and_characters_as_they_are():
     assert ids.characters[3].tolist() == [UNKNOWN, UNKNOWN, PAD, PAD]
     assert lexicon.encode(["a" * 99]).characters.shape == (1, LONGEST)
     assert lexicon.sizes == {"words": 5, "characters": FIRST + len(lexicon.characters)}
+    assert (lexicon.width, lexicon.source) == (2, "vectors.txt: 1 of 7 words of the corpus")
 
 
-def test_a_dropped_word_is_unknown_and_its_letters_too():
-    lexicon = Lexicon.from_posts(POSTS)
+def test_a_dropped_word_is_unknown_and_its_letters_too(tmp_path):
+    lexicon = lexicon_of(tmp_path)
     dropped = lexicon.encode(["the", "dog"]).drop(np.array([True, False]))
     assert dropped.words.tolist() == [UNKNOWN, lexicon.words.index("dog") + FIRST]
     assert dropped.characters[0].tolist() == [UNKNOWN, PAD, PAD]
@@ -37,7 +56,7 @@ def test_a_dropped_word_is_unknown_and_its_letters_too():
 
 
 def test_a_lexicon_is_read_as_it_was_written(tmp_path):
-    lexicon = Lexicon.from_posts(POSTS, known=["naïve", "\u200d"])
+    lexicon = replace(lexicon_of(tmp_path), words=("naïve", "\u200d"))
     lexicon.write(tmp_path / "lexicon.json")
     assert Lexicon.read(tmp_path / "lexicon.json") == lexicon
     with pytest.raises(HamlearnError, match="no such file"):

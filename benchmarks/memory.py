@@ -144,7 +144,7 @@ def index_of(posts: Sequence[CorpusPost], encoder: Path) -> dict[str, float]:
     labels = fmean(getsizeof(post.labels) for post in posts)
     name = fmean(getsizeof(post.id) for post in posts)
     kept = fmean(getsizeof(post) + getsizeof(post.words) for post in posts) + labels + name
-    entry = getsizeof(Entry(None, (), (), 0)) + NUMBER + REFERENCE
+    entry = getsizeof(Entry(None, (), ())) + NUMBER + REFERENCE
     row = name + REFERENCE + TABLE + NUMBER + REFERENCE  # and why it could not be used
     batches = NUMBER + 2 * REFERENCE + 8
     scored = TABLE + 4 * (labels + REFERENCE)

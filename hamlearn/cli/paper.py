@@ -23,7 +23,7 @@ def table(
     """Make one table of the paper from our scores."""
     import pandas as pd
 
-    from hamlearn.corpus.editions import editions
+    from hamlearn.corpus.statistics import editions
     from hamlearn.evaluation.evaluate import gather
     from hamlearn.evaluation.paper import lines_of, scores_table, statistics_table, write_markdown
     from hamlearn.evaluation.tables import write_table

@@ -1,1 +1,1 @@
-"""Text in: CoNLL files become posts, labels and statistics."""
+"""Read CoNLL files into posts, labels and statistics."""

@@ -1,4 +1,4 @@
-"""Which file is the picture of a post: an IMGID is a name, and never a path."""
+"""Find the image file of a post by its image id, which is a name and never a path."""
 
 import unicodedata
 from functools import lru_cache
@@ -9,21 +9,25 @@ from hamlearn.errors import HamlearnError
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 
 
-def picture_path(directory: str | Path, image_id: str) -> Path | None:
-    """Return the file of a picture, or None where the folder has none.
+def is_file_name(image_id: str) -> bool:
+    """Return True if an image id can be a file name: it is not empty and cannot leave a folder."""
+    return image_id not in ("", ".", "..") and not any(mark in image_id for mark in "/\\\0")
 
-    An image id is a name, with its extension or without it. Among files of that name the extensions
-    are tried in the order of EXTENSIONS, in whatever case. Accents may be composed in one of id and
-    file name and not in the other, as happens when files come from another system.
+
+def find_image(directory: str | Path, image_id: str) -> Path | None:
+    """Return the path of an image, or None if the folder has no such file.
+
+    Extensions are tried in the order of EXTENSIONS, in any case. Accents may be composed in the id
+    and not in the file name or the reverse, as in files copied from another operating system.
 
     Args:
-        directory: folder of pictures named by image id.
-        image_id: the IMGID of a post.
+        directory: folder of images named by image id.
+        image_id: the IMGID of a post, with or without an extension.
 
     Raises:
-        HamlearnError: the id is a path and not a name, or the folder is absent.
+        HamlearnError: the id is not a name, or the folder is absent.
     """
-    if image_id in ("", ".", "..") or any(mark in image_id for mark in "/\\\0"):
+    if not is_file_name(image_id):
         raise HamlearnError(
             f"image id {image_id!r} is not a name: expected one without `/`, `\\` or NUL, "
             "other than `.` and `..`"
@@ -36,28 +40,23 @@ def picture_path(directory: str | Path, image_id: str) -> Path | None:
             if path.is_file():
                 return path
     if not directory.is_dir():
-        raise HamlearnError(f"{directory}: no such folder; expected the pictures of the corpus")
+        raise HamlearnError(f"{directory}: no such folder; expected the images of the corpus")
     names = _unusual_names(directory, directory.stat().st_mtime_ns)
     for extension in extensions:
-        unusual = names.get((_composed(image_id), extension))
-        if unusual is not None:
+        if (unusual := names.get((_composed(image_id), extension))) is not None:
             return directory / unusual
     return None
 
 
 @lru_cache(maxsize=4)
-def _unusual_names(directory: Path, changed: int) -> dict[tuple[str, str], str]:
-    """List pictures whose extension has a capital letter or whose accents are apart.
-
-    Each is there by its composed name without extension, and by that with it.
-    """
-    del changed  # part of the key alone: a folder that changed is listed anew
+def _unusual_names(directory: Path, modified: int) -> dict[tuple[str, str], str]:
+    """Map name and extension to the images with upper-case extensions or decomposed accents."""
+    del modified  # only part of the cache key, so that a changed folder is listed again
     names = {}
     for path in sorted(directory.iterdir(), reverse=True):
         extension = path.suffix.lower()
-        if extension not in EXTENSIONS or not path.is_file():
-            continue
-        if path.suffix != extension or path.name != _composed(path.name):
+        is_unusual = path.suffix != extension or path.name != _composed(path.name)
+        if extension in EXTENSIONS and is_unusual and path.is_file():
             names[_composed(path.stem), extension] = path.name
             names[_composed(path.name), ""] = path.name
     return names

@@ -1,4 +1,4 @@
-"""BIO labels: their set, the entities they spell, and those that start in the middle."""
+"""BIO labels: the label set of a corpus, the entities of a label sequence, and its repair."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,11 +9,11 @@ from hamlearn.errors import HamlearnError
 Scheme = Literal["lenient", "strict"]
 SCHEMES: tuple[Scheme, ...] = ("lenient", "strict")
 OUTSIDE = "O"
-LABEL = re.compile(r"O|[BI]-\S+")
+_LABEL = re.compile(r"O|[BI]-\S+")
 
 
 class Entity(NamedTuple):
-    """One entity: the words `start` to `end` (exclusive), and its type."""
+    """An entity: the words `start` to `end` (exclusive), and its type."""
 
     start: int
     end: int
@@ -21,39 +21,32 @@ class Entity(NamedTuple):
 
 
 def is_label(label: str) -> bool:
-    """Tell whether a label is `O`, `B-X` or `I-X`."""
-    return LABEL.fullmatch(label) is not None
+    """Return True if a label is `O`, `B-X` or `I-X`."""
+    return _LABEL.fullmatch(label) is not None
 
 
 def label_set(sequences: Iterable[Iterable[str]]) -> list[str]:
     """Return the labels of a corpus: `O`, then `B-X` and `I-X` of each type in sorted order.
 
-    Both labels of a type are there as soon as one of them occurs.
-
-    Args:
-        sequences: the labels of each post.
+    Both labels of a type are included if one of them occurs.
 
     Raises:
         HamlearnError: a label is not `O`, `B-X` or `I-X`.
     """
     found = {label for labels in sequences for label in labels}
     for label in sorted(found):
-        _check(label)
+        check_label(label)
     types = sorted({label[2:] for label in found if label != OUTSIDE})
     return [OUTSIDE, *(f"{prefix}-{type_}" for type_ in types for prefix in "BI")]
 
 
 def entities(labels: Sequence[str], scheme: Scheme = "lenient") -> list[Entity]:
-    """Return the entities that a post's labels spell, from left to right.
+    """Return the entities of a label sequence, from left to right.
 
-    `lenient` is the counting of conlleval and of seqeval's default: `I-X` begins an entity where
-    none of type X is open. `strict` is IOB2: only `B-X` begins one, so that an `I-X` with no `B-X`
-    before it belongs to nothing. In both, `I-X` goes on with an open X and all else ends it; each
-    strict entity is therefore a lenient one too.
-
-    Args:
-        labels: the labels of one post, W of them.
-        scheme: "lenient" or "strict".
+    `lenient` counts like conlleval and the default of seqeval: an `I-X` starts an entity unless one
+    of type X is open. `strict` is IOB2: only `B-X` starts an entity, and an `I-X` without it is
+    ignored. In both, `I-X` continues an open entity of type X, and anything else ends it. Every
+    strict entity is therefore also a lenient one.
 
     Raises:
         HamlearnError: the scheme is unknown, or a label is not `O`, `B-X` or `I-X`.
@@ -63,26 +56,26 @@ def entities(labels: Sequence[str], scheme: Scheme = "lenient") -> list[Entity]:
     found = []
     start, open_type = 0, ""
     for position, label in enumerate([*labels, OUTSIDE]):
-        _check(label)
+        check_label(label)
         prefix, type_ = label[0], label[2:]
         if prefix == "I" and type_ == open_type:
             continue
         if open_type:
             found.append(Entity(start, position, open_type))
-        begins = prefix == "B" or (prefix == "I" and scheme == "lenient")
-        start, open_type = position, type_ if begins else ""
+        starts = prefix == "B" or (prefix == "I" and scheme == "lenient")
+        start, open_type = position, type_ if starts else ""
     return found
 
 
 def orphans(labels: Sequence[str]) -> int:
-    """Count the `I-X` that follow neither `B-X` nor `I-X`: entities that begin in the middle."""
+    """Count the `I-X` that follow neither `B-X` nor `I-X`."""
     return sum(now != before for now, before in zip(repair(labels), labels, strict=True))
 
 
 def repair(labels: Sequence[str]) -> tuple[str, ...]:
-    """Read each `I-X` that follows neither `B-X` nor `I-X` as `B-X`, as training does.
+    """Return the labels with `B-X` for each `I-X` that follows neither `B-X` nor `I-X`.
 
-    The lenient entities stay as they are, and the strict ones become equal to them.
+    The lenient entities do not change, and the strict entities become equal to them.
 
     Raises:
         HamlearnError: a label is not `O`, `B-X` or `I-X`.
@@ -93,6 +86,7 @@ def repair(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(repaired)
 
 
-def _check(label: str) -> None:
+def check_label(label: str) -> None:
+    """Raise HamlearnError for a label that is not `O`, `B-X` or `I-X`."""
     if not is_label(label):
         raise HamlearnError(f"label {label!r:.80}: expected O, B-TYPE or I-TYPE")

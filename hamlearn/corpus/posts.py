@@ -1,4 +1,4 @@
-"""A post as every stage sees it, and the file of prepared posts."""
+"""A post of a corpus, and the file of prepared posts."""
 
 import hashlib
 import json
@@ -12,27 +12,27 @@ from pathlib import Path
 from sys import intern
 from typing import Any, BinaryIO, overload
 
-from hamlearn.corpus.labels import is_label
+from hamlearn.corpus.labels import check_label
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write
 
 SPLITS = ("train", "dev", "test")
 _LISTS = ("words", "labels", "cues")
-_HALF = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusPost:
-    """One tweet: its words, their gold labels, and the picture that came with it.
+    """One tweet with the gold labels of its words, and its image.
 
     Attributes:
-        id: unique in the corpus: the IMGID, or `IMGID#2`, `IMGID#3`, ... where it comes again.
+        id: unique in the corpus: the IMGID, then `IMGID#2`, `IMGID#3`, ... if it is repeated.
         split: one of SPLITS.
-        image_id: the IMGID, a name and never a path; feature files are keyed by it.
-        image_path: path of the picture file, or None where the corpus has none.
-        words: the tokens as given.
-        labels: one BIO label a word, as given but for OTHER, which reads MISC.
-        cues: what decides the type of each gold entity, in their order; empty where unknown.
+        image_id: the IMGID, a name and never a path; the key of feature files.
+        image_path: path of the image file, or None if the corpus has none.
+        words: the tokens.
+        labels: one BIO label per word, with MISC for OTHER.
+        cues: what determines the type of each gold entity, in their order; empty if unknown.
     """
 
     id: str
@@ -45,14 +45,14 @@ class CorpusPost:
 
 
 def write_posts(path: str | Path, posts: Iterable[CorpusPost]) -> None:
-    """Write posts as JSON lines, whole or not at all."""
+    """Write posts as JSON lines, atomically."""
     with atomic_write(path) as part, part.open("w", encoding="utf-8") as file:
         for post in posts:
             file.write(json.dumps(asdict(post), ensure_ascii=False) + "\n")
 
 
 def read_posts(path: str | Path, split: str | None = None) -> list[CorpusPost]:
-    """Read prepared posts, of one split or of all.
+    """Read prepared posts of one split or, with None, of all.
 
     Raises:
         HamlearnError: the file is absent or empty, or a line is not a prepared post.
@@ -61,45 +61,47 @@ def read_posts(path: str | Path, split: str | None = None) -> list[CorpusPost]:
 
 
 def iterate_posts(path: str | Path, split: str | None = None) -> Iterator[CorpusPost]:
-    """Yield prepared posts one after the other, of one split or of all.
-
-    Raises:
-        HamlearnError: the file is absent or empty, or a line is not a prepared post.
-    """
-    with _opened(Path(path)) as file:
+    """Yield the posts that `read_posts` returns, one at a time."""
+    with _open(Path(path)) as file:
         for number, line in enumerate(file, start=1):
-            post = _parsed(line, f"{path}:{number}")
+            post = _parse(line, f"{path}:{number}")
             if split is None or post.split == split:
                 yield post
 
 
-class PostFile(Sequence[CorpusPost], AbstractContextManager["PostFile"]):
-    """The posts of one split, read from their file when they are asked for.
+def image_paths(posts: Iterable[CorpusPost]) -> dict[str, str | None]:
+    """Return the path of every image id, in the order of first appearance."""
+    paths: dict[str, str | None] = {}
+    for post in posts:
+        paths.setdefault(post.image_id, post.image_path)
+    return paths
 
-    Memory holds 16 bytes a post: where its line begins and ends. Every line of the file is checked
-    when it is opened, and it stays open: a file that takes its place meanwhile is not looked at.
+
+class PostFile(Sequence[CorpusPost], AbstractContextManager["PostFile"]):
+    """The posts of one split, each read from the file when it is accessed.
+
+    Memory holds 16 bytes per post, the offsets of its line. All lines are checked on opening. The
+    file stays open, so a file that replaces it later is not seen.
 
     Attributes:
-        path: of the file.
-        labels: that its words have, in no order.
-        digest: sha256 of its lines.
+        path: path of the file.
+        labels: the labels that occur in the split.
+        digest: sha256 of the lines of the split.
+
+    Raises:
+        HamlearnError: the file is absent or empty, a line is not a prepared post, or the split has
+            no posts.
     """
 
     def __init__(self, path: str | Path, split: str) -> None:
-        """Look through a file.
-
-        Raises:
-            HamlearnError: the file is absent or empty, a line is not a prepared post, or none is of
-                this split.
-        """
         self.path = Path(path)
         self.labels: set[str] = set()
         self._spans, end, digest = array("q"), 0, hashlib.sha256()
-        self._file = _opened(self.path)
+        self._file = _open(self.path)
         try:
             for number, line in enumerate(self._file, start=1):
                 begin, end = end, end + len(line)
-                post = _parsed(line, f"{path}:{number}")
+                post = _parse(line, f"{path}:{number}")
                 if post.split == split:
                     self._spans.extend((begin, end))
                     self.labels.update(post.labels)
@@ -112,7 +114,6 @@ class PostFile(Sequence[CorpusPost], AbstractContextManager["PostFile"]):
         self.digest = digest.hexdigest()
 
     def __len__(self) -> int:
-        """Return the number of posts."""
         return len(self._spans) // 2
 
     @overload
@@ -122,14 +123,13 @@ class PostFile(Sequence[CorpusPost], AbstractContextManager["PostFile"]):
     def __getitem__(self, index: slice) -> list[CorpusPost]: ...
 
     def __getitem__(self, index: int | slice) -> CorpusPost | list[CorpusPost]:
-        """Return a post, or several."""
-        places = range(len(self))[index]  # raises IndexError where there is none
+        places = range(len(self))[index]  # raises IndexError
         return self._read(places) if isinstance(places, int) else [*map(self._read, places)]
 
     def _read(self, index: int) -> CorpusPost:
         begin, end = self._spans[2 * index : 2 * index + 2]
         line = os.pread(self._file.fileno(), end - begin, begin)
-        return _parsed(line, f"{self.path}: byte {begin}")
+        return _parse(line, f"{self.path}: byte {begin}")
 
     def close(self) -> None:
         """Close the file."""
@@ -139,12 +139,7 @@ class PostFile(Sequence[CorpusPost], AbstractContextManager["PostFile"]):
         self.close()
 
 
-def _opened(path: Path) -> BinaryIO:
-    """Open a file of posts.
-
-    Raises:
-        HamlearnError: it is absent or empty.
-    """
+def _open(path: Path) -> BinaryIO:
     if not path.is_file():
         raise HamlearnError(
             f"{path}: no such file; expected posts prepared by `hamlearn corpus prepare`"
@@ -154,48 +149,35 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _parsed(line: bytes, place: str) -> CorpusPost:
-    """Return the post of a line; HamlearnError, which names the place, where it is none."""
+def _parse(line: bytes, place: str) -> CorpusPost:
     try:
-        return _post(json.loads(line.decode()))
+        return _post_of(json.loads(line.decode()))
     except (ValueError, RecursionError) as error:
         raise HamlearnError(f"{place}: not a prepared post ({error!s:.200})") from error
 
 
-def _post(values: Any) -> CorpusPost:
-    """Return a post of a JSON object; ValueError where it is none."""
-    if not isinstance(values, dict) or values.keys() != {
-        field.name for field in fields(CorpusPost)
-    }:
-        expected = ", ".join(field.name for field in fields(CorpusPost))
-        raise ValueError(f"found {values!r:.80}, expected an object of {expected}")
+def _post_of(values: Any) -> CorpusPost:
+    """Return the post of a JSON value; raise ValueError if it is not one."""
+    names = [field.name for field in fields(CorpusPost)]
+    if not isinstance(values, dict) or values.keys() != set(names):
+        raise ValueError(f"found {values!r:.80}, expected an object of {', '.join(names)}")
     for key in _LISTS:
-        if not isinstance(values[key], list) or not all(_is_text(item) for item in values[key]):
-            raise ValueError(f"`{key}` is {values[key]!r:.80}, expected a list of texts")
-    for key in ("id", "image_id"):
-        if not _is_text(values[key]) or not values[key]:
-            raise ValueError(f"`{key}` is {values[key]!r:.80}, expected a text")
+        if not isinstance(values[key], list) or not all(map(_is_text, values[key])):
+            raise ValueError(f"`{key}` is {values[key]!r:.80}, expected a list of strings")
+    for key in ("id", "image_id", "image_path"):
+        is_absent = key == "image_path" and values[key] is None
+        if not is_absent and not (_is_text(values[key]) and values[key]):
+            raise ValueError(f"`{key}` is {values[key]!r:.80}, expected a string")
     if values["split"] not in SPLITS:
         raise ValueError(f"`split` is {values['split']!r:.80}, expected {', '.join(SPLITS)}")
-    if values["image_path"] is not None and not _is_text(values["image_path"]):
-        raise ValueError(f"`image_path` is {values['image_path']!r:.80}, expected a path or null")
     if len(values["words"]) != len(values["labels"]):
         counts = f"{len(values['words'])} words and {len(values['labels'])} labels"
-        raise ValueError(f"found {counts}, expected one label a word")
+        raise ValueError(f"found {counts}, expected one label per word")
     for label in values["labels"]:
-        if not is_label(label):
-            raise ValueError(f"label {label!r:.80}: expected O, B-TYPE or I-TYPE")
+        check_label(label)
     return CorpusPost(**values | {key: tuple(map(intern, values[key])) for key in _LISTS})
 
 
 def _is_text(value: Any) -> bool:
-    """Tell whether a value is text that UTF-8 can hold: one without half a surrogate pair."""
-    return isinstance(value, str) and _HALF.search(value) is None
-
-
-def image_paths(posts: Iterable[CorpusPost]) -> dict[str, str | None]:
-    """Return the path of every image id, in the order of first appearance."""
-    pictures: dict[str, str | None] = {}
-    for post in posts:
-        pictures.setdefault(post.image_id, post.image_path)
-    return pictures
+    """Return True for a string that UTF-8 can encode: one without unpaired surrogates."""
+    return isinstance(value, str) and _SURROGATE.search(value) is None

@@ -1,24 +1,21 @@
-"""A corpus on disk made into what every later stage reads."""
+"""Prepare a corpus: read its text, images and cues, and write what later stages read."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from sys import intern
-from typing import Any
-
-import pandas as pd
 
 from hamlearn.corpus.conll import has_dev, read_corpus
 from hamlearn.corpus.labels import Entity, entities, label_set
 from hamlearn.corpus.posts import SPLITS, CorpusPost, write_posts
-from hamlearn.corpus.splits import SEED, SHARE, with_dev
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write
 
-MANIFEST = "manifest.jsonl"
+DEV_SHARE, DEV_SEED = 0.1, 0
 log = logging.getLogger(__name__)
 
 
@@ -26,38 +23,33 @@ def prepare(
     directory: str | Path,
     images: str | Path | None,
     out: str | Path,
-    dev_share: float = SHARE,
-    dev_seed: int = SEED,
+    dev_share: float = DEV_SHARE,
+    dev_seed: int = DEV_SEED,
 ) -> list[CorpusPost]:
-    """Write posts.jsonl, labels.json and statistics.csv of a corpus into a folder.
+    """Write posts.jsonl, labels.json and statistics.csv of a corpus, and return its posts.
 
     Args:
-        directory: folder with train.txt, test.txt and perhaps valid.txt (or dev.txt), and perhaps
-            with manifest.jsonl, whose entities tell the cues.
-        images: folder of pictures named by IMGID; None takes `images` in the corpus folder where
-            there is one.
-        out: folder of the three files, made if absent.
-        dev_share: share of train that becomes dev where the corpus has no dev split.
-        dev_seed: which posts these are.
-
-    Returns:
-        The posts, as written.
+        directory: folder of the corpus, as `load_corpus` reads it.
+        images: folder of images; None for `images` in the corpus folder, if it exists.
+        out: folder of the three files, created if absent.
+        dev_share: share of train that becomes dev if the corpus has no dev split.
+        dev_seed: seed of that selection.
 
     Raises:
         HamlearnError: the corpus or its manifest is malformed.
     """
     posts = load_corpus(directory, images, dev_share, dev_seed)
     out = Path(out)
-    statistics = corpus_statistics(posts, dev_from_train=not has_dev(directory))
     missing = sum(post.image_path is None for post in posts)
     if missing == len(posts):
         log.warning(
-            "%s: no post has a picture file: every variant reads words alone, and text_only does so"
+            "%s: no post has an image file: every variant reads words alone, and text_only does so"
             " at less cost",
             directory,
         )
     elif missing:
-        log.warning("%s: %d of %d posts have no picture file", directory, missing, len(posts))
+        log.warning("%s: %d of %d posts have no image file", directory, missing, len(posts))
+    statistics = corpus_statistics(posts, dev_from_train=not has_dev(directory))
     write_statistics(out / "statistics.csv", statistics)
     with atomic_write(out / "labels.json") as part:
         labels = label_set(post.labels for post in posts)
@@ -69,16 +61,13 @@ def prepare(
 def load_corpus(
     directory: str | Path,
     images: str | Path | None = None,
-    dev_share: float = SHARE,
-    dev_seed: int = SEED,
+    dev_share: float = DEV_SHARE,
+    dev_seed: int = DEV_SEED,
 ) -> list[CorpusPost]:
-    """Read a corpus with its pictures and cues, as `prepare` writes it.
+    """Read a corpus with its images and cues, as `prepare` writes it.
 
-    Args:
-        directory: folder of the corpus.
-        images: folder of pictures; None takes `images` in the corpus folder where there is one.
-        dev_share: share of train that becomes dev where the corpus has no dev split.
-        dev_seed: which posts these are.
+    The folder has train.txt, test.txt, optionally valid.txt (or dev.txt), and optionally
+    manifest.jsonl with the cues. The arguments are those of `prepare`.
 
     Raises:
         HamlearnError: the corpus or its manifest is malformed.
@@ -86,12 +75,12 @@ def load_corpus(
     directory = Path(directory)
     if images is None and (directory / "images").is_dir():
         images = directory / "images"
-    whole_corpus = has_dev(directory)
-    posts = read_corpus(directory, images, SPLITS if whole_corpus else ("train", "test"))
-    manifest = directory / MANIFEST
+    splits = SPLITS if has_dev(directory) else ("train", "test")
+    posts = read_corpus(directory, images, splits)
+    manifest = directory / "manifest.jsonl"
     if manifest.is_file():
         posts = with_cues(posts, manifest)
-    if whole_corpus:
+    if "dev" in splits:
         return posts
     try:
         return with_dev(posts, dev_share, dev_seed)
@@ -99,78 +88,108 @@ def load_corpus(
         raise HamlearnError(f"{directory}: {error}") from error
 
 
-def corpus_table(directory: str | Path, images: str | Path | None = None) -> pd.DataFrame:
-    """Return the paper's Table 1 for a corpus, prepared or not.
+def with_dev(
+    posts: Sequence[CorpusPost], share: float = DEV_SHARE, seed: int = DEV_SEED
+) -> list[CorpusPost]:
+    """Return the posts with some of train moved to dev, in the order train, dev, test.
+
+    Posts of one image stay together. Images are selected in the order of a digest of seed and image
+    id, as long as their posts do not exceed the share, and at least one. The selection is the same
+    on every machine and changes little when posts are added.
 
     Raises:
-        HamlearnError: the corpus or its manifest is malformed.
+        HamlearnError: all training posts have the same image.
     """
-    posts = load_corpus(directory, images)
-    return corpus_statistics(posts, dev_from_train=not has_dev(directory))
+    train = [post for post in posts if post.split == "train"]
+    groups: dict[str, list[CorpusPost]] = {}
+    for post in train:
+        groups.setdefault(post.image_id, []).append(post)
+    if len(groups) < 2:
+        raise HamlearnError(
+            f"the dev split is absent and train has {len(train)} posts of {len(groups)} image;"
+            " expected at least two images, or a valid.txt"
+        )
+    wanted = max(1, round(share * len(train)))
+    order = sorted(groups, key=lambda image: hashlib.sha256(f"{seed}:{image}".encode()).digest())
+    selected: set[str] = set()
+    count = 0
+    for image in order:
+        if count + len(groups[image]) <= wanted and len(selected) < len(groups) - 1:
+            selected.add(image)
+            count += len(groups[image])
+    if not selected:
+        smallest = min(order, key=lambda image: len(groups[image]))
+        selected, count = {smallest}, len(groups[smallest])
+    log.warning(
+        "no valid.txt or dev.txt: %d of the %d posts of train become the dev split (dev_share %g,"
+        " dev_seed %d)",
+        count,
+        len(train),
+        share,
+        seed,
+    )
+    return [
+        *(post for post in train if post.image_id not in selected),
+        *(replace(post, split="dev") for post in train if post.image_id in selected),
+        *(post for post in posts if post.split != "train"),
+    ]
 
 
 def with_cues(posts: Sequence[CorpusPost], manifest: Path) -> list[CorpusPost]:
     """Return the posts with the cue of each gold entity, in the order of the entities.
 
-    Posts that the manifest does not name stay as they are.
-
-    Args:
-        posts: all posts of a corpus.
-        manifest: JSON lines with `id`, the id of a post, and `entities`, a list of objects with
-            `start`, `end` (exclusive), `type` and `cue`.
+    The manifest has JSON lines with `id`, the id of a post, and `entities`, a list of objects with
+    `start`, `end` (exclusive), `type` and `cue`. Other posts do not change.
 
     Raises:
-        HamlearnError: the manifest is empty, or a line is malformed, names no post or one that came
-            before, or its entities are not those of the post's labels.
+        HamlearnError: the manifest is empty, or a line is malformed, names an unknown or a repeated
+            post, or has other entities than the labels of the post.
     """
     if manifest.stat().st_size == 0:
         raise HamlearnError(f"{manifest}: is empty; delete it, or make it again")
-    number_of = {post.id: number for number, post in enumerate(posts)}
-    made, done = list(posts), bytearray(len(posts))
-    for place, entry in _entries(manifest):
-        try:
-            post_id = str(entry["id"])
-            told = sorted(
-                (Entity(item["start"], item["end"], item["type"]), item["cue"])
-                for item in entry["entities"]
-            )
-            if not all(isinstance(cue, str) for _, cue in told):
-                raise TypeError("a cue is no text")
-        except (KeyError, TypeError) as error:
-            raise HamlearnError(
-                f"{place}: expected `id` and `entities` of start, end, type and cue"
-                f" ({error!r:.200})"
-            ) from error
-        number = number_of.get(post_id)
-        if number is None:
-            raise HamlearnError(f"{place}: no post of the corpus has the id {post_id!r:.80}")
-        if done[number]:
-            raise HamlearnError(f"{place}: the post {post_id!r} is here a second time")
-        gold = entities(posts[number].labels)
-        if [entity for entity, _ in told] != gold:
-            found = _spelled(entity for entity, _ in told)
-            raise HamlearnError(
-                f"{place}: post {post_id!r} has the entities {found};"
-                f" expected those of its labels, {_spelled(gold)}"
-            )
-        made[number] = replace(posts[number], cues=tuple(intern(cue) for _, cue in told))
-        done[number] = True
-    return made
-
-
-def _entries(manifest: Path) -> Iterable[tuple[str, Any]]:
-    """Yield place and value of each line of JSON."""
+    by_id = {post.id: post for post in posts}
+    seen: set[str] = set()
     with manifest.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             place = f"{manifest}:{number}"
-            try:
-                yield place, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise HamlearnError(f"{place}: not JSON ({error})") from error
+            post_id, cues = _parse_entry(line, place)
+            if post_id not in by_id:
+                raise HamlearnError(f"{place}: no post of the corpus has the id {post_id!r:.80}")
+            if post_id in seen:
+                raise HamlearnError(f"{place}: the post {post_id!r} is listed a second time")
+            seen.add(post_id)
+            gold = entities(by_id[post_id].labels)
+            if [entity for entity, _ in cues] != gold:
+                found = _describe(entity for entity, _ in cues)
+                raise HamlearnError(
+                    f"{place}: post {post_id!r} has the entities {found};"
+                    f" expected those of its labels, {_describe(gold)}"
+                )
+            by_id[post_id] = replace(by_id[post_id], cues=tuple(intern(cue) for _, cue in cues))
+    return list(by_id.values())
 
 
-def _spelled(some: Iterable[Entity]) -> str:
-    spelled = ", ".join(f"{e.start!r}-{e.end!r} {e.type}" for e in some) or "none"
-    return spelled if len(spelled) < 500 else f"{spelled[:500]}..."
+def _parse_entry(line: bytes, place: str) -> tuple[str, list[tuple[Entity, str]]]:
+    """Return the id of a post, and its entities and their cues from left to right."""
+    try:
+        entry = json.loads(line)
+        cues = sorted(
+            (Entity(item["start"], item["end"], item["type"]), item["cue"])
+            for item in entry["entities"]
+        )
+        if not all(isinstance(cue, str) for _, cue in cues):
+            raise TypeError("a cue is not a string")
+        return str(entry["id"]), cues
+    except (KeyError, TypeError) as error:
+        raise HamlearnError(
+            f"{place}: expected `id` and `entities` of start, end, type and cue ({error!r:.200})"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise HamlearnError(f"{place}: not JSON ({error})") from error
+
+
+def _describe(some: Iterable[Entity]) -> str:
+    text = ", ".join(f"{e.start!r}-{e.end!r} {e.type}" for e in some) or "none"
+    return text if len(text) < 500 else f"{text[:500]}..."

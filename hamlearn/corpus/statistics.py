@@ -1,15 +1,19 @@
-"""The paper's Table 1 for a corpus, and what the table does not tell."""
+"""The paper's Table 1 for a corpus, and which edition of a Twitter corpus it matches."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from hamlearn.corpus.labels import orphans
 from hamlearn.corpus.posts import SPLITS, CorpusPost
-from hamlearn.io import atomic_write
+from hamlearn.errors import HamlearnError
+from hamlearn.io import atomic_write, read_yaml
 
+PUBLISHED = Path(__file__).parents[2] / "resources" / "published.yaml"
 PAPER_ORDER = ("PER", "LOC", "ORG", "MISC")
+CELLS = (*PAPER_ORDER, "total", "tweets")  # rows of Table 1
 COLUMNS = ("quantity", "type", *SPLITS, "total")
 NAMES = {
     "posts": "Tweets",
@@ -18,52 +22,50 @@ NAMES = {
     "longest_post": "Longest post (words)",
     "missing_pictures": "Missing pictures",
 }
-Counted = Callable[[Sequence[CorpusPost]], int]
+Counts = dict[str, dict[str, int]]  # by split, then by cell of Table 1
 
 
 def corpus_statistics(posts: Sequence[CorpusPost], dev_from_train: bool = False) -> pd.DataFrame:
-    """Count a corpus as Table 1 does: entities are B- tags.
-
-    Args:
-        posts: all posts of a corpus, as read or as prepared.
-        dev_from_train: the corpus came without dev, and some of train is it.
+    """Count the posts of a corpus as in Table 1, where an entity is a B- tag.
 
     Returns:
-        Integers in the columns train, dev, test and total, one row for each `quantity`: entities
-        (one row a `type`, then `all`), posts, orphan_inside (I- tags with no B- before them),
-        longest_post (words; its total is the longest of all) and missing_pictures (posts with no
-        picture file); and after posts, if some of train is dev, dev_from_train.
+        Integers in the columns train, dev, test and total, one row per `quantity`: entities (one
+        row per `type`, then `all`), posts, dev_from_train (if requested), orphan_inside (I- tags
+        without a B- tag), longest_post (words; the total is the maximum) and missing_pictures
+        (posts without an image file).
     """
     found = {label[2:] for post in posts for label in post.labels if label != "O"}
     types = [t for t in PAPER_ORDER if t in found] + sorted(found - set(PAPER_ORDER))
-    quantities: list[tuple[str, str, Counted]] = [
-        *(("entities", type_, _tagged(f"B-{type_}")) for type_ in types),
-        ("entities", "all", _tagged("B-")),
+    rows: list[tuple[str, str, Callable[[Sequence[CorpusPost]], int]]] = [
+        *(("entities", type_, _counter(f"B-{type_}")) for type_ in types),
+        ("entities", "all", lambda some: sum(_counter(f"B-{type_}")(some) for type_ in types)),
         ("posts", "all", len),
+        ("dev_from_train", "all", lambda some: sum(post.split == "dev" for post in some)),
         ("orphan_inside", "all", lambda some: sum(orphans(post.labels) for post in some)),
         ("longest_post", "all", lambda some: max((len(post.words) for post in some), default=0)),
         ("missing_pictures", "all", lambda some: sum(post.image_path is None for post in some)),
     ]
-    if dev_from_train:
-        at = [name for name, *_ in quantities].index("posts") + 1
-        quantities.insert(at, ("dev_from_train", "all", _in_dev))
     groups = [[post for post in posts if post.split == split] for split in SPLITS]
     groups.append(list(posts))
-    rows = [(name, type_, *map(count, groups)) for name, type_, count in quantities]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    counts = [
+        (name, type_, *map(count, groups))
+        for name, type_, count in rows
+        if name != "dev_from_train" or dev_from_train
+    ]
+    return pd.DataFrame(counts, columns=list(COLUMNS))
+
+
+def _counter(label: str) -> Callable[[Sequence[CorpusPost]], int]:
+    return lambda some: sum(post.labels.count(label) for post in some)
 
 
 def statistics_text(statistics: pd.DataFrame) -> str:
-    """Lay statistics out as plain text, in the rows and words of Table 1.
-
-    Args:
-        statistics: as `corpus_statistics` returns it.
-    """
+    """Format the result of `corpus_statistics` as plain text, with the row names of Table 1."""
     lines: list[tuple[str, ...]] = [("Ent Type", "Train", "Val", "Test", "All")]
     for row in statistics.to_dict("records"):
         name = NAMES.get(row["quantity"], "Total" if row["type"] == "all" else row["type"])
         lines.append((name, *(f"{row[column]:d}" for column in (*SPLITS, "total"))))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "".join(
         "  ".join(
             cell.rjust(width) if column else cell.ljust(width)
@@ -75,17 +77,60 @@ def statistics_text(statistics: pd.DataFrame) -> str:
 
 
 def write_statistics(path: str | Path, statistics: pd.DataFrame) -> None:
-    """Write statistics as CSV, whole or not at all."""
+    """Write statistics as CSV, atomically."""
     with atomic_write(path) as part:
         statistics.to_csv(part, index=False, lineterminator="\n")
 
 
-def _in_dev(some: Sequence[CorpusPost]) -> int:
-    return sum(post.split == "dev" for post in some)
+@dataclass(frozen=True)
+class Edition:
+    """A known text of `corpus`, Twitter-2015 or -2017, with its Table 1."""
+
+    corpus: str
+    name: str
+    counts: Counts
 
 
-def _tagged(beginning: str) -> Counted:
-    """Return a count of the labels that are a B- tag, or of all B- tags for `B-`."""
-    if beginning == "B-":
-        return lambda some: sum(label[0] == "B" for post in some for label in post.labels)
-    return lambda some: sum(post.labels.count(beginning) for post in some)
+def editions(path: str | Path = PUBLISHED) -> list[Edition]:
+    """Read the known editions; the paper's own come first.
+
+    Raises:
+        HamlearnError: the file is absent, or a count is missing.
+    """
+    published = read_yaml(path)
+    found = []
+    for section, name in (("table1", "as in the paper's Table 1"), ("relabelled", "relabelled")):
+        for corpus, counts in published.get(section, {}).items():
+            if corpus == "source":
+                continue
+            if any(set(counts.get(split, {})) != set(CELLS) for split in SPLITS):
+                raise HamlearnError(
+                    f"{path}: {section}.{corpus}: expected {', '.join(CELLS)} of train, dev, test"
+                )
+            found.append(Edition(corpus, f"{corpus}, {name}", counts))
+    return found
+
+
+def table1_counts(statistics: pd.DataFrame) -> Counts:
+    """Return the cells of Table 1, and those of other types, from `corpus_statistics`."""
+    rows = statistics[statistics["quantity"].isin(["entities", "posts"])].to_dict("records")
+    counts: Counts = {split: dict.fromkeys(CELLS, 0) for split in SPLITS}
+    for row in rows:
+        cell = "tweets" if row["quantity"] == "posts" else row["type"]
+        for split in SPLITS:
+            counts[split]["total" if cell == "all" else cell] = int(row[split])
+    return counts
+
+
+def nearest_edition(counts: Counts, known: Sequence[Edition]) -> tuple[Edition, list[str]]:
+    """Return the edition from which the fewest cells differ, and a description of each."""
+    pairs = []
+    for edition in known:
+        differences = []
+        for split in SPLITS:
+            for cell, found in counts[split].items():
+                expected = edition.counts[split].get(cell, 0)
+                if found != expected:
+                    differences.append(f"{split} {cell}: {found}, expected {expected}")
+        pairs.append((edition, differences))
+    return min(pairs, key=lambda pair: len(pair[1]))

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from hamlearn.corpus.editions import PUBLISHED
 from hamlearn.corpus.posts import SPLITS
-from hamlearn.corpus.statistics import PAPER_ORDER
+from hamlearn.corpus.statistics import PAPER_ORDER, PUBLISHED
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
 from hamlearn.io import atomic_write

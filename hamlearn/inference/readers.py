@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hamlearn.corpus.conll import BETWEEN, BLANKS, MARK
-from hamlearn.corpus.image_files import picture_path
+from hamlearn.corpus.image_files import find_image
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.posts import Picture, Post, Unreadable
 
@@ -104,7 +104,7 @@ def in_folder(folder: str | Path) -> Locate:
         path = root / name
         try:
             if not path.is_file():
-                path = picture_path(path.parent, path.name) or path
+                path = find_image(path.parent, path.name) or path
             left = not path.resolve().is_relative_to(inside)
         except HamlearnError:  # the folder below is not there
             return root / name

@@ -11,10 +11,15 @@ from pathlib import Path
 from PIL import Image
 
 from hamlearn.corpus.conll import read_corpus
-from hamlearn.corpus.editions import counts_of, editions, nearest
-from hamlearn.corpus.image_files import picture_path
+from hamlearn.corpus.image_files import find_image
 from hamlearn.corpus.posts import SPLITS, CorpusPost
-from hamlearn.corpus.statistics import corpus_statistics, statistics_text
+from hamlearn.corpus.statistics import (
+    corpus_statistics,
+    editions,
+    nearest_edition,
+    statistics_text,
+    table1_counts,
+)
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write, digest_of_file, progress
 from hamlearn.vision.images import ImageError, decode_images
@@ -76,7 +81,7 @@ def check_corpus(directory: str | Path, images: str | Path | None, max_pixels: i
     statistics = corpus_statistics(posts)
     table = statistics[statistics["quantity"] != "missing_pictures"]
     check.say(statistics_text(table).rstrip())
-    edition, differing = nearest(counts_of(statistics), editions())
+    edition, differing = nearest_edition(table1_counts(statistics), editions())
     if differing:
         check.say(f"Edition: unknown; nearest is {edition.name}, from which differ:")
         check.faults.append(f"text: {len(differing)} counts differ from {edition.name}")
@@ -99,7 +104,7 @@ def find_images(directory: Path, corpus: str, posts: Iterable[CorpusPost]) -> Pa
     """Return the first folder of the usual names that has a picture of the corpus."""
     names = dict.fromkeys(post.image_id for post in posts)
     for folder in _candidates(directory, corpus):
-        if folder.is_dir() and any(picture_path(folder, name) for name in names):
+        if folder.is_dir() and any(find_image(folder, name) for name in names):
             return folder
     return None
 
@@ -129,7 +134,7 @@ def _check_pictures(
     split_of: dict[str, str] = {}
     for post in posts:
         split_of.setdefault(post.image_id, post.split)
-    paths = {image: picture_path(folder, image) for image in split_of}
+    paths = {image: find_image(folder, image) for image in split_of}
     present = {image: path for image, path in paths.items() if path is not None}
     for image in split_of.keys() - present.keys():
         check.findings.append(Finding(image, split_of[image], "missing", "no file of this name"))

@@ -6,7 +6,16 @@ import pytest
 
 from hamlearn.corpus.conll import read_corpus
 from hamlearn.corpus.posts import CorpusPost
-from hamlearn.corpus.statistics import corpus_statistics, statistics_text, write_statistics
+from hamlearn.corpus.statistics import (
+    PAPER_ORDER,
+    corpus_statistics,
+    editions,
+    nearest_edition,
+    statistics_text,
+    table1_counts,
+    write_statistics,
+)
+from hamlearn.errors import HamlearnError
 
 DATA = Path(os.environ.get("HAMLEARN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 TABLE_1 = {
@@ -106,3 +115,43 @@ def test_equals_table_1_of_the_paper_to_the_digit(corpus):
         name, *numbers = line.split()
         key = ("posts", "all") if name == "posts" else ("entities", name)
         assert counted[key][:3] == [int(number) for number in numbers], name
+
+
+def test_the_published_counts_add_up():
+    known = editions()
+    assert [edition.name for edition in known] == [
+        "twitter2015, as in the paper's Table 1",
+        "twitter2017, as in the paper's Table 1",
+        "twitter2015, relabelled",
+    ]
+    for edition in known:
+        for cells in edition.counts.values():
+            assert cells["total"] == sum(cells[type_] for type_ in PAPER_ORDER)
+    totals = [sum(cells["total"] for cells in one.counts.values()) for one in known[:2]]
+    assert totals == [12800, 8724]  # as the paper's text says
+
+
+@pytest.mark.parametrize(
+    ("folder", "number"), [("twitter2015_original", 0), ("twitter2017", 1), ("twitter2015", 2)]
+)
+def test_the_texts_are_recognised(folder, number):
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"no {folder} in {DATA}; set HAMLEARN_DATA to the folder that has it")
+    counts = table1_counts(corpus_statistics(read_corpus(DATA / folder)))
+    assert nearest_edition(counts, editions()) == (editions()[number], [])
+
+
+def test_other_types_differ_from_every_edition():
+    posts = [CorpusPost("1", "dev", "1", None, ("a", "b"), ("B-PROD", "B-PER"))]
+    told = nearest_edition(table1_counts(corpus_statistics(posts)), editions()[1:2])[1]
+    assert "dev PROD: 1, expected 0" in told
+    assert "dev PER: 1, expected 626" in told
+    assert "dev total: 2, expected 1324" in told
+
+
+def test_an_incomplete_file_is_named(tmp_path):
+    with pytest.raises(HamlearnError, match="No such file"):
+        editions(tmp_path / "absent.yaml")
+    (tmp_path / "a.yaml").write_text("table1: {source: x, mine: {train: {PER: 1}}}")
+    with pytest.raises(HamlearnError, match=r"a\.yaml: table1\.mine: expected PER, LOC"):
+        editions(tmp_path / "a.yaml")

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from hamlearn.cli import app
 from hamlearn.corpus.conll import read_corpus
-from hamlearn.corpus.editions import Edition
 from hamlearn.corpus.posts import SPLITS
+from hamlearn.corpus.statistics import Edition
 from hamlearn.errors import HamlearnError
 from hamlearn.vision import corpus_check as check
 from hamlearn.vision.corpus_check import check_corpus, find_images

@@ -1,4 +1,4 @@
-"""Commands of the demo, and the page to try a model."""
+"""Commands of the demo, and of the page that serves a model."""
 
 import os
 from pathlib import Path
@@ -6,45 +6,45 @@ from typing import Annotated
 
 import typer
 
-from hamlearn.cli.options import Out, Seed, Threads
+from hamlearn.cli.options import Device, Out, Seed, Threads, Weights
 from hamlearn.errors import HamlearnError
 
 app = typer.Typer(help="The embedded demo, and a page to try a model.", no_args_is_help=True)
 
 
 @app.command("corpus")
-def demo_corpus(
+def write_corpus(
     out: Out,
     seed: Seed = 0,
-    posts: Annotated[int, typer.Option(help="Posts in all splits together.")] = 3500,
+    posts: Annotated[int, typer.Option(help="Posts of all splits together.")] = 3500,
 ) -> None:
-    """Draw the demo corpus: the same seed gives the same bytes."""
+    """Generate the demo corpus; the same seed gives the same bytes."""
     from hamlearn.demo.corpus import write_corpus
 
     write_corpus(out, seed, posts)
 
 
-@app.command("train-vision")
-def demo_train_vision(
+@app.command()
+def train_vision(
     out: Out = Path("resources/demo"),
     seed: Seed = 0,
-    minutes: Annotated[float, typer.Option(help="For everything, about this long.")] = 18.0,
+    minutes: Annotated[float, typer.Option(help="Approximate time of the whole training.")] = 18.0,
     threads: Threads = None,
 ) -> None:
-    """Draw pictures of another seed and train the tiny ResNet and Faster R-CNN on them."""
+    """Generate images with another seed and train the tiny ResNet and Faster R-CNN on them."""
     from hamlearn.demo.training import train_vision
 
     train_vision(out, seed, minutes, threads=threads or os.cpu_count() or 1)
 
 
-@app.command("measure-vision")
-def demo_measure_vision(
+@app.command()
+def measure_vision(
     weights: Annotated[Path, typer.Option(help="Folder of both files.")] = Path("resources/demo"),
-    seed: Annotated[int, typer.Option(help="Of the pictures; not the training's.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the images, not of the training.")] = 1,
     pictures: Annotated[int, typer.Option(min=1)] = 1000,
     threads: Threads = None,
 ) -> None:
-    """Measure the tiny vision weights on held-out drawings."""
+    """Measure the tiny vision networks on held-out images."""
     from hamlearn.demo.training import measure_vision
 
     scores = measure_vision(weights, seed, pictures, threads or os.cpu_count() or 1)
@@ -57,16 +57,14 @@ def demo_measure_vision(
 
 
 @app.command("serve")
-def demo_serve(
-    model: Annotated[Path, typer.Argument(help="Folder made by `export`.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
-    weights: Annotated[
-        Path | None, typer.Option(help="Folder of the vision networks' weights.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1.")] = None,
+def serve_model(
+    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8765,
+    weights: Weights = None,
+    device: Device = None,
     threads: Threads = None,
 ) -> None:
-    """Serve a page to try a model, on this machine alone: paste a post, drop pictures."""
+    """Serve a page to try a model, on this machine only: paste a post, drop images."""
     try:
         import python_multipart  # noqa: F401  (Starlette reads forms with it)
         import starlette  # noqa: F401

@@ -1,104 +1,156 @@
-"""Commands for a model that is handed over: write it, and find entities in posts with it."""
+"""Commands that train a model, predict with it, and export it."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hamlearn.cli.options import Out, Threads, parts_of
+from hamlearn.cli import options as opt
+from hamlearn.cli.options import parse_shard, read_settings
 from hamlearn.errors import HamlearnError
 
-Form = Annotated[
-    str | None,
-    typer.Option("--format", help="jsonl, csv, tsv, conll or text; default: by the suffix."),
-]
+app = typer.Typer()
+Form = Annotated[str | None, typer.Option("--format", help="jsonl, csv, tsv, conll or text.")]
+Finished = Annotated[Path, typer.Argument(help="Folder of a finished training.")]
 
 
-def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished training.")],
-    out: Annotated[Path, typer.Argument(help="The folder that is written, whole or not at all.")],
-    scores: Annotated[
-        Path | None, typer.Option(help="Scores of the run, or metrics.csv, for the model card.")
-    ] = None,
+@app.command()
+def vocabulary(settings: opt.Source, posts: opt.Posts, out: opt.Out) -> None:
+    """Create an untrained text encoder with a vocabulary from the training split."""
+    from hamlearn.training.scratch_encoder import write_scratch_encoder
+
+    write_scratch_encoder(posts, out, read_settings(settings).text.scratch)
+
+
+@app.command()
+def encode(
+    settings: opt.Source,
+    posts: opt.Posts,
+    out: opt.Out,
+    objects: opt.Objects = None,
+    captions: opt.Captions = None,
+    encoder: opt.Encoder = None,
+    threads: opt.Threads = None,
 ) -> None:
-    """Write a trained model as one folder to hand over, with a model card."""
+    """Store the outputs of a frozen text encoder for a corpus, for all runs to read."""
+    from hamlearn.devices import keep_freed_memory
+    from hamlearn.training.encoding import encode
+
+    keep_freed_memory()
+    text = read_settings(settings).text
+    encode(posts, encoder or text.encoder, text, out, objects, captions, threads)
+
+
+@app.command()
+def train(
+    settings: opt.Source,
+    variant: Annotated[str, typer.Option(help="One of those listed in config.yaml.")],
+    seed: opt.Seed,
+    posts: opt.Posts,
+    out: opt.Out,
+    images: opt.Images = None,
+    objects: opt.Objects = None,
+    graphs: opt.Graphs = None,
+    captions: opt.Captions = None,
+    encoded: opt.Encoded = None,
+    encoder: opt.Encoder = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Default: training.devices.")] = None,
+    threads: opt.Threads = None,
+) -> None:
+    """Train one variant with one seed, and keep the best epoch on dev."""
+    from hamlearn.devices import keep_freed_memory
+    from hamlearn.training.run import train
+
+    keep_freed_memory()
+    loaded = read_settings(settings)
+    if devices is not None:
+        training = loaded.training.model_copy(update={"devices": devices})
+        loaded = loaded.model_copy(update={"training": training})
+    name, files = encoder or loaded.text.encoder, (images, objects, graphs, captions, encoded)
+    train(posts, name, loaded, variant, seed, out, *files, threads)
+
+
+@app.command()
+def predict_split(
+    run: Annotated[Path, typer.Option(help="Folder of a finished training.")],
+    posts: opt.Posts,
+    split: Annotated[str, typer.Option(help="train, dev or test.")],
+    jsonl: Annotated[Path, typer.Option(help="Predictions with relevance scores.")],
+    conll: Annotated[Path, typer.Option(help="Predictions as token, gold, predicted.")],
+    images: opt.Images = None,
+    objects: opt.Objects = None,
+    graphs: opt.Graphs = None,
+    captions: opt.Captions = None,
+    encoded: opt.Encoded = None,
+    threads: opt.Threads = None,
+) -> None:
+    """Predict one split of a corpus with a trained model."""
+    from hamlearn.devices import keep_freed_memory
+    from hamlearn.inference.prediction import predict
+
+    keep_freed_memory()
+    predict(run, posts, split, jsonl, conll, images, objects, graphs, captions, encoded, threads)
+
+
+@app.command()
+def export(
+    run: Finished,
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    scores: Annotated[Path | None, typer.Option(help="Scores file, for the model card.")] = None,
+) -> None:
+    """Copy a trained model into a folder to share, with a model card."""
     from hamlearn.inference.export import export
 
     export(run, out, scores)
 
 
+@app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="Folder made by `export`.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
     posts: Annotated[Path, typer.Argument(help="JSONL, CSV, TSV, IMGID CoNLL, or a post a line.")],
-    out: Out,
-    images: Annotated[Path | None, typer.Option(help="Folder of the posts' pictures.")] = None,
-    no_images: Annotated[
-        bool, typer.Option("--no-images", help="Go by the text alone, whatever the posts name.")
-    ] = False,
-    image_features: Annotated[
-        Path | None, typer.Option(help="Features of whole pictures, in the place of --images.")
-    ] = None,
-    object_features: Annotated[Path | None, typer.Option(help="Features of objects.")] = None,
-    graphs: Annotated[Path | None, typer.Option(help="Relation graphs of the objects.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Folder of the vision networks' weights.")
-    ] = None,
+    out: opt.Out,
+    images: Annotated[Path | None, typer.Option(help="Folder of the posts' images.")] = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Use the text alone.")] = False,
+    image_features: opt.Images = None,
+    object_features: opt.Objects = None,
+    graphs: opt.Graphs = None,
+    weights: opt.Weights = None,
     form: Form = None,
-    shard: Annotated[
-        str, typer.Option(metavar="I-of-N", help="The part of the posts to do.")
-    ] = "1-of-1",
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Posts read together; default: as in training.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU that is free, if any.")
-    ] = None,
-    threads: Threads = None,
+    shard: opt.Shard = "1-of-1",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Posts per batch.")] = None,
+    device: opt.Device = None,
+    threads: opt.Threads = None,
 ) -> None:
-    """Find the entities of posts: a JSON line for each, in order. A killed run goes on."""
+    """Find the entities of posts: one JSON line per post, in order. A killed run is continued."""
     files = (image_features, object_features, graphs)
     given = [path for path in files if path is not None]
     if given and len(given) < len(files):
-        raise HamlearnError(
-            "found some of --image-features, --object-features and --graphs, expected all or none"
-        )
+        raise HamlearnError("--image-features, --object-features, --graphs: expected all or none")
     if sum([bool(given), images is not None, no_images]) > 1:
-        raise HamlearnError(
-            "found more than one of --images, feature files and --no-images, expected one"
-        )
-    parts = parts_of(shard)
+        raise HamlearnError("found more than one of --images, feature files and --no-images")
+    part = parse_shard(shard)
     import logging
 
     from hamlearn.devices import free_device
     from hamlearn.inference.predict_file import predict_file
     from hamlearn.inference.tagger import FeatureFiles
 
-    # What is cut is said of each post, and not again for each window of posts.
+    # Words that are cut are counted per post, and need no message per batch of posts.
     logging.getLogger("hamlearn.data.dataset").setLevel(logging.WARNING)
-    with free_device(device) as on:
-        predict_file(
-            model,
-            posts,
-            out,
-            images,
-            FeatureFiles(*given) if given else None,
-            no_images,
-            weights,
-            form,
-            parts,
-            batch_size,
-            on,
-            threads,
-        )
+    features = FeatureFiles(*given) if given else None
+    with free_device(device) as used:
+        sources = (images, features, no_images, weights)
+        predict_file(model, posts, out, *sources, form, part, batch_size, used, threads)
 
 
+@app.command()
 def predict_join(
-    posts: Annotated[Path, typer.Argument(help="The posts that `predict` was given.")],
-    parts: Annotated[list[Path], typer.Argument(help="What it wrote of each shard.")],
-    out: Out,
+    posts: Annotated[Path, typer.Argument(help="The posts that `predict` read.")],
+    parts: Annotated[list[Path], typer.Argument(help="The output for each shard.")],
+    out: opt.Out,
     form: Form = None,
 ) -> None:
-    """Join what `predict` wrote of all shards; each post has one line, in order, or it fails."""
+    """Join the output of `predict` for all shards; every post must have one line, in order."""
     from hamlearn.inference.joining import join
 
     join(posts, parts, out, form)

@@ -1,23 +1,44 @@
-"""Options that several groups of commands have."""
+"""Options that several commands have, and how their values are parsed."""
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hamlearn.errors import HamlearnError
 
-Out = Annotated[Path, typer.Option(help="What is written, whole or not at all.")]
+if TYPE_CHECKING:
+    from hamlearn.settings import Settings
+
+Source = Annotated[str, typer.Option("--settings", help="YAML file, or sections as JSON.")]
+Posts = Annotated[Path, typer.Option(help="Prepared posts (posts.jsonl).")]
+Out = Annotated[Path, typer.Option(help="Output, written atomically.")]
 Seed = Annotated[int, typer.Option(min=0)]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's choice.")]
+Shard = Annotated[str, typer.Option(metavar="I-of-N", help="The part to process.")]
+Images = Annotated[Path | None, typer.Option(help="Features of whole images.")]
+Objects = Annotated[Path | None, typer.Option(help="Features of objects.")]
+Graphs = Annotated[Path | None, typer.Option(help="Relation graphs.")]
+Captions = Annotated[Path | None, typer.Option(help="Lines of `ID.jpg :caption`.")]
+Encoded = Annotated[Path | None, typer.Option(help="Outputs of a frozen encoder, from `encode`.")]
+Encoder = Annotated[str | None, typer.Option(help="Text encoder; default: text.encoder.")]
+Weights = Annotated[Path | None, typer.Option(help="Folder of the vision networks' weights.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a free GPU.")]
 
 
-def parts_of(shard: str) -> tuple[int, int]:
-    """Return (i, n) of a word like `2-of-4`.
+def read_settings(source: str) -> "Settings":
+    """Load the settings of the option `--settings`, importing pydantic only when needed."""
+    from hamlearn.settings import load_settings
+
+    return load_settings(source)
+
+
+def parse_shard(shard: str) -> tuple[int, int]:
+    """Return (2, 4) for `2-of-4`.
 
     Raises:
-        HamlearnError: it is none.
+        HamlearnError: the text has another form.
     """
     found = re.fullmatch(r"(\d+)-of-(\d+)", shard)
     if found is None:

@@ -59,7 +59,11 @@ class Needed:
             return "present"
         digest = digest_of_file(self.path)
         is_right = digest.startswith(self.sha256)
-        return "present, verified" if is_right else f"present, but another: its sha256 is {digest}"
+        return (
+            "present, verified"
+            if is_right
+            else f"present, checksum mismatch: its sha256 is {digest}"
+        )
 
     def text(self) -> str:
         """Return what is to be said of it, in lines."""

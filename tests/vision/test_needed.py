@@ -62,7 +62,7 @@ def test_files_that_are_there_are_verified(cache, tmp_path):
     states = [file.state() for file in needed_files(load_settings(settings()))]
     assert states[0] == "present, verified"
     path = str(tmp_path / "theirs.pkl")
-    for digest, state in ((None, "present"), (DIGEST, "present, but another: its sha256 is")):
+    for digest, state in ((None, "present"), (DIGEST, "present, checksum mismatch: its sha256 is")):
         file = needed_files(load_settings(settings(path, digest)))[1]
         assert file.state().startswith(state)
 

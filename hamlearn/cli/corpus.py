@@ -1,0 +1,71 @@
+"""Commands that read, check and count a corpus."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hamlearn.cli.options import Out, Source, read_settings
+from hamlearn.errors import HamlearnError
+from hamlearn.io import printable
+
+app = typer.Typer(help="Read, check and count a corpus.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Folder of train.txt, valid.txt, test.txt.")]
+ImageFolder = Annotated[Path | None, typer.Option(help="Folder of images named by IMGID.")]
+
+
+@app.command()
+def prepare(
+    settings: Source,
+    corpus: Annotated[str, typer.Option(help="Name of the corpus in the settings.")],
+    source: Annotated[Path, typer.Option(help="Folder of train.txt, valid.txt, test.txt.")],
+    out: Out,
+) -> None:
+    """Check a corpus and write its posts, labels and statistics."""
+    from hamlearn.corpus.prepare import prepare
+
+    corpora = read_settings(settings).corpora
+    if corpus not in corpora:
+        known = ", ".join(sorted(corpora))
+        raise HamlearnError(f"settings: corpora: found no {corpus!r} among {known}")
+    chosen = corpora[corpus]
+    prepare(source, chosen.images, out, chosen.dev_share, chosen.dev_seed)
+
+
+@app.command()
+def stats(
+    directory: Folder,
+    images: ImageFolder = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
+) -> None:
+    """Print the paper's Table 1 for a corpus."""
+    from hamlearn.corpus.conll import has_dev
+    from hamlearn.corpus.prepare import load_corpus
+    from hamlearn.corpus.statistics import corpus_statistics, statistics_text, write_statistics
+
+    statistics = corpus_statistics(load_corpus(directory, images), not has_dev(directory))
+    if csv is not None:
+        write_statistics(csv, statistics)
+    typer.echo(printable(statistics_text(statistics)))
+
+
+@app.command()
+def check(
+    directory: Folder,
+    images: ImageFolder = None,
+    csv: Annotated[Path | None, typer.Option(help="Write faulty images to this file.")] = None,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Maximum size.")] = 100_000_000,
+) -> None:
+    """Verify a downloaded Twitter-2015 or -2017: Table 1, and every image."""
+    from hamlearn.vision.corpus_check import check_corpus, write_findings
+
+    found = check_corpus(directory, images, max_pixels)
+    if csv is not None:
+        write_findings(csv, found.findings)
+    typer.echo(printable(found.text))
+    if found.faults:
+        faults = [f"- {fault}" for fault in found.faults]
+        typer.echo(printable("\n".join(["Not usable as it is:", *faults])))
+        raise typer.Exit(1)
+    typer.echo("Usable.")

@@ -1,0 +1,117 @@
+"""Commands that score predictions, compare systems, and write the report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hamlearn.cli.options import Out, Posts, Seed, Source, read_settings
+from hamlearn.errors import HamlearnError
+
+app = typer.Typer()
+paper_app = typer.Typer(help="The paper's tables, with our scores.", no_args_is_help=True)
+
+Scores = Annotated[list[Path], typer.Argument(help="Scores of runs.")]
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[list[Path], typer.Argument(help="dev.jsonl and test.jsonl.")],
+    posts: Posts,
+    corpus: Annotated[str, typer.Option()],
+    detector: Annotated[str, typer.Option()],
+    variant: Annotated[str, typer.Option()],
+    seed: Seed,
+    out: Out,
+) -> None:
+    """Score the predictions of one run by scheme, type and cue."""
+    from hamlearn.corpus.posts import read_posts
+    from hamlearn.evaluation.evaluate import evaluate
+    from hamlearn.evaluation.tables import write_table
+
+    scores = evaluate(
+        predictions, read_posts(posts), corpus=corpus, detector=detector, variant=variant, seed=seed
+    )
+    write_table(out, scores)
+
+
+@app.command()
+def metrics(scores: Scores, out: Out) -> None:
+    """Gather the scores of all runs into one table."""
+    from hamlearn.evaluation.evaluate import gather
+    from hamlearn.evaluation.tables import write_table
+
+    write_table(out, gather(scores))
+
+
+@app.command()
+def summary(metrics: Annotated[Path, typer.Argument(help="The table of all runs.")]) -> None:
+    """Print micro F1 of every variant."""
+    from rich.console import Console
+
+    from hamlearn.evaluation.evaluate import read_scores
+    from hamlearn.evaluation.summary import summary
+
+    Console().print(summary(read_scores(metrics)))
+
+
+@app.command()
+def report(
+    settings: Source,
+    metrics: Annotated[Path, typer.Option(help="The table metrics.csv of all runs.")],
+    results: Annotated[Path, typer.Option(help="Folder that the workflow writes.")],
+    out: Out,
+) -> None:
+    """Write the report page and its figures."""
+    from hamlearn.report.page import write_report
+
+    write_report(read_settings(settings), metrics, results, out)
+
+
+@paper_app.command()
+def table(
+    name: Annotated[str, typer.Argument(help="table1 to table6.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Scores; for table1, statistics.csv.")],
+    settings: Source,
+    csv: Annotated[Path, typer.Option(help="The table, one row per cell.")],
+    markdown: Annotated[Path, typer.Option(help="The table, for reading.")],
+) -> None:
+    """Make one table of the paper from our scores."""
+    import pandas as pd
+
+    from hamlearn.corpus.statistics import editions
+    from hamlearn.evaluation.evaluate import gather
+    from hamlearn.evaluation.paper import lines_of, scores_table, statistics_table, write_markdown
+    from hamlearn.evaluation.tables import write_table
+
+    loaded = read_settings(settings)
+    if name == "table1":
+        published: dict[str, dict[str, dict[str, int]]] = {}
+        for edition in editions():  # the paper's own comes first
+            published.setdefault(edition.corpus, edition.counts)
+        statistics = {path.parent.name: pd.read_csv(path) for path in inputs}
+        frame = statistics_table(statistics, published)
+    else:
+        frame = scores_table(name, lines_of(name, loaded), gather(inputs), loaded)
+    write_table(csv, frame, decimals=4)
+    write_markdown(markdown, frame)
+
+
+@paper_app.command()
+def pairs(
+    predictions: Annotated[list[Path], typer.Argument(help="Files .../VARIANT/seedN/test.jsonl.")],
+    posts: Annotated[list[str], typer.Option(help="CORPUS=posts.jsonl, once per corpus.")],
+    out: Annotated[Path, typer.Option(help="The pairs, as CSV.")],
+) -> None:
+    """Compare every pair of systems: difference, interval, p and n."""
+    from hamlearn.corpus.posts import read_posts
+    from hamlearn.evaluation.compare import compare
+    from hamlearn.evaluation.tables import write_table
+
+    by_corpus = {}
+    for given in posts:
+        corpus, found, path = given.partition("=")
+        if not found:
+            raise HamlearnError(f"--posts: found {given!r}, expected CORPUS=posts.jsonl")
+        by_corpus[corpus] = read_posts(path)
+    write_table(out, compare(predictions, by_corpus))

@@ -220,13 +220,6 @@ class _Sink(io.FileIO):
             self.error = error
         return size
 
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer, with zeros where the disk took nothing."""
-        count = super().readinto(buffer) or 0
-        rest = memoryview(buffer).cast("B")[count:]
-        rest[:] = bytes(len(rest))
-        return count + len(rest)
-
     def truncate(self, size: int | None = None) -> int:
         """Set the size of the file."""
         try:

@@ -1,4 +1,6 @@
 import json
+import os
+import resource
 
 import h5py
 import numpy as np
@@ -202,3 +204,23 @@ def test_a_wrong_layout_is_named(tmp_path, change, message):
 def test_an_unknown_dataset_is_named(tmp_path):
     with FeatureFile(write(tmp_path / "a.h5")) as file, pytest.raises(HamlearnError, match="boxes"):
         file.rows("boxes", [0])
+
+
+@pytest.mark.parametrize("limit", [0, 3000, 20_000, 60_000, 150_000])
+def test_a_full_disk_is_one_error_that_names_the_file(tmp_path, limit):
+    target, ids = tmp_path / "a.h5", [str(number) for number in range(30)]
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            columns = object_columns(250, 4, "float32")
+            full = {name: np.ones(shape) for name, (shape, _) in columns.items()}
+            with feature_writer(target, ids, columns, attributes("objects"), ["dog"]) as writer:
+                for row in range(30):
+                    writer.put(row, (1, 1), **full)
+        except HamlearnError as error:
+            os._exit(17 if str(error) == f"{target}: could not be written: File too large" else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (17 if limit < 120_000 else 2)
+    assert list(tmp_path.iterdir()) == ([] if limit < 120_000 else [target])

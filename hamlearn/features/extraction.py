@@ -129,13 +129,8 @@ def extract_objects(
 ) -> None:
     """Write the best objects of the images of one shard, atomically.
 
-    Args are those of `extract_images`, except for:
-        settings: its sections `pictures` and `object_features` are used.
-        detector: a key of `object_features.detectors`, or "precomputed".
-
-    Raises:
-        HamlearnError: weights cannot be loaded; or an image cannot be read, and
-            `pictures.unreadable` makes this an error.
+    Args and errors are those of `extract_images`, but for `detector`: a key of
+    `object_features.detectors`, or "precomputed".
     """
     options, workers = settings.object_features, set_threads(threads)
     max_pixels = settings.pictures.max_pixels
@@ -223,11 +218,7 @@ def padded(best: Selection, n: int, size: tuple[int, int], classes: int) -> dict
 
 
 def shard_of(items: Mapping[str, T], shard: tuple[int, int]) -> dict[str, T]:
-    """Return the i-th of n contiguous parts whose sizes differ by at most one; i from 1.
-
-    Raises:
-        HamlearnError: i is not in 1 to n.
-    """
+    """Return the i-th of n contiguous parts whose sizes differ by at most one; i from 1."""
     number, count = shard
     if not 1 <= number <= count:
         raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
@@ -248,22 +239,10 @@ def _write_shard(
     where: str,
     classes: Sequence[str] = (),
 ) -> None:
-    """Process images in batches and write their rows, while the next batch is processed.
+    """Process images in batches, and write the rows of one while the next is processed.
 
-    Args:
-        out: path of the feature file, written atomically.
-        ids: image ids, one per row.
-        columns: what is stored per image.
-        attributes: as returned by `attributes_of`.
-        queue: decoded images, in the order of `ids`.
-        process: see `Process`.
-        batch_size: images per batch; the last one may have fewer.
-        is_strict: whether an image that cannot be read is an error; else it is counted.
-        where: device and backend, for the log.
-        classes: names of the object classes.
-
-    Raises:
-        HamlearnError: values cannot be stored, or an image cannot be read, and this is an error.
+    If `is_strict`, an image that cannot be read is an error; else it is counted. `where` is device
+    and backend, for the log.
     """
     failed: Counter[str] = Counter()
     batch: list[Decoded[Any]] = []

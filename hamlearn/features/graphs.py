@@ -26,13 +26,7 @@ def build_graphs(
 
     The file holds `ids` (n) and `relations` (n, N+1, N+1) int8, where [k, i, j] is the relation of
     the edge i -> j in image k, an index into RELATIONS; node 0 is the image; -1 is no edge, and
-    padding. Its attributes record the objects and the thresholds it was made from. It is written
-    atomically.
-
-    Args:
-        object_file: features of the kind "objects".
-        out: the graph file.
-        settings: thresholds.
+    padding. It is written atomically.
 
     Returns:
         The number of directed edges of each relation.
@@ -88,20 +82,14 @@ def _relations(objects: FeatureFile, rows: range, settings: GraphSettings) -> ND
 
 def _attributes(objects: FeatureFile, settings: GraphSettings) -> dict[str, Any]:
     """Return the provenance of graphs: the extractor of the objects, and the thresholds."""
-    source = objects.attributes
-    return {
-        **attributes_of(
-            "graphs",
-            source["extractor"],
-            source["weights"],
-            source["weights_digest"],
-            source["random_weights"],
-            settings.model_dump(),
-            ("numpy", "h5py"),
-        ),
-        "objects_settings_digest": source["settings_digest"],
-        "names": canonical(list(RELATIONS)),
-    }
+    of_objects = objects.attributes
+    names = ("extractor", "weights", "weights_digest", "random_weights")
+    extractor, libraries = [of_objects[name] for name in names], ("numpy", "h5py")
+    attributes = attributes_of(
+        "graphs", *extractor, settings=settings.model_dump(), libraries=libraries
+    )
+    attributes["objects_settings_digest"] = of_objects["settings_digest"]
+    return attributes | {"names": canonical(list(RELATIONS))}
 
 
 class Graphs(ArrayFile):

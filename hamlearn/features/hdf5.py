@@ -20,19 +20,6 @@ from numpy.typing import NDArray
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write
 
-# What h5py raises on damaged files.
-_BROKEN = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
 
 class ArrayFile:
     """An HDF5 file open for reading. Text is in memory; rows of numbers are read on demand.
@@ -75,7 +62,7 @@ class ArrayFile:
         except HamlearnError:
             self.close()
             raise
-        except _BROKEN as error:
+        except Exception as error:  # h5py raises almost anything on damaged files
             self.close()
             raise HamlearnError(
                 f"{path}: not an HDF5 file, or a damaged one"

@@ -4,6 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 from hamlearn.corpus.posts import image_paths, iterate_posts
@@ -26,9 +27,6 @@ def merge_shards(
         posts_path: prepared posts, in whose order the rows are written.
         out: path of the merged feature file.
         failures: path of a CSV with columns image, status, reason.
-
-    Raises:
-        HamlearnError: see `merge`.
     """
     merge(shards, list(image_paths(iterate_posts(posts_path))), out)
     with FeatureFile(out) as file:
@@ -48,12 +46,7 @@ def merge_shards(
 
 
 def merge(shards: Iterable[str | Path], ids: Sequence[str], path: str | Path) -> None:
-    """Merge shards into one file whose rows are in the order of `ids`.
-
-    Args:
-        shards: feature files, in any order.
-        ids: the image ids of the corpus.
-        path: of the merged file.
+    """Merge shards into one file whose rows are in the order of `ids`, those of the corpus.
 
     Raises:
         HamlearnError: a shard is absent; shards come from different settings, weights or library
@@ -65,20 +58,19 @@ def merge(shards: Iterable[str | Path], ids: Sequence[str], path: str | Path) ->
             raise HamlearnError(f"{path}: found no shards, expected at least one")
         for file in files[1:]:
             _check_same_extraction(files[0], file)
-        places = [(file, row) for file in files for row in range(len(file.ids))]
-        place_of = {file.ids[row]: (file, row) for file, row in places}
-        if len(place_of) != len(places):
-            raise HamlearnError(f"{path}: an image is in two shards, expected each in one")
-        for image_id in ids:
-            if image_id not in place_of:
-                raise HamlearnError(f"{path}: image {image_id} is in no shard; expected {len(ids)}")
-        stray = place_of.keys() - set(ids)
-        if stray:
-            raise HamlearnError(f"{path}: image {min(stray)} of a shard is not in the corpus")
+        found, expected = Counter(chain.from_iterable(file.ids for file in files)), Counter(ids)
+        for image_id in found | expected:
+            if found[image_id] != expected[image_id]:
+                raise HamlearnError(
+                    f"{path}: image {image_id} is in {found[image_id]} shards, expected"
+                    f" {expected[image_id]}; the corpus has {len(ids)} images"
+                )
+        file_of = {image_id: file for file in files for image_id in file.ids}
         columns = files[0].columns()
         with feature_writer(path, ids, columns, files[0].attributes, files[0].classes) as writer:
             for number, image_id in enumerate(ids):
-                file, row = place_of[image_id]
+                file = file_of[image_id]
+                row = file.row_of[image_id]
                 status = int(file.rows("status", [row])[0])
                 if status:
                     writer.fail(number, status, file.reasons[row])

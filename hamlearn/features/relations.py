@@ -1,7 +1,7 @@
-"""How two boxes lie to each other (the paper's spatial relations, Figure 3).
+"""Spatial relations between two boxes (the paper's Figure 3).
 
-Geometry is done in pixels and float64, and only by adding, multiplying and comparing, so that
-swapping two boxes gives the exact inverse, on the borders of sectors too.
+Coordinates are pixels in float64, and are only added, multiplied and compared, so that swapping two
+boxes yields the exact inverse, on the borders of sectors too.
 """
 
 import numpy as np
@@ -29,15 +29,15 @@ def relation_matrix(
     overlap_iou: float = 0.5,
     far: float = 0.5,
 ) -> NDArray[np.int64]:
-    """Return the relation of every directed pair of nodes of one picture.
+    """Return the relation of every directed pair of nodes of one image.
 
-    Node 0 is the picture, which is `inside` to every object by definition, and every object
-    `cover` to it. For objects i and j the first rule that holds decides:
+    Node 0 is the image, which is `inside` to every object by definition, and every object `cover`
+    to it. For objects i and j the first rule that holds decides:
 
     1. `inside` if box i contains box j on all four sides, edges touching included, and they differ;
     2. `cover` if box j contains box i and they differ;
-    3. `overlap` if their IoU is above `overlap_iou`, or they are equal (of no area, too);
-    4. `class1` to `class8` if their centres are at most `far` of the picture's diagonal apart:
+    3. `overlap` if their IoU is above `overlap_iou`, or they are equal (even without area);
+    4. `class1` to `class8` if their centres are at most `far` of the image's diagonal apart:
        class floor(d / 45) + 1, where d is the angle from centre i to centre j in degrees, in
        [0, 360), y pointing down. A direction on a border belongs to the sector that begins there.
        Coincident centres have no direction and are `class1` both ways;
@@ -45,17 +45,17 @@ def relation_matrix(
 
     Args:
         boxes: (O, 4), xyxy normalised to [0, 1].
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
         overlap_iou: IoU above which boxes `overlap`.
-        far: share of the picture's diagonal above which there is no edge.
+        far: fraction of the image's diagonal above which there is no edge.
 
     Returns:
         (O+1, O+1) int64, [i, j] an index into RELATIONS, -1 where there is no edge and on the
         diagonal.
 
     Raises:
-        HamlearnError: wrong shape, a side of no length, or boxes that are not xyxy.
+        HamlearnError: see `relation_matrices`.
     """
     array = np.asarray(boxes, dtype=np.float64)
     if array.ndim != 2:
@@ -71,25 +71,25 @@ def relation_matrices(
     overlap_iou: float = 0.5,
     far: float = 0.5,
 ) -> NDArray[np.int64]:
-    """Return the relations of many pictures at once; the rules are those of `relation_matrix`.
+    """Return the relations of many images at once; for the rules see `relation_matrix`.
 
     Args:
-        boxes: (n, O, 4), xyxy normalised to [0, 1]; rows past a picture's count are ignored.
+        boxes: (n, O, 4); rows past the count of an image are ignored.
         widths: (n,), in pixels; ignored where the count is 0.
         heights: (n,), in pixels.
-        counts: (n,), objects of each picture.
+        counts: (n,), objects of each image.
         overlap_iou: IoU above which boxes `overlap`.
-        far: share of the picture's diagonal above which there is no edge.
+        far: fraction of the image's diagonal above which there is no edge.
 
     Returns:
         (n, O+1, O+1) int64, -1 where there is no edge, on the diagonal and on padding.
 
     Raises:
-        HamlearnError: wrong shape, a side of no length, or boxes that are not xyxy.
+        HamlearnError: wrong shape, a side that is not positive, or boxes that are not xyxy.
     """
     box = np.asarray(boxes, dtype=np.float64)
     if box.ndim != 3 or box.shape[2] != 4:
-        raise HamlearnError(f"boxes: found shape {box.shape}, expected (pictures, objects, 4)")
+        raise HamlearnError(f"boxes: found shape {box.shape}, expected (images, objects, 4)")
     size = np.stack([np.asarray(widths, np.float64), np.asarray(heights, np.float64)], axis=-1)
     count = np.asarray(counts, dtype=np.int64)
     _check(box, size, count)
@@ -139,11 +139,11 @@ def _sector(pixels: NDArray[np.float64], most: NDArray[np.float64]) -> NDArray[n
         pixels: xyxy.
         most: (n, 1, 1), the largest squared distance between centres.
     """
-    doubled = pixels[..., :2] + pixels[..., 2:]  # twice the centres: exact where halves are not
+    doubled = pixels[..., :2] + pixels[..., 2:]  # twice the centres, which is exact
     step = doubled[:, None, :] - doubled[:, :, None]  # (n, O, O, 2), from i to j
     dx, dy = step[..., 0], step[..., 1]
     near = dx * dx + dy * dy <= 4 * most
-    # The four sectors of [180, 360) are those of [0, 180) seen from the other side.
+    # The four sectors of [180, 360) are those of [0, 180), turned by 180 degrees.
     far_side = (dy < 0) | ((dy == 0) & (dx < 0))
     dx, dy = np.where(far_side, -dx, dx), np.where(far_side, -dy, dy)  # now dy >= 0
     sector = np.where(dx > 0, np.where(dy < dx, 0, 1), np.where(dy > -dx, 2, 3))
@@ -152,22 +152,22 @@ def _sector(pixels: NDArray[np.float64], most: NDArray[np.float64]) -> NDArray[n
 
 
 def _check(box: NDArray[np.float64], size: NDArray[np.float64], count: NDArray[np.int64]) -> None:
-    """Refuse what is no picture or no box, naming the first that is at fault."""
+    """Check sizes, counts and boxes, naming the first image with an error."""
     n, most, _ = box.shape
     if size.shape != (n, 2) or count.shape != (n,):
         raise HamlearnError(
-            f"found {n} pictures of boxes, sizes of shape {size.shape} and counts of shape"
-            f" {count.shape}; expected one size and one count a picture"
+            f"found boxes of {n} images, sizes of shape {size.shape} and counts of shape"
+            f" {count.shape}; expected one size and one count per image"
         )
     wrong = (count < 0) | (count > most)
     if wrong.any():
         row = int(wrong.argmax())
-        raise HamlearnError(f"picture {row}: found {count[row]} objects, expected 0 to {most}")
+        raise HamlearnError(f"image {row}: found {count[row]} objects, expected 0 to {most}")
     wrong = (count > 0) & ~(np.isfinite(size) & (size > 0)).all(-1)
     if wrong.any():
         row = int(wrong.argmax())
         raise HamlearnError(
-            f"picture {row}: found a size of {size[row, 0]:g} x {size[row, 1]:g} pixels,"
+            f"image {row}: found a size of {size[row, 0]:g} x {size[row, 1]:g} pixels,"
             " expected positive numbers"
         )
     real = np.arange(most) < count[:, None]
@@ -176,6 +176,6 @@ def _check(box: NDArray[np.float64], size: NDArray[np.float64], count: NDArray[n
     if wrong.any():
         row, place = (int(k) for k in np.argwhere(wrong)[0])
         raise HamlearnError(
-            f"picture {row}, object {place}: found box {box[row, place].tolist()},"
+            f"image {row}, object {place}: found box {box[row, place].tolist()},"
             " expected left, top, right, bottom with left <= right and top <= bottom"
         )

@@ -55,7 +55,7 @@ def image_columns(
 
     Args:
         width: F.
-        dtype: of the stored features.
+        dtype: of the features.
         regions: whether the 7x7 map is stored too.
         stages: F of each stage whose 2x2 map is stored; empty if none is.
     """
@@ -114,14 +114,7 @@ def attributes_of(
 
 
 class FeatureWriter:
-    """Fills the rows of one feature file, in any order; see `feature_writer`.
-
-    Args:
-        file: an empty HDF5 file.
-        check_disk: raises OSError if the disk is full.
-        ids: image ids, one per row.
-        columns: what is stored per image, in addition to its size and status.
-    """
+    """Fills the rows of one feature file, in any order; see `feature_writer`."""
 
     def __init__(
         self,
@@ -150,12 +143,7 @@ class FeatureWriter:
         }
 
     def put(self, row: int, size: tuple[int, int], **values: Any) -> None:
-        """Write the features of one image.
-
-        Args:
-            row: of the image.
-            size: width and height of the image in pixels.
-            values: one array for each column.
+        """Write width, height and features of one image; `values` has an array for each column.
 
         Raises:
             HamlearnError: a value has another shape than its column, or is not finite in the dtype
@@ -206,7 +194,7 @@ def feature_writer(
     Args:
         path: of the finished file.
         ids: image ids, one per row.
-        columns: what is stored per image.
+        columns: what is stored per image, in addition to size and status.
         attributes: as returned by `attributes_of`.
         classes: names of the object classes.
 
@@ -286,36 +274,25 @@ class FeatureFile(ArrayFile):
         self.row_of = {image_id: row for row, image_id in enumerate(self.ids)}
         if len(self.row_of) < len(self.ids):
             raise HamlearnError(f"{self.path}: an image id occurs twice, expected each once")
-        # Shape of a row, None for any length, and kinds of dtype.
-        most = self.shape("boxes")[:1] if is_objects else ()
-        layout: dict[str, tuple[tuple[int | None, ...], str]] = {
-            "features": ((*most, None), "f"),
-            "sizes": ((2,), "iu"),
-            "status": ((), "iu"),
-        }
+        shape = self.shape("features") or (0,)
         if is_objects:
-            layout |= {"boxes": ((*most, 4), "f"), "scores": (most, "f")}
-            layout |= {"labels": (most, "iu"), "counts": ((), "iu")}
-        layout |= {name: ((None, None), "f") for name in ("regions", *STAGES) if self.has(name)}
-        n = len(self.ids)
-        if len(self.reasons) != n:
-            raise HamlearnError(f"{self.path}: found {len(self.reasons)} reasons, expected {n}")
-        for name in {**layout, **self.arrays}:
-            data = self.arrays.get(name)
-            if data is None:
-                raise HamlearnError(f"{self.path}: no dataset `{name}`, expected numbers")
-            row, kinds = layout.get(name, ((None,) * (len(data.shape) - 1), "fiu"))
-            expected = (n, *row)
-            if len(data.shape) != len(expected) or any(
-                wanted not in (None, found)
-                for wanted, found in zip(expected, data.shape, strict=True)
-            ):
+            expected = object_columns(shape[-1], shape[0], "float32")
+        else:
+            stages = [self.shape(name)[-1] for name in STAGES if self.has(name)]
+            expected = image_columns(shape[-1], "float32", self.has("regions"), stages)
+        expected |= _COMMON
+        if self.arrays.keys() != expected.keys() or len(self.reasons) != len(self.ids):
+            raise HamlearnError(
+                f"{self.path}: found numbers in {', '.join(self.arrays)}, expected them in"
+                f" {', '.join(expected)}, and as many reasons as ids"
+            )
+        for name, (row, dtype) in expected.items():
+            data, rows, kind = self.arrays[name], (len(self.ids), *row), np.dtype(dtype).kind
+            if data.shape != rows or data.dtype.kind != kind:
                 raise HamlearnError(
-                    f"{self.path}: `{name}` has shape {data.shape}, expected {expected}"
+                    f"{self.path}: `{name}` is {data.dtype} of shape {data.shape}, expected"
+                    f" {'floats' if kind == 'f' else np.dtype(dtype)} of shape {rows}"
                 )
-            if data.dtype.kind not in kinds:
-                kind = "floating-point numbers" if kinds == "f" else "integers"
-                raise HamlearnError(f"{self.path}: `{name}` is {data.dtype}, expected {kind}")
 
 
 def log_summary(what: str, count: int, failed: Counter[str], random_weights: bool) -> None:

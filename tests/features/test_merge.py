@@ -19,8 +19,8 @@ def test_merged_shards_equal_one_file(tmp_path):
     ("parts", "message"),
     [
         ([], "found no shards"),
-        ([IDS[:2], IDS[3:]], "image ü is in no shard"),
-        ([IDS[:3], IDS[2:]], "in two shards"),
+        ([IDS[:2], IDS[3:]], "image ü is in 0 shards, expected 1"),
+        ([IDS[:3], IDS[2:]], "image ü is in 2 shards, expected 1"),
     ],
 )
 def test_shards_that_do_not_make_the_corpus(tmp_path, parts, message):
@@ -31,7 +31,7 @@ def test_shards_that_do_not_make_the_corpus(tmp_path, parts, message):
 
 
 def test_a_shard_with_a_stray_picture(tmp_path):
-    with pytest.raises(HamlearnError, match="image e of a shard is not in the corpus"):
+    with pytest.raises(HamlearnError, match="image e is in 1 shards, expected 0; the corpus has 4"):
         merge([write(tmp_path / "a.h5")], IDS[:4], tmp_path / "merged.h5")
 
 

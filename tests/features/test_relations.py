@@ -249,5 +249,5 @@ def test_what_is_no_box_is_refused(boxes, width, height, message):
 def test_counts_and_sizes_must_fit_the_boxes():
     with pytest.raises(HamlearnError, match="found 4 objects, expected 0 to 3"):
         relation_matrices(np.zeros((1, 3, 4)), [1], [1], [4])
-    with pytest.raises(HamlearnError, match="one size and one count a picture"):
+    with pytest.raises(HamlearnError, match="one size and one count per image"):
         relation_matrices(np.zeros((2, 3, 4)), [1], [1], [0])

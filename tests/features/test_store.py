@@ -186,11 +186,17 @@ def replace(name, value):
         (lambda file: file.pop("reasons"), "found text in ids, expected it in ids, reasons"),
         (
             replace("features", np.zeros((4, 3))),
-            r"`features` has .*, expected \(5, None\)",
+            r"`features` is .*\(4, 3\), expected floats of shape \(5, 3\)",
         ),
-        (replace("features", np.zeros(5)), r"`features` has shape \(5,\), expected \(5, None\)"),
-        (replace("sizes", np.zeros((5, 3))), r"`sizes` has shape \(5, 3\), expected \(5, 2\)"),
-        (replace("status", 3), r"`status` has shape \(\), expected \(5,\)"),
+        (
+            replace("features", np.zeros(5)),
+            r"`features` is .*\(5,\), expected floats of shape \(5, 0\)",
+        ),
+        (
+            replace("sizes", np.zeros((5, 3))),
+            r"`sizes` is .*\(5, 3\), expected int32 of shape \(5, 2\)",
+        ),
+        (replace("status", 3), r"`status` is int64 of shape \(\), expected uint8 of shape \(5,\)"),
         (replace("ids", np.arange(5)), "found text in reasons, expected it in ids, reasons"),
     ],
 )

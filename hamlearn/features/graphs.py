@@ -82,13 +82,17 @@ def _relations(objects: FeatureFile, rows: range, settings: GraphSettings) -> ND
 
 def _attributes(objects: FeatureFile, settings: GraphSettings) -> dict[str, Any]:
     """Return the provenance of graphs: the extractor of the objects, and the thresholds."""
-    of_objects = objects.attributes
-    names = ("extractor", "weights", "weights_digest", "random_weights")
-    extractor, libraries = [of_objects[name] for name in names], ("numpy", "h5py")
+    source = objects.attributes
     attributes = attributes_of(
-        "graphs", *extractor, settings=settings.model_dump(), libraries=libraries
+        "graphs",
+        source["extractor"],
+        source["weights"],
+        source["weights_digest"],
+        source["random_weights"],
+        settings.model_dump(),
+        ("numpy", "h5py"),
     )
-    attributes["objects_settings_digest"] = of_objects["settings_digest"]
+    attributes["objects_settings_digest"] = source["settings_digest"]
     return attributes | {"names": canonical(list(RELATIONS))}
 
 

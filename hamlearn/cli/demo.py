@@ -75,7 +75,7 @@ def serve_model(
             ' pip install "hamlearn[serve]"'
         ) from error
     from hamlearn.inference.tagger import Tagger
-    from hamlearn.serving.run import serve
+    from hamlearn.serving.page import serve
 
     with Tagger.load(model, device, threads, weights) as tagger:
         serve(tagger, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))

@@ -122,22 +122,19 @@ def predict(
     threads: opt.Threads = None,
 ) -> None:
     """Find the entities of posts: one JSON line per post, in order. A killed run is continued."""
-    files = (image_features, object_features, graphs)
-    given = [path for path in files if path is not None]
-    if given and len(given) < len(files):
-        raise HamlearnError("--image-features, --object-features, --graphs: expected all or none")
-    if sum([bool(given), images is not None, no_images]) > 1:
+    has_features = (image_features, object_features, graphs) != (None, None, None)
+    if sum([has_features, images is not None, no_images]) > 1:
         raise HamlearnError("found more than one of --images, feature files and --no-images")
     part = parse_shard(shard)
     import logging
 
+    from hamlearn.data.sources import InputFiles
     from hamlearn.devices import free_device
     from hamlearn.inference.predict_file import predict_file
-    from hamlearn.inference.tagger import FeatureFiles
 
     # Words that are cut are counted per post, and need no message per batch of posts.
     logging.getLogger("hamlearn.data.dataset").setLevel(logging.WARNING)
-    features = FeatureFiles(*given) if given else None
+    features = InputFiles(image_features, object_features, graphs) if has_features else None
     with free_device(device) as used:
         sources = (images, features, no_images, weights)
         predict_file(model, posts, out, *sources, form, part, batch_size, used, threads)
@@ -151,6 +148,6 @@ def predict_join(
     form: Form = None,
 ) -> None:
     """Join the output of `predict` for all shards; every post must have one line, in order."""
-    from hamlearn.inference.joining import join
+    from hamlearn.inference.predict_file import join
 
     join(posts, parts, out, form)

@@ -110,7 +110,7 @@ class ImageText:
         self,
         tokenizer: PreTrainedTokenizerBase,
         max_subtokens: int,
-        visual: VisualReader | None = None,
+        visual: VisualSource | None = None,
         captions: Mapping[str, str] | None = None,
     ) -> None:
         self.tokenizer, self.max_subtokens = tokenizer, max_subtokens

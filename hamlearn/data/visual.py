@@ -64,6 +64,10 @@ class VisualSource(Protocol):
         """Return the features of images, each of which is in the source."""
         ...
 
+    def names(self, image_id: str) -> list[str]:
+        """Return the class names of an image's objects in descending order of score."""
+        ...
+
 
 class VisualReader(AbstractContextManager["VisualReader"]):
     """Reads features by image id from files, on demand. An image is in it if all files have it.

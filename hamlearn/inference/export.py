@@ -1,166 +1,129 @@
-"""A finished run as one folder that can be handed over."""
+"""Export a trained model: its folder with its scores and a model card, to be handed over."""
 
-import json
 import logging
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from hamlearn.errors import HamlearnError
-from hamlearn.inference import model_folder as runs
-from hamlearn.inference.layout import (
+from hamlearn.inference.model_folder import (
     CARD,
-    ENCODER,
     FACTS,
     MANIFEST,
-    SCHEMA_VERSION,
     SCORES,
-    WEIGHTS,
-    Facts,
-    is_allowed,
+    load_model,
+    verify,
+    write_json,
+    write_manifest,
 )
-from hamlearn.inference.loading import read_model
-from hamlearn.inference.model_card import write_card
-from hamlearn.io import atomic_write, digest_of_file
-from hamlearn.model.hamlearning import HamLearning
-from hamlearn.runs import RunFacts
-from hamlearn.settings import GraphSettings
-from hamlearn.systems import ABLATIONS
+from hamlearn.io import atomic_write
+from hamlearn.runs import RunFacts, VisionNetwork
+from hamlearn.systems import NO_DETECTOR, get_system
+from hamlearn.templates import environment
 
 log = logging.getLogger(__name__)
 
-NO_DETECTOR = "none"  # the detector's word in the scores of runs without pictures
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
 
-def export(run_folder: str | Path, out: str | Path, scores: str | Path | None = None) -> None:
-    """Write a run as a folder that holds all that is needed to use it, but vision weights.
+def export(folder: str | Path, out: str | Path, scores: str | Path | None = None) -> None:
+    """Copy a model folder, with a model card and, if given, its scores.
 
-    The folder appears whole or not at all, and is read back before it does. The same run and scores
-    give the same bytes.
+    The copy is written atomically, and loaded before that. It names no folder of this machine. The
+    same model and scores give the same bytes.
 
     Args:
-        run_folder: of a finished training.
-        out: the folder; an exported model that is there already is replaced.
-        scores: a scores file of the workflow, or the gathered metrics.csv; the rows of this
-            variant, seed and detector go along.
+        folder: of a trained model.
+        out: the copy; an existing model folder is replaced.
+        scores: a scores file of the workflow, or metrics.csv; the rows of this system, seed and
+            detector are copied.
 
     Raises:
-        HamlearnError: the run is not whole, or is of another system than HamLearning; `out` holds
-            something else; or the scores have no row of this run.
+        HamlearnError: the model cannot be loaded, `out` holds something else, or the scores have no
+            row of this model.
     """
-    run_folder, out = Path(run_folder), Path(out)
-    if out.is_symlink() or (out.exists() and not _is_replaceable(out)):
-        raise HamlearnError(
-            f"{out}: holds something else than an exported model; expected a new folder"
-        )
-    run = runs.load_run(run_folder)
-    if not isinstance(run.tagger, HamLearning):
-        raise HamlearnError(
-            f"{run_folder}: found the variant {run.facts.system}, expected one of"
-            f" {', '.join(ABLATIONS)}, text_only: systems that these are compared with are not"
-            " exported"
-        )
-    facts = _facts(run.facts)
+    folder, out = Path(folder), Path(out)
+    is_replaceable = out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
+    if out.is_symlink() or (out.exists() and not is_replaceable):
+        raise HamlearnError(f"{out}: holds something else than a model; expected a new folder")
+    facts = _without_paths(load_model(folder).facts)
     with atomic_write(out) as part:
-        part.mkdir()
-        shutil.copyfile(run_folder / runs.WEIGHTS, part / WEIGHTS)
-        (part / ENCODER).mkdir()
-        for path in sorted((run_folder / runs.ENCODER).iterdir()):
-            if path.is_file() and is_allowed(f"{ENCODER}/{path.name}"):
-                shutil.copyfile(path, part / ENCODER / path.name)
-        _write_json(part / FACTS, facts.model_dump(mode="json"))
+        for name in sorted(verify(folder).keys() - {SCORES, CARD}):
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, part / name)
+        write_json(part / FACTS, facts.model_dump(mode="json"))
         rows = [] if scores is None else _write_scores(scores, facts, part / SCORES)
-        (part / CARD).write_text(write_card(facts, rows), encoding="utf-8")
-        _write_manifest(part)
-        read_model(part)
-    log.info("%s: %s with %d labels, written", out, facts.variant, len(facts.labels))
+        (part / CARD).write_text(model_card(facts, rows), encoding="utf-8")
+        write_manifest(part)
+        load_model(part)
+    log.info("%s: %s with %d labels, written", out, facts.system, len(facts.labels))
 
 
-def _is_replaceable(out: Path) -> bool:
-    return out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
+def model_card(facts: RunFacts, rows: list[dict[str, Any]]) -> str:
+    """Return the model card as Markdown.
 
-
-def _facts(run: RunFacts) -> Facts:
-    """Return what model.json says, from what run.json says."""
-    text = run.text.model_dump()
-    encoder = Path(text["encoder"])  # a folder of this machine is nobody else's business
-    text["encoder"] = encoder.name if encoder.is_absolute() else text["encoder"]
-    sizes = run.sizes.model_dump(include={"image", "object", "classes"})
-    return Facts.model_validate(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "hamlearn": run.hamlearn,
-            "variant": run.system,
-            "labels": run.labels,
-            "dimensions": sizes,
-            "text": text,
-            "model": run.model.model_dump(),
-            "batch_size": run.training.eval_batch_size,
-            "vision": _vision(run),
-            "trained": {
-                "seed": run.seed,
-                "epoch": run.epoch,
-                "epochs": run.training.epochs,
-                "posts": {split: counts.posts for split, counts in run.splits.items()},
-                "missing_pictures": {
-                    split: counts.missing_images for split, counts in run.splits.items()
-                },
-                "parameters": run.parameters,
-                "dev_f1": run.dev_f1,
-            },
-        }
+    Args:
+        facts: of the model.
+        rows: scores to show, with the columns of a scores file; if empty, those on dev are shown.
+    """
+    templates = environment("hamlearn.inference", autoescape=False)  # `cell` escapes Markdown
+    templates.filters["cell"] = _cell
+    return (
+        templates.get_template("model_card.md.jinja").render(
+            facts=facts,
+            about=get_system(facts.system).about,
+            random=[_cell(network.name) for network in facts.networks.values() if network.random],
+            describe=_describe,
+            corpora=", ".join(sorted({_cell(row["corpus"]) for row in rows})),
+            rows=rows,
+            percent=lambda share: f"{100 * share:.2f}",
+        )
+        + "\n"
     )
 
 
-def _vision(run: RunFacts) -> dict[str, Any] | None:
-    """Return how the pictures of the training became what the model saw."""
-    if not run.inputs.files:
-        return None
-    return {
-        "backbone": run.networks["images"].model_dump(exclude={"versions"}),
-        "detector": run.networks["objects"].model_dump(exclude={"versions"}),
-        "classes": run.classes,
-        "graph": run.graph or GraphSettings(),
+def _without_paths(facts: RunFacts) -> RunFacts:
+    """Replace folders of this machine by their last name."""
+    encoder, vectors = Path(facts.text.encoder), facts.text.word_vectors
+    names = {
+        "encoder": encoder.name if encoder.is_absolute() else facts.text.encoder,
+        "word_vectors": None if vectors is None else Path(vectors).name,
     }
+    return facts.model_copy(update={"text": facts.text.model_copy(update=names)})
 
 
-def _write_scores(source: str | Path, facts: Facts, out: Path) -> list[dict[str, Any]]:
-    """Write the rows of this run and return those that the card shows."""
+def _write_scores(source: str | Path, facts: RunFacts, out: Path) -> list[dict[str, Any]]:
+    """Write the rows of this model and return those that the card shows."""
     from hamlearn.evaluation.evaluate import ALL, read_scores
 
     scores = read_scores(source)
-    detector = NO_DETECTOR if facts.vision is None else facts.vision.detector.name
-    mine = scores[
-        (scores["variant"] == facts.variant)
-        & (scores["seed"] == facts.trained.seed)
+    objects = facts.networks.get("objects")
+    detector = NO_DETECTOR if objects is None else objects.name
+    own = scores[
+        (scores["variant"] == facts.system)
+        & (scores["seed"] == facts.seed)
         & (scores["detector"] == detector)
     ]
-    if mine.empty:
+    if own.empty or own["corpus"].nunique() > 1:
+        found = ", ".join(sorted(own["corpus"].unique())) or "no row"
         raise HamlearnError(
-            f"{source}: found no row of variant {facts.variant}, seed {facts.trained.seed} and"
-            f" detector {detector}, expected the scores of this run"
+            f"{source}: found {found} of variant {facts.system}, seed {facts.seed} and detector"
+            f" {detector}, expected the scores of this model on one corpus"
         )
-    if mine["corpus"].nunique() > 1:
-        raise HamlearnError(
-            f"{source}: found rows of {', '.join(sorted(mine['corpus'].unique()))};"
-            " expected the scores of one corpus"
-        )
-    mine.to_csv(out, index=False, lineterminator="\n")
-    shown = mine[mine["cue"] == ALL]
+    own.to_csv(out, index=False, lineterminator="\n")
+    shown = own[own["cue"] == ALL]
     return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
 
 
-def _write_manifest(folder: Path) -> None:
-    files = {
-        path.relative_to(folder).as_posix(): {
-            "sha256": digest_of_file(path),
-            "size": path.stat().st_size,
-        }
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    _write_json(folder / MANIFEST, {"schema_version": SCHEMA_VERSION, "files": files})
+def _cell(text: object) -> str:
+    """Return a text on one line without Markdown or HTML markup."""
+    return _MARKUP.sub(r"\\\1", str(Markup.escape(" ".join(str(text).split()))))
 
 
-def _write_json(path: Path, values: Any) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _describe(network: VisionNetwork) -> str:
+    if network.random:
+        return f"{_cell(network.name)}, random weights: carries no meaning"
+    return f"{_cell(network.name)}, {_cell(network.weights)}, sha256 `{network.sha256}`"

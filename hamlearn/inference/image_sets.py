@@ -1,83 +1,98 @@
-"""Several pictures of one post as the one picture that the model takes."""
+"""Features of images in memory, and of several images of one post as those of a single image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hamlearn.data.visual import HAMLEARNING_INPUTS, VisualFeatures
+from hamlearn.data.visual import VisualFeatures
 from hamlearn.features.relations import COVER, INSIDE, NONE
-from hamlearn.runs import FeatureSizes
+from hamlearn.runs import RunFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One picture as the model may see it.
+class ImageFeatures:
+    """Features of one image.
 
     Attributes:
-        picture: features, boxes and relations, the best object first.
-        scores: (O,) of the objects.
+        visual: features, with the objects in descending order of score.
+        scores: (O,) of the objects; empty for a system that reads no objects.
     """
 
-    picture: VisualFeatures
+    visual: VisualFeatures
     scores: NDArray[np.floating]
 
 
-def combined(seen: Sequence[Seen], most: int, none: int) -> VisualFeatures:
-    """Return several pictures of one post as the one picture that the model takes.
+def combine(images: Sequence[ImageFeatures], most: int, none: int) -> VisualFeatures:
+    """Return the features of several images of one post as those of a single image.
 
-    The features of the whole are the mean over the pictures. The objects are the best `most` of
-    all by score; boxes stay relative to their own picture. Node 0 stands for all pictures together;
-    objects of different pictures have no relation. The whole picture that stands in where nothing
-    was detected is kept only where nothing was detected in any.
+    Features of whole images are averaged. The objects are the `most` best of all images by score;
+    boxes stay relative to their own image. Node 0 stands for all images together; objects of
+    different images have no relation. The whole image standing in where nothing was detected is
+    kept only if nothing was detected in any.
 
     Args:
-        seen: one or more.
+        images: one or more.
         most: N.
-        none: the class of the picture that stands in as an object.
+        none: the class of an image that stands in as an object.
     """
-    if len(seen) == 1 and len(seen[0].scores) <= most:
-        return seen[0].picture
+    if len(images) == 1 and len(images[0].scores) <= most:
+        return images[0].visual
+    fields: dict[str, Any] = {
+        name: np.mean([getattr(one.visual, name) for one in images], axis=0, dtype=np.float32)
+        for name in ("image", "regions", "stages")
+    }
+    if not len(images[0].scores):
+        return VisualFeatures(**fields)
     nodes = [
         (-float(score), number, row)
-        for number, one in enumerate(seen)
+        for number, one in enumerate(images)
         for row, score in enumerate(one.scores)
-        if one.picture.classes[row] != none
+        if one.visual.classes[row] != none
     ]
     nodes = sorted(nodes)[:most] or [(0.0, 0, 0)]
-    size = len(nodes)
-    relations = np.full((size + 1, size + 1), NONE, dtype=np.int64)
+    relations = np.full((len(nodes) + 1, len(nodes) + 1), NONE, dtype=np.int64)
     relations[0, 1:], relations[1:, 0] = INSIDE, COVER
     for i, (_, number, row) in enumerate(nodes, start=1):
         for j, (_, other, column) in enumerate(nodes, start=1):
-            if number == other:
-                relations[i, j] = seen[number].picture.relations[row + 1, column + 1]
-    chosen = [(seen[number].picture, row) for _, number, row in nodes]
+            own = images[number].visual.relations
+            if number == other and own.size:
+                relations[i, j] = own[row + 1, column + 1]
+    chosen = [(images[number].visual, row) for _, number, row in nodes]
     return VisualFeatures(
-        image=np.mean([np.asarray(one.picture.image, np.float32) for one in seen], axis=0),
-        objects=np.stack([picture.objects[row] for picture, row in chosen]),
-        classes=np.array([picture.classes[row] for picture, row in chosen]),
-        boxes=np.stack([picture.boxes[row] for picture, row in chosen]),
+        **fields,
+        classes=np.array([visual.classes[row] for visual, row in chosen]),
         relations=relations,
+        **{
+            name: np.stack([getattr(visual, name)[row] for visual, row in chosen])
+            for name in ("objects", "boxes")
+            if getattr(chosen[0][0], name).size
+        },
     )
 
 
-class Given:
-    """Pictures that are in memory, by the id of their post; what a PostDataset looks them up in."""
+class InMemoryVisuals:
+    """A visual source of features in memory.
 
-    def __init__(
-        self, pictures: Mapping[str, VisualFeatures], image_width: int, object_width: int
-    ) -> None:
-        """Keep them with the widths of their features."""
-        self._pictures = pictures
-        self.sizes = FeatureSizes(image=image_width, object=object_width)
-        self.inputs = HAMLEARNING_INPUTS
+    Args:
+        features: by image id.
+        facts: of the model that reads them.
+    """
 
-    def __contains__(self, image: str) -> bool:
-        """Tell whether the post of this id has a picture."""
-        return image in self._pictures
+    def __init__(self, features: Mapping[str, VisualFeatures], facts: RunFacts) -> None:
+        self._features, self._classes = features, facts.classes
+        self.inputs, self.sizes = facts.inputs, facts.sizes
 
-    def read(self, images: Sequence[str]) -> list[VisualFeatures]:
-        """Return the pictures of posts."""
-        return [self._pictures[image] for image in images]
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._features
+
+    def read(self, image_ids: Sequence[str]) -> list[VisualFeatures]:
+        """Return the features of images."""
+        return [self._features[image_id] for image_id in image_ids]
+
+    def names(self, image_id: str) -> list[str]:
+        """Return the class names of an image's objects in descending order of score."""
+        numbers = self._features[image_id].classes.tolist()
+        return [self._classes[number] for number in numbers if number < len(self._classes)]

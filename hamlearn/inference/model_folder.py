@@ -1,37 +1,56 @@
-"""The folder of a finished run: weights, settings, history and encoder."""
+"""The folder of a trained model: training writes it, `export` copies it, `load_model` reads it.
+
+| file | |
+|---|---|
+| run.json | facts of the run (`hamlearn.runs.RunFacts`) |
+| model.safetensors | weights |
+| history.csv | one row per epoch |
+| encoder/ | configuration and tokenizer of the text encoder; lexicon.json, if the system has one |
+| scores.csv, MODEL_CARD.md | after `export` |
+| manifest.json | sha256 and size of every other file |
+
+Nothing in it is unpickled, and no program code is loaded from it.
+"""
 
 import csv
 import json
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
+from safetensors import torch as safetensors
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.text_encoder import has_weights, load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.features.relations import RELATIONS
-from hamlearn.io import atomic_write
+from hamlearn.io import atomic_write, digest_of_file
 from hamlearn.model.base import Sizes, TaggingModel
 from hamlearn.model.build import build_model
 from hamlearn.runs import RunFacts, RunSetup, read_run_facts
+from hamlearn.settings import Digest, Section
 
-WEIGHTS, FACTS, HISTORY, ENCODER = "model.safetensors", "run.json", "history.csv", "encoder"
-LEXICON = "lexicon.json"  # in the folder of the encoder, of variants that have words of their own
+FACTS, WEIGHTS, HISTORY, MANIFEST = "run.json", "model.safetensors", "history.csv", "manifest.json"
+SCORES, CARD, ENCODER, LEXICON = "scores.csv", "MODEL_CARD.md", "encoder", "encoder/lexicon.json"
+REQUIRED = (FACTS, WEIGHTS, f"{ENCODER}/config.json", f"{ENCODER}/tokenizer.json")
 COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient", "dev_f1_strict", "lr", "seconds")
+MAX_JSON = 50_000_000  # bytes; a vocabulary of a million entries has fewer
 
-# What facts of another shape raise where a tagger is built from them.
-BROKEN = (
+_ENCODER_FILE = re.compile(rf"{ENCODER}/[A-Za-z0-9][A-Za-z0-9._-]*\.(json|txt|model|jinja)")
+# Errors of PyTorch and transformers when a configuration does not describe the weights.
+_MISMATCH = (
     ArithmeticError,
     AttributeError,
     LookupError,
     MemoryError,
-    OSError,
     RuntimeError,
     SafetensorError,
     TypeError,
@@ -39,27 +58,46 @@ BROKEN = (
 )
 
 
+class FileEntry(Section):
+    """Digest and size in bytes of one file."""
+
+    sha256: Digest
+    size: Annotated[int, Field(ge=0)]
+
+
+class Manifest(Section):
+    """All of manifest.json: every file of the folder except the manifest itself."""
+
+    schema_version: Literal[1] = 1
+    files: dict[str, FileEntry]
+
+
 @dataclass(frozen=True)
-class Run:
+class TrainedModel:
     """A trained model and what is needed to use it.
 
     Attributes:
-        tagger: in evaluation mode.
-        tokenizer: the encoder's own.
-        labels: the K labels in the order of the model's numbers.
-        facts: all of run.json.
-        lexicon: the words that it knows; None for one that reads sub-tokens alone.
+        network: in evaluation mode, on the CPU.
+        tokenizer: of the text encoder.
+        facts: run.json.
+        lexicon: vocabularies of a system without a text encoder, else None.
+        digest: sha256 of the manifest, which identifies the content of the folder.
     """
 
-    tagger: TaggingModel
+    network: TaggingModel
     tokenizer: PreTrainedTokenizerBase
-    labels: list[str]
     facts: RunFacts
-    lexicon: Lexicon | None = None
+    lexicon: Lexicon | None
+    digest: str
+
+    @property
+    def labels(self) -> list[str]:
+        """The K labels, in the order of the network's outputs."""
+        return self.facts.labels
 
 
-def model_of(encoder: PreTrainedModel | None, setup: RunSetup) -> TaggingModel:
-    """Return the untrained model of a run."""
+def build_untrained(encoder: PreTrainedModel | None, setup: RunSetup) -> TaggingModel:
+    """Return the untrained network of a run; `encoder` is None for a system without one."""
     sizes = Sizes(
         labels=len(setup.labels),
         names=setup.labels,
@@ -69,128 +107,201 @@ def model_of(encoder: PreTrainedModel | None, setup: RunSetup) -> TaggingModel:
     return build_model(encoder, setup.system, sizes, setup.text, setup.model)
 
 
-def write_run(
+def write_model_folder(
     out: str | Path,
-    tagger: TaggingModel,
+    network: TaggingModel,
     tokenizer: PreTrainedTokenizerBase,
     facts: RunFacts,
     history: Sequence[Mapping[str, float]],
     config: PretrainedConfig,
     lexicon: Lexicon | None = None,
 ) -> None:
-    """Write a run folder, whole or not at all.
+    """Write a model folder atomically.
 
     Args:
         out: the folder.
-        tagger: trained.
-        tokenizer: the encoder's own; every variant cuts long posts by it.
-        facts: what run.json holds.
-        history: one row an epoch.
+        network: trained.
+        tokenizer: of the encoder; every system cuts long posts by it.
+        facts: of the run.
+        history: one row of COLUMNS per epoch.
         config: of the text encoder.
-        lexicon: the words that the run knows, if it has any of its own.
+        lexicon: of a system without a text encoder.
     """
     with atomic_write(out) as part:
         part.mkdir()
-        save_model(tagger, str(part / WEIGHTS))
-        (part / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        safetensors.save_model(network, str(part / WEIGHTS))
+        write_json(part / FACTS, facts.model_dump(mode="json"))
         write_history(part / HISTORY, history)
         config.save_pretrained(part / ENCODER)
         tokenizer.save_pretrained(part / ENCODER)
         if lexicon is not None:
-            lexicon.write(part / ENCODER / LEXICON)
+            lexicon.write(part / LEXICON)
+        write_manifest(part)
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write one line an epoch."""
+    """Write one CSV row per epoch."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
 
 
-def load_run(folder: str | Path) -> Run:
-    """Load a run folder; every weight must be there, and no other.
+def write_manifest(folder: Path) -> None:
+    """Write the manifest of a folder; files that a model folder must not hold are deleted."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not is_allowed(name):
+            path.unlink()  # for example a tokenizer's copy of its vocabulary in another format
+        elif path.is_file() and name != MANIFEST:
+            files[name] = {"sha256": digest_of_file(path), "size": path.stat().st_size}
+    write_json(folder / MANIFEST, {"schema_version": 1, "files": files})
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write indented JSON."""
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def is_allowed(name: str) -> bool:
+    """Return True if a model folder may hold a file of this name."""
+    own = (FACTS, WEIGHTS, HISTORY, SCORES, CARD, MANIFEST)
+    return name in own or _ENCODER_FILE.fullmatch(name) is not None
+
+
+def load_model(folder: str | Path) -> TrainedModel:
+    """Load a model folder after verifying every file of it against its manifest.
 
     Raises:
-        HamlearnError: a file is absent or is not what it should be.
+        HamlearnError: a file is changed, missing, foreign or a link, another version of hamlearn
+            wrote it, or the files do not describe one model. The message names the file.
     """
     folder = Path(folder)
-    for name in (WEIGHTS, FACTS, ENCODER):
-        if not (folder / name).exists():
-            raise HamlearnError(f"{folder}: found no {name}; expected the folder of a finished run")
+    verify(folder)
     facts = read_run_facts(folder / FACTS)
+    for path in sorted((folder / ENCODER).glob("*.json")):
+        values = _read_json(path)
+        if isinstance(values, dict) and "auto_map" in values:
+            raise HamlearnError(f"{path}: `auto_map` requests program code; expected data alone")
+    if has_weights(folder / ENCODER):
+        raise HamlearnError(f"{folder / ENCODER}: found weights; expected the configuration alone")
     try:
-        if has_weights(folder / ENCODER):
-            raise HamlearnError(f"{folder / ENCODER}: found weights; expected the shape alone")
-        check_sizes(folder, facts)
-        tagger = model_of(_encoder(folder, facts), facts)
+        _check_sizes(folder, facts)
+        network = build_untrained(_encoder(folder, facts), facts)
+        safetensors.load_model(network, folder / WEIGHTS, strict=True)
     except HamlearnError:
         raise
-    except BROKEN as error:
-        raise HamlearnError(f"{folder / FACTS}: not the facts of a run ({error!s:.300})") from error
-    try:
-        load_model(tagger, folder / WEIGHTS, strict=True)
-    except (SafetensorError, RuntimeError) as error:
-        raise HamlearnError(f"{folder / WEIGHTS}: not the weights of this run ({error})") from error
+    except _MISMATCH as error:
+        raise HamlearnError(
+            f"{folder / WEIGHTS}: not the weights of the model that {FACTS} and"
+            f" {ENCODER}/config.json describe ({error!s:.300})"
+        ) from error
     lexicon = None
     if facts.inputs.lexicon:
-        lexicon = Lexicon.read(folder / ENCODER / LEXICON)
+        lexicon = Lexicon.read(folder / LEXICON)
         for name, size in lexicon.sizes.items():
             if size != getattr(facts.sizes, name):
                 raise HamlearnError(
-                    f"{folder / ENCODER / LEXICON}: found {size} {name}, expected"
+                    f"{folder / LEXICON}: found {size} {name}, expected"
                     f" {getattr(facts.sizes, name)} as in training"
                 )
     tokenizer = load_tokenizer(folder / ENCODER)
-    return Run(tagger.eval(), tokenizer, facts.labels, facts, lexicon)
+    return TrainedModel(
+        network.eval(), tokenizer, facts, lexicon, digest_of_file(folder / MANIFEST)
+    )
 
 
-def _encoder(folder: Path, facts: RunSetup) -> PreTrainedModel | None:
-    """Return the untrained encoder of a run; None for a variant that needs none."""
-    return load_encoder(folder / ENCODER) if facts.inputs.encoder else None
-
-
-def check_sizes(folder: Path, facts: RunSetup) -> None:
-    """Refuse a model that is larger than its weights, before any memory is given to it.
-
-    Args:
-        folder: holds the weights and the shape of the encoder, of a run or of an exported model.
-        facts: of the run.
+def verify(folder: str | Path) -> Mapping[str, FileEntry]:
+    """Check a model folder against its manifest and return the entries of its files.
 
     Raises:
-        HamlearnError: they do not go together.
+        HamlearnError: the folder or its manifest is absent or broken, or a file is changed,
+            missing, foreign, or a link.
     """
-    try:
-        with safe_open(folder / WEIGHTS, "pt") as file:
-            held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not path.is_file() or path.is_symlink():
         raise HamlearnError(
-            f"{folder / WEIGHTS}: not safetensors, or cut short ({error})"
-        ) from error
-    encoder = {}
-    if facts.inputs.encoder:
-        shape = folder / ENCODER / "config.json"
-        try:
-            encoder = json.loads(shape.read_bytes().decode())
-        except ValueError as error:
-            raise HamlearnError(f"{shape}: not the shape of an encoder ({error!s:.300})") from error
-    told = encoder | facts.model.model_dump() | facts.text.model_dump()
-    for key, value in told.items():
-        if "layers" in key and isinstance(value, int) and value > len(held):
+            f"{folder}: found no {MANIFEST}; expected a folder written by `hamlearn train` or"
+            " `hamlearn export`"
+        )
+    try:
+        entries = Manifest.model_validate(_read_json(path)).files
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"]))
+        raise HamlearnError(f"{path}: {key:.200}: {fault['msg']:.200}; train again") from error
+    for name in entries:
+        if not is_allowed(name) or name == MANIFEST:
+            raise HamlearnError(f"{path}: lists {name!r:.80}, which no model folder holds")
+    for name in REQUIRED:
+        if name not in entries:
+            raise HamlearnError(f"{path}: lists no {name}, expected it")
+    present = _files_in(folder)
+    for name in sorted(present - entries.keys() - {MANIFEST}):
+        raise HamlearnError(f"{folder / name}: a foreign file: {MANIFEST} does not list it")
+    for name, entry in entries.items():
+        if name not in present:
+            raise HamlearnError(f"{folder / name}: missing; {MANIFEST} lists it")
+        size = (folder / name).stat().st_size
+        if size != entry.size or digest_of_file(folder / name) != entry.sha256:
             raise HamlearnError(
-                f"{folder}: {key} is {value}, expected no more than the {len(held)} tensors of"
+                f"{folder / name}: changed since {MANIFEST} was written: found {size} bytes,"
+                f" expected {entry.size} with the sha256 {entry.sha256}"
+            )
+    return entries
+
+
+def _files_in(folder: Path) -> set[str]:
+    """Return the names of all files below a folder; links and other special files are refused."""
+    found: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=False):
+        for name in [*folders, *files]:
+            path = Path(place, name)
+            if path.is_symlink():
+                raise HamlearnError(f"{path}: a symbolic link; a model folder holds none")
+            if name in files and not path.is_file():
+                raise HamlearnError(f"{path}: not a regular file")
+        found |= {Path(place, name).relative_to(folder).as_posix() for name in files}
+    return found
+
+
+def _check_sizes(folder: Path, facts: RunSetup) -> None:
+    """Refuse a model that is larger than its weights before any memory is allocated for it.
+
+    Every tensor's shape in the file must be that of the same model on PyTorch's meta device.
+    """
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    sizes = facts.model.model_dump() | facts.text.model_dump()
+    if facts.inputs.encoder:
+        sizes |= _read_json(folder / ENCODER / "config.json")
+    for key, value in sizes.items():  # even on the meta device, each layer is a Python object
+        if "layers" in key and isinstance(value, int) and value > len(stored):
+            raise HamlearnError(
+                f"{folder}: {key} is {value}, expected at most the {len(stored)} tensors of"
                 f" {WEIGHTS}"
             )
     with torch.device("meta"):
-        shapes = model_of(_encoder(folder, facts), facts).state_dict()
-    for name, value in shapes.items():
-        if name in held and held[name] != tuple(value.shape):
-            raise HamlearnError(
-                f"{folder / WEIGHTS}: not the weights of this run: {name} is {held[name]},"
-                f" expected {tuple(value.shape)}"
-            )
-    absent = sum(value.numel() for name, value in shapes.items() if name not in held)
-    if absent > sum(map(math.prod, held.values())):  # tensors that are one are kept once
-        raise HamlearnError(
-            f"{folder / WEIGHTS}: not the weights of this run: they lack most of it"
-        )
+        expected = build_untrained(_encoder(folder, facts), facts).state_dict()
+    for name, value in expected.items():
+        if name in stored and stored[name] != tuple(value.shape):
+            raise ValueError(f"{name} is {stored[name]}, expected {tuple(value.shape)}")
+    absent = sum(value.numel() for name, value in expected.items() if name not in stored)
+    if absent > sum(map(math.prod, stored.values())):  # tied tensors are stored once
+        raise ValueError("most tensors are missing")
+
+
+def _encoder(folder: Path, facts: RunSetup) -> PreTrainedModel | None:
+    return load_encoder(folder / ENCODER) if facts.inputs.encoder else None
+
+
+def _read_json(path: Path) -> Any:
+    """Return the content of a JSON file of limited size."""
+    if path.stat().st_size > MAX_JSON:
+        raise HamlearnError(f"{path}: found more than {MAX_JSON} bytes, expected fewer")
+    try:
+        return json.loads(path.read_bytes().decode())
+    except (ValueError, RecursionError) as error:
+        raise HamlearnError(f"{path}: not JSON ({error!s:.200})") from error

@@ -1,4 +1,4 @@
-"""What goes into a tagger and what comes out of it."""
+"""Posts, the input of a tagger, and tagged posts, its output."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,42 +7,43 @@ from typing import TypeAlias
 
 from PIL import Image
 
-Picture: TypeAlias = str | Path | Image.Image
+ImageInput: TypeAlias = str | Path | Image.Image
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A post whose entities are asked for.
+    """A post to be tagged.
 
     Attributes:
-        text: as it was written; it is split into words as tweets are.
-        words: the words, where the post is split already; `text` is then not looked at.
-        image: its picture: a path, or a picture that is open; None where it has none.
-        images: several pictures, in the place of `image` or beside it; the features of all are
-            taken together.
-        id: comes back with the result.
+        text: as written; it is split into words as tweets are.
+        words: the words of a post that is already split; `text` is then ignored.
+        image: path of the post's image, or an open image.
+        images: further images; the features of all are combined.
+        caption: a sentence about the image, for systems that read captions.
+        id: copied to the result.
     """
 
     text: str | None = None
     words: tuple[str, ...] | None = None
-    image: Picture | None = None
-    images: tuple[Picture, ...] = ()
+    image: ImageInput | None = None
+    images: tuple[ImageInput, ...] = ()
+    caption: str | None = None
     id: str | int | None = None
 
     @property
-    def pictures(self) -> tuple[Picture, ...]:
-        """All pictures, `image` first."""
+    def all_images(self) -> tuple[ImageInput, ...]:
+        """All images, `image` first."""
         several = self.images if isinstance(self.images, list | tuple) else (self.images,)
         return (() if self.image is None else (self.image,)) + tuple(several)
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What stands in the place of a post that could not be read.
+    """Stands for a post that could not be read.
 
     Attributes:
         id: as far as it is known.
-        error: where it is, what was found and what was expected.
+        error: the place, what was found and what was expected.
     """
 
     id: str | int | None
@@ -54,11 +55,11 @@ class Entity:
     """A named entity.
 
     Attributes:
-        start: the first character of it in the text.
+        start: its first character in the text.
         end: one past its last character.
         text: `text[start:end]` of the post.
-        type: PER, for example.
-        score: the probability of this very span and type, in [0, 1].
+        type: for example PER.
+        score: probability of exactly this span and type, in [0, 1].
     """
 
     start: int
@@ -70,19 +71,17 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """What a tagger says of one post.
+    """The result for one post.
 
     Attributes:
         id: as given.
-        text: as given; words that were given as such, with one space between them; None where the
-            post could not be read.
-        words: what the text was split into.
-        entities: from left to right; they never overlap.
-        relevance: the mean of M by view (Eq. 9); None without a picture, or without relevance
-            measuring.
-        has_image: whether a picture was seen.
-        note: what the reader should know, such as a picture that could not be read; the entities
-            are then those of the text alone, or of the other pictures.
+        text: as given, or the given words joined by spaces; None if the post could not be read.
+        words: the words of the text.
+        entities: from left to right, never overlapping.
+        relevance: the mean of M by view (Eq. 9); None without an image or relevance measuring.
+        has_image: whether features of an image were used.
+        note: remarks, for example about an image that could not be read; the entities are then
+            those of the text and the other images.
         error: why the post could not be tagged; there are then no entities.
     """
 

@@ -1,59 +1,60 @@
-"""A file of posts in, a file of entities out: one line a post, in order; a killed run goes on.
+"""Predict a file of posts: one JSON line per post, in order. A killed run can be resumed.
 
-Lines are written to OUT.part, and OUT.part.json says after each window of posts how far it came and
-from which input and model. A run that finds both cuts OUT.part back to that place and goes on; the
-result is renamed to OUT at the end, and is the same, byte for byte, as of a run without a break.
+Lines are written to OUT.part. After each window of posts, OUT.part.json records how far it has come
+and for which input and model. A run that finds both truncates OUT.part to that place and continues;
+at the end OUT.part is renamed to OUT, with the same bytes as of an uninterrupted run.
 """
 
-import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import hamlearn
+from hamlearn.data.sources import InputFiles
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.posts import Post, Tagged
-from hamlearn.inference.readers import Locate, Record, format_of, in_folder, read_posts
-from hamlearn.inference.tagger import WINDOW, FeatureFiles, Tagger
+from hamlearn.inference.readers import Record, format_of, locate_in, read_posts
+from hamlearn.inference.tagger import WINDOW, Tagger
 from hamlearn.io import (
     atomic_write,
     canonical,
     digest_of_file,
     digest_of_text,
+    file_lock,
     name_write_errors,
     progress,
 )
 
 log = logging.getLogger(__name__)
 
-DIGITS = 6  # of probabilities and relevance
-# What could move a terminal's cursor, or ends a line for some readers; JSON escapes the rest.
+DIGITS = 6  # of scores and relevance
+# Characters that move a terminal's cursor or end a line for some readers; JSON escapes the others.
 _ESCAPED = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 
 @dataclass
 class Counts:
-    """What became of the posts of a file.
+    """Numbers of posts.
 
     Attributes:
         posts: lines written by this run.
-        before: lines that an earlier run had written.
+        before: lines written by an interrupted run.
         entities: found.
         errors: posts that could not be tagged.
-        without_picture: of those tagged, by a model that looks at pictures.
+        without_image: tagged posts without an image, if the model reads images.
     """
 
     posts: int = 0
     before: int = 0
     entities: int = 0
     errors: int = 0
-    without_picture: int = 0
+    without_image: int = 0
 
 
 def predict_file(
@@ -61,7 +62,7 @@ def predict_file(
     posts: str | Path,
     out: str | Path,
     images: str | Path | None = None,
-    features: FeatureFiles | None = None,
+    features: InputFiles | None = None,
     no_images: bool = False,
     weights: str | Path | None = None,
     form: str | None = None,
@@ -70,186 +71,61 @@ def predict_file(
     device: str | None = None,
     threads: int | None = None,
 ) -> Counts:
-    """Write the entities of every post of a file, as JSON lines.
+    """Write the entities of every post of a file as JSON lines.
 
     Args:
-        model: folder of an exported model.
-        posts: a file that `reading.read_posts` reads.
-        out: one object a post: id, text, words, entities, relevance, has_image, note, error.
-        images: folder of the pictures that the posts name.
-        features: feature files that hold these pictures, in the place of the folder.
-        no_images: tag from text alone, whatever pictures the posts name.
-        weights: folder to look for weights of vision networks in.
+        model: a model folder.
+        posts: a file that `hamlearn.inference.readers` reads.
+        out: one object per post: id, text, words, entities, relevance, has_image, note, error.
+        images: folder of the images that the posts name.
+        features: feature files of these images, instead of the folder.
+        no_images: ignore the images of posts.
+        weights: folder searched for the weights of vision networks.
         form: format of the posts; None: by the suffix.
         shard: (i, n) for the i-th of n equal parts of the posts, counted from 1.
-        batch_size: posts that the network reads together; None: as in training.
-        device: None takes a GPU where there is one.
-        threads: of torch on the CPU; None leaves them as they are.
+        batch_size: posts per batch of the network; None: as in training.
+        device: None takes a GPU, if any.
+        threads: CPU threads of torch; None leaves them as they are.
 
     Raises:
-        HamlearnError: the model, the file or the folder cannot be read; posts name pictures and
-            nothing says where they are; or another run is writing `out`.
+        HamlearnError: the model, the file or the folder cannot be read; posts name images and
+            neither `images` nor `features` is given; or another run is writing `out`.
     """
     posts, out = Path(posts), Path(out)
     if out.is_dir():
         raise HamlearnError(f"{out}: is a folder, expected the name of a file to write")
-    source = _Source(posts, format_of(posts, form) if posts.is_file() else form, images)
+    locate = str if images is None else locate_in(images)
+    has_source = images is not None or features is not None
     with Tagger.load(model, device, threads, weights, features) as tagger:
-        keeps = tagger.sees and not no_images
-        if keeps and (images is not None or features is not None):
-            _ = tagger.eyes  # what is lacking is said before anything is written
-        begin, end = _part(sum(1 for _ in source.counted()), shard)
-        done_by = {
+        reads_images = tagger.reads_images and not no_images
+        if reads_images and has_source:
+            _ = tagger.image_encoder  # so that absent weights are reported before any work
+        begin, end = _shard_bounds(sum(1 for _ in read_posts(posts, str, form)), shard)
+        options = {
             "hamlearn": hamlearn.__version__,
             "model": tagger.model.digest,
             "posts": digest_of_file(posts),
-            "format": source.form,
+            "format": format_of(posts, form),
             "images": None if images is None else str(images),
-            "features": None if features is None else [str(path) for path in features],
+            "features": None if features is None else [*map(str, asdict(features).values())],
             "no_images": no_images,
             "shard": list(shard),
             "batch_size": batch_size,
             "device": tagger.device,
         }
-        with _part_file(out, digest_of_text(canonical(done_by))) as part:
+        with _part_file(out, digest_of_text(canonical(options))) as part:
             counts = Counts(before=part.posts)
-            skip = begin + part.posts
-            records = islice(source.records(skip), end - skip)
-            wanted = _placed(records, keeps, images is not None or features is not None)
+            records = islice(read_posts(posts, locate, form), begin + part.posts, end)
+            chosen = _with_images(records, reads_images, has_source)
             total = end - begin - part.posts
-            tagged = progress(tagger.stream(wanted, batch_size), total, "posts")
-            while lines := [_counted(one, counts, tagger) for one in islice(tagged, WINDOW)]:
-                part.put(lines)
-    _summarise(out, counts, keeps)
-    return counts
-
-
-def line_of(tagged: Tagged) -> bytes:
-    """Return what is said of a post as one line of JSON, without anything a terminal obeys."""
-    values = asdict(tagged)
-    for entity in values["entities"]:
-        entity["score"] = round(entity["score"], DIGITS)
-    if tagged.relevance is not None:
-        values["relevance"] = {view: round(x, DIGITS) for view, x in tagged.relevance.items()}
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False).translate(_ESCAPED)
-    return text.encode("utf-8", "backslashreplace") + b"\n"  # half a surrogate pair: as JSON has it
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The posts of a file, to be read as often as wanted."""
-
-    path: Path
-    form: str | None
-    images: str | Path | None
-
-    def records(self, skip: int) -> Iterator[Record]:
-        """Return all posts but the first ones, whose pictures are not looked up either."""
-        found: Locate = _by_name if self.images is None else in_folder(self.images)
-        is_skipping = True
-        records = read_posts(
-            self.path, lambda name: name if is_skipping else found(name), self.form
-        )
-        for _ in islice(records, skip):
-            pass
-        is_skipping = False
-        return records
-
-    def counted(self) -> Iterator[Record]:
-        return read_posts(self.path, _by_name, self.form)
-
-
-def _by_name(name: str) -> str:
-    return name
-
-
-def _part(total: int, shard: tuple[int, int]) -> tuple[int, int]:
-    """Return from which post to which the i-th of n parts goes, sizes differing by one at most."""
-    number, count = shard
-    if not 1 <= number <= count:
-        raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
-    return total * (number - 1) // count, total * number // count
-
-
-def _placed(records: Iterator[Record], keeps: bool, has_place: bool) -> Iterator[Record]:
-    """Yield posts with their pictures, or without where pictures are not looked at."""
-    for record in records:
-        if isinstance(record, Post) and record.pictures:
-            if not keeps:
-                record = replace(record, image=None, images=())
-            elif not has_place:
-                raise HamlearnError(
-                    f"post {record.id}: names a picture, and nothing says where it is; expected"
-                    " `--images`, feature files, or `--no-images` to go by the text alone"
-                )
-        yield record
-
-
-def _counted(tagged: Tagged, counts: Counts, tagger: Tagger) -> bytes:
-    counts.posts += 1
-    counts.entities += len(tagged.entities)
-    counts.errors += tagged.error is not None
-    counts.without_picture += tagger.sees and tagged.error is None and not tagged.has_image
-    return line_of(tagged)
-
-
-class _PartFile:
-    """OUT.part and how far it came."""
-
-    def __init__(self, file: BinaryIO, state: Path, done_by: str, posts: int) -> None:
-        self._file, self._state, self._done_by = file, state, done_by
-        self.posts = posts
-
-    def put(self, lines: list[bytes]) -> None:
-        """Add the lines of one window; only then do they count."""
-        self._file.write(b"".join(lines))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.posts += len(lines)
-        values = {"done_by": self._done_by, "posts": self.posts, "bytes": self._file.tell()}
-        with atomic_write(self._state) as part:
-            part.write_text(json.dumps(values) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _part_file(out: Path, done_by: str) -> Iterator[_PartFile]:
-    """Open OUT.part where an earlier run left off; it becomes OUT when the block ends well."""
-    part, state = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
-    with name_write_errors(part):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        file = part.open("ab")
-    with name_write_errors(part), file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HamlearnError(f"{part}: another run is writing it, expected none") from error
-        size = file.seek(0, os.SEEK_END)
-        posts, kept = _resumed(state, done_by, size)
-        if size and not posts:
-            log.info("%s: of another input, model or option, or without a whole window: anew", part)
-        elif posts:
-            log.info("%s: going on after %d posts", part, posts)
-        file.truncate(kept)
-        file.seek(kept)
-        yield _PartFile(file, state, done_by, posts)
-        state.unlink(missing_ok=True)
-        os.replace(part, out)
-
-
-def _resumed(state: Path, done_by: str, size: int) -> tuple[int, int]:
-    """Return how many posts of OUT.part count, and their bytes; zeros to begin anew."""
-    if not state.is_file():
-        return 0, 0
-    try:
-        values: Any = json.loads(state.read_text(encoding="utf-8"))
-        posts, kept = int(values["posts"]), int(values["bytes"])
-        is_same = values["done_by"] == done_by
-    except (ValueError, KeyError, TypeError):
-        return 0, 0
-    return (posts, kept) if is_same and posts > 0 and 0 < kept <= size else (0, 0)
-
-
-def _summarise(out: Path, counts: Counts, sees: bool) -> None:
+            tagged = progress(tagger.stream(chosen, batch_size), total, "posts")
+            while window := list(islice(tagged, WINDOW)):
+                part.append([line_of(one) for one in window])
+                counts.posts += len(window)
+                counts.entities += sum(len(one.entities) for one in window)
+                counts.errors += sum(one.error is not None for one in window)
+                if tagger.reads_images:
+                    counts.without_image += sum(not (x.has_image or x.error) for x in window)
     log.info(
         "%s: %d posts%s, %d entities, %d posts with an error%s",
         out,
@@ -257,5 +133,164 @@ def _summarise(out: Path, counts: Counts, sees: bool) -> None:
         f" after {counts.before} of an earlier run" if counts.before else "",
         counts.entities,
         counts.errors,
-        f", {counts.without_picture} without a picture" if sees else "",
+        f", {counts.without_image} without an image" if reads_images else "",
     )
+    return counts
+
+
+def line_of(tagged: Tagged) -> bytes:
+    """Return a result as one line of JSON without control characters."""
+    values = asdict(tagged)
+    for entity in values["entities"]:
+        entity["score"] = round(entity["score"], DIGITS)
+    if tagged.relevance is not None:
+        values["relevance"] = {view: round(x, DIGITS) for view, x in tagged.relevance.items()}
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False).translate(_ESCAPED)
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate as JSON escapes it
+
+
+def _shard_bounds(total: int, shard: tuple[int, int]) -> tuple[int, int]:
+    """Return the first and last post (exclusive) of a shard; sizes differ by one at most."""
+    number, count = shard
+    if not 1 <= number <= count:
+        raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
+    return total * (number - 1) // count, total * number // count
+
+
+def _with_images(
+    records: Iterator[Record], reads_images: bool, has_source: bool
+) -> Iterator[Record]:
+    """Yield posts with their images, or without where images are not read."""
+    for record in records:
+        if isinstance(record, Post) and record.all_images:
+            if not reads_images:
+                record = replace(record, image=None, images=())
+            elif not has_source:
+                raise HamlearnError(
+                    f"post {record.id}: names an image, but no place of images is given; expected"
+                    " `--images`, feature files, or `--no-images` to use the text alone"
+                )
+        yield record
+
+
+class _PartFile:
+    """OUT.part and its state; `posts` is the number of lines that it holds."""
+
+    def __init__(self, file: BinaryIO, state: Path, run: str, posts: int) -> None:
+        self._file, self._state, self._run, self.posts = file, state, run, posts
+
+    def append(self, lines: Sequence[bytes]) -> None:
+        """Write the lines of one window, which count once the state says so."""
+        self._file.write(b"".join(lines))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.posts += len(lines)
+        values = {"run": self._run, "posts": self.posts, "bytes": self._file.tell()}
+        with atomic_write(self._state) as part:
+            part.write_text(json.dumps(values) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _part_file(out: Path, run: str) -> Iterator[_PartFile]:
+    """Open OUT.part where an earlier run stopped; it becomes OUT if the block succeeds."""
+    part, state, lock = (out.with_name(f"{out.name}.part{end}") for end in ("", ".json", ".lock"))
+    with name_write_errors(part):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with file_lock(lock, timeout=0), part.open("ab") as file:
+            size = file.seek(0, os.SEEK_END)
+            posts, kept = _resumable(state, run, size)
+            if posts:
+                log.info("%s: resuming after %d posts", part, posts)
+            elif size:
+                log.info("%s: of another input, model or option: starting again", part)
+            file.truncate(kept)
+            file.seek(kept)
+            yield _PartFile(file, state, run, posts)
+            state.unlink(missing_ok=True)
+            os.replace(part, out)
+            lock.unlink()
+
+
+def _resumable(state: Path, run: str, size: int) -> tuple[int, int]:
+    """Return how many posts of OUT.part count, and their bytes; zeros to start again."""
+    try:
+        values: Any = json.loads(state.read_text(encoding="utf-8"))
+        posts, kept = int(values["posts"]), int(values["bytes"])
+        is_same = values["run"] == run
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0
+    return (posts, kept) if is_same and posts > 0 and 0 < kept <= size else (0, 0)
+
+
+# --- joining shards ---------------------------------------------------------------------------
+
+
+def join(
+    posts: str | Path, parts: Sequence[str | Path], out: str | Path, form: str | None = None
+) -> int:
+    """Join the outputs of all shards into one file, and return its number of lines.
+
+    Each line is compared with its post; one line and one post are in memory at a time.
+
+    Args:
+        posts: the file of posts.
+        parts: outputs of its shards; if they are named `I-of-N.jsonl`, in any order.
+        out: the file, written atomically.
+        form: format of the posts; None: by the suffix.
+
+    Raises:
+        HamlearnError: a file cannot be read, or lines and posts differ in number, order or id.
+    """
+    records, count = read_posts(posts, str, form), 0
+    lines = (
+        (f"{path}:{number}", line)
+        for path in in_order(parts)
+        for number, line in enumerate(path.open("rb"), start=1)
+    )
+    with atomic_write(out) as part, part.open("wb") as file:
+        for found, record in zip_longest(lines, records):
+            if found is None or record is None:
+                more, fewer = ("lines", "posts") if record is None else ("posts", "lines")
+                raise HamlearnError(
+                    f"{posts}: found more {more} than {fewer} after {count}, expected one line per"
+                    " post"
+                )
+            place, line = found
+            id_ = _id_of(place, line)
+            count += 1
+            if id_ != record.id:
+                raise HamlearnError(
+                    f"{place}: found the post {id_!r:.80}, expected {record.id!r:.80}, number"
+                    f" {count} of {posts}"
+                )
+            file.write(line)
+    log.info("%s: %d posts, joined from %d parts", out, count, len(parts))
+    return count
+
+
+def in_order(parts: Sequence[str | Path]) -> list[Path]:
+    """Return parts named `I-of-N` in the order of I, and others as they are.
+
+    Raises:
+        HamlearnError: a shard is missing or occurs twice.
+    """
+    paths = [Path(part) for part in parts]
+    names = [path.stem.split("-of-") for path in paths]
+    if not all(len(words) == 2 and all(map(str.isdecimal, words)) for words in names):
+        return paths
+    numbered = sorted((int(words[0]), path) for words, path in zip(names, paths, strict=True))
+    expected = [(number, len(paths)) for number in range(1, len(paths) + 1)]
+    if sorted((int(number), int(of)) for number, of in names) != expected:
+        found = ", ".join(path.name for _, path in numbered)
+        raise HamlearnError(f"parts: found {found:.200}, expected each of N shards once")
+    return [path for _, path in numbered]
+
+
+def _id_of(place: str, line: bytes) -> str | int | None:
+    try:
+        found: str | int | None = json.loads(line)["id"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise HamlearnError(f"{place}: not a line that `predict` wrote") from error
+    if not line.endswith(b"\n"):
+        raise HamlearnError(f"{place}: truncated, expected the end of a line")
+    return found

@@ -1,15 +1,15 @@
-"""Posts from files, one at a time: a bad line is a record with its error, not the end of the run.
+"""Read posts from a file, one at a time; a faulty line becomes a record with its error.
 
 | format | suffix | a post is |
 |---|---|---|
-| jsonl | .jsonl, .ndjson | an object: `text` or `words`; `id`, `image` or `images` as wanted |
-| csv | .csv | a row; the header has `text`, and `id` and `image` as wanted |
-| tsv | .tsv | the same with TAB between; quotation marks mean nothing |
-| conll | .conll, .bio; .txt that begins with IMGID: | words in lines, a blank line between posts |
+| jsonl | .jsonl, .ndjson | an object: `text` or `words`; `id`, `image`, `images`, `caption` |
+| csv | .csv | a row; the header has `text`, and `id`, `image`, `caption` |
+| tsv | .tsv | the same separated by TAB, without quoting |
+| conll | .conll, .bio; .txt that begins with IMGID: | one word per line, then a blank line |
 | text | .txt | a line |
 
-Text is UTF-8. Blank lines of jsonl, csv and tsv are passed over; in text each is a post without
-words. Where no id is given, it is the number of the line.
+Text is UTF-8. Everything but `text` (or `words`) is optional. Blank lines of jsonl, csv and tsv are
+skipped; in text, each is a post without words. A post without an id is numbered by its line.
 """
 
 import csv
@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from hamlearn.corpus.conll import BETWEEN, BLANKS, MARK
 from hamlearn.corpus.image_files import find_image
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.posts import Picture, Post, Unreadable
+from hamlearn.inference.posts import ImageInput, Post, Unreadable
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -32,24 +32,24 @@ SUFFIXES = {
     ".bio": "conll",
     ".txt": "text",
 }
-LONGEST_LINE = 1_000_000  # bytes
-MOST_WORDS = 20_000  # of a post in CoNLL
+MAX_LINE = 1_000_000  # bytes
+MAX_WORDS = 20_000  # of a post in CoNLL
+_BOM = b"\xef\xbb\xbf"
 
 Record: TypeAlias = Post | Unreadable
-Locate: TypeAlias = Callable[[str], Picture]
+Locate: TypeAlias = Callable[[str], ImageInput]
 
 
 def read_posts(path: str | Path, locate: Locate, form: str | None = None) -> Iterator[Record]:
-    """Yield the posts of a file in its order; memory does not grow with their number.
+    """Yield the posts of a file in order; memory does not grow with their number.
 
     Args:
         path: of the file.
-        locate: turns the name of a picture into the picture; its HamlearnError is that of the post.
+        locate: returns the image of a name; a HamlearnError of it becomes the error of the post.
         form: one of FORMATS; None: by the suffix.
 
     Raises:
-        HamlearnError: there is no such file, its format is unknown, or a table has no usable
-            header.
+        HamlearnError: the file is absent, its format is unknown, or a table has no usable header.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,10 +58,10 @@ def read_posts(path: str | Path, locate: Locate, form: str | None = None) -> Ite
 
 
 def format_of(path: Path, form: str | None = None) -> str:
-    """Return the format of a file: the one asked for, or that of its suffix.
+    """Return the format of a file: `form`, or the one of its suffix.
 
     Raises:
-        HamlearnError: neither tells it.
+        HamlearnError: the format is unknown.
     """
     if form is not None:
         if form not in FORMATS:
@@ -69,49 +69,46 @@ def format_of(path: Path, form: str | None = None) -> str:
         return form
     if path.suffix.lower() not in SUFFIXES:
         raise HamlearnError(
-            f"{path}: the suffix {path.suffix!r} tells no format, expected one of"
-            f" {', '.join(SUFFIXES)}; `--format` says it"
+            f"{path}: unknown suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)};"
+            " `--format` states the format"
         )
     found = SUFFIXES[path.suffix.lower()]
     if found == "text":
         with path.open("rb") as file:
-            first = file.read(200).removeprefix(b"\xef\xbb\xbf").lstrip()
-        return "conll" if first.startswith(MARK.encode()) else "text"
+            if file.read(200).removeprefix(_BOM).lstrip().startswith(MARK.encode()):
+                return "conll"
     return found
 
 
-def in_folder(folder: str | Path) -> Locate:
-    """Return what finds pictures by name in a folder, and never outside it.
+def locate_in(folder: str | Path) -> Locate:
+    """Return a function that finds images by name in a folder and never outside of it.
 
-    A name may lack its extension, as an IMGID does, and may go into a folder below.
+    A name may lack its extension, as an IMGID does, and may include a subfolder. The function
+    raises HamlearnError for a name that leaves the folder.
 
     Raises:
-        HamlearnError: there is no such folder; and from what is returned, a name that leaves it.
+        HamlearnError: there is no such folder.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise HamlearnError(f"{folder}: no such folder; expected the pictures of the posts")
-    inside = root.resolve()
+        raise HamlearnError(f"{folder}: no such folder; expected the images of the posts")
+    resolved = root.resolve()
 
     def locate(name: str) -> Path:
-        if not name or "\0" in name or "\\" in name or len(name.encode("utf-8", "replace")) > 1000:
-            raise HamlearnError(f"picture {name!r:.80}: expected the name of a file")
         parts = Path(name).parts
-        if Path(name).is_absolute() or ".." in parts or not parts:
-            raise HamlearnError(f"picture {name!r:.80}: a path that leaves the folder of pictures")
-        if any(len(part.encode("utf-8", "replace")) > 255 for part in parts):
-            raise HamlearnError(f"picture {name!r:.80}: longer than the name of a file can be")
+        if not parts or "\0" in name or "\\" in name:
+            raise HamlearnError(f"image {name!r:.80}: expected the name of a file")
+        if Path(name).is_absolute() or ".." in parts:
+            raise HamlearnError(f"image {name!r:.80}: a path that leaves the folder of images")
         path = root / name
         try:
-            if not path.is_file():
+            if not path.is_file() and path.parent.is_dir():
                 path = find_image(path.parent, path.name) or path
-            left = not path.resolve().is_relative_to(inside)
-        except HamlearnError:  # the folder below is not there
-            return root / name
-        except (OSError, RuntimeError) as error:
-            raise HamlearnError(f"picture {name!r:.80}: cannot be looked up ({error})") from error
-        if left:
-            raise HamlearnError(f"picture {name!r:.80}: a link that leaves the folder of pictures")
+            is_inside = path.resolve().is_relative_to(resolved)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise HamlearnError(f"image {name!r:.80}: cannot be looked up ({error})") from error
+        if not is_inside:
+            raise HamlearnError(f"image {name!r:.80}: a link that leaves the folder of images")
         return path
 
     return locate
@@ -122,112 +119,119 @@ def _jsonl(path: Path, locate: Locate) -> Iterator[Record]:
         if isinstance(line, HamlearnError):
             yield Unreadable(str(number), str(line))
         elif line.strip():
-            yield _from_json(path, number, line, locate)
+            place, values = f"{path.name}:{number}", None
+            try:
+                values = json.loads(line)
+                if not isinstance(values, dict):
+                    raise HamlearnError(f"found {type(values).__name__}, expected an object")
+                yield _from_object(values, str(number), locate)
+            except HamlearnError as error:
+                yield Unreadable(_id_of(values, str(number)), f"{place}: {error}")
+            except (ValueError, RecursionError) as error:
+                yield Unreadable(str(number), f"{place}: not JSON ({error!s:.120})")
 
 
-def _from_json(path: Path, number: int, line: str, locate: Locate) -> Record:
-    place, id_ = f"{path.name}:{number}", str(number)
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return Unreadable(id_, f"{place}: not JSON ({error!s:.120})")
-    if not isinstance(values, dict):
-        return Unreadable(id_, f"{place}: found {type(values).__name__}, expected an object")
+def _from_object(values: dict[str, Any], number: str, locate: Locate) -> Post:
+    """Return the post of a JSON object; HamlearnError where a value is of the wrong type."""
     given = values.get("id")
-    if given is not None and (isinstance(given, bool) or not isinstance(given, str | int)):
-        return Unreadable(id_, f"{place}: id: found {given!r:.80}, expected text or a whole number")
-    name: str | int = id_ if given is None else given
-    return _from_object(place, name, values, locate)
+    if given is not None and _id_of(values, "") != given:
+        raise HamlearnError(f"id: found {given!r:.80}, expected text or an integer")
+    texts = {key: values.get(key) for key in ("text", "caption")}
+    for key, text in texts.items():
+        if text is not None and not isinstance(text, str):
+            raise HamlearnError(f"{key}: found {text!r:.80}, expected text")
+    words, images = values.get("words"), values.get("images") or []
+    if words is not None and not _are_texts(words):
+        raise HamlearnError(f"words: found {words!r:.80}, expected a list of text")
+    if words is None and texts["text"] is None:
+        raise HamlearnError("found neither `text` nor `words`, expected one of them")
+    images = images if isinstance(images, list) else [images]
+    images = images if values.get("image") is None else [values["image"], *images]
+    if not _are_texts(images):
+        raise HamlearnError(f"image: found {images!r:.80}, expected names of files")
+    return Post(
+        **texts,
+        words=None if words is None else tuple(words),
+        images=tuple(map(locate, images)),
+        id=_id_of(values, number),
+    )
 
 
-def _from_object(place: str, id_: str | int, values: dict[str, Any], locate: Locate) -> Record:
-    words, text = values.get("words"), values.get("text")
-    if words is not None and (
-        not isinstance(words, list) or not all(isinstance(word, str) for word in words)
-    ):
-        return Unreadable(id_, f"{place}: words: found {words!r:.80}, expected a list of text")
-    if text is not None and not isinstance(text, str):
-        return Unreadable(id_, f"{place}: text: found {text!r:.80}, expected text")
-    if text is None and words is None:
-        return Unreadable(id_, f"{place}: found neither `text` nor `words`, expected one of them")
-    names = values.get("images")
-    names = [] if names is None else names
-    names = names if isinstance(names, list) else [names]
-    names = ([] if values.get("image") is None else [values["image"]]) + names
-    if not all(isinstance(name, str) for name in names):
-        return Unreadable(id_, f"{place}: image: found {names!r:.80}, expected names of files")
-    return _post(place, id_, text, None if words is None else tuple(words), names, locate)
+def _id_of(values: Any, number: str) -> str | int:
+    """Return the id in a JSON object, or the number of the line."""
+    found = values.get("id") if isinstance(values, dict) else None
+    return found if isinstance(found, str | int) and not isinstance(found, bool) else number
 
 
-def _table(path: Path, locate: Locate, dialect: dict[str, Any]) -> Iterator[Record]:
-    reader = csv.reader(_fed(path), strict=True, **dialect)
-    header = _header(path, reader)
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            number = reader.line_num
-            yield Unreadable(str(number), f"{path.name}:{number}: not a row ({error})")
-            continue
-        if row:
-            yield _from_row(path, reader.line_num, header, row, locate)
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
-def _header(path: Path, reader: Any) -> list[str]:
+def _table(path: Path, locate: Locate, **dialect: Any) -> Iterator[Record]:
+    reader = csv.reader(_table_lines(path), strict=True, **dialect)
     try:
         header = [name.strip() for name in next(reader)]
     except (StopIteration, csv.Error) as error:
         raise HamlearnError(f"{path}:1: found no header, expected one with `text`") from error
     if "text" not in header or len(set(header)) != len(header):
         raise HamlearnError(
-            f"{path}:1: found the columns {', '.join(header)!r:.120}, expected `text`, and `id` and"
-            " `image` as wanted, each once"
+            f"{path}:1: found the columns {', '.join(header)!r:.120}, expected `text`, and"
+            " optionally `id`, `image` and `caption`, each once"
         )
-    return header
+    while True:
+        id_: str | None = None
+        try:
+            row = next(reader, None)
+            if row is None:
+                return
+            if row:
+                if len(row) != len(header):
+                    raise HamlearnError(f"found {len(row)} fields, expected {len(header)}")
+                if any("\ud800" <= letter <= "\udfff" for letter in "".join(row)):
+                    raise HamlearnError("not UTF-8")
+                values = dict(zip(header, row, strict=True))
+                id_ = values.get("id") or str(reader.line_num)
+                images = (locate(values["image"]),) if values.get("image") else ()
+                caption = values.get("caption") or None
+                yield Post(text=values["text"], images=images, caption=caption, id=id_)
+        except csv.Error as error:
+            yield _faulty_row(path, reader.line_num, f"not a row ({error})")
+        except HamlearnError as error:
+            yield _faulty_row(path, reader.line_num, str(error), id_)
 
 
-def _from_row(path: Path, number: int, header: list[str], row: list[str], locate: Locate) -> Record:
-    place, id_ = f"{path.name}:{number}", str(number)
-    if len(row) != len(header):
-        return Unreadable(id_, f"{place}: found {len(row)} fields, expected {len(header)}")
-    values = dict(zip(header, row, strict=True))
-    if not _is_unicode("".join(row)):
-        return Unreadable(id_, f"{place}: not UTF-8")
-    names = [values["image"]] if values.get("image") else []
-    return _post(place, values.get("id") or id_, values["text"], None, names, locate)
+def _faulty_row(path: Path, number: int, fault: str, id_: str | None = None) -> Unreadable:
+    return Unreadable(id_ or str(number), f"{path.name}:{number}: {fault}")
 
 
 def _conll(path: Path, locate: Locate) -> Iterator[Record]:
-    """Yield posts of words in lines; what follows a word, such as a label, is passed over."""
-    image: str | None = None
-    begin, fault = 0, ""
+    """Yield posts of one word per line; what follows a word, such as a label, is ignored."""
+    image_id, begin, fault = "", 0, ""
     words: list[str] = []
-    is_open = False
     for number, line in _lines(path, end=True):
         text = "" if isinstance(line, HamlearnError) else line.strip(BLANKS)
         if isinstance(line, HamlearnError):
-            fault, is_open = fault or str(line), True
-            begin = begin or number
+            fault, begin = fault or str(line), begin or number
             continue
-        if is_open and (not text or text.startswith(MARK)):
-            place = f"{path.name}:{begin}"
-            id_ = image or str(begin)
-            if not words:
-                fault = fault or f"{place}: found no words, expected one a line"
-            if fault:
-                yield Unreadable(id_, fault)
-            else:
-                yield _post(place, id_, None, tuple(words), [image] if image else [], locate)
-            image, begin, fault, words, is_open = None, 0, "", [], False
+        if begin and (not text or text.startswith(MARK)):
+            id_ = image_id or str(begin)
+            try:
+                if fault or not words:
+                    lacking = f"{path.name}:{begin}: found no words, expected one per line"
+                    raise HamlearnError(fault or lacking)
+                images = (locate(image_id),) if image_id else ()
+                yield Post(words=tuple(words), images=images, id=id_)
+            except HamlearnError as error:
+                place = "" if str(error).startswith(f"{path.name}:") else f"{path.name}:{begin}: "
+                yield Unreadable(id_, f"{place}{error}")
+            image_id, begin, fault, words = "", 0, "", []
         if text.startswith(MARK):
-            image, begin, is_open = text.removeprefix(MARK).strip(BLANKS), number, True
+            image_id, begin = text.removeprefix(MARK).strip(BLANKS), number
         elif text:
-            is_open, begin = True, begin or number
+            begin = begin or number
             words.append(BETWEEN.split(text)[0])
-            if len(words) > MOST_WORDS:
-                fault = fault or f"{path.name}:{number}: more than {MOST_WORDS} words in one post"
+            if len(words) > MAX_WORDS:
+                fault = fault or f"{path.name}:{number}: more than {MAX_WORDS} words in one post"
                 words = words[:1]
 
 
@@ -239,23 +243,8 @@ def _text(path: Path, locate: Locate) -> Iterator[Record]:
             yield Post(text=line, id=str(number))
 
 
-def _post(
-    place: str,
-    id_: str | int,
-    text: str | None,
-    words: tuple[str, ...] | None,
-    names: list[str],
-    locate: Locate,
-) -> Record:
-    try:
-        pictures = tuple(locate(name) for name in names)
-    except HamlearnError as error:
-        return Unreadable(id_, f"{place}: {error}")
-    return Post(text=text, words=words, images=pictures, id=id_)
-
-
 def _lines(path: Path, end: bool = False) -> Iterator[tuple[int, str | HamlearnError]]:
-    """Yield number and text of each line, or what is wrong with it; long ones never fill memory.
+    """Yield number and text of each line, or its fault; overlong lines are not held in memory.
 
     Args:
         path: of the file.
@@ -263,46 +252,36 @@ def _lines(path: Path, end: bool = False) -> Iterator[tuple[int, str | HamlearnE
     """
     number = 0
     with path.open("rb") as file:
-        while raw := file.readline(LONGEST_LINE + 1):
+        while raw := file.readline(MAX_LINE + 1):
             number += 1
-            if len(raw) > LONGEST_LINE and not raw.endswith(b"\n"):
+            place = f"{path.name}:{number}"
+            if len(raw) > MAX_LINE and not raw.endswith(b"\n"):
                 while raw and not raw.endswith(b"\n"):
-                    raw = file.readline(LONGEST_LINE)
-                yield (
-                    number,
-                    HamlearnError(f"{path.name}:{number}: longer than {LONGEST_LINE} bytes"),
-                )
+                    raw = file.readline(MAX_LINE)
+                yield number, HamlearnError(f"{place}: longer than {MAX_LINE} bytes")
                 continue
-            if number == 1:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            raw = raw.removeprefix(_BOM) if number == 1 else raw
             try:
                 yield number, raw.removesuffix(b"\n").removesuffix(b"\r").decode()
             except UnicodeDecodeError as error:
-                fault = f"{path.name}:{number}: byte {error.start + 1} of the line is not UTF-8"
+                fault = f"{place}: byte {error.start + 1} of the line is not UTF-8"
                 yield number, HamlearnError(fault)
     if end:
         yield number + 1, ""
 
 
-def _fed(path: Path) -> Iterator[str]:
-    """Yield lines to the reader of tables; bytes that are not UTF-8 become half surrogates."""
+def _table_lines(path: Path) -> Iterator[str]:
+    """Yield lines for the csv module; bytes that are not UTF-8 become lone surrogates."""
     with path.open("rb") as file:
-        start = file.read(3)
-        file.seek(3 if start == b"\xef\xbb\xbf" else 0)
-        while raw := file.readline(LONGEST_LINE):
+        file.seek(len(_BOM) if file.read(len(_BOM)) == _BOM else 0)
+        while raw := file.readline(MAX_LINE):
             yield raw.decode(errors="surrogateescape")
-
-
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 FORMATS: dict[str, Callable[[Path, Locate], Iterator[Record]]] = {
     "jsonl": _jsonl,
-    "csv": lambda path, locate: _table(path, locate, {"delimiter": ","}),
-    "tsv": lambda path, locate: _table(
-        path, locate, {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    ),
+    "csv": _table,
+    "tsv": lambda path, locate: _table(path, locate, delimiter="\t", quoting=csv.QUOTE_NONE),
     "conll": _conll,
     "text": _text,
 }

@@ -1,81 +1,83 @@
-"""Entities from posts, by a trained model that was exported."""
+"""Entities in posts, by a trained model."""
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
+from torch import nn
+from torchcrf import CRF
 
-from hamlearn.corpus import posts as corpus
-from hamlearn.corpus.labels import OUTSIDE, entities
+from hamlearn.corpus.labels import entities
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.sources import Sources
+from hamlearn.data.sources import ImageText, InputFiles, Sources
 from hamlearn.data.visual import VisualFeatures
+from hamlearn.data.windows import Scored
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.image_sets import Given, Seen, combined
-from hamlearn.inference.loading import Exported, read_model
+from hamlearn.inference.image_features import FileEncoder, ImageEncoder, NetworkEncoder
+from hamlearn.inference.image_sets import InMemoryVisuals, combine
+from hamlearn.inference.model_folder import TrainedModel, load_model
 from hamlearn.inference.posts import Entity, Post, Tagged, Unreadable
 from hamlearn.inference.prediction import scored_posts
-from hamlearn.inference.vision import Eyes, Features, Networks
-from hamlearn.inference.words import Word, joined, split_words
+from hamlearn.inference.words import Word, join_words, split_words
 from hamlearn.model.marginals import Span, span_probabilities
-from hamlearn.settings import TextSettings
 from hamlearn.vision.images import ImageError
 
-log = logging.getLogger(__name__)
-
-WINDOW = 256  # posts that are sorted by length together; no more are ever in memory
-LONGEST = 100_000  # characters of a post
-
-
-class FeatureFiles(NamedTuple):
-    """Features that were extracted before, in the place of the vision networks."""
-
-    images: str | Path
-    objects: str | Path
-    graphs: str | Path
+WINDOW = 256  # posts that are sorted by length together; no more are in memory
+MAX_CHARACTERS = 100_000  # of a post
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """A post that can be tagged."""
+class _Prepared:
+    """A post that can be tagged, as a dataset reads it; `id` is its place among the others."""
 
-    id: str | int | None
+    id: str
+    post: Post
     text: str
-    words: list[Word]
-    picture: VisualFeatures | None
+    tokens: list[Word]
+    visual: VisualFeatures | None
     note: str | None
+    labels: None = None
+
+    @property
+    def image_id(self) -> str:
+        return self.id
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(word.text for word in self.tokens)
 
 
 class Tagger(AbstractContextManager["Tagger"]):
-    """Finds the entities of posts.
+    """Finds the entities in posts.
 
     Example:
         >>> tagger = hamlearn.load("model")  # doctest: +SKIP
         >>> tagger.tag([hamlearn.Post(text="at the game with Jordan", image="game.jpg")])
 
-    Attributes:
-        model: as it was read.
-        device: where it runs.
+    Args:
+        model: as loaded.
+        device: "cpu", "cuda" or "cuda:1"; None takes a GPU, if any.
+        weights: folder searched for the weights of the vision networks before the usual places.
+        features: files to read features from instead of opening images.
     """
 
     def __init__(
         self,
-        model: Exported,
+        model: TrainedModel,
         device: str | None = None,
         weights: str | Path | None = None,
-        features: FeatureFiles | None = None,
+        features: InputFiles | None = None,
     ) -> None:
-        """Take a model that was read; see `load` for the rest."""
         self.model = model
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._network = model.network.to(self.device).eval()
+        self._crf = self._network.crf or _independent_labels(len(model.labels)).to(self.device)
         self._weights, self._features = weights, features
-        self._eyes: Eyes | None = None
+        self._encoder: ImageEncoder | None = None
 
     @classmethod
     def load(
@@ -84,51 +86,77 @@ class Tagger(AbstractContextManager["Tagger"]):
         device: str | None = None,
         threads: int | None = None,
         weights: str | Path | None = None,
-        features: FeatureFiles | None = None,
+        features: InputFiles | None = None,
     ) -> Self:
-        """Load an exported model.
+        """Load a model folder, as written by `hamlearn train` or `hamlearn export`.
 
-        Vision networks are loaded when the first picture is seen, and nothing is downloaded.
+        Vision networks are loaded when the first image is read; nothing is downloaded.
 
         Args:
-            folder: made by `python -m hamlearn export`.
-            device: "cpu", "cuda" or "cuda:1"; None takes a GPU where there is one.
-            threads: of torch on the CPU, in the whole process; None leaves them as they are.
-            weights: folder to look for the weights of the vision networks in, before the usual
-                places.
-            features: read features from these files, and open no picture.
+            folder: of the model.
+            device: see `Tagger`.
+            threads: CPU threads of torch in the whole process; None leaves them as they are.
+            weights: see `Tagger`.
+            features: see `Tagger`.
 
         Raises:
             HamlearnError: the folder is not as it was written; the message names the file.
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        return cls(read_model(folder), device, weights, features)
+        return cls(load_model(folder), device, weights, features)
 
     @property
     def labels(self) -> list[str]:
-        """The BIO labels, in the order of the model's numbers."""
-        return self.model.facts.labels
+        """The BIO labels, in the order of the model's outputs."""
+        return self.model.labels
 
     @property
-    def sees(self) -> bool:
-        """Whether the model looks at pictures."""
-        return self.model.facts.vision is not None
+    def reads_images(self) -> bool:
+        """Whether the model reads features of images."""
+        return bool(self.model.facts.inputs.files)
+
+    @property
+    def image_encoder(self) -> ImageEncoder:
+        """The encoder of images, loaded on first access.
+
+        Raises:
+            HamlearnError: the model reads no images, or networks or files cannot be loaded.
+        """
+        facts = self.model.facts
+        if not self.reads_images:
+            raise HamlearnError(f"the model {facts.system} reads no images")
+        if self._encoder is None:
+            self._encoder = (
+                NetworkEncoder(facts, self._weights, self.device)
+                if self._features is None
+                else FileEncoder(facts, self._features)
+            )
+        return self._encoder
+
+    def close(self) -> None:
+        """Close files and drop cached features of images."""
+        if self._encoder is not None:
+            self._encoder.close()
+            self._encoder = None
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def tag(
         self, posts: Iterable[Post | Unreadable], batch_size: int | None = None
     ) -> list[Tagged]:
-        """Return what the model says of posts, in their order.
+        """Return the entities of posts, in order.
 
-        A post that cannot be tagged has an `error` and no entities; the others are not touched by
-        it. A picture that cannot be read is as none, with a `note`.
+        A post that cannot be tagged has an `error` and does not affect the others. An image that
+        cannot be read is ignored, with a `note`.
 
         Args:
             posts: any number.
-            batch_size: posts that the network reads together; None: as in training.
+            batch_size: posts per batch of the network; None: as in training.
 
         Raises:
-            HamlearnError: a picture is there, and the vision networks cannot be loaded.
+            HamlearnError: a post has an image, and the vision networks cannot be loaded.
         """
         return list(self.stream(posts, batch_size))
 
@@ -138,213 +166,170 @@ class Tagger(AbstractContextManager["Tagger"]):
         batch_size: int | None = None,
         window: int = WINDOW,
     ) -> Iterator[Tagged]:
-        """Yield what `tag` returns, in order, while posts are read; memory does not grow.
+        """Yield what `tag` returns while posts are read; memory does not grow with their number.
 
         Args:
             posts: any number.
-            batch_size: posts that the network reads together; None: as in training.
-            window: posts that are taken at a time, to be sorted by length.
+            batch_size: posts per batch of the network; None: as in training.
+            window: number of posts that are read at a time and sorted by length.
         """
-        size, source = batch_size or self.model.facts.batch_size, iter(posts)
+        size = batch_size or self.model.facts.training.eval_batch_size
+        source = iter(posts)
         while taken := list(islice(source, window)):
-            yield from self._tagged(taken, size)
+            prepared = [self._prepare(str(place), post) for place, post in enumerate(taken)]
+            ready = [one for one in prepared if isinstance(one, _Prepared)]
+            tagged = iter(self._tag(ready, size))
+            yield from (next(tagged) if isinstance(one, _Prepared) else one for one in prepared)
 
-    @property
-    def eyes(self) -> Eyes:
-        """What turns pictures into features, loaded when first asked for.
-
-        Raises:
-            HamlearnError: the model looks at no picture, or networks or files cannot be loaded.
-        """
-        if self._eyes is None:
-            facts = self.model.facts
-            self._eyes = (
-                Networks(facts, self._weights, self.device)
-                if self._features is None
-                else Features(facts, *self._features)
-            )
-        return self._eyes
-
-    def close(self) -> None:
-        """Let files and remembered pictures go."""
-        if self._eyes is not None:
-            self._eyes.close()
-            self._eyes = None
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _tagged(self, posts: Sequence[Post | Unreadable], batch_size: int) -> list[Tagged]:
-        """Return what is said of the posts of one window."""
-        found = [self._prepared(post) for post in posts]
-        places = [place for place, one in enumerate(found) if isinstance(one, _Ready)]
-        ready = [one for one in found if isinstance(one, _Ready)]
-        said = [one for one in found if isinstance(one, Tagged)]
-        answers = dict(zip(places, self._read(ready, batch_size), strict=True)) if ready else {}
-        rest = iter(said)
-        return [answers[place] if place in answers else next(rest) for place in range(len(posts))]
-
-    def _prepared(self, post: Post | Unreadable) -> _Ready | Tagged:
-        """Return the words and the picture of a post, or why it cannot be tagged."""
+    def _prepare(self, place: str, post: Post | Unreadable) -> _Prepared | Tagged:
+        """Return a post with its words and features, or why it cannot be tagged."""
         if isinstance(post, Unreadable):
             return Tagged(post.id, error=post.error)
         try:
             text, words = _words(post)
         except HamlearnError as error:
-            return Tagged(post.id, text=_printable(post.text), error=str(error))
-        picture, note = self._look(post) if self.sees else (None, None)
-        return _Ready(post.id, text, words, picture, note)
+            printable = _printable(post.text) if isinstance(post.text, str) else None
+            return Tagged(post.id, printable, error=str(error))
+        visual, note = self._encode(post) if self.reads_images else (None, None)
+        return _Prepared(place, post, text, words, visual, note)
 
-    def _look(self, post: Post) -> tuple[VisualFeatures | None, str | None]:
-        """Return the pictures of a post as one, and which of them could not be read."""
-        seen: list[Seen] = []
-        notes = []
-        for picture in post.pictures:
+    def _encode(self, post: Post) -> tuple[VisualFeatures | None, str | None]:
+        """Return the features of a post's images, and a note on those that could not be read."""
+        found, notes = [], []
+        for image in post.all_images:
             try:
-                seen.append(self.eyes.see(picture))
+                found.append(self.image_encoder.encode(image))
             except ImageError as error:
-                name = Path(picture).name if isinstance(picture, str | Path) else "picture"
+                name = Path(image).name if isinstance(image, str | Path) else "image"
                 notes.append(f"{name}: {error.reason}")
-        if notes:
-            notes.append("not looked at")
-        note = "; ".join(notes) or None
-        if not seen:
-            return None, note
-        vision = self.model.facts.vision
-        most = len(seen[0].scores) if vision is None else int(vision.detector.settings["objects"])
-        return combined(seen, most, self.model.facts.dimensions.classes), note
+        note = "; ".join([*notes, "not used"]) if notes else None
+        facts = self.model.facts
+        network = facts.networks.get("objects")
+        most = 0 if network is None else network.settings["objects"]
+        return (combine(found, most, len(facts.classes)) if found else None), note
 
-    def _read(self, ready: Sequence[_Ready], batch_size: int) -> list[Tagged]:
-        """Return the entities of posts that can be tagged; one at fault hurts no other."""
+    def _tag(self, posts: Sequence[_Prepared], batch_size: int) -> list[Tagged]:
+        """Return the entities of posts; if a batch fails, of each post on its own."""
         try:
-            return self._network_says(ready, batch_size)
+            return self._tag_together(posts, batch_size) if posts else []
         except HamlearnError as error:
-            if len(ready) == 1:
-                one = ready[0]
-                return [Tagged(one.id, one.text, error=str(error))]
-            return [self._read([one], 1)[0] for one in ready]
+            if len(posts) == 1:
+                return [Tagged(posts[0].post.id, posts[0].text, error=str(error))]
+            return [self._tag([one], 1)[0] for one in posts]
 
     @torch.inference_mode()
-    def _network_says(self, ready: Sequence[_Ready], batch_size: int) -> list[Tagged]:
-        data = self._dataset(ready)
+    def _tag_together(self, posts: Sequence[_Prepared], batch_size: int) -> list[Tagged]:
+        data = self._dataset(posts)
         found: dict[int, Tagged] = {}
-        for scored in scored_posts(self._network, data, batch_size, self.device):
-            paths = self._network.paths(scored.emissions, scored.mask)
-            spans = [
-                _spans([self.labels[number] for number in path], path, row, self.labels)
-                for row, path in enumerate(paths)
-            ]
-            every = [span for of_post in spans for span in of_post]
-            scores = iter(
-                span_probabilities(self._network.crf, scored.emissions, scored.mask, every)
-            )
+        for scored, paths in scored_posts(self._network, data, batch_size, self.device):
             relevance = {view: values.tolist() for view, values in scored.relevance.items()}
+            spans = [self._entities(path) for path in paths]
+            scores = self._probabilities(scored, spans)
             for row, index in enumerate(scored.posts):
-                one = ready[index]
+                one, cut = posts[index], data.cut[index]
                 by_view = {view: values[row] for view, values in relevance.items()}
+                notes = [one.note] if one.note else []
+                notes += [f"the last {cut} words are past the model's limit"] if cut else []
                 found[index] = Tagged(
-                    id=one.id,
+                    id=one.post.id,
                     text=one.text,
-                    words=tuple(word.text for word in one.words),
+                    words=one.words,
                     entities=tuple(
-                        _entity(one, span, self.labels, next(scores)) for span in spans[row]
+                        _entity(one, *span, score)
+                        for span, score in zip(spans[row], scores[row], strict=True)
                     ),
-                    relevance=by_view if by_view and one.picture is not None else None,
-                    has_image=one.picture is not None,
-                    note=_with_cut(one.note, data.cut[index]),
+                    relevance=by_view if by_view and one.visual is not None else None,
+                    has_image=one.visual is not None,
+                    note="; ".join(notes) or None,
                 )
-        return [found[index] for index in range(len(ready))]
+        return [found[index] for index in range(len(posts))]
 
-    def _dataset(self, ready: Sequence[_Ready]) -> PostDataset:
-        """Return the posts as the network's own dataset, keyed by their place."""
-        as_corpus = [
-            corpus.CorpusPost(
-                id=str(place),
-                split="test",
-                image_id=str(place),
-                image_path=None,
-                words=tuple(word.text for word in one.words),
-                labels=(OUTSIDE,) * len(one.words),
-            )
-            for place, one in enumerate(ready)
-        ]
-        given = None
-        if self.sees:
-            widths = self.model.facts.dimensions
-            there = {
-                str(place): one.picture
-                for place, one in enumerate(ready)
-                if one.picture is not None
-            }
-            given = Given(there, widths.image, widths.object)
-        text = TextSettings.model_validate(self.model.facts.text)
-        return PostDataset(as_corpus, self.model.tokenizer, text, sources=Sources(given))
+    def _dataset(self, posts: Sequence[_Prepared]) -> PostDataset:
+        model, visual, image_text = self.model, None, None
+        facts, inputs = model.facts, model.facts.inputs
+        if self.reads_images:
+            features = {one.id: one.visual for one in posts if one.visual is not None}
+            visual = InMemoryVisuals(features, facts)
+        if inputs.names or inputs.captions:
+            captions = {one.id: one.post.caption for one in posts if one.post.caption}
+            named = visual if inputs.names else None
+            image_text = ImageText(model.tokenizer, facts.text.max_subtokens, named, captions)
+        sources = Sources(visual=visual, image_text=image_text, lexicon=model.lexicon)
+        return PostDataset(posts, model.tokenizer, facts.text, sources=sources)
+
+    def _entities(self, path: Sequence[int]) -> list[tuple[int, int, str]]:
+        """Return first word, last word (exclusive) and type of each entity of a label path."""
+        found = entities([self.labels[number] for number in path])
+        return [(one.start, one.end, one.type) for one in found]
+
+    def _probabilities(
+        self, scored: Scored, spans: Sequence[Sequence[tuple[int, int, str]]]
+    ) -> list[list[float]]:
+        """Return the score of each entity of each post.
+
+        It is the sum over all label paths that spell the entity in the lenient scheme: its first
+        word is B-X, or I-X after a word that is neither B-X nor I-X; its other words are I-X, and
+        the next word is not.
+        """
+        numbers = {label: number for number, label in enumerate(self.labels)}
+        paths: list[Span] = []
+        entity_of: list[tuple[int, int]] = []
+        for row, own in enumerate(spans):
+            for place, (start, end, type_) in enumerate(own):
+                begin, inside = numbers.get(f"B-{type_}"), numbers.get(f"I-{type_}")
+                same = [number for number in (begin, inside) if number is not None]
+                after = [] if inside is None else [inside]
+                rest = after * (end - start - 1)
+                if len(rest) < end - start - 1:
+                    continue  # unreachable: a path of more than one word contains I-X
+                for first, before in ((begin, []), (inside, same)):
+                    if first is not None:
+                        paths.append(Span(row, start, [first, *rest], before, after))
+                        entity_of.append((row, place))
+        found = [[0.0] * len(own) for own in spans]
+        scores = span_probabilities(self._crf, scored.emissions, scored.mask, paths)
+        for (row, place), score in zip(entity_of, scores, strict=True):
+            found[row][place] = min(1.0, found[row][place] + score)
+        return found
+
+
+def _independent_labels(count: int) -> CRF:
+    """Return a CRF without transitions, under which the labels of words are independent."""
+    crf = CRF(count, batch_first=True)
+    for parameter in crf.parameters():
+        nn.init.zeros_(parameter)
+    return crf
 
 
 def _words(post: Post) -> tuple[str, list[Word]]:
-    """Return the text of a post and its words.
-
-    Raises:
-        HamlearnError: there are none, or they are not text.
-    """
+    """Return the text of a post and its words; HamlearnError where there are none."""
     if post.words is not None:
         if not all(isinstance(word, str) and word and not word.isspace() for word in post.words):
-            raise HamlearnError("words: found one that is empty or no text, expected text in each")
-        text, words = joined(tuple(post.words))
+            raise HamlearnError("words: found an empty one or one that is not text")
+        text, words = join_words(tuple(post.words))
     elif isinstance(post.text, str):
         text, words = post.text, []
     else:
         raise HamlearnError(
             f"text: found {type(post.text).__name__}, expected the text of a post, or its words"
         )
-    if len(text) > LONGEST:
-        raise HamlearnError(f"text: found {len(text)} characters, expected at most {LONGEST}")
+    if len(text) > MAX_CHARACTERS:
+        raise HamlearnError(
+            f"text: found {len(text)} characters, expected at most {MAX_CHARACTERS}"
+        )
     if _printable(text) != text:
         raise HamlearnError("text: found half of a surrogate pair, expected whole characters")
     words = words or split_words(text)
     if not words:
-        raise HamlearnError("text: found no word, expected one at least")
+        raise HamlearnError("text: found no word, expected at least one")
     return text, words
 
 
-def _printable(text: str | None) -> str | None:
-    """Return a text as it can be written: half a surrogate pair becomes a question mark."""
-    if not isinstance(text, str):
-        return None
+def _printable(text: str) -> str:
+    """Replace halves of surrogate pairs, which UTF-8 cannot hold, by question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _spans(named: Sequence[str], path: Sequence[int], row: int, labels: list[str]) -> list[Span]:
-    """Return the entities of a label sequence with what may not stand beside them."""
-    numbers = {label: number for number, label in enumerate(labels)}
-    spans = []
-    for entity in entities(named):
-        inside = numbers.get(f"I-{entity.type}")
-        begin = numbers.get(f"B-{entity.type}")
-        goes_on = [number for number in (inside,) if number is not None]
-        # An entity that begins with I-X would be the end of one that began earlier.
-        earlier = [number for number in (begin, inside) if number is not None]
-        is_orphan = named[entity.start].startswith("I-")
-        spans.append(
-            Span(
-                row,
-                entity.start,
-                path[entity.start : entity.end],
-                earlier if is_orphan else (),
-                goes_on,
-            )
-        )
-    return spans
-
-
-def _entity(one: _Ready, span: Span, labels: list[str], score: float) -> Entity:
-    start = one.words[span.start].start
-    end = one.words[span.start + len(span.labels) - 1].end
-    return Entity(start, end, one.text[start:end], labels[span.labels[0]][2:], score)
-
-
-def _with_cut(note: str | None, cut: int) -> str | None:
-    if not cut:
-        return note
-    said = f"the last {cut} words lie past what the model reads, and have no entities"
-    return said if note is None else f"{note}; {said}"
+def _entity(one: _Prepared, start: int, end: int, type_: str, score: float) -> Entity:
+    first, last = one.tokens[start].start, one.tokens[end - 1].end
+    return Entity(first, last, one.text[first:last], type_, score)

@@ -1,10 +1,9 @@
-"""Raw text to words as tweets are split, each with its place in the text.
+"""Split raw text into words as tweets are split, each with its position in the text.
 
 NLTK's rules for tweets decide what a word is: a URL, an @name, a #tag, an emoticon, an emoji of
-several characters. They are applied to the text as it is given, so that places stay right. Two
-things are added: what is one character to the reader (a grapheme cluster: an emoji with its
-joiners and selectors, a letter with its accents) is never torn apart, and an apostrophe stands
-alone, as in the corpora of the field (`Jordan ' s`, `don ' t`).
+several characters. They are applied to the unchanged text, so that positions stay right. Two rules
+are added: a grapheme cluster (an emoji with its joiners and selectors, a letter with its accents)
+is never split, and an apostrophe is a word of its own, as in the field's corpora (`Jordan ' s`).
 """
 
 from functools import cache
@@ -14,13 +13,12 @@ import regex
 
 from hamlearn.errors import HamlearnError
 
-LONGEST_RUN = 1000  # characters without a space that are looked at together
+LONGEST_RUN = 1000  # characters without a space that are split together
 _GRAPHEME = regex.compile(r"\X")
-_APOSTROPHES = regex.compile(r"'")
 
 
 class Word(NamedTuple):
-    """A word and its place: `text[start:end] == word`."""
+    """A word and its position: `text[start:end] == word`."""
 
     text: str
     start: int
@@ -30,14 +28,13 @@ class Word(NamedTuple):
 def split_words(text: str) -> list[Word]:
     """Return the words of a text from left to right.
 
-    Every character that is no white space is in exactly one word, and no white space is in any.
+    Every character other than white space is in exactly one word.
 
     Args:
         text: of any length, in any script.
 
     Raises:
-        HamlearnError: a run of characters without a space is such that the rules do not come to
-            an end in time.
+        HamlearnError: the rules take too long on a run of characters without a space.
     """
     words: list[Word] = []
     start = 0
@@ -49,7 +46,7 @@ def split_words(text: str) -> list[Word]:
         while end < len(text) and end - start < LONGEST_RUN and not text[end].isspace():
             end += 1
         run = text[start:end]
-        ends = _ends(run)
+        ends = _word_ends(run)
         words += [
             Word(run[left:right], start + left, start + right)
             for left, right in zip([0, *ends], ends, strict=False)
@@ -58,8 +55,8 @@ def split_words(text: str) -> list[Word]:
     return words
 
 
-def joined(words: tuple[str, ...]) -> tuple[str, list[Word]]:
-    """Return words that were given as such as a text, one space between them, and their places."""
+def join_words(words: tuple[str, ...]) -> tuple[str, list[Word]]:
+    """Return words joined by spaces, and their positions."""
     placed, start = [], 0
     for word in words:
         placed.append(Word(word, start, start + len(word)))
@@ -67,36 +64,29 @@ def joined(words: tuple[str, ...]) -> tuple[str, list[Word]]:
     return " ".join(words), placed
 
 
-def _ends(run: str) -> list[int]:
+def _word_ends(run: str) -> list[int]:
     """Return where the words of a run without white space end."""
     ends: set[int] = {len(run)}
     try:
-        for found in _rules().finditer(run):
-            ends |= {found.start(), found.end()}
-            if _has_apostrophe(found.group()):
-                for mark in _APOSTROPHES.finditer(found.group()):
-                    ends |= {found.start() + mark.start(), found.start() + mark.end()}
+        for found in _tweet_rules().finditer(run):
+            word, start = found.group(), found.start()
+            ends |= {start, found.end()}
+            # Letters with an apostrophe inside, such as `Jordan's`; not an emoticon such as :'(
+            if word[0].isalpha() and all(x.isalpha() or x in "'-_" for x in word):
+                marks = [start + place for place, letter in enumerate(word) if letter == "'"]
+                ends |= {end for mark in marks for end in (mark, mark + 1)}
     except TimeoutError as error:
         raise HamlearnError(
             f"text: found {run[:40]!r}..., {len(run)} characters without a space that cannot be"
             " split into words in time"
         ) from error
-    whole = {found.end() for found in _GRAPHEME.finditer(run)}
-    return sorted((ends & whole) - {0})
-
-
-def _has_apostrophe(word: str) -> bool:
-    """Tell whether a word is one of letters with an apostrophe inside, such as `Jordan's`."""
-    return (
-        "'" in word
-        and word[0].isalpha()
-        and all(letter.isalpha() or letter in "'-_" for letter in word)
-    )
+    clusters = {found.end() for found in _GRAPHEME.finditer(run)}
+    return sorted((ends & clusters) - {0})
 
 
 @cache
-def _rules() -> Any:
-    """Return NLTK's pattern; its package is imported when the first text is split."""
+def _tweet_rules() -> Any:
+    """Return NLTK's pattern; the package is imported when the first text is split."""
     from nltk.tokenize.casual import TweetTokenizer
 
     return TweetTokenizer(match_phone_numbers=False).WORD_RE

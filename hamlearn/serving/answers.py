@@ -1,8 +1,7 @@
-"""What the page shows of a post: its text in pieces, its pictures with boxes, the relevance."""
+"""The content of an answer: the post's text in pieces, its images with boxes, the relevance."""
 
 import base64
 import io
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,20 +11,18 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image, ImageOps
 
-from hamlearn.inference.image_sets import Seen
+from hamlearn.inference.image_sets import ImageFeatures
 from hamlearn.inference.posts import Entity, Post, Tagged
 from hamlearn.inference.tagger import Tagger
 from hamlearn.vision.images import ImageError, open_image
 
-SIDE = 400  # pixels of the longer side of a picture on the page
-LARGEST = 40_000_000  # pixels of a picture that is opened
-
-log = logging.getLogger(__name__)
+SIDE = 400  # pixels of the longer side of an image on the page
+MAX_PIXELS = 40_000_000  # a larger image is not decoded
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A picture as it was sent."""
+    """An image as it was sent."""
 
     name: str
     content: bytes
@@ -33,12 +30,12 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of the text.
+    """A piece of the text; between entities, `entity` is None.
 
     Attributes:
-        text: as it was written.
-        entity: that it is; None between entities.
-        hue: number of its type.
+        text: as written.
+        entity: the entity that the piece is.
+        hue: index of its type.
     """
 
     text: str
@@ -48,7 +45,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An object in a picture, in pixels of the page's picture."""
+    """A detected object, in pixels of the displayed image."""
 
     x: float
     y: float
@@ -59,16 +56,16 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A picture on the page.
+class DisplayedImage:
+    """An image on the page.
 
     Attributes:
         name: as it was sent.
-        source: JPEG as a data URL; empty where the picture cannot be read.
+        source: JPEG as a data URL; empty if the image cannot be read.
         width: in pixels.
         height: in pixels.
-        boxes: of the detected objects, the surest first.
-        fault: why it cannot be read.
+        boxes: detected objects in descending order of score.
+        fault: why the image cannot be read.
     """
 
     name: str
@@ -81,78 +78,72 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """All that is shown of a post."""
+    """Everything displayed for a post."""
 
     tagged: Tagged
     pieces: list[Piece]
-    pictures: list[Shown]
+    images: list[DisplayedImage]
 
 
 class Answerer:
-    """Answers one question at a time, whoever asks."""
+    """Answers one request at a time.
+
+    Args:
+        tagger: its vision networks are loaded at once, so that absent weights are reported here.
+    """
 
     def __init__(self, tagger: Tagger) -> None:
-        """Take a tagger and load its vision networks, so that what is lacking is said now."""
         self.tagger = tagger
-        self.types = types_of(tagger.labels)
-        self._one = threading.Lock()
-        if tagger.sees:
-            _ = tagger.eyes
+        self.types = tagger.model.facts.types
+        self._lock = threading.Lock()
+        if tagger.reads_images:
+            _ = tagger.image_encoder
 
     def answer(self, text: str, uploads: Sequence[Upload]) -> Answer:
-        """Return what the model says of a post; pictures lie in a temporary folder meanwhile.
+        """Tag a post; its images are stored in a temporary folder meanwhile.
 
         Args:
             text: of the post.
-            uploads: its pictures; not looked at by a model that reads text alone.
+            uploads: its images; only displayed if the model reads text alone.
         """
-        with self._one, TemporaryDirectory(prefix="hamlearn-") as folder:
-            paths, shown = [], []
+        with self._lock, TemporaryDirectory(prefix="hamlearn-") as folder:
+            paths, images = [], []
             for upload in uploads:
-                # What a picture holds is its name: one that is sent twice is looked at once.
+                # Named by content, so that the features of an image sent twice are computed once.
                 path = Path(folder, sha256(upload.content).hexdigest())
                 path.write_bytes(upload.content)
-                shown.append(self._shown(upload.name, path))
-                if not shown[-1].fault:
-                    paths.append(path)
-            (tagged,) = self.tagger.tag([Post(text=text, images=tuple(map(str, paths)))])
-        return Answer(tagged, pieces(text, tagged.entities, self.types), shown)
+                images.append(self._display(upload.name, path))
+                if not images[-1].fault:
+                    paths.append(str(path))
+            (tagged,) = self.tagger.tag([Post(text=text, images=tuple(paths))])
+        return Answer(tagged, split_at_entities(text, tagged.entities, self.types), images)
 
-    def _shown(self, name: str, path: Path) -> Shown:
+    def _display(self, name: str, path: Path) -> DisplayedImage:
         try:
-            picture = open_image(path, LARGEST)
-            seen = self.tagger.eyes.see(str(path)) if self.tagger.sees else None
+            image = open_image(path, MAX_PIXELS)
+            reads_images = self.tagger.reads_images
+            found = self.tagger.image_encoder.encode(str(path)) if reads_images else None
         except ImageError as error:
-            return Shown(name, fault=error.reason)
-        small = ImageOps.contain(picture, (SIDE, SIDE))
-        boxes = () if seen is None else tuple(self._boxes(seen, *small.size))
-        return Shown(name, _data(small), small.width, small.height, boxes)
+            return DisplayedImage(name, fault=error.reason)
+        small, buffer = ImageOps.contain(image, (SIDE, SIDE)), io.BytesIO()
+        small.save(buffer, "JPEG", quality=85)
+        source = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+        boxes = () if found is None else tuple(self._boxes(found, small))
+        return DisplayedImage(name, source, small.width, small.height, boxes)
 
-    def _boxes(self, seen: Seen, width: int, height: int) -> Iterator[Box]:
-        names = self.tagger.eyes.classes
-        found = zip(seen.picture.boxes, seen.picture.classes, seen.scores, strict=True)
-        for box, number, score in found:
-            if number < len(names):  # else nothing was detected, and the whole picture stands there
-                left, top, right, bottom = (float(x) for x in box * [width, height, width, height])
+    def _boxes(self, found: ImageFeatures, image: Image.Image) -> Iterator[Box]:
+        names, visual = self.tagger.image_encoder.classes, found.visual
+        for box, number, score in zip(visual.boxes, visual.classes, found.scores, strict=True):
+            if number < len(names):  # not the whole image where nothing was detected
+                left, top, right, bottom = map(float, box * [*image.size, *image.size])
                 yield Box(left, top, right - left, bottom - top, names[number], float(score))
 
 
-def types_of(labels: Sequence[str]) -> list[str]:
-    """Return the types of entities among BIO labels, in their order."""
-    return list(dict.fromkeys(label[2:] for label in labels if label != "O"))
-
-
-def pieces(text: str, entities: Sequence[Entity], types: Sequence[str]) -> list[Piece]:
-    """Return the text cut at its entities, from left to right, nothing lost."""
-    found, at = [], 0
+def split_at_entities(text: str, entities: Sequence[Entity], types: Sequence[str]) -> list[Piece]:
+    """Return the whole text in pieces, from left to right, split at its entities."""
+    pieces, end = [], 0
     for entity in entities:
-        found.append(Piece(text[at : entity.start]))
-        found.append(Piece(text[entity.start : entity.end], entity, types.index(entity.type)))
-        at = entity.end
-    return [piece for piece in (*found, Piece(text[at:])) if piece.text]
-
-
-def _data(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+        pieces.append(Piece(text[end : entity.start]))
+        pieces.append(Piece(text[entity.start : entity.end], entity, types.index(entity.type)))
+        end = entity.end
+    return [piece for piece in (*pieces, Piece(text[end:])) if piece.text]

@@ -1,14 +1,18 @@
-"""The page as a web application, for this machine alone.
+"""The page to try a model: a web application on the loopback address.
 
-A page of another site that the same browser shows can send requests here. It is answered nothing:
-the host must be this machine's name, so that no other name can be bound to it, and a form must
-come from the page itself. What posts and pictures hold is shown as text, and no script, style or
-picture from anywhere else is allowed.
+Pages of other sites in the same browser can send requests here and must get no answer: the host has
+to be a name of this machine, so that no other name can be bound to it, and a form has to come from
+the page itself. Content of posts and images is displayed as text, and scripts, styles and images
+from other places are blocked.
 """
 
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import uvicorn
 from markupsafe import escape
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -22,54 +26,73 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hamlearn.errors import HamlearnError
 from hamlearn.inference.tagger import Tagger
 from hamlearn.serving.answers import Answer, Answerer, Upload
 from hamlearn.templates import environment
 
-HOSTS = ["127.0.0.1", "localhost"]
-MOST_PICTURES = 8
-MOST_BYTES = 32_000_000  # of a request
-HUES = 8  # colours that the style sheet has
+LOOPBACK = "127.0.0.1"
+MAX_IMAGES = 8
+MAX_BYTES = 32_000_000  # of a request
+HUES = 8  # colours in the style sheet
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:;"
         " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # without any, the form's own origin would be hidden too
+    "Referrer-Policy": "same-origin",  # `no-referrer` would hide the form's own origin too
     "Cache-Control": "no-store",
 }
 
 
-def application(tagger: Tagger) -> Starlette:
-    """Return the page for a model.
+def serve(tagger: Tagger, port: int, announce: Callable[[str], None]) -> None:
+    """Serve the page of a model until interrupted.
+
+    Args:
+        tagger: with its model.
+        port: 0 takes a free one.
+        announce: called with the address once the port is open.
 
     Raises:
-        HamlearnError: the model looks at pictures, and its networks cannot be loaded.
+        HamlearnError: the port is taken, or the vision networks cannot be loaded.
     """
-    answerer = Answerer(tagger)
-    templates = environment("hamlearn.serving")
+    app = application(tagger)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+            listener.listen()
+        except OSError as error:
+            raise HamlearnError(f"port {port}: {error.strerror}; expected a free one") from error
+        announce(f"http://{LOOPBACK}:{listener.getsockname()[1]}/")
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
 
-    def shown(name: str, text: str = "", answer: Answer | None = None) -> HTMLResponse:
-        facts = tagger.model.facts
-        return HTMLResponse(
-            templates.get_template(name).render(
-                facts=facts,
-                types=answerer.types,
-                hues=HUES,
-                most=MOST_PICTURES,
-                text=text,
-                answer=answer,
-            ),
-            headers=HEADERS,
+
+def application(tagger: Tagger) -> Starlette:
+    """Return the web application of a model.
+
+    Raises:
+        HamlearnError: the model reads images, and its networks cannot be loaded.
+    """
+    answerer, templates = Answerer(tagger), environment("hamlearn.serving")
+
+    def render(name: str, text: str = "", answer: Answer | None = None) -> HTMLResponse:
+        page = templates.get_template(name).render(
+            facts=tagger.model.facts, hues=HUES, most=MAX_IMAGES, text=text, answer=answer
         )
+        return HTMLResponse(page, headers=HEADERS)
 
-    async def page(request: Request) -> HTMLResponse:
-        return shown("page.html.jinja")
+    async def index(request: Request) -> HTMLResponse:
+        return render("page.html.jinja")
 
     async def tag(request: Request) -> HTMLResponse:
-        _check_origin(request)
-        async with request.form(max_files=MOST_PICTURES, max_fields=2) as form:
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            raise HTTPException(403, "sent by another page")
+        async with request.form(max_files=MAX_IMAGES, max_fields=2) as form:
             text = str(form.get("text", "")).replace("\r\n", "\n")
             uploads = [
                 Upload(str(one.filename), await one.read())
@@ -77,50 +100,46 @@ def application(tagger: Tagger) -> Starlette:
                 if isinstance(one, UploadFile) and one.filename
             ]
         answer = await run_in_threadpool(answerer.answer, text, uploads)
-        # The script of the page asks for the answer alone; without it, the browser shows a page.
+        # The page's script requests the answer alone; without it, the browser shows a new page.
         is_part = request.query_params.get("part") == "answer"
-        return shown("answer.html.jinja" if is_part else "page.html.jinja", text, answer)
+        return render("answer.html.jinja" if is_part else "page.html.jinja", text, answer)
 
     return Starlette(
         routes=[
-            Route("/", page),
+            Route("/", index),
             Route("/tag", tag, methods=["POST"]),
             Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(Limited)],
-        exception_handlers={HTTPException: _refused},
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"]),
+            Middleware(SizeLimit),
+        ],
+        exception_handlers={HTTPException: _refuse},
     )
 
 
-class Limited:
-    """Lets no request be longer than MOST_BYTES, whatever it says of itself."""
+class SizeLimit:
+    """Middleware that refuses requests of more than MAX_BYTES, whatever their headers state."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count what comes in."""
+        """Run the application with a counting `receive`."""
         received = 0
 
-        async def counted() -> Message:
+        async def limited() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MOST_BYTES:
-                raise HTTPException(413, f"more than {MOST_BYTES // 10**6} MB were sent")
+            if received > MAX_BYTES:
+                raise HTTPException(413, f"more than {MAX_BYTES // 10**6} MB were sent")
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, limited, send)
 
 
-def _check_origin(request: Request) -> None:
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise HTTPException(403, "sent by another page")
-
-
-async def _refused(request: Request, error: Exception) -> HTMLResponse:
+async def _refuse(request: Request, error: Exception) -> HTMLResponse:
     if not isinstance(error, HTTPException):
         raise error
     return HTMLResponse(

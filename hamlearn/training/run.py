@@ -24,7 +24,7 @@ from hamlearn.data.text_encoder import (
 )
 from hamlearn.data.visual import VisualReader
 from hamlearn.devices import free_devices
-from hamlearn.inference.model_folder import model_of, write_run
+from hamlearn.inference.model_folder import build_untrained, write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.build import compile_layers
 from hamlearn.model.spatial import resolve_graph_backend
@@ -137,7 +137,7 @@ def _train(
         model = load_encoder(encoder) if inputs_of(variant).encoder else None
         if sources.encoded is not None and model is not None:
             sources.encoded.check(model)
-        tagger = model_of(model, setup).train()  # Lightning keeps modes
+        tagger = build_untrained(model, setup).train()  # Lightning keeps modes
         if lexicon is not None:
             lexicon.initialise(tagger)
         visual = getattr(tagger, "visual", None)
@@ -176,7 +176,7 @@ def _train(
             seconds_per_epoch=round(sum(seconds) / len(seconds), 2),
         )
         config = load_config(encoder) if model is None else model.config
-        write_run(out, loop.model.cpu(), tokenizer, facts, loop.history, config, lexicon)
+        write_model_folder(out, loop.model.cpu(), tokenizer, facts, loop.history, config, lexicon)
         checkpoint.remove()
     log.info(
         "epoch %d of %d chosen: dev F1 %.2f lenient; %.1f s an epoch; written to %s",

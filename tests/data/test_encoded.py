@@ -18,7 +18,7 @@ from hamlearn.data.encoded import KEY, Encoded, key_of
 from hamlearn.data.sources import Sources
 from hamlearn.data.text_encoder import load_config, load_tokenizer
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.model_folder import load_run
+from hamlearn.inference.model_folder import load_model
 from hamlearn.inference.prediction import predict
 from hamlearn.io import digest_of_file
 from hamlearn.settings import TextSettings, load_settings
@@ -132,13 +132,13 @@ def test_stored_outputs_stand_for_the_encoder(paths, tmp_path, variant, windows)
 
 def test_emissions_of_stored_outputs_are_those_of_the_encoder(paths, tmp_path):
     run(paths, "text_only", tmp_path / "run", paths["plain"])
-    loaded, posts = load_run(tmp_path / "run"), read_posts(paths["posts"], "test")
+    loaded, posts = load_model(tmp_path / "run"), read_posts(paths["posts"], "test")
     with Encoded(paths["plain"]) as outputs, torch.inference_mode():
         stored = PostDataset(
             posts, loaded.tokenizer, TextSettings(), sources=Sources(encoded=outputs)
         )
         live = PostDataset(posts, loaded.tokenizer, TextSettings())
-        found, expected = (loaded.tagger(data.batch([4, 0, 2])) for data in (stored, live))
+        found, expected = (loaded.network(data.batch([4, 0, 2])) for data in (stored, live))
         assert stored.batch([4, 0, 2]).encoded.shape[:2] == live.batch([4, 0, 2]).input_ids.shape
     torch.testing.assert_close(found.emissions, expected.emissions, atol=1e-6, rtol=1e-6)
 

@@ -7,7 +7,7 @@ from transformers import AutoTokenizer, BertModel
 
 from hamlearn.data.text_encoder import class_vectors, load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.model_folder import load_run
+from hamlearn.inference.model_folder import load_model
 from hamlearn.settings import load_settings
 from hamlearn.training.run import train
 from tests.builders import CLASSES, SCRATCH
@@ -125,5 +125,5 @@ def test_a_run_starts_from_the_vectors_and_is_loaded_again(paths, tmp_path, monk
     ended = load_file(tmp_path / "run" / "model.safetensors")["visual.classes.weight"]
     assert ended.shape == (len(CLASSES) + 1, SCRATCH.width)
     torch.testing.assert_close(ended, started[0], atol=1e-5, rtol=0)  # so small a learning rate
-    loaded = load_run(tmp_path / "run")
-    assert torch.equal(loaded.tagger.visual.classes.weight.cpu(), ended)
+    loaded = load_model(tmp_path / "run")
+    assert torch.equal(loaded.network.visual.classes.weight.cpu(), ended)

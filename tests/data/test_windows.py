@@ -11,8 +11,8 @@ from hamlearn.data.sources import Sources
 from hamlearn.data.tokenization import tokenize
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import target_words
-from hamlearn.inference.model_folder import load_run
-from hamlearn.inference.prediction import predict, scored_posts, tag
+from hamlearn.inference.model_folder import load_model
+from hamlearn.inference.prediction import predict, scored_posts
 from hamlearn.runs import read_run_facts
 from hamlearn.settings import TextSettings, load_settings
 from hamlearn.training.run import train
@@ -33,6 +33,16 @@ def joined(posts, split, count):
     words = tuple(word for post in some for word in post.words)
     labels = tuple(label for post in some for label in post.labels)
     return replace(some[0], id=f"{split}-long", split=split, words=words, labels=labels, cues=())
+
+
+def tag(network, data, batch_size, device):
+    """Return label path and relevance of every post, in the order of the posts."""
+    found = {}
+    for scored, paths in scored_posts(network, data, batch_size, device):
+        for place, (index, path) in enumerate(zip(scored.posts, paths, strict=True)):
+            relevance = {view: float(values[place]) for view, values in scored.relevance.items()}
+            found[index] = (path, relevance)
+    return [found[index] for index in range(len(data.posts))]
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +70,22 @@ def pictures(corpus):
 
 
 def test_short_posts_are_the_same_in_both_modes(corpus, run, pictures):
-    loaded, posts = load_run(run), make_posts(12, 5, 4)
+    loaded, posts = load_model(run), make_posts(12, 5, 4)
     data = [
         PostDataset(posts, loaded.tokenizer, text, loaded.labels, Sources(pictures))
         for text in (TextSettings(), TextSettings(long_posts="windows"))
     ]
     assert data[1].in_windows == 0
-    cut, windows = (list(scored_posts(loaded.tagger, some, 3, "cpu")) for some in data)
+    cut, windows = (
+        [scored for scored, _ in scored_posts(loaded.network, some, 3, "cpu")] for some in data
+    )
     for one, other in zip(cut, windows, strict=True):
         assert one.posts == other.posts
         assert torch.equal(one.emissions, other.emissions)
         assert all(
             torch.equal(one.relevance[view], other.relevance[view]) for view in one.relevance
         )
-    paths = [list(tag(loaded.tagger, some, 3, "cpu")) for some in data]
+    paths = [list(tag(loaded.network, some, 3, "cpu")) for some in data]
     assert paths[0] == paths[1]
 
 
@@ -93,21 +105,21 @@ def viterbi(emissions, crf):
 
 @torch.inference_mode()
 def test_decoding_is_that_of_emissions_joined_by_a_loop(corpus, run, pictures):
-    loaded, posts = load_run(run), corpus[1]
+    loaded, posts = load_model(run), corpus[1]
     data = PostDataset(posts, loaded.tokenizer, TEXT, loaded.labels, Sources(pictures))
     assert data.in_windows >= 3
     assert data.cut_words == 0
-    for index, (path, relevance) in enumerate(tag(loaded.tagger, data, 3, "cpu")):
+    for index, (path, relevance) in enumerate(tag(loaded.network, data, 3, "cpu")):
         (windows,) = tokenize([posts[index].words], loaded.tokenizer, LIMIT, OVERLAP)
         rows = [row for row, post in enumerate(data.post_of) if post == index]
         words, scores = [], []
         for row, window in zip(rows, windows, strict=True):
-            output = loaded.tagger(data.batch([row]))
+            output = loaded.network(data.batch([row]))
             for word in range(*window.target_span):
                 words.append(output.emissions[0, word - window.first])
             scores.append({view: float(score) for view, score in output.relevance.items()})
         assert len(words) == len(posts[index].words) == len(path)
-        assert path == viterbi(torch.stack(words), loaded.tagger.crf)
+        assert path == viterbi(torch.stack(words), loaded.network.crf)
         for view, score in relevance.items():
             mean = sum(own[view] for own in scores) / len(scores)
             assert score == pytest.approx(mean, abs=1e-5)
@@ -115,11 +127,11 @@ def test_decoding_is_that_of_emissions_joined_by_a_loop(corpus, run, pictures):
 
 @torch.inference_mode()
 def test_the_loss_counts_each_word_once(corpus, run, pictures):
-    loaded, posts = load_run(run), corpus[1]
+    loaded, posts = load_model(run), corpus[1]
     data = PostDataset(posts, loaded.tokenizer, TEXT, loaded.labels, Sources(pictures))
     rows = [row for row, post in enumerate(data.post_of) if len(posts[post].words) > LIMIT][:5]
     rows.append(0)
-    batch, tagger = data.batch(rows), loaded.tagger
+    batch, tagger = data.batch(rows), loaded.network
     emissions = tagger(batch).emissions
     total = 0.0
     for place, row in enumerate(rows):
@@ -141,12 +153,12 @@ def test_the_loss_counts_each_word_once(corpus, run, pictures):
 
 
 def test_a_post_of_thousands_of_words_is_labelled_to_its_last(run, corpus):
-    loaded, posts = load_run(run), corpus[1]
+    loaded, posts = load_model(run), corpus[1]
     words = tuple(word for post in posts for word in post.words)
     words = (words * (3000 // len(words) + 1))[:3000]
     (long,) = [CorpusPost("long", "test", "none", None, words, ("O",) * 3000)]
     data = PostDataset([long], loaded.tokenizer, TEXT)
-    ((path, _),) = tag(loaded.tagger, data, 64, "cpu")
+    ((path, _),) = tag(loaded.network, data, 64, "cpu")
     assert len(path) == 3000
     cut = PostDataset([long], loaded.tokenizer, TextSettings(max_subtokens=LIMIT))
     assert cut.cut_words > 2980

@@ -1,4 +1,4 @@
-"""A tiny model with vision and one without, trained from drawn posts, and exported."""
+"""Tiny models trained on drawn posts, and two of them exported."""
 
 import json
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import pytest
 
 from hamlearn.corpus.posts import CorpusPost, read_posts
 from hamlearn.corpus.prepare import prepare
+from hamlearn.data.sources import InputFiles
 from hamlearn.demo.corpus import write_corpus
 from hamlearn.evaluation.evaluate import evaluate
 from hamlearn.evaluation.tables import write_table
@@ -16,6 +17,7 @@ from hamlearn.features.graphs import build_graphs
 from hamlearn.inference.export import export
 from hamlearn.inference.prediction import predict
 from hamlearn.settings import Settings, load_settings
+from hamlearn.systems import inputs_of
 from hamlearn.training.run import train
 from hamlearn.training.scratch_encoder import write_scratch_encoder
 
@@ -28,26 +30,35 @@ SETTINGS = {
         "scratch": {"width": 24, "layers": 1, "heads": 2, "vocabulary": 400},
     },
     "model": {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "graph_backend": "dense"},
-    "training": {"epochs": 12, "batch_size": 4, "lr": 1e-2, "eval_batch_size": 4},
+    "training": {
+        "epochs": 12,
+        "batch_size": 4,
+        "lr": 1e-2,
+        "head_lr": 1e-2,
+        "eval_batch_size": 4,
+    },
     "graph": {"far": 0.4},
     "object_features": {
         "objects": 6,
         "detectors": {"demo": {"weights": str(WEIGHTS / "detector.safetensors")}},
     },
-    "image_features": {"backbones": {"demo": {"weights": str(WEIGHTS / "resnet.safetensors")}}},
+    "image_features": {
+        "regions": True,
+        "stages": True,
+        "backbones": {"demo": {"weights": str(WEIGHTS / "resnet.safetensors")}},
+    },
 }
-FEATURES = ("images", "objects", "graphs")
 
 
 @dataclass(frozen=True)
 class Made:
-    """What the workflow's stages left, and the exported models.
+    """The results of the workflow's stages, and exported models.
 
     Attributes:
-        folder: of all of it.
+        folder: of all of them.
         settings: of all stages.
         posts: of the test split.
-        exported: folder of the exported model of each variant.
+        exported: folder of the exported model of `full` and `text_only`.
     """
 
     folder: Path
@@ -56,18 +67,31 @@ class Made:
     exported: dict[str, Path]
 
     @property
-    def features(self) -> dict[str, Path]:
-        return {name: self.folder / f"{name}.h5" for name in FEATURES}
+    def features(self) -> InputFiles:
+        return InputFiles(*(self.folder / f"{name}.h5" for name in ("images", "objects", "graphs")))
 
     @property
-    def pictures(self) -> Path:
+    def images(self) -> Path:
         return self.folder / "drawn" / "images"
 
-    def run(self, variant: str) -> Path:
-        return self.folder / variant
+    @property
+    def captions(self) -> Path:
+        return self.folder / "captions.txt"
 
-    def predicted(self, variant: str) -> list[dict]:
-        lines = (self.folder / f"{variant}.predicted" / "test.jsonl").read_text().splitlines()
+    def run(self, system: str) -> Path:
+        """Return the model folder of a system; it is trained on first use."""
+        out, posts = self.folder / system, self.folder / "prepared" / "posts.jsonl"
+        if not out.is_dir():
+            inputs = inputs_of(system)
+            files = {name: self.folder / f"{name}.h5" for name in inputs.files}
+            files |= {"captions": self.captions} if inputs.captions else {}
+            train(posts, self.folder / "encoder", self.settings, system, 0, out, **files)
+            predicted = self.folder / f"{system}.predicted"
+            predict(out, posts, "test", predicted / "test.jsonl", predicted / "a", **files)
+        return out
+
+    def predicted(self, system: str) -> list[dict]:
+        lines = (self.folder / f"{system}.predicted" / "test.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
 
@@ -82,17 +106,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     extract_objects(posts, folder / "objects.h5", settings, "demo")
     build_graphs(folder / "objects.h5", folder / "graphs.h5", settings.graph)
     write_scratch_encoder(posts, folder / "encoder", settings.text.scratch)
-    exported = {}
-    for variant in ("full", "text_only"):
-        files = {}
-        if variant == "full":
-            files = {name: folder / f"{name}.h5" for name in FEATURES}
-        train(posts, folder / "encoder", settings, variant, 0, folder / variant, **files)
-        predicted = folder / f"{variant}.predicted"
-        predict(folder / variant, posts, "test", predicted / "test.jsonl", predicted / "a", **files)
-        names = {"corpus": "drawn", "detector": "demo" if files else "none", "variant": variant}
-        scores = evaluate([predicted / "test.jsonl"], read_posts(posts), seed=0, **names)
-        write_table(folder / f"{variant}.csv", scores)
-        exported[variant] = folder / f"{variant}.exported"
-        export(folder / variant, exported[variant], folder / f"{variant}.csv")
-    return Made(folder, settings, read_posts(posts, "test"), exported)
+    made = Made(folder, settings, read_posts(posts, "test"), {})
+    captions = [f"{post.image_id}.jpg :a photo of {post.words[0]}\n" for post in read_posts(posts)]
+    made.captions.write_text("".join(dict.fromkeys(captions)))
+    for system in ("full", "text_only"):
+        run, predictions = made.run(system), folder / f"{system}.predicted" / "test.jsonl"
+        names = {"corpus": "drawn", "detector": "demo" if system == "full" else "none"}
+        scores = evaluate([predictions], read_posts(posts), variant=system, seed=0, **names)
+        write_table(folder / f"{system}.csv", scores)
+        made.exported[system] = folder / f"{system}.exported"
+        export(run, made.exported[system], folder / f"{system}.csv")
+    return made

@@ -3,7 +3,7 @@ import pytest
 
 from hamlearn.data.visual import VisualFeatures
 from hamlearn.features.relations import COVER, INSIDE, NONE
-from hamlearn.inference.image_sets import Seen, combined
+from hamlearn.inference.image_sets import ImageFeatures, combine
 
 NONE_CLASS = 3
 
@@ -18,7 +18,7 @@ def seen(number, scores, classes=None):
         for j in range(count):
             if i != j:
                 relations[i + 1, j + 1] = 3 + (i + j + number) % 8
-    return Seen(
+    return ImageFeatures(
         VisualFeatures(
             image=np.full(2, float(number), np.float16),
             objects=np.stack([own, own], axis=1).astype(float),
@@ -32,17 +32,17 @@ def seen(number, scores, classes=None):
 
 def test_one_picture_is_itself():
     one = seen(1, [0.9, 0.5])
-    assert combined([one], 2, NONE_CLASS) is one.picture
+    assert combine([one], 2, NONE_CLASS) is one.visual
 
 
 def test_the_best_objects_of_all_pictures_are_taken():
     first, second = seen(1, [0.9, 0.5, 0.1]), seen(2, [0.7, 0.6])
-    picture = combined([first, second], 4, NONE_CLASS)
+    picture = combine([first, second], 4, NONE_CLASS)
     assert picture.image.tolist() == [1.5, 1.5]
     assert picture.objects[:, 0].tolist() == [10, 20, 21, 11]
     assert picture.boxes[:, 0].tolist() == [0.1, 0.2, 0.21, 0.11]
     assert picture.classes.tolist() == [1, 2, 2, 1]
-    a, b = first.picture.relations, second.picture.relations
+    a, b = first.visual.relations, second.visual.relations
     assert picture.relations.tolist() == [
         [NONE, INSIDE, INSIDE, INSIDE, INSIDE],
         [COVER, NONE, NONE, NONE, a[1, 2]],
@@ -55,9 +55,9 @@ def test_the_best_objects_of_all_pictures_are_taken():
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_whole_picture_stands_in_only_where_nothing_was_found_in_any(order):
     blind, sharp = seen(1, [0.0], [NONE_CLASS]), seen(2, [0.4])
-    picture = combined([blind, sharp][::order], 5, NONE_CLASS)
+    picture = combine([blind, sharp][::order], 5, NONE_CLASS)
     assert picture.classes.tolist() == [2]
     assert picture.image.tolist() == [1.5, 1.5]
-    both = combined([blind, seen(2, [0.0], [NONE_CLASS])], 5, NONE_CLASS)
+    both = combine([blind, seen(2, [0.0], [NONE_CLASS])], 5, NONE_CLASS)
     assert both.classes.tolist() == [NONE_CLASS]
     assert both.relations.tolist() == [[NONE, INSIDE], [COVER, NONE]]

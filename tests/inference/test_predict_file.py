@@ -1,11 +1,11 @@
 import errno
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,8 +14,9 @@ from hamlearn.cli import app
 from hamlearn.errors import HamlearnError
 from hamlearn.inference import predict_file as predicting
 from hamlearn.inference.posts import Entity, Tagged
-from hamlearn.inference.predict_file import line_of, predict_file
-from hamlearn.inference.tagger import WINDOW, FeatureFiles
+from hamlearn.inference.predict_file import in_order, join, line_of, predict_file
+from hamlearn.inference.tagger import WINDOW
+from hamlearn.io import file_lock
 from tests.inference.conftest import WEIGHTS
 
 FIELDS = ["id", "text", "words", "entities", "relevance", "has_image", "note", "error"]
@@ -44,7 +45,7 @@ def test_every_post_has_its_line_in_order(made, posts, tmp_path, caplog):
     caplog.set_level("INFO")
     out = tmp_path / "out" / "entities.jsonl"
     counts = predict_file(
-        made.exported["full"], posts, out, images=made.pictures, weights=WEIGHTS, device="cpu"
+        made.exported["full"], posts, out, images=made.images, weights=WEIGHTS, device="cpu"
     )
     lines = lines_of(out)
     ids = [post.id for post in made.posts]
@@ -61,21 +62,21 @@ def test_every_post_has_its_line_in_order(made, posts, tmp_path, caplog):
     assert counts.posts == len(lines) == len(ids) + 2
     assert counts.errors == 2
     assert counts.entities == sum(len(line["entities"]) for line in lines) > 0
-    assert "2 posts with an error, 0 without a picture" in caplog.text
+    assert "2 posts with an error, 0 without an image" in caplog.text
     assert [path.name for path in out.parent.iterdir()] == ["entities.jsonl"]
 
 
 def test_feature_files_or_no_pictures_can_stand_in_for_the_folder(made, posts, tmp_path):
     model, names = made.exported["full"], {"device": "cpu"}
-    with pytest.raises(HamlearnError, match="names a picture, and nothing says where it is"):
+    with pytest.raises(HamlearnError, match="names an image, but no place of images"):
         predict_file(model, posts, tmp_path / "a", **names)
-    files = FeatureFiles(*made.features.values())
+    files = made.features
     predict_file(model, posts, tmp_path / "a", features=files, **names)
     good = [line for line in lines_of(tmp_path / "a") if line["relevance"]]
     assert len(good) == len(made.posts)
     counts = predict_file(model, posts, tmp_path / "b", no_images=True, **names)
     assert not any(line["has_image"] for line in lines_of(tmp_path / "b"))
-    assert counts.without_picture == len(made.posts) + 1  # a name that leaves is not looked at
+    assert counts.without_image == len(made.posts) + 1  # a name that leaves is not looked up
 
 
 def test_shards_one_after_the_other_are_the_whole(made, posts, tmp_path):
@@ -133,7 +134,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(made, many, tmp_path, caplog):
     assert 0 < done < len(expected.splitlines())
     counts = predict_file(model, posts, out, device="cpu", threads=1)
     assert counts.before == done
-    assert f"going on after {done} posts" in caplog.text
+    assert f"resuming after {done} posts" in caplog.text
     assert out.read_bytes() == expected
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
@@ -160,7 +161,7 @@ def test_a_full_disk_is_one_error_and_the_run_goes_on_after_it(made, many, tmp_p
 
 def broken_off(monkeypatch, model, posts, out):
     """Run until the second window, and die there."""
-    real, calls = predicting._PartFile.put, []
+    real, calls = predicting._PartFile.append, []
 
     def dies(self, lines):
         if calls:
@@ -168,10 +169,10 @@ def broken_off(monkeypatch, model, posts, out):
         calls.append(1)
         real(self, lines)
 
-    monkeypatch.setattr(predicting._PartFile, "put", dies)
+    monkeypatch.setattr(predicting._PartFile, "append", dies)
     with pytest.raises(KeyboardInterrupt):
         predict_file(model, posts, out, device="cpu", threads=1)
-    monkeypatch.setattr(predicting._PartFile, "put", real)
+    monkeypatch.setattr(predicting._PartFile, "append", real)
     assert not out.exists()
 
 
@@ -194,14 +195,15 @@ def test_another_input_begins_anew_and_says_so(made, many, tmp_path, monkeypatch
     counts = predict_file(model, posts, out, device="cpu", threads=1, **options)
     assert counts.before == 0
     assert counts.posts == len(lines_of(out)) == WINDOW + 3 + (change == "posts")
-    assert "anew" in caplog.text
+    assert "starting again" in caplog.text
 
 
 def test_two_runs_never_write_one_output(made, posts, tmp_path):
-    with (tmp_path / "out.part").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(HamlearnError, match=r"out\.part: another run is writing it"):
-            predict_file(made.exported["text_only"], posts, tmp_path / "out", device="cpu")
+    with (
+        file_lock(tmp_path / "out.part.lock"),
+        pytest.raises(HamlearnError, match=r"out\.part\.lock: locked by another process"),
+    ):
+        predict_file(made.exported["text_only"], posts, tmp_path / "out", device="cpu")
     with pytest.raises(HamlearnError, match="is a folder"):
         predict_file(made.exported["text_only"], posts, tmp_path)
 
@@ -225,11 +227,112 @@ def test_the_commands_refuse_what_does_not_go_together(made, posts, tmp_path):
 
     model = made.exported["text_only"]
     predict = ("predict", model, posts, "--out", tmp_path / "out")
-    assert "expected all or none" in refused(*predict, "--graphs", "g.h5")
     assert "more than one of" in refused(*predict, "--images", tmp_path, "--no-images")
     assert "expected for example 2-of-4" in refused(*predict, "--shard", "2")
     said = refused("export", tmp_path, tmp_path / "model")
-    assert "expected the folder of a finished run" in said
+    assert "expected a folder written by" in said
     done = CliRunner().invoke(app, [*map(str, predict), "--device", "cpu"])
     assert done.exit_code == 0, done.exception
     assert len(lines_of(tmp_path / "out")) == len(made.posts) + 2
+
+
+IDS = ["a", "2", 3, "\ud83d", "c\u2028d", "6", "c"]
+
+
+@pytest.fixture
+def few_posts(tmp_path):
+    """Seven posts; the second and the sixth have no id, and the sixth no text either."""
+    values = [{"id": name, "text": "hi"} for name in IDS]
+    del values[1]["id"], values[5]["id"], values[5]["text"]
+    path = tmp_path / "posts.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in values))
+    return path
+
+
+def parts_of(folder, *parts):
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for number, ids in enumerate(parts, start=1):
+        path = folder / f"{number}-of-{len(parts)}.jsonl"
+        path.write_bytes(b"".join(line_of(Tagged(name, "hi")) for name in ids))
+        paths.append(path)
+    return paths
+
+
+def test_parts_become_one_file_in_the_order_of_the_posts(few_posts, tmp_path):
+    parts = parts_of(tmp_path / "parts", IDS[:2], [], IDS[2:])
+    out = tmp_path / "new" / "all.jsonl"
+    assert join(few_posts, parts[::-1], out) == 7
+    assert out.read_bytes() == b"".join(part.read_bytes() for part in parts)
+    assert [json.loads(line)["id"] for line in out.read_bytes().split(b"\n")[:-1]] == IDS
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ((IDS[:3], IDS[4:]), r"2-of-2\.jsonl:1: found the post .*, expected .*, number 4 of"),
+        ((IDS[:3], IDS[3:6]), "found more posts than lines after 6"),
+        ((IDS[:3], [*IDS[3:], "c"]), "found more lines than posts after 7"),
+        (([*IDS[:2], "3"], IDS[3:]), "found the post '3', expected 3"),
+    ],
+)
+def test_a_post_without_its_line_is_named_and_nothing_is_written(few_posts, tmp_path, parts, said):
+    with pytest.raises(HamlearnError, match=said):
+        join(few_posts, parts_of(tmp_path / "parts", *parts), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "posts.jsonl"]
+
+
+@pytest.mark.parametrize("text", [b"[1]\n", b"{", b"\xff\n", b'{"text": ""}\n', b'{"id": "a"}'])
+def test_a_line_of_another_kind_is_named(few_posts, tmp_path, text):
+    part = tmp_path / "part"
+    part.write_bytes(text)
+    with pytest.raises(HamlearnError, match=r"part:1: (not a line that|truncated)"):
+        join(few_posts, [part], tmp_path / "out")
+
+
+def test_shards_are_put_in_order_by_their_names():
+    names = [f"{number}-of-11.jsonl" for number in range(1, 12)]
+    assert [path.name for path in in_order(sorted(names))] == names
+    assert [path.name for path in in_order(["b", "a"])] == ["b", "a"]
+    with pytest.raises(HamlearnError, match="expected each of N shards once"):
+        in_order(["1-of-2.jsonl", "1-of-2.jsonl"])
+    with pytest.raises(HamlearnError, match="expected each of N shards once"):
+        in_order(["1-of-3.jsonl", "2-of-3.jsonl"])
+
+
+STATUS = Path("/proc/self/status")
+FEW, MANY = 400, 4000  # more than a window, and ten times as many
+BLANK = 5000  # characters of nine posts of ten, that the network need not read
+GROWTH = 8000  # kB; to hold the texts of MANY posts alone would take 18,000
+PROGRAM = """
+import re, sys
+from hamlearn.inference.predict_file import predict_file
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+model, *files = sys.argv[1:]
+for posts in files:
+    predict_file(model, posts, posts + ".out", device="cpu", threads=1)
+    print(peak())
+"""
+
+
+@pytest.mark.skipif(not STATUS.is_file(), reason="/proc says how much memory was used; absent")
+def test_ten_times_the_posts_take_no_more_memory(made, tmp_path):
+    files = []
+    for count in (FEW, MANY):
+        texts = (
+            " " * BLANK if number % 10 else f"post {number} of Mira" for number in range(count)
+        )
+        lines = (json.dumps({"id": f"{count} {n}", "text": text}) for n, text in enumerate(texts))
+        files.append(tmp_path / f"{count}.jsonl")
+        files[-1].write_text("\n".join(lines))
+    command = [sys.executable, "-c", PROGRAM, made.exported["text_only"], *files]
+    said = subprocess.run(
+        list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True, timeout=300
+    )
+    few, many = map(int, said.stdout.split())
+    print(f"peak of {FEW} posts {few} kB, of {MANY} posts {many} kB")
+    assert many - few < GROWTH, (few, many)
+    assert sum(1 for _ in files[1].with_name(f"{MANY}.jsonl.out").open()) == MANY

@@ -1,18 +1,16 @@
 import json
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.sources import Sources
 from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.model_folder import load_run
+from hamlearn.inference.model_folder import load_model
 from hamlearn.inference.prediction import predict
 from hamlearn.io import digest_of_file
-from hamlearn.settings import TextSettings, load_settings
+from hamlearn.settings import load_settings
 from hamlearn.training.run import train
 from tests.builders import make_posts, write_corpus, write_image_features
 
@@ -50,16 +48,16 @@ def test_files_hold_what_the_model_says_of_each_post_alone(paths, runs, tmp_path
     predict(runs / "full", paths["posts"], "test", jsonl, conll, **pictures_in(paths))
     lines = [json.loads(line) for line in jsonl.read_text().splitlines()]
     posts = read_posts(paths["posts"], "test")
-    run = load_run(runs / "full")
-    assert not run.tagger.training
+    run = load_model(runs / "full")
+    assert not run.network.training
     assert [line["id"] for line in lines] == [post.id for post in posts]
     cut = 0
     with VisualReader(*pictures_in(paths).values()) as pictures:
         data = PostDataset(
-            posts, run.tokenizer, TextSettings(max_subtokens=9), sources=Sources(pictures)
+            posts, run.tokenizer, run.facts.text, run.labels, Sources(visual=pictures)
         )
         for index, (post, line) in enumerate(zip(posts, lines, strict=True)):
-            (path,), relevance = run.tagger.decode(data.batch([index]))
+            (path,), relevance = run.network.decode(data.batch([index]))
             labels = [run.labels[number] for number in path]
             cut += len(post.words) - len(path)
             assert line["predicted"] == labels + ["O"] * (len(post.words) - len(path))
@@ -133,36 +131,6 @@ def test_features_of_another_width_are_refused(paths, runs, tmp_path):
             **(pictures_in(paths) | {"images": wide}),
         )
     assert [path.name for path in tmp_path.iterdir()] == ["wide.h5"]
-
-
-def copy_of(run, folder):
-    folder.mkdir()
-    for name in ("run.json", "model.safetensors"):
-        (folder / name).write_bytes((run / name).read_bytes())
-    (folder / "encoder").symlink_to(run / "encoder")
-    return folder
-
-
-@pytest.mark.parametrize("fault", ["lacking", "surplus"])
-def test_weights_are_all_there_and_no_other(runs, tmp_path, fault):
-    folder = copy_of(runs / "text_only", tmp_path / "run")
-    weights = load_file(folder / "model.safetensors")
-    if fault == "lacking":
-        del weights["emit.bias"]
-    else:
-        weights["emit.third"] = torch.zeros(2)
-    save_file(weights, folder / "model.safetensors")
-    with pytest.raises(HamlearnError, match=r"model\.safetensors: not the weights of this run"):
-        load_run(folder)
-
-
-def test_what_is_not_a_run_is_named(runs, tmp_path):
-    with pytest.raises(HamlearnError, match=r"found no model\.safetensors; expected the folder"):
-        load_run(tmp_path)
-    folder = copy_of(runs / "text_only", tmp_path / "run")
-    (folder / "run.json").write_text('{"labels": []}')
-    with pytest.raises(HamlearnError, match=r"run\.json: written by an older version of hamlearn"):
-        load_run(folder)
 
 
 def test_a_split_without_posts_is_named(runs, paths, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hamlearn.errors import HamlearnError
 from hamlearn.inference import readers as reading
 from hamlearn.inference.posts import Post, Unreadable
-from hamlearn.inference.readers import in_folder, read_posts
+from hamlearn.inference.readers import locate_in, read_posts
 
 
 def by_name(name):
@@ -23,13 +23,13 @@ def read(tmp_path, name, content, form=None, locate=by_name):
 def test_json_lines(tmp_path):
     lines = [
         {"id": "a", "text": "hi Ann", "image": "a.jpg"},
-        {"id": 7, "words": ["hi", "Bob"], "images": ["b.jpg", "c.jpg"]},
+        {"id": 7, "words": ["hi", "Bob"], "images": ["b.jpg", "c.jpg"], "caption": "a dog"},
         {"text": "\u00e9", "image": None, "other": [1]},
     ]
     content = "\ufeff" + "\n\n".join(map(json.dumps, lines)) + "\r\n"
     assert read(tmp_path, "a.jsonl", content) == [
         Post(text="hi Ann", images=("a.jpg",), id="a"),
-        Post(words=("hi", "Bob"), images=("b.jpg", "c.jpg"), id=7),
+        Post(words=("hi", "Bob"), images=("b.jpg", "c.jpg"), caption="a dog", id=7),
         Post(text="\u00e9", id="5"),
     ]
 
@@ -43,11 +43,12 @@ def test_json_lines(tmp_path):
         (b'{"text": 3}', "text: found 3"),
         (b'{"words": "hi"}', "words: found 'hi'"),
         (b'{"words": ["hi", 3]}', "words: found"),
+        (b'{"text": "a", "caption": 3}', "caption: found 3"),
         (b'{"text": "a", "id": true}', "id: found True"),
         (b'{"text": "a", "image": 3}', r"image: found \[3\]"),
         (b'{"text": "\xff"}', "byte 11 of the line is not UTF-8"),
         (b"[" * 200_000, "not JSON"),
-        (b"x" * (reading.LONGEST_LINE + 5), "longer than 1000000 bytes"),
+        (b"x" * (reading.MAX_LINE + 5), "longer than 1000000 bytes"),
     ],
 )
 def test_a_bad_line_is_a_record_and_not_the_end(tmp_path, line, said):
@@ -68,9 +69,9 @@ def test_tables(tmp_path):
         Post(text="Bob", id="4"),
     ]
     assert found[2] == Unreadable("5", "a.csv:5: found 4 fields, expected 3")
-    found = read(tmp_path, "a.tsv", "image\ttext\nb.jpg\tsays \"hi\n\t5' tall\n")
+    found = read(tmp_path, "a.tsv", "image\ttext\tcaption\nb.jpg\tsays \"hi\ta dog\n\t5' tall\t\n")
     assert found == [
-        Post(text='says "hi', images=("b.jpg",), id="2"),
+        Post(text='says "hi', images=("b.jpg",), caption="a dog", id="2"),
         Post(text="5' tall", id="3"),
     ]
 
@@ -95,7 +96,7 @@ def test_conll_with_and_without_labels(tmp_path):
     expected = [
         Post(words=("Ann", "is"), images=("a",), id="a"),
         Post(words=("Bob", "\u00a0"), images=("b",), id="b"),
-        Unreadable("c", "t.txt:8: found no words, expected one a line"),
+        Unreadable("c", "t.txt:8: found no words, expected one per line"),
         Post(words=("no", "image"), id="11"),
         Post(words=("last",), images=("d",), id="d"),
     ]
@@ -104,7 +105,7 @@ def test_conll_with_and_without_labels(tmp_path):
 
 
 def test_a_fault_in_conll_is_that_of_its_post_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "MOST_WORDS", 3)
+    monkeypatch.setattr(reading, "MAX_WORDS", 3)
     found = read(tmp_path, "a.conll", b"IMGID:a\n\xff\nx O\n\nIMGID:b\nx\nx\nx\nx\nx\n\nIMGID:c\nx")
     assert found == [
         Unreadable("a", "a.conll:2: byte 1 of the line is not UTF-8"),
@@ -120,7 +121,7 @@ def test_plain_text_has_a_post_for_each_line(tmp_path):
 
 def test_the_format_is_told_by_suffix_or_option(tmp_path):
     assert read(tmp_path, "a.data", "hi\n", "text") == [Post(text="hi", id="1")]
-    with pytest.raises(HamlearnError, match=r"'\.data' tells no format.*`--format`"):
+    with pytest.raises(HamlearnError, match=r"unknown suffix '\.data'.*`--format`"):
         read(tmp_path, "a.data", "hi\n")
     with pytest.raises(HamlearnError, match="format 'xml': expected one of jsonl"):
         read(tmp_path, "a.data", "hi\n", "xml")
@@ -153,26 +154,26 @@ def pictures(tmp_path):
     ],
 )
 def test_pictures_are_found_by_name(pictures, name, file):
-    assert in_folder(pictures)(name) == pictures / file
+    assert locate_in(pictures)(name) == pictures / file
 
 
 @pytest.mark.parametrize(
     "name",
     [
         *("", ".", "..", "../secret.jpg", "below/../../secret.jpg", "/etc/passwd", "a\0b"),
-        *("link.jpg", "link", "out/secret.jpg", "..\\secret.jpg", "x" * 300, "a/" * 600 + "b"),
+        *("link.jpg", "link", "out/secret.jpg", "..\\secret.jpg", "x" * 300),
     ],
 )
 def test_no_name_leads_out_of_the_folder(pictures, name):
-    with pytest.raises(HamlearnError, match=r"^picture "):
-        in_folder(pictures)(name)
+    with pytest.raises(HamlearnError, match=r"^image "):
+        locate_in(pictures)(name)
 
 
 @given(st.text(max_size=20))
 def test_any_name_stays_inside_or_is_refused(tmp_path_factory, name):
     folder = tmp_path_factory.getbasetemp()
     try:
-        found = in_folder(folder)(name)
+        found = locate_in(folder)(name)
     except HamlearnError:
         return
     assert found.resolve().is_relative_to(folder.resolve())
@@ -180,8 +181,8 @@ def test_any_name_stays_inside_or_is_refused(tmp_path_factory, name):
 
 def test_a_name_that_leaves_is_the_error_of_its_post(tmp_path, pictures):
     lines = '{"text": "a", "image": "../secret.jpg"}\n{"text": "b", "image": "a"}\n'
-    bad, good = read(tmp_path, "p.jsonl", lines, locate=in_folder(pictures))
-    assert bad.error.startswith("p.jsonl:1: picture '../secret.jpg': a path that leaves")
+    bad, good = read(tmp_path, "p.jsonl", lines, locate=locate_in(pictures))
+    assert bad.error.startswith("p.jsonl:1: image '../secret.jpg': a path that leaves")
     assert good.images == (pictures / "a.jpg",)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamlearn.inference.words import LONGEST_RUN, joined, split_words
+from hamlearn.inference.words import LONGEST_RUN, join_words, split_words
 
 
 def words(text):
@@ -68,7 +68,7 @@ def test_words_lie_where_they_say_and_leave_no_character_out(text):
 
 
 def test_given_words_lie_in_the_text_that_they_make():
-    text, placed = joined(("New", "York", "!"))
+    text, placed = join_words(("New", "York", "!"))
     assert text == "New York !"
     assert [(word.start, word.end) for word in placed] == [(0, 3), (4, 8), (9, 10)]
     assert all(text[word.start : word.end] == word.text for word in placed)

@@ -17,10 +17,7 @@ from typer.testing import CliRunner
 import hamlearn
 from hamlearn.cli import app
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.posts import Entity
-from hamlearn.serving.answers import pieces
-from hamlearn.serving.page import MOST_BYTES, MOST_PICTURES
-from hamlearn.serving.run import serve
+from hamlearn.serving.page import MAX_BYTES, MAX_IMAGES, serve
 from tests.chromium import ABSENT, REASON, complaints, opened, resize
 from tests.inference.conftest import WEIGHTS
 
@@ -90,11 +87,11 @@ def test_a_post_and_its_pictures_come_back_with_spans_boxes_and_relevance(
     text = " ".join(post.words)
     files = [tmp_path / name for name in NAMES]
     for file, other in zip(files, made.posts, strict=False):
-        shutil.copy(made.pictures / f"{other.image}.jpg", file)
+        shutil.copy(made.images / f"{other.image_id}.jpg", file)
     with hamlearn.load(made.exported["full"], "cpu", weights=WEIGHTS) as tagger:
         (expected,) = tagger.tag([hamlearn.Post(text=text, images=tuple(map(str, files)))])
-        seen = [tagger.eyes.see(str(file)) for file in files]
-        classes = tagger.eyes.classes
+        seen = [tagger.image_encoder.encode(str(file)) for file in files]
+        classes = tagger.image_encoder.classes
     answer = ask(page, text, *files)
     marks = [mark.text for mark in answer.find_elements(By.TAG_NAME, "mark")]
     assert marks == [f"{e.text} {e.type} {e.score:.2f}" for e in expected.entities]
@@ -111,7 +108,7 @@ def test_a_post_and_its_pictures_come_back_with_spans_boxes_and_relevance(
         assert caption.startswith(f"{name}: ")
         objects = [
             (classes[number], score)
-            for number, score in zip(found.picture.classes, found.scores, strict=True)
+            for number, score in zip(found.visual.classes, found.scores, strict=True)
             if number < len(classes)
         ]
         assert len(figure.find_elements(By.CSS_SELECTOR, "rect:not(.under)")) == len(objects)
@@ -138,7 +135,7 @@ def test_a_hostile_post_and_what_is_no_picture_stay_text(page, tmp_path):
 
 def test_it_can_be_read_on_a_phone_and_used_without_its_script(page, made, tmp_path):
     resize(page, 400, 800)
-    picture = made.pictures / f"{made.posts[0].image}.jpg"
+    picture = made.images / f"{made.posts[0].image_id}.jpg"
     page.find_element(By.ID, "text").send_keys(" ".join(made.posts[0].words))
     page.find_element(By.ID, "pictures").send_keys(str(picture))
     page.execute_script("document.querySelector('form').submit()")  # as a browser does by itself
@@ -175,8 +172,8 @@ def test_other_hosts_other_pages_and_floods_are_refused(server):
     assert request(server, "POST", "/tag", kind, body)[0] == 200
     elsewhere = {**kind, "Origin": "http://evil.example"}
     assert request(server, "POST", "/tag", elsewhere, body)[0] == 403
-    assert request(server, "POST", "/tag", *form(*[b"x"] * (MOST_PICTURES + 1)))[0] == 400
-    status, said = request(server, "POST", "/tag", *form(bytes(MOST_BYTES)))
+    assert request(server, "POST", "/tag", *form(*[b"x"] * (MAX_IMAGES + 1)))[0] == 400
+    status, said = request(server, "POST", "/tag", *form(bytes(MAX_BYTES)))
     assert (status, "more than 32 MB" in said) == (413, True)
     assert request(server, path="/static/../page.py")[0] == 404
 
@@ -198,18 +195,6 @@ def test_without_its_packages_the_extra_is_named(monkeypatch, package):
     assert isinstance(done.exception, HamlearnError)
     assert f"found no package {package}" in str(done.exception)
     assert 'pip install "hamlearn[serve]"' in str(done.exception)
-
-
-def test_a_text_is_cut_at_its_entities_and_nothing_is_lost():
-    text = "Mira left Port Alder"
-    found = [Entity(0, 4, "Mira", "PER", 0.9), Entity(10, 20, "Port Alder", "LOC", 0.8)]
-    cut = pieces(text, found, ["LOC", "PER"])
-    assert [(piece.text, piece.hue, piece.entity) for piece in cut] == [
-        ("Mira", 1, found[0]),
-        (" left ", 0, None),
-        ("Port Alder", 0, found[1]),
-    ]
-    assert [piece.text for piece in pieces(text, [], ["LOC"])] == [text]
 
 
 def test_the_page_reads_nothing_from_elsewhere():

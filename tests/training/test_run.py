@@ -92,7 +92,7 @@ def test_a_killed_run_ends_like_an_unbroken_one(
     assert [path.name for path in tmp_path.iterdir()] == ["seed0"]
 
 
-@pytest.mark.parametrize("moment", ["before", "after", "write_run"])
+@pytest.mark.parametrize("moment", ["before", "after", "write_model_folder"])
 def test_a_run_killed_while_it_writes_ends_like_an_unbroken_one(
     paths, unbroken, tmp_path, monkeypatch, moment
 ):
@@ -108,8 +108,8 @@ def test_a_run_killed_while_it_writes_ends_like_an_unbroken_one(
             raise Killed
 
     with monkeypatch.context() as patch:
-        if moment == "write_run":
-            patch.setattr(training, "write_run", dying)
+        if moment == "write_model_folder":
+            patch.setattr(training, "write_model_folder", dying)
         else:
             patch.setattr(loop.pl.Trainer, "save_checkpoint", dying_in_the_second_epoch)
         with pytest.raises(Killed):

@@ -7,7 +7,7 @@ import torch
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.model_folder import load_run
+from hamlearn.inference.model_folder import load_model
 from hamlearn.inference.prediction import predict
 from hamlearn.settings import load_settings
 from hamlearn.systems import IMAGE_MAPS, SYSTEMS, inputs_of
@@ -45,20 +45,20 @@ def settings_for(**text):
 @pytest.mark.parametrize("variant", SYSTEMS)
 def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant):
     kept = []
-    real = training.write_run
+    real = training.write_model_folder
 
     def keep(out, tagger, *others):
         kept.append(tagger.eval())
         real(out, tagger, *others)
 
-    monkeypatch.setattr(training, "write_run", keep)
+    monkeypatch.setattr(training, "write_model_folder", keep)
     given, files = (paths["posts"], paths["encoder"]), files_of(paths, variant)
     facts = train(*given, settings_for(), variant, 0, tmp_path / "run", **files)
     assert set(facts.networks) == set(inputs_of(variant).files) - {"graphs"}
     assert (facts.graph_backend is not None) == inputs_of(variant).graphs
-    loaded = load_run(tmp_path / "run")
+    loaded = load_model(tmp_path / "run")
     weights = kept[0].state_dict()
-    assert all(torch.equal(value, weights[n]) for n, value in loaded.tagger.state_dict().items())
+    assert all(torch.equal(value, weights[n]) for n, value in loaded.network.state_dict().items())
     outputs = (tmp_path / "a.jsonl", tmp_path / "a.conll")
     predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
     found = outputs[0].read_text()
@@ -98,14 +98,14 @@ def test_word_vectors_are_where_training_begins(paths, tmp_path, monkeypatch):
     settings = settings_for(word_vectors=str(vectors))
     given = (paths["posts"], paths["encoder"])
     facts = train(*given, settings, "bilstm_crf", 0, tmp_path / "run")
-    run = load_run(tmp_path / "run")
+    run = load_model(tmp_path / "run")
     numbers = run.lexicon.encode(["today", "PARIS", "unheard"]).words
     assert begun[0][numbers[0]].tolist() == [1, 2, 3]
     assert begun[0][numbers[1]].tolist() == [4, 5, 6]
     assert numbers[2] == 1
     assert "never_seen" not in run.lexicon.words
     assert facts.word_vectors.startswith("vectors.txt: 2 of ")
-    assert not any(name.startswith("text.") for name in run.tagger.state_dict())
+    assert not any(name.startswith("text.") for name in run.network.state_dict())
 
 
 @pytest.mark.parametrize("variant", LEXICAL)

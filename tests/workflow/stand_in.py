@@ -11,7 +11,13 @@ from pathlib import Path
 
 LISTS = {  # the files that a folder of the stage holds
     "corpus": ["posts.jsonl", "labels.json", "statistics.csv"],
-    "train": ["model.safetensors", "run.json", "history.csv", "encoder/config.json"],
+    "train": [
+        "model.safetensors",
+        "run.json",
+        "history.csv",
+        "encoder/config.json",
+        "manifest.json",
+    ],
     "vocabulary": ["config.json"],
     "demo": ["train.txt", "valid.txt", "test.txt", "manifest.jsonl"],
     "report": ["index.html", "figures/f1.svg"],

@@ -52,7 +52,6 @@ STAGES = {  # the modules that the CLI calls in each environment
     "report": ["evaluation/evaluate", "report/page"],
     "tagging": [
         "inference/predict_file",
-        "inference/joining",
         "vision/detectors/faster_rcnn",
         "vision/detectors/mask_rcnn",
         "demo/vision",

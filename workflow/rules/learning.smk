@@ -59,6 +59,7 @@ rule train:
         facts=f"results/models/{RUN}/run.json",
         history=f"results/models/{RUN}/history.csv",
         encoder=directory(f"results/models/{RUN}/encoder"),
+        manifest=f"results/models/{RUN}/manifest.json",
     log:
         f"results/logs/train/{RUN}.log",
     benchmark:
@@ -89,9 +90,7 @@ rule predict:
     input:
         unpack(run_inputs),
         posts="results/corpus/{corpus}/posts.jsonl",
-        model=f"results/models/{RUN}/model.safetensors",
-        facts=f"results/models/{RUN}/run.json",
-        encoder=f"results/models/{RUN}/encoder",
+        model=f"results/models/{RUN}/manifest.json",  # has a digest of every file of the model
     output:
         jsonl=f"results/predictions/{RUN}/{{split}}.jsonl",
         conll=f"results/predictions/{RUN}/{{split}}.conll",
@@ -118,9 +117,7 @@ use rule predict as transfer with:
     input:
         unpack(run_inputs),
         posts="results/corpus/{tested}/posts.jsonl",
-        model=f"results/models/{RUN}/model.safetensors",
-        facts=f"results/models/{RUN}/run.json",
-        encoder=f"results/models/{RUN}/encoder",
+        model=f"results/models/{RUN}/manifest.json",  # has a digest of every file of the model
     output:
         jsonl=f"{TRANSFER}/test.jsonl",
         conll=f"{TRANSFER}/test.conll",

@@ -40,7 +40,7 @@ if PREDICT["posts"]:
             "../../envs/tagging.yaml"
         params:
             options=post_options("format"),
-            source=source_digest("inference/joining"),
+            source=source_digest("inference/predict_file"),
         shell:
             "python -m hamlearn predict-join {input.posts:q} {input.shards:q} {params.options:q}"
             " --out {output:q} > {log:q} 2>&1"

@@ -1,6 +1,6 @@
 "use strict";
-// Asks for the answer alone, so that the post and its pictures stay in the form; takes pictures
-// that are dropped anywhere. Without this script the form works too.
+// Requests the answer alone, so that the post and its pictures stay in the form; accepts pictures
+// dropped anywhere on the page. Without this script the form works too.
 
 const form = document.querySelector("form");
 const pictures = document.querySelector("#pictures");

@@ -1,6 +1,5 @@
-"""Broken folders of exported models: changed after they were written, or wrong from the start."""
+"""Damaged model folders: changed after they were written, or wrong from the start."""
 
-import hashlib
 import json
 import os
 import random
@@ -13,39 +12,38 @@ import pytest
 from hypothesis import given
 
 from hamlearn.data.text_encoder import load_encoder, load_tokenizer
-from hamlearn.inference.export import export
-from hamlearn.inference.layout import ENCODER, FACTS, MANIFEST, NEEDED, WEIGHTS
-from hamlearn.inference.loading import read_model, verify
-from hamlearn.inference.model_folder import model_of, write_run
+from hamlearn.errors import HamlearnError
+from hamlearn.inference.model_folder import (
+    ENCODER,
+    FACTS,
+    MANIFEST,
+    REQUIRED,
+    WEIGHTS,
+    build_untrained,
+    load_model,
+    verify,
+    write_manifest,
+    write_model_folder,
+)
+from hamlearn.runs import FeatureSizes
 from hamlearn.settings import ModelSettings
 from tests.builders import run_facts, write_corpus
 from tests.fuzz.mutations import broken_value, cases_of, fuzz, mutated, outcome, seeds
 
-
-def sign(folder: Path) -> None:
-    """Let the manifest list what is there, as somebody with ill will would."""
-    manifest = json.loads((folder / MANIFEST).read_bytes())
-    for name in manifest["files"]:
-        data = (folder / name).read_bytes()
-        manifest["files"][name] = {
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "size": len(data),
-        }
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+CONFIG = f"{ENCODER}/config.json"
 
 
 @pytest.fixture(scope="module")
 def good(folder: Path) -> Path:
-    """Write the folder of an untrained model that reads text alone."""
+    """Write the folder of an untrained model."""
     encoder = write_corpus(folder / "corpus")["encoder"]
-    settings = ModelSettings(heads=2, vit_layers=1, rounds=1)
-    facts = run_facts("text_only", model=settings)
+    settings = ModelSettings(heads=2, vit_layers=1, rounds=1, graph_backend="dense")
+    facts = run_facts("full", model=settings, sizes=FeatureSizes(image=6, object=5, classes=3))
     model = load_encoder(encoder)
-    tagger = model_of(model, facts)
-    write_run(folder / "run", tagger, load_tokenizer(encoder), facts, [], model.config)
-    export(folder / "run", folder / "exported")
-    assert read_model(folder / "exported").facts.labels == facts.labels
-    return folder / "exported"
+    network, tokenizer = build_untrained(model, facts), load_tokenizer(encoder)
+    write_model_folder(folder / "run", network, tokenizer, facts, [], model.config)
+    assert load_model(folder / "run").labels == facts.labels
+    return folder / "run"
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +51,10 @@ def small(folder: Path) -> Path:
     """Write a folder that only looks like a model: what lists and checks the files is tested."""
     place = folder / "small"
     (place / ENCODER).mkdir(parents=True)
-    for name in NEEDED:
+    for name in REQUIRED:
         (place / name).write_bytes(name.encode() * 3)
-    files = dict.fromkeys(NEEDED)
-    (place / MANIFEST).write_text(json.dumps({"schema_version": 1, "files": files}))
-    sign(place)
-    assert set(verify(place)) == set(NEEDED)
+    write_manifest(place)
+    assert set(verify(place)) == set(REQUIRED)
     return place
 
 
@@ -70,7 +66,7 @@ def restore(good: Path, folder: Path) -> Path:
 
 def change(rng: random.Random, folder: Path) -> None:
     """Do to one file of a folder what a disk, a download or somebody else can do."""
-    name = rng.choice(NEEDED)
+    name = rng.choice(REQUIRED)
     path = folder / name
     match rng.randrange(6):
         case 0:
@@ -118,39 +114,56 @@ def test_what_was_changed_is_refused(folder: Path, small: Path, seed: int) -> No
 
 @fuzz(1_000)
 @given(seeds)
-def test_a_model_that_was_signed_anew_is_read_or_refused(
+def test_a_model_with_a_new_manifest_is_loaded_or_refused(
     folder: Path, good: Path, seed: int
 ) -> None:
     for rng in cases_of(seed):
-        broken = restore(good, folder / "signed")
-        name = rng.choice((FACTS, FACTS, WEIGHTS, f"{ENCODER}/config.json"))
+        broken = restore(good, folder / "resigned")
+        name = rng.choice((FACTS, FACTS, WEIGHTS, CONFIG))
         data = (good / name).read_bytes()
         if name == WEIGHTS:
             data = mutated(rng, data[:2000]) + data[2000:]
         else:
             data = json.dumps(broken_value(rng, json.loads(data))).encode()
         (broken / name).write_bytes(data)
-        sign(broken)
-        outcome(partial(read_model, broken), (name, data))
+        write_manifest(broken)
+        outcome(partial(load_model, broken), (name, data))
 
 
 @pytest.mark.parametrize(
-    ("name", "key", "value"),
+    ("name", "change"),
     [
-        (FACTS, "dimensions", {"image": 10**9, "object": 10**9, "classes": 10**9}),
-        (f"{ENCODER}/config.json", "num_hidden_layers", 10**8),
-        (f"{ENCODER}/config.json", "vocab_size", 10**10),
-        (f"{ENCODER}/config.json", "auto_map", {"AutoModel": "evil.Model"}),
-        (FACTS, "schema_version", 2),
-        (FACTS, "variant", "nothing"),
+        (FACTS, lambda it: it["sizes"].update(image=10**9)),
+        (FACTS, lambda it: it["sizes"].update(classes=-1)),
+        (FACTS, lambda it: it["model"].update(vit_layers=10**8)),
+        (FACTS, lambda it: it["model"].update(class_width=10**9)),
+        (FACTS, lambda it: it.update(labels=["O", "B-PER", "O"])),
+        (FACTS, lambda it: it.update(labels={"O": 1})),
+        (FACTS, lambda it: it.update(system=["full"])),
+        (FACTS, lambda it: it.update(schema_version=2)),
+        (CONFIG, lambda it: it.update(num_hidden_layers=10**8)),
+        (CONFIG, lambda it: it.update(vocab_size=10**10)),
+        (CONFIG, lambda it: it.update(hidden_size="x")),
+        (CONFIG, lambda it: it.update(auto_map={"AutoModel": "evil.Model"})),
     ],
 )
-def test_what_would_take_memory_or_run_code_is_refused(
-    folder: Path, good: Path, name: str, key: str, value: Any
+def test_sizes_and_programs_are_refused_before_memory_is_allocated(
+    folder: Path, good: Path, name: str, change: Any
 ) -> None:
     broken = restore(good, folder / "large")
-    values = json.loads((broken / name).read_bytes())
-    (broken / name).write_text(json.dumps(values | {key: value}))
-    sign(broken)
-    found = outcome(partial(read_model, broken))
-    assert found is None or key == "dimensions"  # which a model of text alone does not look at
+    values = json.loads((good / name).read_bytes())
+    change(values)
+    (broken / name).write_text(json.dumps(values))
+    write_manifest(broken)
+    with pytest.raises(HamlearnError):
+        load_model(broken)
+
+
+@pytest.mark.parametrize("name", [FACTS, CONFIG, f"{ENCODER}/tokenizer.json"])
+@pytest.mark.parametrize("data", [b"", b"[" * 100_000, b"\xff\xfe{", b"{}", b"null", b"[1]"])
+def test_json_without_content_is_refused(folder: Path, good: Path, name: str, data: bytes) -> None:
+    broken = restore(good, folder / "empty")
+    (broken / name).write_bytes(data)
+    write_manifest(broken)
+    with pytest.raises(HamlearnError):
+        load_model(broken)

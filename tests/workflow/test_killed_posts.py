@@ -1,4 +1,4 @@
-"""Posts that are no corpus through the real workflow: killed in a shard, it loses nothing."""
+"""Prediction of a file of posts by the workflow, killed in a shard and resumed."""
 
 import json
 import os
@@ -9,7 +9,10 @@ import time
 
 from hamlearn.inference.predict_file import predict_file
 from hamlearn.inference.tagger import WINDOW
+from tests.inference.conftest import made
 from tests.workflow.project import Project
+
+__all__ = ["made"]
 
 NAMES = ("id", "text", "words", "has_image", "note", "error")
 
@@ -23,14 +26,14 @@ if os.environ.get("HOLD") and "predict" in sys.orig_argv:
     from pathlib import Path
     from hamlearn.inference.predict_file import _PartFile
 
-    put = _PartFile.put
+    append = _PartFile.append
 
     def slow(self, lines):
-        put(self, lines)
+        append(self, lines)
         Path(f"held.{os.getpid()}").touch()
         time.sleep(600)
 
-    _PartFile.put = slow
+    _PartFile.append = slow
 """
 
 
@@ -54,7 +57,7 @@ def test_a_killed_run_goes_on_and_every_post_has_its_line(made, tmp_path):
     project.snakemake(*given)
     name = part.replace(".jsonl.part", ".log")
     log = (project.folder / "results/logs/predict_posts/posts" / name).read_text()
-    assert f"going on after {WINDOW} posts" in log
+    assert f"resuming after {WINDOW} posts" in log
     lines = lines_of(project.folder / "results/posts/posts.jsonl")
     assert [line["id"] for line in lines] == [one["id"] for one in values]
     predict_file(made.exported["text_only"], project.folder / "posts.jsonl", tmp_path / "whole")

@@ -1,0 +1,300 @@
+"""Features of images for a tagger: computed by the networks of the training, or read from files."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from hamlearn.data.sources import InputFiles
+from hamlearn.data.visual import VisualFeatures, VisualReader
+from hamlearn.errors import HamlearnError
+from hamlearn.features.relations import relation_matrix
+from hamlearn.inference.image_sets import ImageFeatures
+from hamlearn.inference.posts import ImageInput
+from hamlearn.io import canonical
+from hamlearn.runs import RunFacts, VisionNetwork
+from hamlearn.settings import (
+    BACKBONES,
+    DETECTORS,
+    PRECOMPUTED,
+    DetectorSettings,
+    GraphSettings,
+    WeightSettings,
+)
+from hamlearn.vision.images import ImageError, Status, open_image
+
+CACHED = 16  # images whose features are kept, for posts that share one
+CONVERTED = Path("results/weights")  # where the workflow puts converted weights
+CHECKOUT = Path(__file__).parents[2]  # for weights in the repository
+AnySettings = TypeVar("AnySettings", bound=WeightSettings)
+
+
+class ImageEncoder(Protocol):
+    """Turns images into features.
+
+    Attributes:
+        classes: names of the C object classes, without "none".
+    """
+
+    classes: list[str]
+
+    def encode(self, image: ImageInput) -> ImageFeatures:
+        """Return the features of an image; ImageError if it cannot be read."""
+        ...
+
+    def close(self) -> None:
+        """Close files and drop cached features."""
+        ...
+
+
+class NetworkEncoder:
+    """Computes features by the vision networks of the training. Nothing is downloaded.
+
+    Args:
+        facts: of a model that reads images.
+        weights: folder searched for weights before the usual places.
+        device: where the networks run.
+
+    Raises:
+        HamlearnError: weights are absent or are not those of the training, or the objects of the
+            training came from files.
+    """
+
+    def __init__(self, facts: RunFacts, weights: str | Path | None, device: str) -> None:
+        from hamlearn.vision.base import load_backbone, load_detector
+
+        self._inputs, self._graph = facts.inputs, facts.graph or GraphSettings()
+        self._device, self.classes = torch.device(device), facts.classes
+        self._image_network = facts.networks.get("images")
+        self._object_network = facts.networks.get("objects")
+        if self._object_network is not None and self._object_network.name == PRECOMPUTED:
+            raise HamlearnError(
+                "detector: the objects of this model's training came from files of the format"
+                f" {self._object_network.settings.get('backend')}; expected feature files, made in"
+                " the same way"
+            )
+        found = {"image": 0, "object": 0, "classes": 0}
+        if (network := self._image_network) is not None:
+            chosen = find_weights(network, BACKBONES, WeightSettings, weights)
+            self._backbone = load_backbone(network.name, chosen)
+            self._backbone.network.to(self._device)
+            _check_loaded(network, self._backbone.weights.digest, self._backbone.preprocessing)
+            found["image"] = self._backbone.width
+        if (network := self._object_network) is not None:
+            settings = find_weights(network, DETECTORS, DetectorSettings, weights)
+            self._detector = load_detector(network.name, settings, self._device)
+            _check_loaded(network, self._detector.weights.digest, self._detector.preprocessing)
+            self.classes = list(self._detector.classes)
+            found |= {"object": self._detector.feature_width, "classes": len(self.classes)}
+        for name, size in found.items():
+            expected = getattr(facts.sizes, name)
+            if expected and size != expected:
+                raise HamlearnError(f"vision: found {name} {size}, expected {expected}")
+        limits = (one.settings.get("max_pixels", 100_000_000) for one in facts.networks.values())
+        self._max_pixels = int(min(limits))
+        self._cache: OrderedDict[str, ImageFeatures] = OrderedDict()
+
+    def encode(self, image: ImageInput) -> ImageFeatures:
+        """Return the features of an image; ImageError if it cannot be read."""
+        if isinstance(image, Image.Image):
+            return self._compute(image.convert("RGB"))
+        key = str(image)
+        if key not in self._cache:
+            self._cache[key] = self._compute(open_image(key, self._max_pixels))
+            while len(self._cache) > CACHED:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return self._cache[key]
+
+    def close(self) -> None:
+        """Drop cached features."""
+        self._cache.clear()
+
+    @torch.inference_mode()
+    def _compute(self, image: Image.Image) -> ImageFeatures:
+        from hamlearn.vision.backbones import features_of
+
+        fields: dict[str, NDArray[Any]] = {}
+        scores = np.zeros(0, np.float32)
+        if (network := self._image_network) is not None:
+            tensor = self._backbone.preprocess(image)[None].to(self._device)
+            half = self._device.type == "cuda"
+            maps = features_of(self._backbone, tensor, half, self._inputs.stages)
+            pooled, regions, *stages = (as_stored(map_[0].cpu().numpy(), network) for map_ in maps)
+            fields = {"image": pooled, "regions": regions}
+            if stages:
+                fields["stages"] = np.concatenate(stages, axis=-1)
+        if self._object_network is not None:
+            objects, scores = self._objects(image, self._object_network)
+            fields |= objects
+        if self._inputs.graphs:
+            sides, graph = image.size, self._graph
+            relations = relation_matrix(fields["boxes"], *sides, graph.overlap_iou, graph.far)
+            fields["relations"] = relations
+        return ImageFeatures(VisualFeatures(**fields), scores)
+
+    def _objects(
+        self, image: Image.Image, network: VisionNetwork
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.floating]]:
+        """Return the best objects of an image by field, selected as in training, and scores."""
+        from hamlearn.features.extraction import padded
+        from hamlearn.vision.base import select_top
+
+        chosen, found = network.settings, self._detector.propose(image)
+        best = select_top(
+            found.probs,
+            found.class_boxes,
+            found.features,
+            chosen["objects"],
+            chosen["nms_threshold"],
+            chosen["nms_per_class"],
+            chosen["score_threshold"],
+        )
+        row = padded(best, chosen["objects"], image.size, len(self.classes))
+        row = {name: values[: row["counts"]] for name, values in row.items() if name != "counts"}
+        return {
+            "objects": as_stored(row["features"], network),
+            "classes": row["labels"],
+            "boxes": row["boxes"],
+        }, row["scores"]
+
+
+class FileEncoder:
+    """Reads features that were extracted before, by the names of images.
+
+    Args:
+        facts: of a model that reads images.
+        files: feature files and graph file.
+
+    Raises:
+        HamlearnError: a file is absent or of another kind, or was made by other networks or
+            settings than the features of the training.
+    """
+
+    def __init__(self, facts: RunFacts, files: InputFiles) -> None:
+        self._inputs = facts.inputs
+        self._reader = VisualReader(files.images, files.objects, files.graphs, self._inputs)
+        for kind, attributes in self._reader.provenance.items():
+            path = getattr(files, kind)
+            found, expected = VisionNetwork.from_attributes(attributes), facts.networks[kind]
+            _check_same(path, "extractor", found.name, expected.name)
+            _check_same(path, "sha256 of the weights", found.sha256, expected.sha256)
+            for name in sorted((found.settings.keys() | expected.settings.keys()) - {"max_pixels"}):
+                _check_same(path, name, found.settings.get(name), expected.settings.get(name))
+        self.classes = self._reader.classes
+
+    def encode(self, image: ImageInput) -> ImageFeatures:
+        """Return the features of an image; ImageError if the files have none of its name."""
+        if isinstance(image, Image.Image):
+            raise ImageError(Status.MISSING, "an open image has no name to look up")
+        path, reader = Path(image), self._reader
+        for name in (str(image), path.name, path.stem):
+            if name in reader:
+                (visual,) = reader.read([name])
+                if "objects" not in self._inputs.files:
+                    return ImageFeatures(visual, np.zeros(0, np.float32))
+                row = [reader.objects.row_of[name]]
+                classes = reader.objects.rows("labels", row)[0]
+                count = int(reader.objects.rows("counts", row)[0])
+                scores = reader.objects.rows("scores", row)[0, :count]
+                if not self._inputs.objects:  # a system that reads their names alone
+                    visual = VisualFeatures(visual.image, classes=classes[:count])
+                return ImageFeatures(visual, scores)
+        raise ImageError(Status.MISSING, "the feature files have no readable image of its name")
+
+    def close(self) -> None:
+        """Close the files."""
+        self._reader.close()
+
+
+def find_weights(
+    network: VisionNetwork,
+    table: Mapping[str, WeightSettings],
+    kind: type[AnySettings],
+    folder: str | Path | None,
+) -> AnySettings:
+    """Return the settings that load a network as it was in training.
+
+    Args:
+        network: of the training.
+        table: the built-in networks.
+        kind: type of the settings.
+        folder: searched first.
+
+    Raises:
+        HamlearnError: the weights are absent; the message lists the places.
+    """
+    chosen: dict[str, Any] = {"weights": network.weights}
+    backend = network.settings.get("backend")
+    if "backend" in kind.model_fields and backend in ("torchvision", "detectron2"):
+        chosen["backend"] = backend
+    if network.random:
+        return kind.model_validate(chosen)
+    chosen["sha256"] = network.sha256
+    published = _published(network)
+    places = list(_places(network, table, folder, published))
+    for place in places:
+        if place.is_file():
+            # A published name also states how an image is prepared: it is kept for its own file.
+            is_published = published is not None and place == published
+            return kind.model_validate(chosen | ({} if is_published else {"weights": str(place)}))
+    raise HamlearnError(
+        f"{network.name}: found no weights {network.weights} (sha256 {network.sha256}); looked for"
+        f" {', '.join(map(str, places))}; `--weights` names a folder that holds them"
+    )
+
+
+def _published(network: VisionNetwork) -> Path | None:
+    """Return where torch keeps weights of a published name."""
+    from hamlearn.vision.needed import NAMED
+    from hamlearn.vision.weights import cached
+
+    url = NAMED.get(network.name, {}).get(network.weights)
+    return None if url is None else cached(url)
+
+
+def _places(
+    network: VisionNetwork,
+    table: Mapping[str, WeightSettings],
+    folder: str | Path | None,
+    published: Path | None,
+) -> Iterator[Path]:
+    if folder is not None:
+        yield Path(folder) / (network.weights if published is None else published.name)
+    if published is not None:
+        yield published
+        return
+    usual = Path(table[network.name].weights) if network.name in table else None
+    if usual is not None and usual.name == network.weights:
+        yield from (usual, CHECKOUT / usual)
+    yield CONVERTED / network.weights
+
+
+def as_stored(values: NDArray[np.floating], network: VisionNetwork) -> NDArray[np.float32]:
+    """Round features to the precision of the feature files of the training."""
+    dtype = np.float16 if network.settings.get("dtype") == "float16" else np.float32
+    with np.errstate(over="ignore"):
+        rounded = values.astype(dtype).astype(np.float32)
+    if not np.isfinite(rounded).all():
+        raise ImageError(Status.UNDECODABLE, f"its features are not finite as {dtype.__name__}")
+    return rounded
+
+
+def _check_loaded(network: VisionNetwork, digest: str, preprocessing: Mapping[str, Any]) -> None:
+    """Refuse a network with other weights or another preprocessing than in training."""
+    _check_same(network.name, f"sha256 of {network.weights}", digest, network.sha256)
+    found = json.loads(canonical(preprocessing))
+    _check_same(network.name, "preprocessing", found, network.settings.get("preprocessing"))
+
+
+def _check_same(place: str | Path | None, name: str, found: Any, expected: Any) -> None:
+    if found != expected:
+        raise HamlearnError(
+            f"{place}: {name}: found {found!r:.80}, expected {expected!r:.80} as in training"
+        )

@@ -1,0 +1,68 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hamlearn import Post, Tagger
+from hamlearn.errors import HamlearnError
+from tests.inference.conftest import WEIGHTS
+
+
+@pytest.mark.parametrize("system", ["full", "mgcmt", "hvpnet"])
+def test_networks_compute_what_the_feature_files_hold(made, system):
+    path = str(made.images / f"{made.posts[0].image_id}.jpg")
+    with (
+        Tagger.load(made.run(system), weights=WEIGHTS, device="cpu") as one,
+        Tagger.load(made.run(system), features=made.features, device="cpu") as other,
+    ):
+        computed, stored = (tagger.image_encoder.encode(path) for tagger in (one, other))
+        assert one.image_encoder.classes == other.image_encoder.classes
+        inputs = one.model.facts.inputs
+    np.testing.assert_allclose(computed.scores, stored.scores, atol=1e-5)
+    for name in ("image", "regions", "stages", "objects", "classes", "boxes", "relations"):
+        found, expected = (getattr(features.visual, name) for features in (computed, stored))
+        if expected.size:
+            np.testing.assert_allclose(found, expected, atol=2e-2, err_msg=name)
+    assert stored.visual.regions.size > 0 or not inputs.regions
+    assert stored.visual.stages.size > 0 or not inputs.stages
+
+
+def test_weights_must_be_those_of_the_training(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("resnet.safetensors", "detector.safetensors"):
+        shutil.copy(WEIGHTS / name, tmp_path / name)
+    with (tmp_path / "resnet.safetensors").open("ab") as file:
+        file.write(b"\0")
+    with (
+        Tagger.load(made.exported["full"], weights=tmp_path) as tagger,
+        pytest.raises(HamlearnError, match=r"resnet\.safetensors: sha256 is \w+, expected \w+"),
+    ):
+        tagger.tag([Post(text="hi", image=made.images / "a.jpg")])
+    monkeypatch.setattr("hamlearn.inference.image_features.CHECKOUT", tmp_path)
+    with (
+        Tagger.load(made.exported["full"]) as tagger,
+        pytest.raises(HamlearnError, match=r"found no weights resnet\.safetensors.*looked for"),
+    ):
+        _ = tagger.image_encoder
+
+
+def test_features_must_be_made_as_those_of_the_training(made):
+    files = made.features
+    wrong = replace(files, images=files.objects)
+    with (
+        Tagger.load(made.exported["full"], features=wrong) as tagger,
+        pytest.raises(HamlearnError, match="found features of objects, expected features of"),
+    ):
+        _ = tagger.image_encoder
+    tagger = Tagger.load(made.exported["full"], features=files)
+    network = tagger.model.facts.networks["objects"]
+    changed = network.model_copy(update={"settings": network.settings | {"objects": 7}})
+    tagger.model.facts.networks["objects"] = changed
+    with pytest.raises(HamlearnError, match=r"objects\.h5: objects: found 6, expected 7 as in"):
+        _ = tagger.image_encoder
+    with (
+        Tagger.load(made.exported["text_only"]) as tagger,
+        pytest.raises(HamlearnError, match="text_only reads no images"),
+    ):
+        _ = tagger.image_encoder

@@ -99,19 +99,12 @@ def draw_decision(rng: np.random.Generator, cue: str) -> Decision:
 
 @dataclass(frozen=True)
 class Composition:
-    """An image before it is painted.
-
-    Attributes:
-        width: in pixels.
-        height: in pixels.
-        scene: one of SCENES.
-        objects: class and box, in painting order: later ones hide earlier ones.
-    """
+    """An image before it is painted, its size in pixels."""
 
     width: int
     height: int
-    scene: str
-    objects: tuple[tuple[str, Box], ...]
+    scene: str  # one of SCENES
+    objects: tuple[tuple[str, Box], ...]  # in painting order: later ones hide earlier ones
 
 
 def _box(cx: float, cy: float, w: float, h: float) -> Box:

@@ -31,23 +31,13 @@ STREAM = 11
 
 @dataclass(frozen=True)
 class DemoPost:
-    """One post before it is written.
+    """One post before it is written."""
 
-    Attributes:
-        id: the IMGID.
-        cue: what decides the type of its entity.
-        decision: the question that its image answers.
-        reading: the answer drawn; for the text cue, that of the wrong type.
-        kind: the true type of the entity.
-        sentence: words and span.
-        composition: the image.
-    """
-
-    id: str
-    cue: str
-    decision: Decision
-    reading: str
-    kind: str
+    id: str  # the IMGID
+    cue: str  # what decides the type of its entity
+    decision: Decision  # the question that its image answers
+    reading: str  # the answer drawn; for the text cue, that of the wrong type
+    kind: str  # the true type of the entity
     sentence: Sentence
     composition: Composition
 

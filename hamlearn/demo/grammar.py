@@ -47,19 +47,12 @@ STATEMENTS: dict[str, list[str]] = _SENTENCES["statements"]
 
 @dataclass(frozen=True)
 class Sentence:
-    """The words of one post and its one entity.
-
-    Attributes:
-        words: the tokens.
-        start: index of the first word of the name.
-        end: index past its last word.
-        frame: the sentence with `{x}` for the name, without prefix and suffix.
-    """
+    """The words of one post and the span of its one entity."""
 
     words: tuple[str, ...]
     start: int
-    end: int
-    frame: str
+    end: int  # exclusive
+    frame: str  # the sentence with `{x}` for the name, without prefix and suffix
 
 
 def _names(pool: int) -> tuple[str, ...]:

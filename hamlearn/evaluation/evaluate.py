@@ -20,17 +20,11 @@ TEXT = [name for name in COLUMNS if name not in ("seed", *NUMBERS)]
 
 
 class Prediction(NamedTuple):
-    """What a run predicted for one post.
+    """What a run predicted for one post."""
 
-    Attributes:
-        labels: one for each word.
-        relevance: mean of M by view; None where the run has none.
-        cut: number of words the model did not read.
-    """
-
-    labels: tuple[str, ...]
-    relevance: dict[str, float] | None = None
-    cut: int = 0
+    labels: tuple[str, ...]  # one for each word
+    relevance: dict[str, float] | None = None  # mean of M by view
+    cut: int = 0  # number of words the model did not read
 
 
 def evaluate(
@@ -49,10 +43,10 @@ def evaluate(
     Args:
         predictions: JSON lines files named by their split, such as `dev.jsonl` and `test.jsonl`.
         posts: all posts of the corpus, prepared.
-        corpus: name of the corpus, repeated in every row, as are the next three.
-        detector: name of the detector, `none` for a run without one.
+        corpus: repeated in every row, as are detector, variant and seed.
+        detector: `none` for a run without one.
         variant: name of the system.
-        seed: seed of the run.
+        seed: of the run.
 
     Returns:
         Rows in the columns COLUMNS; `type` is `all` for micro, `cue` is `all` or a cue. A type

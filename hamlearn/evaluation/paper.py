@@ -43,18 +43,11 @@ class PublishedRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table, and where its numbers come from.
-
-    Attributes:
-        label: its header.
-        variant: whose scores are ours; empty for a system that is only published.
-        detector: of these scores; empty takes those of the main detector, or of none.
-        published: the paper's scores.
-    """
+    """One row of a table, and where its numbers come from."""
 
     label: str
-    variant: str = ""
-    detector: str = ""
+    variant: str = ""  # whose scores are ours; empty for a system that is only published
+    detector: str = ""  # of these scores; empty takes those of the main detector, or of none
     published: Published = field(default_factory=dict)
 
 
@@ -88,11 +81,7 @@ def published_tables(path: str | Path = PUBLISHED) -> dict[str, list[PublishedRo
 
 
 def lines_of(table: str, settings: Settings) -> list[Line]:
-    """Return the rows of a table: the paper's in its order, then further ones of ours.
-
-    Args:
-        table: table2 to table6.
-        settings: the variants, detectors, rounds and transfers that were trained.
+    """Return the rows of table2 to table6: the paper's in its order, then further ones of ours.
 
     Raises:
         HamlearnError: there is no such table.
@@ -129,13 +118,8 @@ def scores_table(
     """Return a table in long form: one row per cell, in the columns COLUMNS.
 
     Ours are percentages on the test split, mean and sample standard deviation over seeds. The
-    paper's are compared with the lenient ones, the scheme of the field.
-
-    Args:
-        table: its name.
-        lines: its rows.
-        scores: of all runs of the table.
-        settings: whose first detector is the main one.
+    paper's are compared with the lenient ones, the scheme of the field. The main detector is the
+    first one in the settings.
     """
     test = scores[(scores["split"] == "test") & (scores["cue"] == ALL)]
     rows: list[dict[str, Any]] = []
@@ -163,12 +147,7 @@ def statistics_table(
     statistics: Mapping[str, pd.DataFrame],
     published: Mapping[str, Mapping[str, Mapping[str, int]]],
 ) -> pd.DataFrame:
-    """Return Table 1 in long form: counts of entities by type, and of posts.
-
-    Args:
-        statistics: of each corpus, see `corpus_statistics`.
-        published: the paper's counts by corpus, split and type.
-    """
+    """Return Table 1 in long form, from the statistics of each corpus and the paper's counts."""
     rows = []
     for corpus, counted in statistics.items():
         for row in counted.to_dict("records"):

@@ -13,17 +13,11 @@ ALL = "all"  # in the place of a type or a cue: all of them together
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Counts of entities, and the three ratios between them.
+    """Counts of entities, and the three ratios between them."""
 
-    Attributes:
-        correct: predicted entities whose span and type are gold.
-        predicted: predicted entities.
-        support: gold entities.
-    """
-
-    correct: int
+    correct: int  # predicted entities whose span and type are gold
     predicted: int
-    support: int
+    support: int  # gold entities
 
     @property
     def precision(self) -> float:
@@ -61,7 +55,7 @@ def score(
 
     Args:
         gold: the labels of each post, before any truncation.
-        predicted: as many sequences, each as long as its gold.
+        predicted: for each post, as many labels as gold.
         scheme: "lenient" (conlleval, seqeval's default) or "strict" (IOB2).
 
     Raises:
@@ -110,11 +104,6 @@ def of_cue(post: CorpusPost, labels: Sequence[str], cue: str) -> tuple[str, ...]
     post's first cue. So a wrong type or border is an error of the intended entity, and the counts
     of all cues sum to those of the posts that have cues. A prediction in a post without cues counts
     for none.
-
-    Args:
-        post: the post, with its gold labels and cues.
-        labels: its gold or predicted labels, W of them.
-        cue: the cue to keep.
     """
     gold = cues_of(post)
     kept = [OUTSIDE] * len(labels)

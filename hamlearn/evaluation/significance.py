@@ -34,14 +34,9 @@ class Interval:
     high: float
 
     @property
-    def negative(self) -> bool:
-        """Whether the whole interval is below 0."""
-        return self.high < 0
-
-    @property
-    def positive(self) -> bool:
-        """Whether the whole interval is above 0."""
-        return self.low > 0
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval is below or above 0."""
+        return self.high < 0 or self.low > 0
 
 
 def count(
@@ -63,24 +58,15 @@ def count(
 
 
 def level(counts: Counts, seed: int = 0) -> Interval:
-    """Return F1, mean over seeds, with its bootstrap interval.
-
-    Args:
-        counts: (S, P, 3) of S seeds, see `count`.
-        seed: of the draws.
-    """
+    """Return F1 of counts (S, P, 3), mean over S seeds, with its bootstrap interval."""
     return _interval(counts, np.zeros_like(counts), seed)
 
 
 def difference(base: Counts, other: Counts, seed: int = 0) -> Interval:
     """Return F1 of `other` minus F1 of `base`, mean over seeds, with its bootstrap interval.
 
-    The same posts and seeds are drawn with replacement for both.
-
-    Args:
-        base: (S, P, 3) of S seeds, see `count`.
-        other: (S, P, 3) of the same seeds and posts.
-        seed: of the draws.
+    Both are counts (S, P, 3) of the same seeds and posts, which are drawn with replacement for both
+    together.
     """
     return _interval(other, base, seed)
 
@@ -90,12 +76,7 @@ def p_value(base: Counts, other: Counts, seed: int = 0) -> float:
 
     p = (1 + #{shuffles with |gap| >= the observed one}) / (1 + SHUFFLES). A shuffle swaps the
     predictions of the two systems for half of the posts on average, in all seeds together, since
-    the seeds of one post are not independent.
-
-    Args:
-        base: (S, P, 3) of S seeds, see `count`.
-        other: (S, P, 3) of the same seeds and posts.
-        seed: of the shuffles.
+    the seeds of one post are not independent. Counts are (S, P, 3) of the same seeds and posts.
     """
     rng = np.random.default_rng([seed, 2])
     observed = abs(mean_f1(other) - mean_f1(base)) - 1e-12  # tolerates rounding of equal gaps

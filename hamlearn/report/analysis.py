@@ -23,15 +23,10 @@ Relevance = dict[str, dict[str, NDArray[np.float64]]]  # by group of posts, then
 
 
 class Outcomes(NamedTuple):
-    """What one prediction makes of one post.
+    """What one prediction makes of one post."""
 
-    Attributes:
-        predicted: each predicted entity, CORRECT, WRONG_TYPE (its span is gold) or SPURIOUS.
-        gold: each gold entity, CORRECT, WRONG_TYPE (its span is predicted) or MISSED.
-    """
-
-    predicted: list[tuple[Entity, int]]
-    gold: list[tuple[Entity, int]]
+    predicted: list[tuple[Entity, int]]  # CORRECT, WRONG_TYPE (its span is gold) or SPURIOUS
+    gold: list[tuple[Entity, int]]  # CORRECT, WRONG_TYPE (its span is predicted) or MISSED
 
     @property
     def all_correct(self) -> bool:

@@ -34,19 +34,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Browser:
-    """What the page holds of the test posts of one corpus.
-
-    Attributes:
-        posts: number of posts.
-        data: JSON of everything but the pictures.
-        thumbnails: JSON lists of BLOCK data URIs each, null where there is none.
-        left_out: number of posts whose picture is left out to limit the size of the page.
-    """
+    """What the page holds of the test posts of one corpus."""
 
     posts: int
-    data: Markup
-    thumbnails: list[Markup]
-    left_out: int
+    data: Markup  # JSON of everything but the pictures
+    thumbnails: list[Markup]  # JSON lists of BLOCK data URIs each, null where there is none
+    left_out: int  # posts whose picture is left out to limit the size of the page
 
 
 def browser_of(

@@ -40,29 +40,17 @@ def thumbnail(image: Image.Image, side: int = SIDE, quality: int = QUALITY) -> s
 
 @dataclass(frozen=True)
 class Box:
-    """One object on a drawing, in its units.
+    """One object on a drawing, in its units."""
 
-    Attributes:
-        number: from 1, by score.
-        name: of its class.
-        score: as text.
-        colour: of its box and node.
-        x: left.
-        y: top.
-        width: of the box.
-        height: of the box.
-        label: where its label begins, x and baseline.
-    """
-
-    number: int
-    name: str
+    number: int  # from 1, by score
+    name: str  # of its class
     score: str
     colour: str
     x: float
     y: float
     width: float
     height: float
-    label: tuple[float, float]
+    label: tuple[float, float]  # where its label begins, x and baseline
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -74,18 +62,14 @@ class Box:
 class Edge:
     """The relations between two objects, in both directions.
 
-    Attributes:
-        title: in words.
-        path: from one centre to the other.
-        strokes: path and colour of each line. Where the directions differ in kind, each half has
-            the colour of the relation from the object it touches.
-        is_sector: whether both are sectors, or absent.
+    Where these differ in kind, each half of the line has the colour of the relation from the object
+    it touches.
     """
 
-    title: str
-    path: str
-    strokes: tuple[tuple[str, str], ...]
-    is_sector: bool
+    title: str  # in words
+    path: str  # from one centre to the other
+    strokes: tuple[tuple[str, str], ...]  # path and colour of each part
+    is_sector: bool  # neither is another relation than a sector
 
 
 @dataclass(frozen=True)
@@ -109,21 +93,13 @@ class SheetImage:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What one detector found in one corpus.
-
-    Attributes:
-        detector: its name.
-        summary: of all pictures, in a sentence.
-        images: some of the test split; empty where none is shown.
-        counts: histogram of objects per picture; None where no picture was read.
-        classes: the most frequent classes; None where nothing was found.
-    """
+    """What one detector found in one corpus."""
 
     detector: str
-    summary: str
-    images: list[SheetImage]
-    counts: Figure | None
-    classes: Table | None
+    summary: str  # of all pictures, in a sentence
+    images: list[SheetImage]  # some of the test split
+    counts: Figure | None  # histogram of objects per picture; None where no picture was read
+    classes: Table | None  # the most frequent ones; None where nothing was found
 
 
 def contact_sheet(settings: Settings, corpus: CorpusResults, found: Detections) -> Sheet:

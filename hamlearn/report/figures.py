@@ -58,12 +58,9 @@ def f1_by_length(corpus: CorpusResults, detector: str) -> Figure | None:
 def f1_by_objects(
     corpus: CorpusResults, detector: str, objects: Sequence[int | None]
 ) -> Figure | None:
-    """Draw lenient test F1 by the number of objects; None without test entities.
+    """Draw lenient test F1 by the number of objects in the picture of each test post.
 
-    Args:
-        corpus: with runs.
-        detector: whose runs are drawn.
-        objects: in the picture of each test post; None where it is not usable.
+    The number is None where the picture is not usable. Returns None without test entities.
     """
     groups = [objects_group(number) for number in objects]
     label = "objects in the picture"
@@ -87,15 +84,9 @@ def training_curves(corpus: CorpusResults, detector: str, variant: str) -> Figur
 
 
 def relevance(corpus: CorpusResults, run: RunResult, by: str = "cue") -> Figure | None:
-    """Draw the distribution of relevance scores on test, by view and by cue or outcome.
+    """Draw the distribution of relevance scores on test, by view and by "cue" or "outcome".
 
-    Args:
-        corpus: the posts of the run.
-        run: whose relevance scores are drawn.
-        by: "cue", the first of the post; or "outcome", whether the run labels the post correctly.
-
-    Returns:
-        None where no post has a score, and by outcome where all are correct or none is.
+    Returns None where no post has a score, and by outcome where all are correct or none is.
     """
     scores = relevance_by_cue(corpus, run) if by == "cue" else relevance_by_outcome(corpus, run)
     views = [view for view in VIEWS if any(view in by_view for by_view in scores.values())]

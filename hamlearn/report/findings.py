@@ -105,8 +105,8 @@ def _against_base(counted: Counted, base: Sequence[RunResult], other: Sequence[R
     before, after = map(mean_f1, pairs[ALL])
     overall = f"{BASE} {_percent(before)}, {other[0].variant} {_percent(after)}"
     gap = gaps.pop(ALL)
-    if _is_significant(gap):
-        verb = "loses" if gap.negative else "gains"
+    if gap.excludes_zero:
+        verb = "loses" if gap.value < 0 else "gains"
         text = f"{verb} {abs(100 * gap.value):.2f} points: {overall} {_brackets(gap)}."
     else:
         text = f"does not differ significantly: {overall}, a difference of {_gap(gap)}."
@@ -114,14 +114,14 @@ def _against_base(counted: Counted, base: Sequence[RunResult], other: Sequence[R
         f"{cue} {_gap(by_cue)}, from {_percent(mean_f1(pairs[cue][0]))}"
         f" to {_percent(mean_f1(pairs[cue][1]))}"
         for cue, by_cue in gaps.items()
-        if _is_significant(by_cue)
+        if by_cue.excludes_zero
     ]
-    same = [cue for cue, by_cue in gaps.items() if not _is_significant(by_cue)]
+    same = [cue for cue, by_cue in gaps.items() if not by_cue.excludes_zero]
     if changed:
         text += f" By cue: {'; '.join(changed)}."
         if same:
             text += f" No significant difference on {_join(same)}."
-    elif same and _is_significant(gap):
+    elif same and gap.excludes_zero:
         text += " On no single cue is the difference significant."
     elif same:
         text += " Nor does it on any single cue."
@@ -144,10 +144,6 @@ def _against_ceiling(counted: Counted, runs: Sequence[RunResult]) -> str:
         sides.setdefault(side, []).append(numbers)
     parts = [f"{side} on {_join(numbers)}" for side, numbers in sides.items()]
     return f"is {'; '.join(parts)}."
-
-
-def _is_significant(gap: Interval) -> bool:
-    return gap.negative or gap.positive
 
 
 def _percent(f1: float) -> str:

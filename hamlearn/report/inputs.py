@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,23 +33,14 @@ FAILURE_COLUMNS = ("image", "status", "reason")
 
 @dataclass(frozen=True)
 class RunResult:
-    """One trained model and its predictions.
+    """One trained model and its predictions."""
 
-    Attributes:
-        detector: its name, `none` for a run without one.
-        variant: name of the system.
-        seed: of the run.
-        facts: run.json.
-        history: one row per epoch.
-        predictions: for each test post, in the order of the posts.
-    """
-
-    detector: str
+    detector: str  # `none` for a run without one
     variant: str
     seed: int
     facts: RunFacts
-    history: pd.DataFrame
-    predictions: list[Prediction]
+    history: pd.DataFrame  # one row per epoch
+    predictions: list[Prediction]  # for each test post, in the order of the posts
 
     @property
     def labels(self) -> list[tuple[str, ...]]:
@@ -59,25 +50,15 @@ class RunResult:
 
 @dataclass(frozen=True)
 class CorpusResults:
-    """Everything known about one corpus.
-
-    Attributes:
-        name: of the corpus.
-        scores: its rows of metrics.csv.
-        runs: its runs, in the order of the scores.
-        posts: all of its posts.
-        statistics: its Table 1.
-        failures: status and reason of each unusable picture, by image id.
-        ceiling: the best F1 (0 to 1) from words alone, by cue and `all`; empty if unknown.
-    """
+    """Everything known about one corpus."""
 
     name: str
-    scores: pd.DataFrame
-    runs: list[RunResult]
+    scores: pd.DataFrame  # its rows of metrics.csv
+    runs: list[RunResult]  # in the order of the scores
     posts: list[CorpusPost]
-    statistics: pd.DataFrame
-    failures: dict[str, tuple[str, str]] = field(default_factory=dict)
-    ceiling: dict[str, float] = field(default_factory=dict)
+    statistics: pd.DataFrame  # its Table 1
+    failures: dict[str, tuple[str, str]]  # status and reason of unusable pictures, by image id
+    ceiling: dict[str, float]  # best F1 (0 to 1) from words alone, by cue and `all`, if known
 
     @property
     def test(self) -> list[CorpusPost]:
@@ -125,12 +106,7 @@ class CorpusResults:
 
 
 def read_results(settings: Settings, metrics: str | Path, results: Path) -> list[CorpusResults]:
-    """Read what the report needs of every corpus in the scores, in their order.
-
-    Args:
-        settings: of the experiment.
-        metrics: the gathered scores.
-        results: the folder written by the workflow.
+    """Read what the report needs of every corpus in the gathered scores, in their order.
 
     Raises:
         HamlearnError: a file is absent or malformed, or the scores hold an invalid name.
@@ -215,38 +191,23 @@ def _read_ceiling(settings: Settings, name: str, folder: Path) -> dict[str, floa
 
 @dataclass(frozen=True)
 class ImageObjects:
-    """The K objects found in one image, the best score first.
+    """The K objects found in one image, the best score first."""
 
-    Attributes:
-        names: of their classes.
-        scores: (K,).
-        boxes: (K, 4) xyxy in shares of width and height.
-        relations: (K, K), index into RELATIONS or NONE.
-    """
-
-    names: list[str]
-    scores: NDArray[np.float32]
-    boxes: NDArray[np.float32]
-    relations: NDArray[np.int8]
+    names: list[str]  # of their classes
+    scores: NDArray[np.float32]  # (K,)
+    boxes: NDArray[np.float32]  # (K, 4) xyxy in shares of width and height
+    relations: NDArray[np.int8]  # (K, K), index into RELATIONS or NONE
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What one detector found in a corpus.
-
-    Attributes:
-        detector: its name.
-        classes: that it knows.
-        labels: (R, N) of all images that could be read; outside the classes where no object is.
-        scores: (R, N).
-        images: the objects of each test image that could be read, by image id.
-    """
+    """What one detector found in the R images of a corpus that could be read."""
 
     detector: str
     classes: list[str]
-    labels: NDArray[np.int32]
-    scores: NDArray[np.float32]
-    images: dict[str, ImageObjects]
+    labels: NDArray[np.int32]  # (R, N), outside the classes where there is no object
+    scores: NDArray[np.float32]  # (R, N)
+    images: dict[str, ImageObjects]  # of test images, by image id
 
     @property
     def is_object(self) -> NDArray[np.bool]:
@@ -257,13 +218,7 @@ class Detections:
 def read_detections(
     corpus: CorpusResults, detector: str, results: Path, relations: bool = True
 ) -> Detections:
-    """Read what a detector found.
-
-    Args:
-        corpus: whose pictures.
-        detector: of a run that reads its objects.
-        results: the folder written by the workflow.
-        relations: whether to read the graphs; without, there are no relations.
+    """Read what a detector found; without `relations`, the graphs are not read.
 
     Raises:
         HamlearnError: features or graphs are absent, or do not belong together.

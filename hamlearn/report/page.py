@@ -13,7 +13,7 @@ from markupsafe import Markup
 from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.summary import mean_and_deviation
 from hamlearn.io import atomic_write
-from hamlearn.report import figures, tables
+from hamlearn.report import figures, provenance, tables
 from hamlearn.report.browser import browser_of
 from hamlearn.report.contact import GROUP_COLOURS, contact_sheet
 from hamlearn.report.findings import BASE, explanation, findings
@@ -24,12 +24,6 @@ from hamlearn.report.inputs import (
     Detections,
     read_detections,
     read_results,
-)
-from hamlearn.report.provenance import (
-    cautions,
-    corpus_table,
-    provenance_table,
-    run_table,
 )
 from hamlearn.settings import Settings
 from hamlearn.systems import SYSTEMS
@@ -48,7 +42,7 @@ def write_report(
         settings: of the experiment; shown on the page.
         metrics: the gathered scores, which decide the runs to show.
         results: the folder written by the workflow.
-        out: the folder of the report, created if absent; other files in it stay.
+        out: the folder of the report; other files in it stay.
 
     Raises:
         HamlearnError: an input is absent or malformed.
@@ -110,7 +104,7 @@ def section_of(
     return {
         "name": corpus.name,
         "state": state_of(corpus),
-        "cautions": cautions(corpus),
+        "cautions": provenance.cautions(corpus),
         "variants": {name: SYSTEMS[name].about for name in names if name in SYSTEMS},
         "headline": _present([tables.headline(corpus, split) for split in (TEST, "dev")]),
         "cues": tables.by_cue(corpus),
@@ -124,9 +118,9 @@ def section_of(
         "relevance": _present(relevance),
         "sheets": [contact_sheet(settings, corpus, found) for found in detections],
         "browser": browser_of(settings, corpus, detections) if settings.report.posts else None,
-        "corpus": corpus_table(corpus),
-        "runs": run_table(corpus),
-        "provenance": provenance_table(corpus),
+        "corpus": provenance.corpus_table(corpus),
+        "runs": provenance.run_table(corpus),
+        "provenance": provenance.provenance_table(corpus),
     }
 
 

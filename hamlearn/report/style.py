@@ -104,7 +104,7 @@ def draw(
         paint: draws on the axes, given from top to bottom.
         size: width and height in inches.
         rows: number of axes.
-        share_x: whether all axes have the same x axis.
+        share_x: whether the axes share their x axis.
     """
     style: Any = dict(matplotlib.rcParamsDefault) | STYLE | {"svg.hashsalt": name}
     with matplotlib.rc_context(style), warnings.catch_warnings():

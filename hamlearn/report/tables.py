@@ -36,40 +36,24 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One row.
-
-    Attributes:
-        name: its header.
-        cells: one per column.
-        note: in small print next to the header.
-        kind: "reference" for what is not a result of a run, "total" for a sum, else empty.
-    """
+    """One row: its header, and a cell per column."""
 
     name: str
     cells: tuple[Cell, ...]
-    note: str = ""
-    kind: str = ""
+    note: str = ""  # in small print next to the header
+    kind: str = ""  # "reference" for what is not a result of a run, "total" for a sum
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption.
+    """A table with its caption."""
 
-    Attributes:
-        caption: what it shows, in which scheme, and of how many.
-        corner: header of the column of row headers.
-        columns: headers of the other columns.
-        rows: from top to bottom.
-        groups: headers above columns, each with the number of columns it spans.
-        words: whether the cells are words and not numbers.
-    """
-
-    caption: str
-    corner: str
-    columns: tuple[str, ...]
+    caption: str  # what it shows, in which scheme, and of how many
+    corner: str  # header of the column of row headers
+    columns: tuple[str, ...]  # headers of the other columns
     rows: tuple[Row, ...]
-    groups: tuple[tuple[str, int], ...] = ()
-    words: bool = False
+    groups: tuple[tuple[str, int], ...] = ()  # headers above columns, with the number they span
+    words: bool = False  # whether the cells are words and not numbers
 
 
 def cells(values: Sequence[object]) -> tuple[Cell, ...]:
@@ -84,7 +68,7 @@ def signed(value: float, places: int = 2) -> str:
 
 
 def select(scores: pd.DataFrame, **values: str) -> pd.DataFrame:
-    """Return the rows in which each of these columns has the given value."""
+    """Return the rows with these values in these columns."""
     for column, value in values.items():
         scores = scores[scores[column] == value]
     return scores
@@ -163,11 +147,7 @@ def confusion_table(corpus: CorpusResults, run: RunResult) -> Table | None:
 
 
 def paper_tables(settings: Settings, results: Path) -> list[Table]:
-    """Return the requested tables of the paper, one per corpus.
-
-    Args:
-        settings: which tables are requested.
-        results: the folder written by the workflow.
+    """Return the tables of the paper requested by the settings, one per corpus.
 
     Raises:
         HamlearnError: a file is absent or malformed.

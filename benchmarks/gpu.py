@@ -56,7 +56,7 @@ def _backbone(plan: Plan, pictures: Sequence[Path], posts: Path, size: int) -> L
 
 def objects(plan: Plan, net: FasterRCNN, pictures: Sequence[Path], posts: Path) -> Line:
     """Return the line of faster_rcnn on the device of the network."""
-    inputs = [net.pixels(open_image(path)) for path in pictures]
+    inputs = [net.network.prepare(net.pixels(open_image(path))) for path in pictures]
     things: dict[str, Callable[[], object]] = {
         "extraction": lambda: extract_objects(
             posts, posts.with_name("objects.h5"), settings(), "faster_rcnn", device=str(net.device)
@@ -73,12 +73,12 @@ def bare(net: FasterRCNN, pixels: Tensor) -> None:
     """Run the layers of the detector up to classes and boxes, and choose none."""
     size = (pixels.shape[-2], pixels.shape[-1])
     with torch.autocast(net.device.type, torch.float16, enabled=net.half):
-        maps = net.network.backbone(pixels)
-    maps = maps.float()
-    regions = net.network.proposal_generator(maps, size, net.preprocessing["proposals"])
+        maps = net.network.maps(pixels)
+    maps = {name: values.float() for name, values in maps.items()}
+    regions = net.network.regions(maps, size, net.preprocessing["proposals"])
     with torch.autocast(net.device.type, torch.float16, enabled=net.half):
-        features = net.network.roi_heads(maps, regions)
-    net.network.classified(features.float(), regions)
+        features = net.network.features(maps, regions)
+    net.network.classify(features.float(), regions)
 
 
 def _line(what: str, taken: dict[str, list[float]], count: int) -> Line:

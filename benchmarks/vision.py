@@ -19,7 +19,7 @@ from hamlearn.features import extraction
 from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.vision.backbones import compiled
 from hamlearn.vision.base import load_backbone, load_detector
-from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
+from hamlearn.vision.detectors.mask_rcnn import TorchvisionRCNN
 from hamlearn.vision.images import open_image
 
 

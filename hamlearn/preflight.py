@@ -7,8 +7,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors
 from hamlearn.settings import PRECOMPUTED, PrecomputedSettings, Settings
 from hamlearn.systems import inputs_of
-from hamlearn.vision.detectors.backends import demanded
-from hamlearn.vision.published import absent
+from hamlearn.vision import published
 
 
 def generated_folder(corpus: str) -> str:
@@ -30,7 +29,7 @@ def required_backend(settings: Settings, detector: str) -> str | None:
     """
     if detector == PRECOMPUTED:
         return None
-    return demanded(detector, settings.object_features.detectors[detector])
+    return published.required_backend(detector, settings.object_features.detectors[detector])
 
 
 def check(settings: Settings) -> None:
@@ -55,7 +54,7 @@ def check(settings: Settings) -> None:
     is_file = Path(network.weights).suffix in (".pkl", ".bin", ".safetensors")
     is_read = any("objects" in inputs_of(variant).files for variant in settings.variants)
     if "faster_rcnn" in detectors and is_file and is_read and not Path(network.weights).is_file():
-        raise HamlearnError(absent("faster_rcnn", network.weights, network.sha256))
+        raise HamlearnError(published.absent("faster_rcnn", network.weights, network.sha256))
 
 
 def _configured_paths(settings: Settings) -> Iterator[tuple[str, str | None]]:

@@ -88,19 +88,19 @@ def convert(
 @weights_app.command("list")
 def list_weights(settings: Source) -> None:
     """List the weights that the settings need: path, source, and whether they are present."""
-    from hamlearn.vision.needed import needed_files
+    from hamlearn.vision.published import weight_files
 
-    for file in needed_files(read_settings(settings)):
+    for file in weight_files(read_settings(settings)):
         typer.echo(printable(file.text()))
 
 
 @weights_app.command()
 def fetch(settings: Source) -> None:
     """Download absent weights and verify them; exit code 1 if a file is absent or differs."""
-    from hamlearn.vision.needed import fetch_needed
+    from hamlearn.vision.published import fetch_weights
 
     failed = False
-    for file, state in fetch_needed(read_settings(settings)):
-        typer.echo(f"{file.what}: {state}")
+    for file, state in fetch_weights(read_settings(settings)):
+        typer.echo(f"{file.network}: {state}")
         failed |= state.startswith("absent") or "mismatch" in state
     raise typer.Exit(int(failed))

@@ -27,8 +27,8 @@ from hamlearn.io import atomic_write
 from hamlearn.settings import DetectorSettings, WeightSettings
 from hamlearn.vision.backbones import FrozenResNet
 from hamlearn.vision.base import Backbone, Detector
-from hamlearn.vision.detectors.backends import chosen_backend
-from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, named
+from hamlearn.vision.detectors.mask_rcnn import TorchvisionRCNN, class_outputs
+from hamlearn.vision.published import choose_backend
 from hamlearn.vision.weights import load_network
 
 RESNET_FILE = "resnet.safetensors"
@@ -177,6 +177,6 @@ def load_backbone(settings: WeightSettings) -> Backbone:
 
 def load_detector(settings: DetectorSettings, device: str | torch.device = "cpu") -> Detector:
     """Load the object network as a detector."""
-    chosen_backend("demo", settings)
+    choose_backend("demo", settings)
     network, weights = load_network(build_detector, settings, {})
-    return TorchvisionRCNN(network, named(CLASSES), REGION_WIDTH, weights, device)
+    return TorchvisionRCNN(network, class_outputs(CLASSES), REGION_WIDTH, weights, device)

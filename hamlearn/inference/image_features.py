@@ -252,8 +252,7 @@ def find_weights(
 
 def _published(network: VisionNetwork) -> Path | None:
     """Return where torch keeps weights of a published name."""
-    from hamlearn.vision.needed import NAMED
-    from hamlearn.vision.weights import cached
+    from hamlearn.vision.published import NAMED, cached
 
     url = NAMED.get(network.name, {}).get(network.weights)
     return None if url is None else cached(url)

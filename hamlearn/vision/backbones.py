@@ -11,7 +11,7 @@ from torchvision.models import ResNet, ResNet152_Weights, resnet152
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import WeightSettings
 from hamlearn.vision.base import Backbone
-from hamlearn.vision.weights import calm, load_network
+from hamlearn.vision.weights import load_network, scale_residuals
 
 # A picture is cropped to this aspect before it is resized: its middle square is all that the
 # network sees, and a strip of 1x10000 pixels would grow to half a billion of them.
@@ -102,7 +102,7 @@ def load_resnet152(settings: WeightSettings) -> Backbone:
 
 def _build_resnet152() -> ResNet:
     resnet = resnet152(weights=None)
-    calm(resnet)
+    scale_residuals(resnet)
     return resnet
 
 

@@ -14,12 +14,12 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, nms
+from torchvision.ops import batched_nms, clip_boxes_to_image, nms
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import BACKBONES, DETECTORS, DetectorSettings, WeightSettings
@@ -67,6 +67,21 @@ class Proposals:
     probs: Tensor
     class_boxes: Tensor
     features: Tensor
+
+    @classmethod
+    def rescaled(
+        cls,
+        image: Image.Image,
+        size: tuple[int, int],
+        boxes: Tensor,
+        probs: Tensor,
+        class_boxes: Tensor,
+        features: Tensor,
+    ) -> Self:
+        """Return proposals of a resized image of `size`, height and width, as those of `image`."""
+        scale = boxes.new_tensor([image.width / size[1], image.height / size[0]] * 2)
+        clipped = clip_boxes_to_image(class_boxes, size)
+        return cls(boxes * scale, probs, clipped * scale, features)
 
 
 class ObjectSource(Protocol):

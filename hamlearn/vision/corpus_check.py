@@ -22,7 +22,8 @@ from hamlearn.corpus.statistics import (
 )
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write, digest_of_file, progress
-from hamlearn.vision.images import ImageError, decode_images
+from hamlearn.vision.decoding import decode_images
+from hamlearn.vision.images import ImageError
 
 SMALL = 224  # pixels, the side that ResNet sees
 SHOWN = 10  # of each list, in print

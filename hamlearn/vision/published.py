@@ -1,51 +1,294 @@
-"""Where publishers put weights that no library fetches; read without importing any of torch."""
+"""Published weights: where they are, which library runs them, and what a configuration needs.
 
+The workflow imports this module while it is read, so torch is imported in functions alone.
+"""
+
+import importlib
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-# Hosts come and go: these are told to the user, and nothing is fetched from them unasked.
-FASTER_RCNN = {
-    "faster_rcnn_from_caffe_attr.pkl": (
-        "http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe_attr.pkl"
-    ),
-    "faster_rcnn_from_caffe.pkl": "http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe.pkl",
-    "pytorch_model.bin": (
-        "https://huggingface.co/unc-nlp/frcnn-vg-finetuned/resolve/main/pytorch_model.bin"
-    ),
-}
+from hamlearn.errors import HamlearnError
+from hamlearn.io import atomic_write, digest_of_file, file_lock
+from hamlearn.settings import PRECOMPUTED, DetectorSettings, Settings, WeightSettings
+from hamlearn.systems import inputs_of
 
-
-# detectron2's model zoo: Mask R-CNN on COCO, region features of 1024 and of 2048.
+RANDOM = "random"
+Backend = Literal["torchvision", "detectron2"]
+COCO_V1 = "COCO_V1"
+_TORCH = "https://download.pytorch.org/models"
 _ZOO = "https://dl.fbaipublicfiles.com/detectron2/COCO-InstanceSegmentation"
-MASK_RCNN = {
+
+# Mask R-CNN in detectron2's model zoo, with region features of 1024 and of 2048.
+MODEL_ZOO = {
     "R_50_FPN_3x": f"{_ZOO}/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl",
     "R_101_C4_3x": f"{_ZOO}/mask_rcnn_R_101_C4_3x/138363239/model_final_a2914c.pkl",
 }
-COCO_V1 = "COCO_V1"  # torchvision's name of its own weights of mask_rcnn
-_FORMS = {"faster_rcnn": ".pkl, .bin or .safetensors", "mask_rcnn": ".pkl"}
+# The URLs of published names, which `weights` may state; their files lie in torch's cache.
+NAMED = {
+    "resnet152": {
+        "IMAGENET1K_V1": f"{_TORCH}/resnet152-394f9c45.pth",
+        "IMAGENET1K_V2": f"{_TORCH}/resnet152-f82ba261.pth",
+    },
+    "mask_rcnn": {COCO_V1: f"{_TORCH}/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", **MODEL_ZOO},
+}
+# The URLs of files that `weights` states by path. Hosts disappear: extraction fetches none of them.
+FILES = {
+    "faster_rcnn": [
+        "http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe_attr.pkl",
+        "http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe.pkl",
+        "https://huggingface.co/unc-nlp/frcnn-vg-finetuned/resolve/main/pytorch_model.bin",
+    ],
+    "mask_rcnn": list(MODEL_ZOO.values()),
+}
+log = logging.getLogger(__name__)
+_ENCODER_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-def absent(
-    detector: Literal["faster_rcnn", "mask_rcnn"],
-    weights: str,
-    sha256: str | None,
-    path: Path | None = None,
-) -> str:
-    """Return what to tell a user whose file of weights is not there.
+def file_name(url: str) -> str:
+    """Return the last part of a URL."""
+    return url.rsplit("/", 1)[1]
+
+
+def cached(url: str) -> Path:
+    """Return the path of a URL's file in torch's cache."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / file_name(url)
+
+
+def digest_in_name(path: Path) -> str | None:
+    """Return the beginning of the sha256 that torchvision writes into its file names."""
+    found = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    return found.group(1) if found else None
+
+
+def absent(detector: str, weights: str, sha256: str | None, path: Path | None = None) -> str:
+    """Return the error message for a detector whose weights file is absent.
 
     Args:
-        detector: whose weights they are.
-        weights: the path or name that is configured.
-        sha256: the digest that is configured.
+        detector: faster_rcnn or mask_rcnn.
+        weights: the configured path or name.
+        sha256: the configured digest.
         path: where the file of that name was looked for; None: `weights` is a path.
     """
-    published = FASTER_RCNN if detector == "faster_rcnn" else MASK_RCNN
     path = path or Path(weights)
-    addresses = [url for url in published.values() if url.rsplit("/", 1)[1] == path.name]
-    where = ", ".join(addresses or published.values())
+    urls = [url for url in FILES[detector] if file_name(url) == path.name] or FILES[detector]
+    suffixes = {"faster_rcnn": ".pkl, .bin or .safetensors", "mask_rcnn": ".pkl"}[detector]
     return (
-        f"weights {weights!r} of {detector}: looked for {path.absolute()}, which is absent; its "
-        f"publishers put it at {where}; expected sha256: {sha256 or 'none is configured'}. "
+        f"weights {weights!r} of {detector}: looked for {path.absolute()}, which is absent; "
+        f"published at {', '.join(urls)}; expected sha256: {sha256 or 'none is configured'}. "
         f"Put a copy there, or set `object_features.detectors.{detector}.weights` to the path of "
-        f"one ({_FORMS[detector]}), or to `random` for features without meaning"
+        f"one ({suffixes}), or to `random` for features without meaning"
     )
+
+
+def fetch(url: str, path: Path, sha256: str) -> None:
+    """Fetch a file, verify its digest and write it atomically; other processes wait.
+
+    Args:
+        url: of http or https.
+        path: where the file is written.
+        sha256: the expected digest, or its beginning.
+
+    Raises:
+        HamlearnError: the URL does not answer, or its file has another digest.
+    """
+    import pooch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(path.with_name(f"{path.name}.lock")):
+        if path.is_file():  # another process has fetched it
+            return
+        with atomic_write(path) as part:
+            try:
+                pooch.HTTPDownloader(progressbar=sys.stderr.isatty())(url, str(part), None)
+            except (OSError, ValueError) as error:
+                raise HamlearnError(f"{url}: {error}") from error
+            digest = digest_of_file(part)
+            if not digest.startswith(sha256):
+                raise HamlearnError(f"{url}: sha256 is {digest}, expected {sha256}; not kept")
+
+
+# --- backends -----------------------------------------------------------------------------------
+
+
+def required_backend(name: str, settings: DetectorSettings) -> Backend | None:
+    """Return the backend that a configuration requires, or None if the installation decides.
+
+    The installation decides for faster_rcnn alone, whose weights run on both libraries. With
+    `auto`, weights of mask_rcnn run on the library they were made with, `random` ones on
+    torchvision.
+
+    Raises:
+        HamlearnError: the weights cannot run on the configured backend.
+    """
+    required: Backend | None = None
+    if name == "mask_rcnn" and (settings.weights in MODEL_ZOO or settings.weights.endswith(".pkl")):
+        required = "detectron2"
+    elif name == "demo" or (name == "mask_rcnn" and settings.weights == COCO_V1):
+        required = "torchvision"
+    if settings.backend == "auto":
+        return required or (None if name == "faster_rcnn" else "torchvision")
+    if required not in (None, settings.backend):
+        pairs = (
+            f"; torchvision runs {COCO_V1}, a file of its layout or `random`, detectron2 runs "
+            f"{', '.join(MODEL_ZOO)}, a file of their layout or `random`"
+        )
+        raise HamlearnError(
+            f"detector {name}: weights {settings.weights!r} do not run on backend "
+            f"{settings.backend}, expected `{required}` or `auto`{pairs * (name == 'mask_rcnn')}"
+        )
+    return settings.backend
+
+
+def choose_backend(name: str, settings: DetectorSettings) -> Backend:
+    """Return the backend that runs a detector; the choice of `auto` is logged.
+
+    Raises:
+        HamlearnError: the weights cannot run on the configured backend, or detectron2 is required
+            and cannot be imported.
+    """
+    required = required_backend(name, settings)
+    problem = import_problem() if required != "torchvision" else None
+    if required is None:
+        chosen: Backend = "torchvision" if problem else "detectron2"
+        log.info("%s: backend %s, auto: %s", name, chosen, problem or "detectron2 imports")
+        return chosen
+    if problem is not None:
+        reason = f"weights {settings.weights!r}" if settings.backend == "auto" else "`backend`"
+        raise HamlearnError(
+            f"detector {name}: {reason} requires detectron2, and {problem}; it comes from "
+            "conda-forge, not from PyPI: install `detectron2` from there, as envs/detectron2.yaml "
+            "does and `snakemake --use-conda` uses automatically"
+        )
+    return required
+
+
+def import_problem() -> str | None:
+    """Return why detectron2 cannot be imported, or None."""
+    try:
+        for name in ("detectron2", "detectron2.modeling"):
+            importlib.import_module(name)
+    except (ImportError, AttributeError) as error:  # old versions use names that Pillow removed
+        if isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
+            return "detectron2 is not installed"
+        return f"detectron2 does not import ({error})"
+    return None
+
+
+# --- the weights of a configuration -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file of weights that a configuration needs.
+
+    Attributes:
+        network: the network, in words.
+        path: where the file is looked for; None where no file is needed.
+        origin: where it is published, or why no file is needed.
+        url: the URL to fetch it from, or None.
+        sha256: the expected digest or its beginning, or None if unknown.
+    """
+
+    network: str
+    path: Path | None
+    origin: str
+    url: str | None = None
+    sha256: str | None = None
+
+    def state(self) -> str:
+        """Return whether the file is present and has the expected digest, in words."""
+        if self.path is None:
+            return "no file needed"
+        if not self.path.is_file():
+            return "absent"
+        if self.sha256 is None:
+            return "present"
+        digest = digest_of_file(self.path)
+        if digest.startswith(self.sha256):
+            return "present, verified"
+        return f"present, checksum mismatch: sha256 is {digest}"
+
+    def text(self) -> str:
+        """Return a description of several lines."""
+        lines = [f"{self.network}: {self.state()}"]
+        if self.path is not None:
+            lines.append(f"  looked for  {self.path.absolute()}")
+        lines.append(f"  published   {self.origin}")
+        if self.path is not None:
+            short = self.sha256 is not None and len(self.sha256) < 64
+            end = "... (its beginning)" if short else ""
+            lines.append(f"  sha256      {self.sha256 or 'unknown'}{end}")
+        return "\n".join(lines)
+
+
+def weight_files(settings: Settings) -> list[WeightFile]:
+    """Return the weights of the backbone, of the detectors, and of the text encoder."""
+    files = []
+    read = {kind for name in settings.variants for kind in inputs_of(name).files}
+    if "images" in read:
+        name = settings.backbone
+        files.append(_network_file("backbone", name, settings.image_features.backbones[name]))
+    if "objects" in read:
+        detectors = settings.object_features.detectors
+        names = [name for name in settings.detector if name != PRECOMPUTED]
+        files += [_network_file("detector", name, detectors[name]) for name in names]
+    return [*files, _encoder_file(settings.text.encoder)]
+
+
+def fetch_weights(settings: Settings) -> Iterator[tuple[WeightFile, str]]:
+    """Fetch the absent files that can be verified; yield every file and its state after that."""
+    for file in weight_files(settings):
+        state = file.state()
+        if state == "absent" and file.path is not None:
+            if file.url is None:
+                state = "absent, and no URL to fetch it from"
+            elif file.sha256 is None:
+                state = "absent, and not fetched: set `sha256`, without which nothing is verified"
+            else:
+                fetch(file.url, file.path, file.sha256)
+                state = "fetched, verified"
+        yield file, state
+
+
+def _network_file(kind: str, name: str, settings: WeightSettings) -> WeightFile:
+    network = f"{kind} {name}"
+    if settings.weights == RANDOM:
+        return WeightFile(network, None, "random weights: visual scores carry no meaning")
+    url = NAMED.get(name, {}).get(settings.weights)
+    if url is not None:
+        path = cached(url)
+        return WeightFile(network, path, url, url, settings.sha256 or digest_in_name(path))
+    path = Path(settings.weights)
+    urls = FILES.get(name, [])
+    url = next((url for url in urls if file_name(url) == path.name), None)
+    others = ", ".join(urls or NAMED.get(name, {}).values())
+    origin = f"not under this name, but as {others}" if others else "not known"
+    if name == "demo":
+        origin = "in this repository"
+    return WeightFile(network, path, url or origin, url, settings.sha256)
+
+
+def _encoder_file(name: str) -> WeightFile:
+    """Return the weights of the text encoder, a folder or a name of the Hugging Face hub."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    network = f"text encoder {name}"
+    if name == "scratch":
+        return WeightFile(network, None, "no file: trained from scratch with the model")
+    folder = Path(name)
+    if folder.is_dir() or folder.is_absolute() or len(folder.parts) > 2 or name[0] == ".":
+        places = [folder / file for file in _ENCODER_FILES]
+        origin = "wherever the folder comes from"
+        return WeightFile(network, next(filter(Path.is_file, places), places[0]), origin)
+    hits = (try_to_load_from_cache(name, file) for file in _ENCODER_FILES)
+    cache = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / _ENCODER_FILES[0]
+    path = next((Path(hit) for hit in hits if isinstance(hit, str)), cache)
+    origin = f"https://huggingface.co/{name}; transformers fetches it when training starts"
+    return WeightFile(network, path, origin)

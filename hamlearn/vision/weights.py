@@ -1,19 +1,17 @@
-"""Finding the weights of a network, checking them and reading them without running any code."""
+"""Loading the weights of a network: found, verified, and read without running any code."""
 
 import hashlib
 import logging
+import math
 import pickle
-import re
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
@@ -21,29 +19,25 @@ from torchvision.models.resnet import Bottleneck
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file
 from hamlearn.settings import WeightSettings
-from hamlearn.vision.fetching import fetch
-from hamlearn.vision.pickles import read_arrays
+from hamlearn.vision.published import RANDOM, cached, digest_in_name, fetch
 
-RANDOM = "random"
-SEED = 0  # of random weights, so that shards of one extraction agree
-_PICKLED = {"model", "__author__", "matching_heuristics"}
-_BROKEN = (
-    SafetensorError,
-    pickle.UnpicklingError,
-    struct.error,
-    ArithmeticError,
-    AssertionError,  # torch's reader of old files
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+SEED = 0  # of random weights, so that all shards of an extraction use the same
+# What detectron2's checkpoints contain: the weights are in "model".
+_CHECKPOINT_KEYS = {"model", "__author__", "matching_heuristics"}
+# What a pickle of numpy arrays names, with numpy's internal module before version 2 and since.
+_ARRAY_NAMES = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+    *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+    *((f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+}
+_COUNT, _VARIANCE = ".norm.num_batches_tracked", ".norm.running_var"
 
 Network = TypeVar("Network", bound=nn.Module)
+Shapes = Mapping[str, tuple[int, ...]]
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +48,7 @@ class Weights:
     Attributes:
         name: published name, file name, or "random".
         digest: sha256 of the file, or of the values of random weights.
-        random: whether the features carry no meaning.
+        random: True if the features carry no meaning.
     """
 
     name: str
@@ -67,16 +61,16 @@ def load_network(
     settings: WeightSettings,
     published: Mapping[str, str],
 ) -> tuple[Network, Weights]:
-    """Build a network and give it its weights; it is frozen and in evaluation mode.
+    """Build a network and load its weights; it is frozen and in evaluation mode.
 
     Args:
-        build: makes the untrained network.
-        settings: a published name, a file (.safetensors, or what torch.save wrote), or "random".
-        published: the address of each published name.
+        build: builds the untrained network.
+        settings: a published name, a file (.safetensors, or written by torch.save), or "random".
+        published: the URL of each published name.
 
     Raises:
-        HamlearnError: the file is absent, broken, of another digest, or of another network; the
-            message says where it was looked for and where it is published.
+        HamlearnError: the file is absent, broken, has another digest, or belongs to another
+            network; the message says where it was looked for and where it is published.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -84,11 +78,9 @@ def load_network(
     if settings.weights == RANDOM:
         weights = Weights(RANDOM, digest_of_state(network.state_dict()), random=True)
     else:
-        path = find_file(settings.weights, published)
-        weights = Weights(
-            settings.weights if settings.weights in published else path.name,
-            checked_digest(path, settings, published),
-        )
+        path = _find_file(settings.weights, published)
+        name = settings.weights if settings.weights in published else path.name
+        weights = Weights(name, checked_digest(path, settings, published))
         try:
             network.load_state_dict(read_state(path))
         except RuntimeError as error:
@@ -97,20 +89,8 @@ def load_network(
     return network.eval(), weights
 
 
-@torch.no_grad()
-def calm(network: nn.Module) -> None:
-    """Scale the residual blocks of an untrained ResNet so that its features stay near 1.
-
-    Its batch norms do not normalise before they have seen a picture: each of the fifty blocks of
-    ResNet-152 would double the features, past what float16 holds.
-    """
-    for module in network.modules():
-        if isinstance(module, Bottleneck):
-            module.bn3.weight.fill_(0.25)
-
-
-def find_file(weights: str, published: Mapping[str, str]) -> Path:
-    """Return the file of the weights; published ones are fetched once into torch's cache."""
+def _find_file(weights: str, published: Mapping[str, str]) -> Path:
+    """Return the file of the weights; a published one is fetched into torch's cache if absent."""
     if weights not in published:
         path = Path(weights)
         if path.is_file():
@@ -136,78 +116,21 @@ def find_file(weights: str, published: Mapping[str, str]) -> Path:
     return path
 
 
-def cached(url: str) -> Path:
-    """Return where torch keeps the file of an address."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-
-
-def digest_in_name(path: Path) -> str | None:
-    """Return the beginning of the sha256 that torchvision writes into its file names."""
-    found = re.search(r"-([0-9a-f]{8,})\.", path.name)
-    return found.group(1) if found else None
-
-
 def checked_digest(
     path: Path, settings: WeightSettings, published: Mapping[str, str] = MappingProxyType({})
 ) -> str:
     """Return the sha256 of a file of weights.
 
     Raises:
-        HamlearnError: it is not the configured one, nor what the file's name tells of it.
+        HamlearnError: it is not the configured one, nor the one in the published file's name.
     """
     digest = digest_of_file(path)
     expected = settings.sha256
     if expected is None and settings.weights in published:
         expected = digest_in_name(path)
     if expected is not None and not digest.startswith(expected):
-        raise HamlearnError(f"{path}: sha256 is {digest}, expected {expected}; is it whole?")
+        raise HamlearnError(f"{path}: sha256 is {digest}, expected {expected}; is it complete?")
     return digest
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file by name: .safetensors, a .pkl of arrays, or what torch wrote.
-
-    Raises:
-        HamlearnError: the file is broken, or holds anything but tensors.
-    """
-    if path.suffix == ".pkl":
-        return _pickled_state(path)
-    try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except _BROKEN as error:
-        raise HamlearnError(f"{path}: not a file of weights ({error})") from error
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
-        raise HamlearnError(f"{path}: found other things than tensors, expected a state dict")
-    for name, value in state.items():
-        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
-            raise HamlearnError(f"{path}: {name!r:.80} is no plain tensor, expected its numbers")
-    return state
-
-
-def _pickled_state(path: Path) -> dict[str, Tensor]:
-    """Read the arrays that detectron2's pickles keep under "model"."""
-    content = read_arrays(path)
-    state = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not content.keys() <= _PICKLED:
-        found = ", ".join(map(repr, content)) if isinstance(content, dict) else repr(content)
-        raise HamlearnError(
-            f"{path}: found {found:.200}, expected a dict of arrays under 'model', and beside "
-            f"it nothing but {', '.join(sorted(_PICKLED - {'model'}))}"
-        )
-    others = [
-        name
-        for name, value in state.items()
-        if not isinstance(name, str) or not isinstance(value, np.ndarray)
-    ]
-    if others:
-        raise HamlearnError(f"{path}: found other things than arrays: {others!r:.200}")
-    return {name: torch.from_numpy(value) for name, value in state.items()}
 
 
 def digest_of_state(state: Mapping[str, Tensor]) -> str:
@@ -217,3 +140,173 @@ def digest_of_state(state: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name from a .safetensors file, a .pkl of arrays, or a file of torch.save.
+
+    Raises:
+        HamlearnError: the file is broken, or contains anything but dense tensors.
+    """
+    try:
+        if path.suffix == ".pkl":
+            state = _pickled_state(path)
+        elif path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        raise HamlearnError(f"{path}: not a file of weights ({error})") from error
+    if not isinstance(state, dict):
+        raise HamlearnError(f"{path}: found {type(state).__name__}, expected a state dict")
+    for name, value in state.items():
+        if not isinstance(name, str) or not _is_dense(value):
+            raise HamlearnError(f"{path}: {name!r:.80} is not a dense tensor, expected only these")
+    return state
+
+
+def _is_dense(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles arrays and plain containers, and refuses a pickle that names anything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ARRAY_NAMES:
+            raise pickle.UnpicklingError(
+                f"it names {f'{module}.{name}'!r:.100}, expected only numpy arrays"
+            )
+        return super().find_class(module, name)
+
+
+def _pickled_state(path: Path) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        content = _ArrayUnpickler(file).load()
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not content.keys() <= _CHECKPOINT_KEYS:
+        found = ", ".join(map(repr, content)) if isinstance(content, dict) else repr(content)
+        raise HamlearnError(f"found {found:.200}, expected a dict of arrays under 'model'")
+    for name, value in state.items():
+        if type(value) is not np.ndarray or value.dtype.kind not in "biuf":
+            raise HamlearnError(f"{name!r:.80} is not an array of numbers")
+    native = {name: value.astype(value.dtype.newbyteorder("=")) for name, value in state.items()}
+    return {name: torch.from_numpy(value) for name, value in native.items()}
+
+
+# --- matching and drawing by name -------------------------------------------------------------
+
+
+def match_state(
+    state: Mapping[str, Tensor],
+    expected: Shapes,
+    constants: Mapping[str, Tensor | None],
+    name: str,
+    network: str,
+) -> dict[str, Tensor]:
+    """Return exactly the tensors of a network.
+
+    Counters of batch norms and constants are dropped.
+
+    Args:
+        state: the content of a file.
+        expected: the shape of each tensor of the network.
+        constants: what a file may contain although the network computes it: its expected value
+            (within 1e-3), or None for any.
+        name: of the file, for the message.
+        network: its name, for the message.
+
+    Raises:
+        HamlearnError: tensors are missing, unexpected, not finite, or have another shape or type;
+            the message lists them all.
+    """
+    unexpected = sorted(
+        key
+        for key in state.keys() - expected.keys() - constants.keys()
+        if not (key.endswith(_COUNT) and key.removesuffix(_COUNT) + _VARIANCE in expected)
+    )
+    found = {key: state[key] for key in expected if key in state}
+    faults = {
+        "missing": sorted(expected.keys() - state.keys()),
+        "unexpected": [key if len(key) < 120 else f"{key[:120]}..." for key in unexpected],
+        "of another value than the network's own": [
+            key
+            for key, own in constants.items()
+            if own is not None and key in state and not _near(state[key], own)
+        ],
+        "of another shape": [
+            f"{key} is {tuple(value.shape)}, expected {expected[key]}"
+            for key, value in found.items()
+            if tuple(value.shape) != expected[key]
+        ],
+        "of another type": [
+            f"{key} is {value.dtype}, expected torch.float32"
+            for key, value in found.items()
+            if value.dtype != torch.float32
+        ],
+    }
+    if not any(faults.values()):
+        faults["not finite"] = [key for key, value in found.items() if not value.isfinite().all()]
+    if any(faults.values()):
+        lists = (
+            f"\n  {len(keys)} {what}: {', '.join(keys)}" for what, keys in faults.items() if keys
+        )
+        raise HamlearnError(
+            f"{name}: not the {len(expected)} tensors of {network}:{''.join(lists)}"
+        )
+    return {key: value.detach().contiguous() for key, value in found.items()}
+
+
+def _near(value: Tensor, own: Tensor) -> bool:
+    return value.shape == own.shape and torch.allclose(value.float(), own, rtol=0, atol=1e-3)
+
+
+def random_state(shapes: Shapes, scores: float = 0.04) -> dict[str, Tensor]:
+    """Draw weights, the same in every call, for a detector with detectron2's names of tensors.
+
+    They are scaled so that features stay near 1 and some class stands out: with PyTorch's own
+    initialisation, 33 residual blocks without normalisation overflow.
+
+    Args:
+        shapes: of each tensor of the network.
+        scores: standard deviation of the weights of class scores.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    return {name: _random(name, shape, generator, scores) for name, shape in shapes.items()}
+
+
+def _random(name: str, shape: tuple[int, ...], generator: torch.Generator, scores: float) -> Tensor:
+    if name.endswith((".norm.weight", _VARIANCE)):
+        return torch.ones(shape)
+    if len(shape) == 1:
+        return torch.zeros(shape)
+    scale = math.sqrt(2 / math.prod(shape[1:]))
+    if "stem" in name:
+        scale /= 60  # of pixels
+    elif "conv3" in name:
+        scale /= 4  # the contribution of a block
+    elif name.endswith(("bbox_pred.weight", "anchor_deltas.weight")):
+        scale = 0.01  # boxes stay about where they are
+    elif name.endswith(("cls_score.weight", "attr_score.weight", "cls_embedding.weight")):
+        scale = scores
+    return torch.randn(shape, generator=generator) * scale
+
+
+@torch.no_grad()
+def scale_residuals(network: nn.Module) -> None:
+    """Scale the residual blocks of an untrained ResNet so that its features stay near 1.
+
+    Its batch norms do not normalise before they have seen an image: each of the fifty blocks of
+    ResNet-152 would double the features, beyond the range of float16.
+    """
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            module.bn3.weight.fill_(0.25)

@@ -1,16 +1,18 @@
 import hashlib
 import os
-import urllib.error
-import urllib.request
+import pickle
+from collections import OrderedDict
 
+import numpy as np
 import pytest
+import requests
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import WeightSettings
-from hamlearn.vision.weights import load_network
+from hamlearn.vision.weights import load_network, read_state
 
 
 def build():
@@ -75,21 +77,21 @@ def test_published_weights_lie_in_torchs_cache(cache, state):
     assert (weights.name, weights.digest) == ("BEST", digest)
     with path.open("ab") as file:
         file.write(b"more")
-    with pytest.raises(HamlearnError, match="is it whole"):
+    with pytest.raises(HamlearnError, match="is it complete"):
         load_network(build, WeightSettings(weights="BEST"), published)
 
 
 def test_published_weights_without_network(cache, monkeypatch):
     def unreachable(*args, **options):
-        raise urllib.error.URLError("no route")
+        raise requests.ConnectionError("no route")
 
-    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(requests, "get", unreachable)
     url = "https://weights.invalid/net-0123abcd.pth"
     with pytest.raises(HamlearnError) as caught:
         load_network(build, WeightSettings(weights="BEST"), {"BEST": url})
     for said in (str(cache / "net-0123abcd.pth"), url, "no route", "path of a copy"):
         assert said in str(caught.value)
-    assert list(cache.iterdir()) == []
+    assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
 
 
 def test_no_such_file_names_what_is_published():
@@ -103,7 +105,7 @@ def test_files_of_other_networks_and_broken_files(tmp_path, state):
     with pytest.raises(HamlearnError, match=r"(?s)other\.pth.*another network.*0\.bias"):
         load_network(build, WeightSettings(weights=str(tmp_path / "other.pth")), {})
     torch.save({"epoch": 3}, tmp_path / "run.pth")
-    with pytest.raises(HamlearnError, match="other things than tensors"):
+    with pytest.raises(HamlearnError, match="'epoch' is not a dense tensor"):
         load_network(build, WeightSettings(weights=str(tmp_path / "run.pth")), {})
     for name in ("broken.pth", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"nothing of the kind")
@@ -122,3 +124,119 @@ def test_nothing_in_a_file_is_run(tmp_path, monkeypatch):
     with pytest.raises(HamlearnError, match="not a file of weights"):
         load_network(build, WeightSettings(weights="evil.pth"), {})
     assert not (tmp_path / "made-by-a-pickle").exists()
+
+
+# --- pickles of arrays ------------------------------------------------------------------------
+
+ARRAYS = {
+    "a": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "b": np.asfortranarray(np.arange(6, dtype=np.float64).reshape(2, 3)),
+    "c": np.int64([7]),
+    "d": np.array(2.5, np.float32),
+    "e": np.array([True, False]),
+    "big-endian": np.arange(3, dtype=">f4"),
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content):
+        path = tmp_path / "file.pkl"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("kind", [dict, OrderedDict])
+def test_arrays_are_read(write, protocol, kind):
+    content = {"model": kind(ARRAYS), "__author__": "me", "matching_heuristics": True}
+    found = read_state(write(pickle.dumps(content, protocol)))
+    assert list(found) == list(ARRAYS)
+    for name, value in ARRAYS.items():
+        assert found[name].numpy().dtype == value.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_names_of_numpy_before_2_are_known(write):
+    content = pickle.dumps({"model": {"a": ARRAYS["a"]}}, 2)
+    assert b"numpy._core" in content
+    found = read_state(write(content.replace(b"numpy._core", b"numpy.core")))
+    np.testing.assert_array_equal(found["a"], ARRAYS["a"])
+
+
+class Calls:
+    """Pickles as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+HOSTILE = {
+    "os.system": Calls(os.system, "touch made-by-a-pickle"),
+    "eval": Calls(eval, "open('made-by-a-pickle', 'w')"),
+    "getattr": Calls(getattr, Calls(__import__, "os"), "system"),
+    "a class": Calls(type("", (), {}).__class__, "A", (), {}),
+    "numpy's own loader": Calls(np.load, "made-by-a-pickle"),
+    "objects": np.array([Calls(os.mkdir, "made-by-a-pickle")], dtype=object),
+    "a subclass of arrays": np.ma.masked_array([1.0]),
+    "a tensor": torch.ones(1),
+}
+OTHERS = {
+    "an array of objects": np.array([{}], dtype=object),
+    "records": np.zeros(2, [("a", "f4"), ("b", "O")]),
+    "dates": np.array(["2020-01-01"], dtype="datetime64[D]"),
+    "complex numbers": np.array([1j]),
+    "text": "abc",
+    "a list": [1.0],
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("name", [*HOSTILE, *OTHERS])
+def test_nothing_but_arrays_of_numbers_is_read_and_nothing_run(
+    write, tmp_path, monkeypatch, name, protocol
+):
+    monkeypatch.chdir(tmp_path)
+    value = HOSTILE.get(name, OTHERS.get(name))
+    content = pickle.dumps({"model": {"a": ARRAYS["a"], "b": value}}, protocol)
+    reason = "it names" if name in HOSTILE else "'b' is not an array of numbers"
+    with pytest.raises(HamlearnError, match=rf"file\.pkl: not a file of weights \({reason}"):
+        read_state(write(content))
+    assert not (tmp_path / "made-by-a-pickle").exists()
+
+
+def test_the_message_states_what_a_pickle_names(write):
+    content = pickle.dumps(HOSTILE["os.system"])
+    with pytest.raises(HamlearnError, match=r"it names '(posix|nt)\.system'"):
+        read_state(write(content))
+
+
+BROKEN = {
+    "a persistent object": b"\x80\2X\1\0\0\0aQ.",
+    "an extension": b"\x80\2\x82\1.",
+    "no stop": b"\x80\2}",
+    "nothing": b"",
+    "other bytes": b"nothing of the kind",
+    "a bare array": pickle.dumps(ARRAYS["a"]),
+    "another key": pickle.dumps({"model": {}, "optimizer": {}}),
+    "no model": pickle.dumps({"__author__": "me"}),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_another_pickle_is_refused(write, name):
+    with pytest.raises(HamlearnError, match=r"file\.pkl: not a file of weights"):
+        read_state(write(BROKEN[name]))
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_file_cut_anywhere_is_refused(write, protocol):
+    content = pickle.dumps({"model": {"a": ARRAYS["a"]}}, protocol)
+    for length in range(len(content)):
+        with pytest.raises(HamlearnError):
+            read_state(write(content[:length]))

@@ -40,8 +40,7 @@ STAGES = {  # the modules that the CLI calls in each environment
     ],
     "detectron2": [
         "features/extraction",
-        "vision/detectors/vg_detectron2",
-        "vision/detectors/coco_detectron2",
+        "vision/detectors/detectron2",
     ],
     "learning": [
         "training/scratch_encoder",

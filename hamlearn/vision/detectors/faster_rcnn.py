@@ -8,29 +8,72 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import clip_boxes_to_image
+from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
-from hamlearn.vision.base import Detector, Proposals, class_names, numbered_classes
-from hamlearn.vision.detectors.backends import Backend, chosen_backend
-from hamlearn.vision.detectors.pixels import blue_first, resized
-from hamlearn.vision.detectors.vg_network import CLASSES, FEATURE_WIDTH, VisualGenomeNetwork
-from hamlearn.vision.detectors.vg_weights import attribute_names, random_state, read_weights
-from hamlearn.vision.weights import RANDOM, Weights, digest_of_state
+from hamlearn.vision.base import VG_CLASSES, Detector, Proposals, class_names, numbered_classes
+from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork
+from hamlearn.vision.detectors.vg_weights import attribute_names, read_weights, shapes
+from hamlearn.vision.published import RANDOM, Backend, choose_backend
+from hamlearn.vision.weights import Weights, digest_of_state, random_state
 
 if TYPE_CHECKING:
-    from hamlearn.vision.detectors.vg_detectron2 import Detectron2Network
+    from hamlearn.vision.detectors.detectron2 import Detectron2Network
 
-MEAN = (102.9801, 115.9465, 122.7717)  # of blue, green, red
+_MIN_SIDE = 32  # pixels; a side that would be shrunk below is stretched to it
 log = logging.getLogger(__name__)
 
 
-class FasterRCNN:
-    """The Visual Genome network as a Detector."""
+def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Detector:
+    """Load the detector with a published file, a converted one, or `random` weights.
 
-    nms_per_class = False
-    feature_width = FEATURE_WIDTH
+    Raises:
+        HamlearnError: detectron2 is required and cannot be imported, the weights cannot be loaded,
+            or the file of class names is wrong.
+    """
+    backend = choose_backend("faster_rcnn", settings)
+    classes: Sequence[str] = class_names(settings.classes, VG_CLASSES) if settings.classes else ()
+    if settings.weights == RANDOM:
+        state = random_state(shapes(True))
+        weights = Weights(RANDOM, digest_of_state(state), random=True)
+    else:
+        state, digest, origin = read_weights(settings, settings.attributes)
+        name = Path(settings.weights).name
+        if origin is not None:
+            name = f"{name}, of {origin.source} (sha256 {origin.source_sha256[:12]})"
+            classes = classes or origin.classes
+        weights = Weights(name, digest)
+    if not classes:
+        classes = numbered_classes()
+        log.info("faster_rcnn: no `classes` file; its classes are called vg_0000 to vg_1599")
+    attributes = attribute_names() <= state.keys()
+    network: VisualGenomeNetwork | Detectron2Network
+    if backend == "detectron2":
+        from hamlearn.vision.detectors.detectron2 import visual_genome_network
+
+        network = visual_genome_network(state, attributes)
+    else:
+        with torch.device("meta"):
+            network = VisualGenomeNetwork(attributes)
+        network.load_state_dict(state, assign=True)
+    return FasterRCNN(network, list(classes), weights, device, backend=backend)
+
+
+class FasterRCNN:
+    """A network of five steps, with the conventions of detectron2, as a Detector.
+
+    Args:
+        network: its steps are those of VisualGenomeNetwork; it is frozen, put in evaluation mode
+            and moved to the device.
+        classes: names of its classes.
+        weights: where the weights come from.
+        device: where it runs.
+        min_size: pixels to which the short side of an image is resized.
+        max_size: maximum pixels of the long side.
+        proposals: maximum P.
+        backend: the library that computes the network.
+    """
 
     def __init__(
         self,
@@ -43,109 +86,59 @@ class FasterRCNN:
         proposals: int = 300,
         backend: Backend = "torchvision",
     ) -> None:
-        """Wrap a network.
-
-        Args:
-            network: is frozen, put in evaluation mode and moved to the device.
-            classes: names of the 1600 classes.
-            weights: where they come from.
-            device: where it runs.
-            min_size: pixels to which the short side of a picture is brought.
-            max_size: pixels that the long side has at most.
-            proposals: P at most.
-            backend: the library that the network is built of.
-        """
-        self.backend: str = backend
         self.network = network.requires_grad_(False).eval().to(device)
+        self.backend: str = backend
         self.classes = classes
+        self.feature_width = network.feature_width
+        self.nms_per_class = network.nms_per_class
         self.weights = weights
         self.device = torch.device(device)
         self.preprocessing: dict[str, Any] = {
+            **network.preprocessing,
             "channels": "BGR",
             "min_size": min_size,
             "max_size": max_size,
-            "mean": list(MEAN),
-            "std": [1.0, 1.0, 1.0],
             "proposals": proposals,
         }
-        self.half = self.device.type == "cuda"  # float16 where it is quicker, except past its range
-        self._mean = torch.tensor(MEAN, device=self.device)[:, None, None]
+        self.half = self.device.type == "cuda"  # use float16, except where it overflows
 
     @torch.inference_mode()
     def propose(self, image: Image.Image) -> Proposals:
-        """Return the proposals of one picture in RGB."""
+        """Return the proposals of one RGB image."""
         pixels = self.pixels(image)
-        size = (pixels.shape[-2], pixels.shape[-1])
         found = self._regions(pixels, self.half)
         if found is None and self.half:
             found = self._regions(pixels, half=False)
         if found is None:
             raise HamlearnError(f"weights {self.weights.name}: features of a picture overflow")
         regions, features = found
-        logits, boxes = self.network.classified(features, regions)
-        scale = boxes.new_tensor([image.width / size[1], image.height / size[0]] * 2)
-        return Proposals(
-            boxes=regions * scale,
-            probs=logits.softmax(dim=1)[:, :CLASSES],
-            class_boxes=clip_boxes_to_image(boxes, size) * scale,
-            features=features,
-        )
+        logits, boxes = self.network.classify(features, regions)
+        probs = logits.softmax(dim=1)[:, : boxes.shape[1]]  # without the background
+        return Proposals.rescaled(image, _size(pixels), regions, probs, boxes, features)
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """Return the network's input (1, 3, H, W), blue first, of a picture in RGB."""
-        least, most = self.preprocessing["min_size"], self.preprocessing["max_size"]
-        image = resized(image, least, most)
-        return (blue_first(image, self.device) - self._mean)[None]
+        """Return an RGB image as bytes (3, H, W), resized, blue first."""
+        min_size, max_size = self.preprocessing["min_size"], self.preprocessing["max_size"]
+        scale = min(min_size / min(image.size), max_size / max(image.size))
+        width, height = (max(int(side * scale + 0.5), _MIN_SIDE) for side in image.size)
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        return pil_to_tensor(resized)[[2, 1, 0]].to(self.device)
 
     def _regions(self, pixels: Tensor, half: bool) -> tuple[Tensor, Tensor] | None:
-        """Return regions (P, 4) and their features (P, 2048), or None past float16's range."""
-        network, size = self.network, (pixels.shape[-2], pixels.shape[-1])
-        with torch.autocast(self.device.type, torch.float16, enabled=half):
-            maps = network.backbone(pixels)
-        maps = maps.float()
-        if not maps.isfinite().all():
+        """Return regions (P, 4) and their features (P, F), or None if float16 overflows."""
+        network, device = self.network, self.device.type
+        inputs = network.prepare(pixels)
+        with torch.autocast(device, torch.float16, enabled=half):
+            maps = network.maps(inputs)
+        maps = {name: values.float() for name, values in maps.items()}
+        if not all(values.isfinite().all() for values in maps.values()):
             return None
-        regions = network.proposal_generator(maps, size, self.preprocessing["proposals"])
-        with torch.autocast(self.device.type, torch.float16, enabled=half):
-            features = network.roi_heads(maps, regions)
+        regions = network.regions(maps, _size(pixels), self.preprocessing["proposals"])
+        with torch.autocast(device, torch.float16, enabled=half and network.half_heads):
+            features = network.features(maps, regions)
         features = features.float()
         return (regions, features) if features.isfinite().all() else None
 
 
-def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Detector:
-    """Load the detector with a published file, a converted one, or `random` weights.
-
-    Raises:
-        HamlearnError: detectron2 is asked for and does not import, the weights cannot be loaded,
-            or the file of class names is another.
-    """
-    backend = chosen_backend("faster_rcnn", settings)
-    listed: Sequence[str] = class_names(settings.classes, CLASSES) if settings.classes else ()
-    if settings.weights == RANDOM:
-        state = random_state()
-        weights = Weights(RANDOM, digest_of_state(state), random=True)
-    else:
-        state, digest, origin = read_weights(settings, settings.attributes)
-        name = Path(settings.weights).name
-        if origin is not None:
-            name = f"{name}, of {origin.source} (sha256 {origin.source_sha256[:12]})"
-            listed = listed or origin.classes
-        weights = Weights(name, digest)
-    if not listed:
-        listed = numbered_classes()
-        log.info("faster_rcnn: no `classes` file; its classes are called vg_0000 to vg_1599")
-    network = _built(backend, state)
-    return FasterRCNN(network, list(listed), weights, device, backend=backend)
-
-
-def _built(backend: Backend, state: dict[str, Tensor]) -> "VisualGenomeNetwork | Detectron2Network":
-    """Build the network, with an attribute head where its weights have one."""
-    attributes = attribute_names() <= state.keys()
-    if backend == "detectron2":
-        from hamlearn.vision.detectors.vg_detectron2 import Detectron2Network
-
-        return Detectron2Network(state, attributes)
-    with torch.device("meta"):
-        network = VisualGenomeNetwork(attributes)
-    network.load_state_dict(state, assign=True)
-    return network
+def _size(pixels: Tensor) -> tuple[int, int]:
+    return pixels.shape[-2], pixels.shape[-1]

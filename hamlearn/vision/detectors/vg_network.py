@@ -1,10 +1,11 @@
 """The bottom-up-attention Faster R-CNN of Visual Genome: ResNet-101 C4 with a dilated res5 head.
 
-The numbers are those of the published network, and so are the names of parameters, so that its
-files load as they are. Boxes are xyxy in pixels of the network's input, as detectron2 has them.
+Numbers and names of parameters are those of the published network, so that its files load as they
+are. Boxes are xyxy in pixels of the network's input.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,43 +15,100 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from hamlearn.vision.base import VG_CLASSES
 
-CLASSES = VG_CLASSES  # the background follows as one more
 ATTRIBUTES = 400  # "no attribute" follows as one more
 FEATURE_WIDTH = 2048
-STRIDE = 16  # pixels from one place of the map to the next
+MEAN = (102.9801, 115.9465, 122.7717)  # of blue, green, red
+STRIDE = 16  # pixels from one position of the map to the next
 ANCHOR_SIZES = (64, 128, 256, 512)  # pixels
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # height / width
 RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-_WIDEST = math.log(1000 / 16)  # of a correction of width or height
 BEFORE_NMS = 6000
 RPN_NMS = 0.7
-AT_ONCE = 50  # regions that pass the head together: 300 would take 3 GB
+AT_ONCE = 50  # regions per pass of the head: 300 would take 3 GB
+_MAX_LOG_SCALE = math.log(1000 / 16)  # of a correction of width or height
+
+
+class VisualGenomeNetwork(nn.Module):
+    """The network in five steps: prepare, maps, regions, features, classify.
+
+    Args:
+        attributes: with the head that predicts one of 400 attributes of an object.
+    """
+
+    feature_width = FEATURE_WIDTH
+    nms_per_class = False
+    half_heads = True  # region features may be computed in float16
+    preprocessing = {"mean": list(MEAN), "std": [1.0, 1.0, 1.0]}  # noqa: RUF012
+
+    def __init__(self, attributes: bool = True) -> None:
+        super().__init__()
+        self.backbone = ResNet101()
+        self.proposal_generator = RegionProposals()
+        self.roi_heads = RegionHeads(attributes)
+
+    def prepare(self, pixels: Tensor) -> Tensor:
+        """Return the input (1, 3, H, W) of an image, (3, H, W) bytes in BGR."""
+        return (pixels - torch.tensor(MEAN, device=pixels.device)[:, None, None])[None]
+
+    def maps(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Return the map (1, 1024, H/16, W/16) of an image, by its name."""
+        return {"res4": self.backbone(inputs)}
+
+    def regions(self, maps: dict[str, Tensor], size: tuple[int, int], count: int) -> Tensor:
+        """Return the best regions (P, 4), best first.
+
+        Args:
+            maps: of one image.
+            size: height and width of the image.
+            count: maximum number of regions.
+        """
+        regions: Tensor = self.proposal_generator(maps["res4"], size, count)
+        return regions
+
+    def features(self, maps: dict[str, Tensor], regions: Tensor) -> Tensor:
+        """Return the features (P, 2048) of regions (P, 4)."""
+        features: Tensor = self.roi_heads(maps["res4"], regions)
+        return features
+
+    def classify(self, features: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (P, 1601), background last, and the boxes of each class (P, 1600, 4)."""
+        predictor = self.roi_heads.box_predictor
+        deltas = predictor.bbox_pred(features).reshape(len(features), VG_CLASSES, 4)
+        return predictor.cls_score(features), corrected(regions[:, None], deltas, BOX_WEIGHTS)
+
+    def attributes(self, features: Tensor, logits: Tensor) -> Tensor:
+        """Return the probabilities (P, 400) of attributes from features and logits of regions."""
+        predictor = self.roi_heads.box_predictor
+        named = predictor.cls_embedding(logits.argmax(dim=1))  # the background is a class here
+        hidden = predictor.fc_attr(torch.cat([features, named], dim=1)).relu_()
+        return predictor.attr_score(hidden)[:, :ATTRIBUTES].softmax(dim=1)
 
 
 class Convolution(nn.Conv2d):
-    """A convolution without bias and its frozen batch norm of eps 1e-5, computed as one."""
+    """A convolution without bias and its frozen batch norm of eps 1e-5, computed as one.
+
+    The padding keeps the size at stride 1.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1
     ) -> None:
-        """Build it with the padding that keeps the size at stride 1."""
         padding = dilation * (kernel // 2)
         super().__init__(inputs, outputs, kernel, stride, padding, dilation, bias=False)
         self.norm = FrozenBatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return norm(conv(x)): the norm's scale is put into the kernel, its shift is the bias."""
+        """Return norm(conv(x)): the norm's scale goes into the kernel, its shift is the bias."""
         scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
         shift = self.norm.bias - self.norm.running_mean * scale
         return self._conv_forward(x, self.weight * scale[:, None, None, None], shift)
 
 
 class Bottleneck(nn.Module):
-    """A residual block as MSRA and Caffe have it: the stride is in the first, 1x1 convolution."""
+    """A residual block of MSRA and Caffe: the stride is in the first, 1x1 convolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> None:
-        """Build it; the convolutions between are a quarter as wide as the output."""
         super().__init__()
         width = outputs // 4
         self.shortcut = Convolution(inputs, outputs, 1, stride) if inputs != outputs else None
@@ -79,15 +137,18 @@ class _Stem(nn.Module):
         self.conv1 = Convolution(3, 64, 7, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(x).relu_()
-        return functional.max_pool2d(y, 3, stride=2, padding=0, ceil_mode=True)
+        return stem_pool(self.conv1(x).relu_())
 
 
-class Backbone(nn.Module):
-    """ResNet-101 up to res4."""
+def stem_pool(x: Tensor) -> Tensor:
+    """Pool the stem's map as Caffe does, without padding and rounding its size up."""
+    return functional.max_pool2d(x, 3, stride=2, padding=0, ceil_mode=True)
+
+
+class ResNet101(nn.Module):
+    """ResNet-101 up to res4: images (1, 3, H, W) to a map (1, 1024, H/16, W/16)."""
 
     def __init__(self) -> None:
-        """Build it."""
         super().__init__()
         self.stem = _Stem()
         self.res2 = _stage(3, 64, 256, 1)
@@ -95,7 +156,7 @@ class Backbone(nn.Module):
         self.res4 = _stage(23, 512, 1024, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the map (1, 1024, H/16, W/16) of a picture (1, 3, H, W)."""
+        """Return the map."""
         return self.res4(self.res3(self.res2(self.stem(x))))
 
 
@@ -109,21 +170,14 @@ class _RegionHead(nn.Module):
 
 
 class RegionProposals(nn.Module):
-    """Anchors, scored and corrected."""
+    """Scores and corrects anchors."""
 
     def __init__(self) -> None:
-        """Build it."""
         super().__init__()
         self.rpn_head = _RegionHead()
 
     def forward(self, maps: Tensor, size: tuple[int, int], count: int) -> Tensor:
-        """Return the best regions (P, 4), best first.
-
-        Args:
-            maps: (1, 1024, h, w).
-            size: height and width of the network's input.
-            count: regions at most.
-        """
+        """Return the best regions (P, 4) of a map (1, 1024, h, w), best first."""
         hidden = self.rpn_head.conv(maps).relu_()
         scores = self.rpn_head.objectness_logits(hidden)[0].permute(1, 2, 0).reshape(-1)  # (hwA,)
         deltas = self.rpn_head.anchor_deltas(hidden)[0].permute(1, 2, 0).reshape(-1, 4)
@@ -135,28 +189,22 @@ class RegionProposals(nn.Module):
         return boxes[nms(boxes, scores, RPN_NMS)[:count]]
 
 
-class _BoxPredictor(nn.Module):
-    def __init__(self, attributes: bool) -> None:
-        super().__init__()
-        self.cls_score = nn.Linear(FEATURE_WIDTH, CLASSES + 1)
-        self.bbox_pred = nn.Linear(FEATURE_WIDTH, CLASSES * 4)
-        if attributes:
-            self.cls_embedding = nn.Embedding(CLASSES + 1, 256)
-            self.fc_attr = nn.Linear(FEATURE_WIDTH + 256, 512)
-            self.attr_score = nn.Linear(512, ATTRIBUTES + 1)
-
-
 class RegionHeads(nn.Module):
-    """The description of regions: res5 without stride and dilated, over pooled 14x14 maps."""
+    """Describes regions: res5 without stride and dilated, over pooled 14x14 maps."""
+
+    box_predictor: Any
 
     def __init__(self, attributes: bool) -> None:
-        """Build it."""
         super().__init__()
         self.res5 = _stage(3, 1024, FEATURE_WIDTH, 1, dilation=2)
-        self.box_predictor = _BoxPredictor(attributes)
+        self.box_predictor = nn.Module()
+        self.box_predictor.cls_score = nn.Linear(FEATURE_WIDTH, VG_CLASSES + 1)
+        self.box_predictor.bbox_pred = nn.Linear(FEATURE_WIDTH, VG_CLASSES * 4)
+        if attributes:
+            add_attribute_head(self.box_predictor)
 
     def forward(self, maps: Tensor, boxes: Tensor) -> Tensor:
-        """Return the features (P, 2048) of the boxes (P, 4)."""
+        """Return the features (P, 2048) of boxes (P, 4)."""
         parts = [
             self.res5(roi_pool(maps, [part], (14, 14), 1 / STRIDE)).mean((2, 3))
             for part in boxes.split(AT_ONCE)
@@ -164,32 +212,11 @@ class RegionHeads(nn.Module):
         return torch.cat(parts)
 
 
-class VisualGenomeNetwork(nn.Module):
-    """The network in four steps: `backbone`, `proposal_generator`, `roi_heads`, `classified`."""
-
-    def __init__(self, attributes: bool = True) -> None:
-        """Build it untrained.
-
-        Args:
-            attributes: with the head that names one of 400 attributes of an object.
-        """
-        super().__init__()
-        self.backbone = Backbone()
-        self.proposal_generator = RegionProposals()
-        self.roi_heads = RegionHeads(attributes)
-
-    def classified(self, features: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (P, 1601), background last, and the boxes of each class (P, 1600, 4)."""
-        predictor = self.roi_heads.box_predictor
-        deltas = predictor.bbox_pred(features).reshape(len(features), CLASSES, 4)
-        return predictor.cls_score(features), corrected(boxes[:, None], deltas, BOX_WEIGHTS)
-
-    def attributes(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Return the probabilities (P, 400) of attributes, given features and logits of regions."""
-        predictor = self.roi_heads.box_predictor
-        named = predictor.cls_embedding(logits.argmax(dim=1))  # the background is a class here
-        hidden = predictor.fc_attr(torch.cat([features, named], dim=1)).relu_()
-        return predictor.attr_score(hidden)[:, :ATTRIBUTES].softmax(dim=1)
+def add_attribute_head(predictor: nn.Module) -> None:
+    """Add the layers that predict attributes to a predictor of boxes."""
+    predictor.cls_embedding = nn.Embedding(VG_CLASSES + 1, 256)
+    predictor.fc_attr = nn.Linear(FEATURE_WIDTH + 256, 512)
+    predictor.attr_score = nn.Linear(512, ATTRIBUTES + 1)
 
 
 def cell_anchors() -> Tensor:
@@ -204,24 +231,24 @@ def cell_anchors() -> Tensor:
 
 
 def anchors_of(shape: torch.Size, device: torch.device) -> Tensor:
-    """Return the anchors (h * w * 12, 4) of a map of h times w places."""
+    """Return the anchors (h * w * 12, 4) of a map of h times w positions."""
     y, x = (torch.arange(length, device=device) * STRIDE for length in shape)
     y, x = torch.meshgrid(y, x, indexing="ij")
-    places = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4)
-    return (places + cell_anchors().to(device)).reshape(-1, 4)
+    positions = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4)
+    return (positions + cell_anchors().to(device)).reshape(-1, 4)
 
 
 def corrected(boxes: Tensor, deltas: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Return boxes moved and stretched by a network's deltas (Faster R-CNN, Eq. 2).
+    """Return boxes moved and scaled by a network's deltas (Faster R-CNN, Eq. 2).
 
     Args:
         boxes: (..., 4) xyxy.
-        deltas: (..., 4), of centre and size, each times its weight.
+        deltas: (..., 4), of centre and size, each multiplied by its weight.
         weights: of x, y, width and height.
     """
     sizes = boxes[..., 2:] - boxes[..., :2]
     centres = boxes[..., :2] + sizes / 2
     deltas = deltas / deltas.new_tensor(weights)
     centres = centres + deltas[..., :2] * sizes
-    halves = deltas[..., 2:].clamp(max=_WIDEST).exp() * sizes / 2
+    halves = deltas[..., 2:].clamp(max=_MAX_LOG_SCALE).exp() * sizes / 2
     return torch.cat([centres - halves, centres + halves], dim=-1)

@@ -14,10 +14,10 @@ from torch import Tensor
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write, canonical, digest_of_file
 from hamlearn.settings import WeightSettings
-from hamlearn.vision.detectors.tensors import drawn, matched
-from hamlearn.vision.detectors.vg_network import CLASSES, VisualGenomeNetwork, cell_anchors
+from hamlearn.vision.base import VG_CLASSES
+from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork, cell_anchors
 from hamlearn.vision.published import absent
-from hamlearn.vision.weights import checked_digest, digest_of_state, read_state
+from hamlearn.vision.weights import checked_digest, digest_of_state, match_state, read_state
 
 _ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
 _HEADER = "hamlearn"  # the key of a converted file's metadata
@@ -25,7 +25,7 @@ _HEADER = "hamlearn"  # the key of a converted file's metadata
 
 @dataclass(frozen=True)
 class Origin:
-    """What a converted file says of itself.
+    """The header of a converted file.
 
     Attributes:
         source: name of the published file.
@@ -56,20 +56,19 @@ def attribute_names() -> set[str]:
 def fitted(
     state: dict[str, Tensor], name: str, attributes: bool | None = None
 ) -> dict[str, Tensor]:
-    """Return the tensors of the network, and nothing else.
+    """Return exactly the tensors of the network.
 
-    Counters of batch norms, `pixel_mean` and `pixel_std` are dropped, and anchors where they are
-    the network's own.
+    Counters of batch norms, `pixel_mean` and `pixel_std` are dropped, and so are anchors if they
+    are the network's own.
 
     Args:
-        state: what a file holds.
+        state: the content of a file.
         name: of the file, for the message.
-        attributes: the attribute head must be there (True), is dropped (False), or is kept where
-            it is (None).
+        attributes: the attribute head is required (True), dropped (False) or optional (None).
 
     Raises:
-        HamlearnError: tensors are missing, left over, or of another shape or type, or hold what is
-            no number; the message lists them all.
+        HamlearnError: tensors are missing, unexpected, not finite, or have another shape or type;
+            the message lists them all.
     """
     head = attribute_names()
     if attributes is False:
@@ -77,23 +76,24 @@ def fitted(
     elif attributes is None:
         attributes = bool(head & state.keys())
     constants = {_ANCHORS: cell_anchors(), "pixel_mean": None, "pixel_std": None}
-    return matched(state, shapes(attributes), constants, name, "faster_rcnn")
+    return match_state(state, shapes(attributes), constants, name, "faster_rcnn")
 
 
 def read_weights(
     settings: WeightSettings, attributes: bool | None = None
 ) -> tuple[dict[str, Tensor], str, Origin | None]:
-    """Return the tensors of a published or converted file, its digest, and where it comes from.
+    """Return the tensors of a published or converted file, its digest, and its header if any.
 
     Raises:
-        HamlearnError: the file is absent, of another digest, broken, or of another network.
+        HamlearnError: the file is absent or broken, has another digest, or belongs to another
+            network.
     """
     path = Path(settings.weights)
     if not path.is_file():
         raise HamlearnError(absent("faster_rcnn", settings.weights, settings.sha256))
     digest = checked_digest(path, settings)
     state = read_state(path)
-    origin = _origin(path) if path.suffix == ".safetensors" else None
+    origin = _read_origin(path) if path.suffix == ".safetensors" else None
     if origin is not None and digest_of_state(state) != origin.values_sha256:
         raise HamlearnError(
             f"{path}: its values are not those converted from {origin.source}, expected a digest "
@@ -102,38 +102,40 @@ def read_weights(
     return fitted(state, str(path), attributes), digest, origin
 
 
-def _origin(path: Path) -> Origin | None:
+def _read_origin(path: Path) -> Origin | None:
     try:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(_HEADER)
-        origin = None if header is None else Origin(**json.loads(header))
+        if header is None:
+            return None
+        origin = Origin(**json.loads(header))
     except (SafetensorError, RecursionError, TypeError, ValueError) as error:
-        raise HamlearnError(f"{path}: header says nothing that is understood ({error})") from error
-    if origin is not None and not (
-        isinstance(origin.classes, list) and all(isinstance(name, str) for name in origin.classes)
-    ):
-        raise HamlearnError(f"{path}: header says nothing that is understood of its classes")
-    if origin is not None and len(origin.classes) not in (0, CLASSES):
-        raise HamlearnError(f"{path}: found {len(origin.classes)} classes, expected {CLASSES}")
+        raise HamlearnError(f"{path}: invalid header ({error})") from error
+    names = origin.classes
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise HamlearnError(f"{path}: invalid header: `classes` is not a list of names")
+    if len(names) not in (0, VG_CLASSES):
+        raise HamlearnError(f"{path}: found {len(names)} classes, expected {VG_CLASSES}")
     return origin
 
 
 def convert(
     source: str | Path, out: str | Path, sha256: str | None = None, classes: Sequence[str] = ()
 ) -> tuple[Origin, str]:
-    """Write the tensors of a published file as safetensors, whole or not at all.
+    """Write the tensors of a published file as safetensors, atomically.
 
     Args:
         source: the authors' .pkl, the .bin of Hugging Face, or safetensors.
-        out: path of the new file; its header holds an Origin.
+        out: path of the new file; its header is an Origin.
         sha256: expected digest of the source.
         classes: names of the 1600 classes, for the header.
 
     Returns:
-        What the header says, and the sha256 of the new file.
+        The header, and the sha256 of the new file.
 
     Raises:
-        HamlearnError: the source is absent, of another digest, broken, or of another network.
+        HamlearnError: the source is absent or broken, has another digest, or belongs to another
+            network.
     """
     state, digest, _ = read_weights(WeightSettings(weights=str(source), sha256=sha256))
     origin = Origin(Path(source).name, digest, digest_of_state(state), list(classes))
@@ -142,8 +144,3 @@ def convert(
         save_file(state, part, {_HEADER: canonical(vars(origin))})
         converted = digest_of_file(part)
     return origin, converted
-
-
-def random_state() -> dict[str, Tensor]:
-    """Draw weights, always the same, that find something."""
-    return drawn(shapes(True))

@@ -1,11 +1,8 @@
-"""Detectors on detectron2: what they find where it imports, what is said where it does not."""
+"""Detectors on detectron2, where it is installed."""
 
-import importlib
 import pickle
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,127 +12,22 @@ from PIL import Image
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
 from hamlearn.vision.base import load_detector, select_top
-from hamlearn.vision.detectors.backends import chosen_backend, demanded, obstacle
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN
-from hamlearn.vision.detectors.tensors import drawn
 from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork
-from hamlearn.vision.detectors.vg_weights import random_state
-from hamlearn.vision.published import MASK_RCNN
-from hamlearn.vision.weights import Weights, cached
+from hamlearn.vision.detectors.vg_weights import shapes
+from hamlearn.vision.published import MODEL_ZOO, cached, import_problem
+from hamlearn.vision.weights import Weights, random_state
 from tests.vision.detectors import vg_reference
 
-MISSING = obstacle()
+MISSING = import_problem()
 needs_detectron2 = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
-FPN, C4 = MASK_RCNN
+FPN, C4 = MODEL_ZOO
 SMALL = {"min_size": 128, "max_size": 192}
 ANCHORS = "proposal_generator.anchor_generator.cell_anchors"
 
 
-def asked(weights="random", backend="auto", **more):
+def settings(weights="random", backend="auto", **more):
     return DetectorSettings(weights=weights, backend=backend, **more)
-
-
-@pytest.fixture
-def absent(monkeypatch):
-    monkeypatch.setitem(sys.modules, "detectron2", None)
-    monkeypatch.delitem(sys.modules, "detectron2.modeling", raising=False)
-
-
-@pytest.fixture
-def present(monkeypatch):
-    for name in ("detectron2", "detectron2.modeling"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-
-
-@pytest.fixture
-def broken(monkeypatch):
-    def fail(name):
-        raise AttributeError("module 'PIL.Image' has no attribute 'LINEAR'")
-
-    monkeypatch.setattr(importlib, "import_module", fail)
-
-
-# --- which backend: runs everywhere --------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "weights", "backend", "fixed"),
-    [
-        ("faster_rcnn", "vg.pkl", "auto", None),
-        ("faster_rcnn", "random", "auto", None),
-        ("faster_rcnn", "vg.pkl", "detectron2", "detectron2"),
-        ("faster_rcnn", "vg.pkl", "torchvision", "torchvision"),
-        ("mask_rcnn", "COCO_V1", "auto", "torchvision"),
-        ("mask_rcnn", "random", "auto", "torchvision"),
-        ("mask_rcnn", "random", "detectron2", "detectron2"),
-        ("mask_rcnn", "some.pth", "auto", "torchvision"),
-        ("mask_rcnn", "some.pth", "detectron2", "detectron2"),
-        ("mask_rcnn", "some.pkl", "auto", "detectron2"),
-        ("mask_rcnn", FPN, "auto", "detectron2"),
-        ("mask_rcnn", C4, "detectron2", "detectron2"),
-        ("demo", "random", "auto", "torchvision"),
-    ],
-)
-def test_what_a_configuration_fixes(name, weights, backend, fixed):
-    assert demanded(name, asked(weights, backend)) == fixed
-
-
-@pytest.mark.parametrize(
-    ("weights", "backend", "other"),
-    [
-        ("COCO_V1", "detectron2", "torchvision"),
-        (FPN, "torchvision", "detectron2"),
-        ("folder/model_final_a2914c.pkl", "torchvision", "detectron2"),
-    ],
-)
-def test_weights_of_the_other_library_are_refused(weights, backend, other):
-    with pytest.raises(HamlearnError) as caught:
-        load_detector("mask_rcnn", asked(weights, backend))
-    said = str(caught.value)
-    assert f"weights {weights!r} do not run on backend {backend}, expected `{other}`" in said
-    assert all(word in said for word in ("COCO_V1", FPN, C4))
-
-
-@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn"])
-def test_detectron2_by_name_is_an_error_where_it_is_absent(absent, name):
-    with pytest.raises(HamlearnError) as caught:
-        load_detector(name, asked(backend="detectron2"))
-    said = str(caught.value)
-    assert said.startswith(f"detector {name}: `backend` asks for backend detectron2, and")
-    for word in ("not installed", "conda-forge", "envs/detectron2.yaml", "--use-conda"):
-        assert word in said
-
-
-def test_weights_that_need_it_are_an_error_where_it_is_absent(absent):
-    with pytest.raises(HamlearnError, match=f"weights '{FPN}' asks for backend detectron2"):
-        load_detector("mask_rcnn", asked(FPN))
-
-
-def test_auto_takes_what_is_there_and_says_so(caplog, request):
-    caplog.set_level("INFO")
-    for state, backend, said in (
-        ("absent", "torchvision", "detectron2 is not installed"),
-        ("present", "detectron2", "detectron2 imports"),
-        ("broken", "torchvision", "detectron2 does not import (module 'PIL.Image' has no"),
-    ):
-        request.getfixturevalue(state)
-        caplog.clear()
-        assert chosen_backend("faster_rcnn", asked()) == backend
-        assert caplog.messages[0].startswith(f"faster_rcnn: backend {backend}, auto: {said}")
-
-
-def test_a_broken_detectron2_by_name_is_an_error_with_its_reason(broken):
-    with pytest.raises(HamlearnError, match=r"does not import \(module 'PIL.Image'"):
-        chosen_backend("faster_rcnn", asked(backend="detectron2"))
-
-
-def test_torchvision_by_name_never_looks_for_it(broken, caplog):
-    assert chosen_backend("faster_rcnn", asked(backend="torchvision")) == "torchvision"
-    assert chosen_backend("mask_rcnn", asked("COCO_V1")) == "torchvision"
-    assert not caplog.messages
-
-
-# --- what is found: only with a real detectron2 ---------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -159,16 +51,16 @@ def with_norms(state):
 @needs_detectron2
 @pytest.mark.parametrize("attributes", [True, False])
 def test_faster_rcnn_is_our_own_network(image, attributes):
-    from hamlearn.vision.detectors.vg_detectron2 import Detectron2Network
+    from hamlearn.vision.detectors.detectron2 import visual_genome_network
 
-    state = with_norms(random_state())
+    state = with_norms(random_state(shapes(True)))
     ours = VisualGenomeNetwork(attributes)
     state = {name: value for name, value in state.items() if name in ours.state_dict()}
     assert len(state) == (535 if attributes else 530)
     ours.load_state_dict(state)
     first, second = (
         FasterRCNN(network, [], Weights("", ""), proposals=20, **SMALL).propose(image)
-        for network in (ours, Detectron2Network(state, attributes))
+        for network in (ours, visual_genome_network(state, attributes))
     )
     assert first.boxes.shape == (20, 4)
     near(second.boxes, first.boxes, atol=1e-2)
@@ -184,27 +76,26 @@ def test_faster_rcnn_is_our_own_network(image, attributes):
 
 @needs_detectron2
 def test_faster_rcnn_is_the_published_code():
-    from hamlearn.vision.detectors.vg_detectron2 import Detectron2Network
+    from hamlearn.vision.detectors.detectron2 import visual_genome_network
 
     reference = vg_reference.values()
-    network = Detectron2Network(vg_reference.weights(reference), attributes=True)
+    network = visual_genome_network(vg_reference.weights(reference), attributes=True)
     vg_reference.check(reference, *vg_reference.detected(reference, network))
 
 
 @needs_detectron2
 def test_faster_rcnn_loads_by_word():
-    detector = load_detector("faster_rcnn", asked(backend="detectron2"))
+    detector = load_detector("faster_rcnn", settings(backend="detectron2"))
     assert (detector.backend, detector.weights.random) == ("detectron2", True)
 
 
 def made(architecture):
     """A network of the model zoo with weights that find something."""
-    from hamlearn.vision.detectors.coco_detectron2 import build_network
-    from hamlearn.vision.detectors.detectron2_model import shapes_of
+    from hamlearn.vision.detectors.detectron2 import mask_rcnn_network, shapes_of
 
-    model = build_network(architecture)
-    model.load_state_dict(with_norms(drawn(shapes_of(model), scores=0.25)))
-    return model
+    network = mask_rcnn_network(architecture)
+    network.model.load_state_dict(with_norms(random_state(shapes_of(network.model), scores=0.25)))
+    return network
 
 
 @needs_detectron2
@@ -212,12 +103,9 @@ def made(architecture):
 def test_mask_rcnn_is_detectron2s_own_forward(image, architecture, width):
     from detectron2.data.transforms import ResizeShortestEdge
 
-    from hamlearn.vision.detectors.coco_detectron2 import Detectron2RCNN
-
-    model = made(architecture)
-    model.proposal_generator.post_nms_topk[False] = 100  # for speed; of 1000
-    names = [str(number) for number in range(80)]
-    detector = Detectron2RCNN(architecture, model, names, Weights("", ""), **SMALL)
+    network = made(architecture)
+    model, names = network.model, [str(number) for number in range(80)]
+    detector = FasterRCNN(network, names, Weights("", ""), proposals=100, **SMALL)
     found = detector.propose(image)
     assert detector.feature_width == found.features.shape[1] == width
 
@@ -243,7 +131,7 @@ def test_mask_rcnn_is_detectron2s_own_forward(image, architecture, width):
 
 @needs_detectron2
 def test_random_weights_of_mask_rcnn_find_something_finite(image):
-    detector = load_detector("mask_rcnn", asked(backend="detectron2"))
+    detector = load_detector("mask_rcnn", settings(backend="detectron2"))
     detector.preprocessing |= SMALL
     found = detector.propose(image)
     assert (detector.backend, detector.weights.random) == ("detectron2", True)
@@ -256,27 +144,27 @@ def test_random_weights_of_mask_rcnn_find_something_finite(image):
 @pytest.mark.parametrize("architecture", [FPN, C4])
 def test_published_files_load_by_name_and_by_path(tmp_path, monkeypatch, architecture):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    model = made(architecture)
+    model = made(architecture).model
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     more = {"pixel_mean": model.pixel_mean.numpy(), "pixel_std": model.pixel_std.numpy()}
     for level, anchors in enumerate(model.proposal_generator.anchor_generator.cell_anchors):
         more[f"{ANCHORS}.{level}"] = anchors.numpy()
-    path = cached(MASK_RCNN[architecture])
+    path = cached(MODEL_ZOO[architecture])
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps({"model": state | more, "__author__": "them"}))
     for weights, backend in ((architecture, "auto"), (str(path), "detectron2")):
-        detector = load_detector("mask_rcnn", asked(weights, backend))
+        detector = load_detector("mask_rcnn", settings(weights, backend))
         assert detector.weights.name == (architecture if backend == "auto" else path.name)
         assert detector.preprocessing["architecture"] == architecture
-        loaded = detector.model.state_dict()
+        loaded = detector.network.model.state_dict()
         assert all(torch.equal(loaded[name], torch.from_numpy(state[name])) for name in state)
     with pytest.raises(HamlearnError, match="expected 0000"):
-        load_detector("mask_rcnn", asked(architecture, sha256="0" * 64))
+        load_detector("mask_rcnn", settings(architecture, sha256="0" * 64))
     name = next(iter(state))
     wrong = {f"{name}.else": state.pop(name), f"{ANCHORS}.0": more[f"{ANCHORS}.0"] + 1}
     path.write_bytes(pickle.dumps({"model": state | wrong, "__author__": "them"}))
     with pytest.raises(HamlearnError) as caught:
-        load_detector("mask_rcnn", asked(str(path)))
+        load_detector("mask_rcnn", settings(str(path)))
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{path}: not the {len(state) + 1} tensors of {architecture}:"
     assert lines[1:] == [
@@ -291,22 +179,22 @@ def test_nothing_of_a_file_is_unpickled(tmp_path):
     path = tmp_path / "model_final.pkl"
     path.write_bytes(pickle.dumps({"model": {"a": Path("b")}, "__author__": "them"}))
     with pytest.raises(HamlearnError, match="names 'pathlib"):
-        load_detector("mask_rcnn", asked(str(path)))
+        load_detector("mask_rcnn", settings(str(path)))
 
 
 @needs_detectron2
 def test_an_absent_file_is_explained(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    place = re.escape(str(cached(MASK_RCNN[C4])))
-    with pytest.raises(HamlearnError, match=f"looked for {place}.*put it at {MASK_RCNN[C4]};"):
-        load_detector("mask_rcnn", asked(C4))
+    place = re.escape(str(cached(MODEL_ZOO[C4])))
+    with pytest.raises(HamlearnError, match=f"looked for {place}.*published at {MODEL_ZOO[C4]};"):
+        load_detector("mask_rcnn", settings(C4))
 
 
 @needs_detectron2
 def test_classes_are_detectron2s():
     from detectron2.data import MetadataCatalog
 
-    detector = load_detector("mask_rcnn", asked(backend="detectron2"))
+    detector = load_detector("mask_rcnn", settings(backend="detectron2"))
     assert detector.classes == MetadataCatalog.get("coco_2017_val").thing_classes
 
 

@@ -1,121 +1,13 @@
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
-from torchvision.models.detection._utils import BoxCoder
-from torchvision.models.resnet import Bottleneck as TorchvisionBottleneck
 
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
 from hamlearn.vision.base import select_top
-from hamlearn.vision.detectors.faster_rcnn import MEAN, FasterRCNN, load
-from hamlearn.vision.detectors.vg_network import (
-    Bottleneck,
-    VisualGenomeNetwork,
-    anchors_of,
-    cell_anchors,
-    corrected,
-)
+from hamlearn.vision.detectors.faster_rcnn import FasterRCNN, load
+from hamlearn.vision.detectors.vg_network import MEAN, VisualGenomeNetwork
 from hamlearn.vision.weights import Weights
-from tests.vision.detectors import vg_reference
-
-
-@pytest.fixture(scope="module")
-def reference():
-    return vg_reference.values()
-
-
-@pytest.fixture(scope="module")
-def network(reference):
-    with torch.device("meta"):
-        network = VisualGenomeNetwork()
-    network.load_state_dict(vg_reference.weights(reference), assign=True)
-    return network
-
-
-@pytest.fixture(scope="module")
-def ours(reference, network):
-    """The same weights and picture through our detector: proposals, and the best objects."""
-    return vg_reference.detected(reference, network)
-
-
-def test_the_published_codes_proposals_and_objects(reference, ours):
-    vg_reference.check(reference, *ours)
-
-
-def test_the_published_codes_attributes(reference, network, ours):
-    _, best = ours
-    logits = network.roi_heads.box_predictor.cls_score(best.features)
-    scores, attributes = network.attributes(best.features, logits).max(dim=1)
-    assert attributes.tolist() == reference["attribute_ids"].tolist()
-    expected = torch.from_numpy(reference["attribute_scores"].astype(np.float32))
-    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
-
-
-# --- its parts, against slow or other code -----------------------------------------------------
-
-
-@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
-def test_a_block_is_torchvisions_with_the_stride_moved(stride, dilation):
-    torch.manual_seed(0)
-    shortcut = nn.Sequential(nn.Conv2d(8, 16, 1, stride, bias=False), nn.BatchNorm2d(16))
-    theirs = TorchvisionBottleneck(8, 4, stride, shortcut, dilation=dilation).eval()
-    theirs.conv1.stride, theirs.conv2.stride = (stride, stride), (1, 1)
-    for module in theirs.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for values in (module.weight, module.bias, module.running_mean, module.running_var):
-                values.data.uniform_(1e-5, 1)  # small variances show another eps
-    ours = Bottleneck(8, 16, stride, dilation)
-    names = {"bn1": "conv1.norm", "bn2": "conv2.norm", "bn3": "conv3.norm"}
-    names |= {"downsample.0": "shortcut", "downsample.1": "shortcut.norm"}
-    state = {}
-    for name, value in theirs.state_dict().items():
-        module, _, last = name.rpartition(".")
-        if last != "num_batches_tracked":
-            state[f"{names.get(module, module)}.{last}"] = value
-    ours.load_state_dict(state)
-    x = torch.randn(2, 8, 9, 12)
-    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
-
-
-def test_the_stem_pools_without_padding_and_up():
-    with torch.device("meta"):
-        network = VisualGenomeNetwork()
-        maps = network.backbone(torch.empty(1, 3, 600, 1000))
-        assert network.backbone.stem(torch.empty(1, 3, 128, 194)).shape == (1, 64, 32, 48)
-        heads = network.roi_heads
-        assert heads.res5(torch.empty(2, 1024, 14, 14)).shape == (2, 2048, 14, 14)
-    assert maps.shape == (1, 1024, 38, 63)
-
-
-def test_anchors_by_hand():
-    anchors = cell_anchors()
-    assert anchors[1].tolist() == [-32, -32, 32, 32]
-    assert anchors[10].tolist() == [-256, -256, 256, 256]
-    sides = anchors[:, 2:] - anchors[:, :2]
-    torch.testing.assert_close(sides.prod(1).sqrt(), torch.tensor([64.0, 128, 256, 512])[_rows()])
-    torch.testing.assert_close(sides[:, 1] / sides[:, 0], torch.tensor([0.5, 1, 2]).repeat(4))
-    placed = anchors_of(torch.Size((2, 3)), torch.device("cpu")).reshape(2, 3, 12, 4)
-    for y in range(2):
-        for x in range(3):
-            torch.testing.assert_close(placed[y, x], anchors + 16.0 * torch.tensor([x, y, x, y]))
-
-
-def _rows():
-    return torch.arange(4).repeat_interleave(3)
-
-
-def test_corrections_are_torchvisions():
-    torch.manual_seed(0)
-    boxes = torch.rand(40, 2) * 50
-    boxes = torch.cat([boxes, boxes + torch.rand(40, 2) * 50], dim=1)
-    deltas = torch.randn(40, 4) * 8  # some stretch past the limit
-    theirs = BoxCoder((10.0, 10.0, 5.0, 5.0)).decode_single(deltas, boxes)
-    torch.testing.assert_close(corrected(boxes, deltas, (10.0, 10.0, 5.0, 5.0)), theirs)
-
-
-# --- as a detector, on a small picture and untrained --------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -184,10 +76,12 @@ def test_features_past_all_range_are_an_error(detector, image, monkeypatch):
 
 def test_a_picture_in_rgb_is_fed_blue_first(detector):
     pixels = detector.pixels(Image.new("RGB", (192, 128), (250, 20, 3)))
-    assert pixels.shape == (1, 3, 128, 192)
+    assert pixels[:, 5, 7].tolist() == [3, 20, 250]
+    inputs = detector.network.prepare(pixels)
+    assert inputs.shape == (1, 3, 128, 192)
     expected = torch.tensor([3.0, 20.0, 250.0]) - torch.tensor(MEAN)
-    torch.testing.assert_close(pixels[0, :, 5, 7], expected)
-    assert pixels.is_contiguous()
+    torch.testing.assert_close(inputs[0, :, 5, 7], expected)
+    assert inputs.is_contiguous()
 
 
 @pytest.mark.parametrize(
@@ -202,8 +96,10 @@ def test_a_picture_in_rgb_is_fed_blue_first(detector):
     ],
 )
 def test_the_size_that_is_fed(size, fed):
-    detector = FasterRCNN(nn.Identity(), [], Weights("", ""))
-    assert detector.pixels(Image.new("RGB", size)).shape == (1, 3, fed[1], fed[0])
+    with torch.device("meta"):
+        network = VisualGenomeNetwork()
+    detector = FasterRCNN(network, [], Weights("", ""), "meta")
+    assert detector.pixels(Image.new("RGB", size)).shape == (3, fed[1], fed[0])
 
 
 def test_a_strip_gives_finite_boxes_inside(detector):

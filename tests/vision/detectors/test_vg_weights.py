@@ -16,11 +16,10 @@ from hamlearn.vision.detectors.vg_network import cell_anchors
 from hamlearn.vision.detectors.vg_weights import (
     convert,
     fitted,
-    random_state,
     read_weights,
     shapes,
 )
-from hamlearn.vision.weights import read_state
+from hamlearn.vision.weights import random_state, read_state
 
 ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
 FC = "roi_heads.box_predictor.fc_attr.weight"
@@ -38,7 +37,7 @@ def digest(path):
 
 @pytest.fixture(scope="module")
 def state():
-    return random_state()
+    return random_state(shapes(True))
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +230,7 @@ def test_hostile_and_other_files_are_refused(tmp_path, monkeypatch):
 )
 def test_a_header_of_another_kind_is_named(tmp_path, header):
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"hamlearn": header})
-    with pytest.raises(HamlearnError, match=r"a\.safetensors: header says nothing"):
+    with pytest.raises(HamlearnError, match=r"a\.safetensors: invalid header"):
         read_weights(WeightSettings(weights=str(tmp_path / "a.safetensors")))
 
 

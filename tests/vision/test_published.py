@@ -1,0 +1,336 @@
+import hashlib
+import importlib
+import json
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType
+
+import pytest
+from torchvision.models import ResNet152_Weights
+from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
+from typer.testing import CliRunner
+
+from hamlearn.cli import app
+from hamlearn.errors import HamlearnError
+from hamlearn.settings import DetectorSettings, load_settings
+from hamlearn.vision import published
+from hamlearn.vision.base import load_detector
+from hamlearn.vision.published import (
+    MODEL_ZOO,
+    choose_backend,
+    fetch,
+    fetch_weights,
+    required_backend,
+    weight_files,
+)
+
+CONTENT = b"weights"
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+URL = f"https://weights.invalid/net-{DIGEST[:8]}.pth"
+THEIRS = "https://weights.invalid/theirs.pkl"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Torch's cache and the published addresses, all made up."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(published, "NAMED", {"resnet152": {"BEST": URL}})
+    monkeypatch.setattr(published, "FILES", {"mask_rcnn": [THEIRS]})
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def settings(path="theirs.pkl", sha256=None, **more):
+    values = {
+        "detector": "mask_rcnn",
+        "image_features": {"backbones": {"resnet152": {"weights": "BEST"}}},
+        "object_features": {"detectors": {"mask_rcnn": {"weights": path, "sha256": sha256}}},
+        "text": {"encoder": "scratch"},
+    }
+    return json.dumps(values | more)
+
+
+def listed(text):
+    done = CliRunner().invoke(app, ["weights", "list", "--settings", text])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_every_file_is_listed_with_its_places(cache, tmp_path):
+    said = listed(settings(str(tmp_path / "theirs.pkl")))
+    assert said.splitlines() == [
+        "backbone resnet152: absent",
+        f"  looked for  {cache / URL.rsplit('/', 1)[1]}",
+        f"  published   {URL}",
+        f"  sha256      {DIGEST[:8]}... (its beginning)",
+        "detector mask_rcnn: absent",
+        f"  looked for  {tmp_path / 'theirs.pkl'}",
+        f"  published   {THEIRS}",
+        "  sha256      unknown",
+        "text encoder scratch: no file needed",
+        "  published   no file: trained from scratch with the model",
+    ]
+
+
+def test_files_that_are_there_are_verified(cache, tmp_path):
+    cache.mkdir(parents=True)
+    (cache / URL.rsplit("/", 1)[1]).write_bytes(CONTENT)
+    (tmp_path / "theirs.pkl").write_bytes(b"others")
+    states = [file.state() for file in weight_files(load_settings(settings()))]
+    assert states[0] == "present, verified"
+    path = str(tmp_path / "theirs.pkl")
+    for digest, state in ((None, "present"), (DIGEST, "present, checksum mismatch: sha256 is")):
+        file = weight_files(load_settings(settings(path, digest)))[1]
+        assert file.state().startswith(state)
+
+
+def test_only_what_can_be_verified_is_fetched(cache, tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(published, "fetch", lambda *asked: fetched.append(asked))
+    path = tmp_path / "theirs.pkl"
+    states = [state for _, state in fetch_weights(load_settings(settings(str(path))))]
+    assert fetched == [(URL, cache / URL.rsplit("/", 1)[1], DIGEST[:8])]
+    assert states[0] == "fetched, verified"
+    assert states[1].startswith("absent, and not fetched: set `sha256`")
+    list(fetch_weights(load_settings(settings(str(path), DIGEST))))
+    assert fetched[-1] == (THEIRS, path, DIGEST)
+    states = [state for _, state in fetch_weights(load_settings(settings("mine.pth")))]
+    assert states[1] == "absent, and no URL to fetch it from"
+
+
+@pytest.mark.parametrize(("present", "code"), [(True, 0), (False, 1)])
+def test_the_command_tells_by_its_code_whether_all_is_there(cache, tmp_path, present, code):
+    cache.mkdir(parents=True)
+    (cache / URL.rsplit("/", 1)[1]).write_bytes(CONTENT)
+    if present:
+        (tmp_path / "mine.pth").write_bytes(CONTENT)
+    text = settings(str(tmp_path / "mine.pth"))
+    done = CliRunner().invoke(app, ["weights", "fetch", "--settings", text])
+    assert done.exit_code == code
+    assert "backbone resnet152: present, verified" in done.stdout
+
+
+def test_what_needs_no_file(cache):
+    random = {"mask_rcnn": {"weights": "random"}}
+    files = weight_files(load_settings(settings(object_features={"detectors": random})))
+    assert files[1].state() == "no file needed"
+    assert "random weights" in files[1].text()
+    files = weight_files(load_settings(settings(variants=["text_only"])))
+    assert [file.network for file in files] == ["text encoder scratch"]
+    files = weight_files(load_settings(settings(detector="precomputed")))
+    assert [file.network for file in files] == ["backbone resnet152", "text encoder scratch"]
+
+
+def test_the_text_encoder_is_a_folder_or_a_name_of_the_hub(cache, tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    file = weight_files(load_settings(settings(text={"encoder": str(tmp_path)})))[2]
+    assert (file.path, file.state()) == (tmp_path / "model.safetensors", "present")
+    file = weight_files(load_settings(settings(text={"encoder": "someone/no-such-bert"})))[2]
+    assert file.state() == "absent"
+    assert "models--someone--no-such-bert" in str(file.path)
+    assert "https://huggingface.co/someone/no-such-bert" in file.origin
+
+
+def test_the_urls_of_torchvisions_names_are_its_own():
+    for name, theirs in (
+        ("resnet152", ResNet152_Weights),
+        ("mask_rcnn", MaskRCNN_ResNet50_FPN_Weights),
+    ):
+        for weights in theirs:
+            assert published.NAMED[name][weights.name] == weights.url
+            assert published.digest_in_name(published.cached(weights.url))
+
+
+# --- fetching ---------------------------------------------------------------------------------
+
+
+LARGE = bytes(range(256)) * 4000  # a megabyte
+LARGE_DIGEST = hashlib.sha256(LARGE).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves one file; `server.cut` bytes of it at most."""
+
+    def do_GET(self):
+        self.server.requests += 1
+        if self.path != "/net.pth":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(LARGE)))
+        self.end_headers()
+        self.wfile.write(LARGE[: self.server.cut])
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def server():
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.requests, made.cut = 0, None
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    made.url = f"http://127.0.0.1:{made.server_port}/net.pth"
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cache" / "net.pth"
+
+
+def left(path):
+    return {file.name for file in path.parent.iterdir()} - {"net.pth.lock"}
+
+
+def test_a_file_is_fetched(server, path):
+    fetch(server.url, path, LARGE_DIGEST[:8])
+    assert path.read_bytes() == LARGE
+    assert left(path) == {"net.pth"}
+
+
+def test_a_fetch_that_is_cut_off_leaves_nothing(server, path):
+    server.cut = 300_000
+    with pytest.raises(HamlearnError, match=r"net\.pth"):
+        fetch(server.url, path, LARGE_DIGEST)
+    assert left(path) == set()
+
+
+def test_a_file_of_another_digest_is_not_kept(server, path):
+    with pytest.raises(HamlearnError, match="expected 0000"):
+        fetch(server.url, path, "0" * 64)
+    assert left(path) == set()
+
+
+def test_urls_that_do_not_answer_leave_nothing(server, path):
+    with pytest.raises(HamlearnError, match="404"):
+        fetch(server.url.replace("net", "other"), path, LARGE_DIGEST)
+    port = server.server_port
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(HamlearnError, match="refused"):
+        fetch(f"http://127.0.0.1:{port}/net.pth", path, LARGE_DIGEST)
+    with pytest.raises(HamlearnError):
+        fetch(path.as_uri(), path, LARGE_DIGEST)
+    assert left(path) == set()
+
+
+def test_several_at_once_fetch_one_file(server, path):
+    with ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(fetch, server.url, path, LARGE_DIGEST) for _ in range(6)]:
+            done.result()
+    assert path.read_bytes() == LARGE
+    assert left(path) == {"net.pth"}
+    assert server.requests == 1
+
+
+FPN, C4 = MODEL_ZOO
+
+
+# --- backends ---------------------------------------------------------------------------------
+
+
+def detector_settings(weights="random", backend="auto"):
+    return DetectorSettings(weights=weights, backend=backend)
+
+
+@pytest.fixture
+def absent(monkeypatch):
+    monkeypatch.setitem(sys.modules, "detectron2", None)
+    monkeypatch.delitem(sys.modules, "detectron2.modeling", raising=False)
+
+
+@pytest.fixture
+def present(monkeypatch):
+    for name in ("detectron2", "detectron2.modeling"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    def fail(name):
+        raise AttributeError("module 'PIL.Image' has no attribute 'LINEAR'")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "backend", "fixed"),
+    [
+        ("faster_rcnn", "vg.pkl", "auto", None),
+        ("faster_rcnn", "random", "auto", None),
+        ("faster_rcnn", "vg.pkl", "detectron2", "detectron2"),
+        ("faster_rcnn", "vg.pkl", "torchvision", "torchvision"),
+        ("mask_rcnn", "COCO_V1", "auto", "torchvision"),
+        ("mask_rcnn", "random", "auto", "torchvision"),
+        ("mask_rcnn", "random", "detectron2", "detectron2"),
+        ("mask_rcnn", "some.pth", "auto", "torchvision"),
+        ("mask_rcnn", "some.pth", "detectron2", "detectron2"),
+        ("mask_rcnn", "some.pkl", "auto", "detectron2"),
+        ("mask_rcnn", FPN, "auto", "detectron2"),
+        ("mask_rcnn", C4, "detectron2", "detectron2"),
+        ("demo", "random", "auto", "torchvision"),
+    ],
+)
+def test_what_a_configuration_fixes(name, weights, backend, fixed):
+    assert required_backend(name, detector_settings(weights, backend)) == fixed
+
+
+@pytest.mark.parametrize(
+    ("weights", "backend", "other"),
+    [
+        ("COCO_V1", "detectron2", "torchvision"),
+        (FPN, "torchvision", "detectron2"),
+        ("folder/model_final_a2914c.pkl", "torchvision", "detectron2"),
+    ],
+)
+def test_weights_of_the_other_library_are_refused(weights, backend, other):
+    with pytest.raises(HamlearnError) as caught:
+        load_detector("mask_rcnn", detector_settings(weights, backend))
+    said = str(caught.value)
+    assert f"weights {weights!r} do not run on backend {backend}, expected `{other}`" in said
+    assert all(word in said for word in ("COCO_V1", FPN, C4))
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn"])
+def test_detectron2_by_name_is_an_error_where_it_is_absent(absent, name):
+    with pytest.raises(HamlearnError) as caught:
+        load_detector(name, detector_settings(backend="detectron2"))
+    said = str(caught.value)
+    assert said.startswith(f"detector {name}: `backend` requires detectron2, and")
+    for word in ("not installed", "conda-forge", "envs/detectron2.yaml", "--use-conda"):
+        assert word in said
+
+
+def test_weights_that_need_it_are_an_error_where_it_is_absent(absent):
+    with pytest.raises(HamlearnError, match=f"weights '{FPN}' requires detectron2"):
+        load_detector("mask_rcnn", detector_settings(FPN))
+
+
+def test_auto_takes_what_is_there_and_says_so(caplog, request):
+    caplog.set_level("INFO")
+    for state, backend, said in (
+        ("absent", "torchvision", "detectron2 is not installed"),
+        ("present", "detectron2", "detectron2 imports"),
+        ("broken", "torchvision", "detectron2 does not import (module 'PIL.Image' has no"),
+    ):
+        request.getfixturevalue(state)
+        caplog.clear()
+        assert choose_backend("faster_rcnn", detector_settings()) == backend
+        assert caplog.messages[0].startswith(f"faster_rcnn: backend {backend}, auto: {said}")
+
+
+def test_a_broken_detectron2_by_name_is_an_error_with_its_reason(broken):
+    with pytest.raises(HamlearnError, match=r"does not import \(module 'PIL.Image'"):
+        choose_backend("faster_rcnn", detector_settings(backend="detectron2"))
+
+
+def test_torchvision_by_name_never_looks_for_it(broken, caplog):
+    assert choose_backend("faster_rcnn", detector_settings(backend="torchvision")) == "torchvision"
+    assert choose_backend("mask_rcnn", detector_settings("COCO_V1")) == "torchvision"
+    assert not caplog.messages

@@ -38,7 +38,7 @@ def test_precomputed_objects_must_exist_for_each_corpus(tmp_path):
 def test_absent_weights_of_faster_rcnn_are_named_with_their_source():
     weights = {"faster_rcnn": {"weights": "nowhere/faster_rcnn_from_caffe_attr.pkl"}}
     asked = GENERATED | {"detector": "faster_rcnn", "object_features": {"detectors": weights}}
-    with pytest.raises(HamlearnError, match="publishers put it at http"):
+    with pytest.raises(HamlearnError, match="published at http"):
         check(asked)
     check(asked | {"variants": ["text_only"]})
 

@@ -22,15 +22,6 @@ log = logging.getLogger(__name__)
 _DISK_ERRORS = {
     number: os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 }
-# What PyYAML lets through on values such as `2001-99-99`, `!!bool x` or `!!timestamp x`.
-_YAML_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 # Control characters except TAB and newline, and marks that change the direction of writing.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -190,40 +181,28 @@ def parse_yaml(text: str, name: str) -> dict[Any, Any]:
     """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = set()
+            for key, _ in node.value:
+                if key.value in keys:
+                    line = key.start_mark.line + 1
+                    raise HamlearnError(f"{name}:{line}: duplicate key {key.value!r:.80}")
+                if isinstance(key, yaml.ScalarNode):
+                    keys.add(key.value)
+            return super().construct_mapping(node, deep)
+
     try:
-        root = yaml.compose(text, yaml.SafeLoader)
-        _refuse_duplicate_keys(root, name, set())
-        values = yaml.safe_load(text)
+        values = yaml.load(text, Loader)
     except HamlearnError:
         raise
-    except (yaml.YAMLError, *_YAML_ERRORS) as error:
+    except Exception as error:  # PyYAML raises many types, for example on `!!bool x`
         raise HamlearnError(f"{name}: not YAML: {str(error) or type(error).__name__}") from error
     if not isinstance(values, dict):
-        line = 1 if root is None else root.start_mark.line + 1
         raise HamlearnError(
-            f"{name}:{line}: found {type(values).__name__}, expected a mapping of keys to values"
+            f"{name}:1: found {type(values).__name__}, expected a mapping of keys to values"
         )
     return values
-
-
-def _refuse_duplicate_keys(node: Any, name: str, visited: set[int]) -> None:
-    if id(node) in visited:  # an alias
-        return
-    visited.add(id(node))
-    children = getattr(node, "value", None)
-    if not isinstance(children, list):
-        return
-    keys = set()
-    for child in children:
-        pair = child if isinstance(child, tuple) else (child,)
-        if len(pair) == 2 and isinstance(pair[0].value, str):
-            key = (pair[0].tag, pair[0].value)
-            if key in keys:
-                line = pair[0].start_mark.line + 1
-                raise HamlearnError(f"{name}:{line}: duplicate key {key[1]!r:.80}")
-            keys.add(key)
-        for part in pair:
-            _refuse_duplicate_keys(part, name, visited)
 
 
 # --- terminal ---------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def test_a_yaml_file_is_a_mapping_and_may_use_anchors(tmp_path):
         ("seeds: [1]\nseeds: [2]\n", r"a\.yaml:2: duplicate key 'seeds'"),
         ("a:\n- {b: 1}\n- b: 1\n  c: 2\n  b: 3\n", r"a\.yaml:5: duplicate key 'b'"),
         ("# nothing\n", r"a\.yaml:1: found NoneType, expected a mapping"),
-        ("\n- a list\n", r"a\.yaml:2: found list, expected a mapping"),
+        ("- a list\n", r"a\.yaml:1: found list, expected a mapping"),
         ("a: [", r"a\.yaml: not YAML"),
         ("shards: 2001-99-99", "not YAML"),
         ("shards: !!bool x", "not YAML"),

@@ -126,12 +126,13 @@ def _filled(
 
     Features stored as float16 are converted by PyTorch: NumPy takes ten times as long.
     """
-    fields = [None if features is None else getattr(features, name) for features in found]
-    is_half = {own.dtype for own in fields if own is not None} == {np.dtype(np.float16)}
+    fields = {
+        row: getattr(features, name) for row, features in enumerate(found) if features is not None
+    }
+    is_half = {own.dtype for own in fields.values()} == {np.dtype(np.float16)}
     filled = np.full(shape, value, dtype=np.float16 if is_half else dtype)
-    for row, own in enumerate(fields):
-        if own is not None:
-            filled[row][tuple(slice(length) for length in own.shape)] = own
+    for row, own in fields.items():
+        filled[row][tuple(map(slice, own.shape))] = own
     tensor = torch.from_numpy(filled)
     return tensor.float() if is_half else tensor
 
@@ -142,12 +143,6 @@ class LengthBuckets(Sampler[list[int]]):
     With a seed, rows are shuffled, sorted by length within pools of POOL batches, and the batches
     shuffled again; the order depends on seed and epoch only. Without a seed, rows are in descending
     order of length.
-
-    Args:
-        lengths: sub-tokens of each row.
-        batch_size: maximum B.
-        seed: None for evaluation.
-        epoch: of training.
     """
 
     def __init__(
@@ -181,18 +176,10 @@ def load(
     device: torch.device,
     workers: int | None = None,
 ) -> DataLoader[Example]:
-    """Return a loader of batches; the batches depend on neither device nor workers.
+    """Return a loader of batches, which are the same for any device and number of workers.
 
-    On a CPU a step takes hundreds of times as long as its batch, which is made in this process. For
-    a GPU, batches are made ahead by worker processes, in page-locked memory, and copied while the
-    previous step runs.
-
-    Args:
-        rows: the examples.
-        batches: rows of each batch.
-        collate: pads examples to a batch.
-        device: where the steps run.
-        workers: processes that make batches; None: WORKERS for a GPU, none for a CPU.
+    On a CPU, where a step takes hundreds of times as long as its batch, this process makes batches.
+    For a GPU, WORKERS processes make them ahead, in page-locked memory; `workers` overrides this.
     """
     on_gpu = device.type == "cuda"
     if workers is None:

@@ -17,6 +17,7 @@ from hamlearn.data.sources import Sources
 from hamlearn.data.tokenization import Ragged, Window, tokenize
 from hamlearn.errors import HamlearnError
 from hamlearn.model.batch import Batch
+from hamlearn.runs import SplitCounts
 from hamlearn.settings import TextSettings
 
 log = logging.getLogger(__name__)
@@ -65,9 +66,7 @@ class PostDataset(Dataset[Example]):
         post_of: index of the post of each row.
         lengths: sub-tokens of each row.
         cut: of each post, the number of words past `text.max_subtokens` that are not read.
-        cut_words: their sum.
-        in_windows: number of posts with several rows.
-        missing: number of posts without an image.
+        counts: of the split, for run.json.
 
     Raises:
         HamlearnError: a post has no words, a label that is not in `labels`, or no stored outputs.
@@ -113,19 +112,23 @@ class PostDataset(Dataset[Example]):
                 if self._labels is not None:
                     self._labels.append(_numbered(post, numbers, repair_labels))
         self.lengths = self._ids.lengths
-        self.cut_words = sum(self.cut)
-        self.missing = self._has_image.count(False)
-        if self.cut_words:
-            limit = text.max_subtokens
-            log.info("%d words lie past %d sub-tokens and are cut", self.cut_words, limit)
-        rows = np.bincount(self.post_of)  # of each post
-        self.in_windows = int((rows > 1).sum())
-        if self.in_windows:
+        rows, limit = np.bincount(self.post_of), text.max_subtokens
+        several = rows[rows > 1]  # of posts in windows
+        self.counts = SplitCounts(
+            posts=len(posts),
+            missing_images=None if visual is None else self._has_image.count(False),
+            cut_words=sum(self.cut),
+            cut_posts=sum(map(bool, self.cut)),
+            windowed_posts=len(several),
+        )
+        if self.counts.cut_words:
+            log.info("%d words lie past %d sub-tokens and are cut", self.counts.cut_words, limit)
+        if len(several):
             log.info(
                 "%d posts have more than %d sub-tokens: they are read in %d windows",
-                self.in_windows,
-                text.max_subtokens,
-                rows[rows > 1].sum(),
+                len(several),
+                limit,
+                several.sum(),
             )
 
     def __len__(self) -> int:

@@ -29,7 +29,7 @@ from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.build import compile_layers
 from hamlearn.model.spatial import resolve_graph_backend
 from hamlearn.model.visual import VisualEmbedding
-from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, SplitCounts, VisionNetwork
+from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, VisionNetwork
 from hamlearn.settings import GraphSettings, Settings
 from hamlearn.systems import check_can_freeze, inputs_of
 from hamlearn.training.checkpoints import LastCheckpoint
@@ -227,16 +227,7 @@ def _setup(
         precision=resolve_precision(settings.training.precision, device),
         device=device,  # its kind: a run may continue on another GPU
         graph_backend=backend,
-        splits={
-            split: SplitCounts(
-                posts=len(posts.posts),
-                missing_images=None if pictures is None else posts.missing,
-                cut_words=posts.cut_words,
-                cut_posts=sum(map(bool, posts.cut)),
-                windowed_posts=posts.in_windows,
-            )
-            for split, posts in data.items()
-        },
+        splits={split: posts.counts for split, posts in data.items()},
         word_vectors=None if lexicon is None else lexicon.source,
         networks={kind: VisionNetwork.from_attributes(made) for kind, made in sources.items()},
         classes=[] if pictures is None else pictures.classes,

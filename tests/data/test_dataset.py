@@ -58,7 +58,7 @@ def test_visual_fields_are_the_rows_of_the_files(paths, tokenizer, pictures):
     visual = data.batch(indices).visual
     objects = visual.objects
     assert visual.has_image.tolist() == [True, False, True, True]
-    assert data.missing == 2
+    assert data.counts.missing_images == 2
     counts = []
     for row, index in enumerate(indices):
         if not visual.has_image[row]:
@@ -124,11 +124,11 @@ def test_cut_words_are_counted_and_their_labels_dropped(tokenizer, caplog):
     caplog.set_level("INFO")
     posts = [post("in", "Paris", "now", labels=("O", "B-LOC", "O")), post("now")]
     data = PostDataset(posts, tokenizer, TextSettings(max_subtokens=4), LABELS)
-    assert data.cut_words >= 1
-    assert f"{data.cut_words} words lie past 4 sub-tokens" in caplog.text
+    assert data.counts.cut_words >= 1
+    assert f"{data.counts.cut_words} words lie past 4 sub-tokens" in caplog.text
     batch = data.batch([0, 1])
     assert batch.labels.shape == batch.word_mask.shape
-    assert batch.word_mask.sum() == 4 - data.cut_words
+    assert batch.word_mask.sum() == 4 - data.counts.cut_words
 
 
 def test_orphans_are_repaired_on_request(tokenizer):
@@ -186,8 +186,8 @@ def test_a_split_in_chunks_is_each_post_by_itself(paths, tokenizer, monkeypatch,
         data = PostDataset(stored, tokenizer, text, LABELS, Sources(pictures))
         assert len(data) == len(expected)
         assert list(data.cut) == cut
-        assert (data.in_windows > 0) == (overlap is not None)
-        assert data.cut_words == sum(cut) == (0 if overlap else data.cut_words)
+        assert (data.counts.windowed_posts > 0) == (overlap is not None)
+        assert data.counts.cut_words == sum(cut) == (0 if overlap else data.counts.cut_words)
         assert list(data.lengths) == [len(window.ids) for _, window, _ in expected]
         for row, (number, window, labels) in enumerate(expected):
             example = data[row]

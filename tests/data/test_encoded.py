@@ -14,9 +14,9 @@ from transformers import BertModel
 
 from hamlearn.corpus.posts import read_posts, write_posts
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.encoded import KEY, Encoded, key_of
+from hamlearn.data.encoded import KEY, Encoded
 from hamlearn.data.sources import Sources
-from hamlearn.data.text_encoder import load_config, load_tokenizer
+from hamlearn.data.text_encoder import load_config
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_model
 from hamlearn.inference.prediction import predict
@@ -143,30 +143,6 @@ def test_emissions_of_stored_outputs_are_those_of_the_encoder(paths, tmp_path):
     torch.testing.assert_close(found.emissions, expected.emissions, atol=1e-6, rtol=1e-6)
 
 
-def test_each_row_holds_what_the_encoder_says_of_the_post_alone(paths):
-    posts = read_posts(paths["posts"])
-    encoder = BertModel.from_pretrained(paths["encoder"], add_pooling_layer=False).eval()
-    tokenizer = load_tokenizer(paths["encoder"])
-    with h5py.File(paths["plain"]) as file:
-        hidden, starts = file["hidden"][:], file["starts"][:]
-        keys = [key.tobytes() for key in file["keys"][:]]
-        assert (file["hidden"].chunks, hidden.dtype) == (None, np.float32)
-    rows = {}
-    for post in posts:
-        ids = tokenizer(list(post.words), is_split_into_words=True)["input_ids"]
-        row = rows[post.words] = keys.index(key_of(np.asarray(ids)))
-        with torch.no_grad():
-            alone = encoder(torch.tensor([ids])).last_hidden_state[0].numpy()
-        np.testing.assert_allclose(hidden[starts[row] : starts[row + 1]], alone, atol=2e-6)
-    assert len(keys) == len(rows) < len(posts)  # the same words are encoded once
-    assert starts[-1] == len(hidden)
-
-
-def test_the_same_corpus_gives_the_same_bytes(paths, tmp_path):
-    encode(paths["posts"], paths["encoder"], settings_for().text, tmp_path / "again.h5")
-    assert digest_of_file(tmp_path / "again.h5") == digest_of_file(paths["plain"])
-
-
 def test_a_frozen_encoder_is_in_no_group_and_has_no_dropout(paths, tmp_path, monkeypatch):
     seen = []
     real = TrainingLoop.training_step
@@ -288,8 +264,6 @@ def test_an_untrained_encoder_is_not_frozen(paths, tmp_path):
     (encoder / "model.safetensors").unlink()
     with pytest.raises(HamlearnError, match=r"text\.freeze: .*encoder holds no weights"):
         train(paths["posts"], encoder, settings_for(), "bert_crf", 0, tmp_path / "run")
-    with pytest.raises(HamlearnError, match=r"text\.freeze: .*encoder holds no weights"):
-        encode(paths["posts"], encoder, settings_for().text, tmp_path / "out.h5")
     with pytest.raises(HamlearnError, match=r"text\.freeze: found the variant hvpnet"):
         train(paths["posts"], encoder, settings_for(), "hvpnet", 0, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]

@@ -75,7 +75,7 @@ def test_short_posts_are_the_same_in_both_modes(corpus, run, pictures):
         PostDataset(posts, loaded.tokenizer, text, loaded.labels, Sources(pictures))
         for text in (TextSettings(), TextSettings(long_posts="windows"))
     ]
-    assert data[1].in_windows == 0
+    assert data[1].counts.windowed_posts == 0
     cut, windows = (
         [scored for scored, _ in scored_posts(loaded.network, some, 3, "cpu")] for some in data
     )
@@ -107,8 +107,8 @@ def viterbi(emissions, crf):
 def test_decoding_is_that_of_emissions_joined_by_a_loop(corpus, run, pictures):
     loaded, posts = load_model(run), corpus[1]
     data = PostDataset(posts, loaded.tokenizer, TEXT, loaded.labels, Sources(pictures))
-    assert data.in_windows >= 3
-    assert data.cut_words == 0
+    assert data.counts.windowed_posts >= 3
+    assert data.counts.cut_words == 0
     for index, (path, relevance) in enumerate(tag(loaded.network, data, 3, "cpu")):
         (windows,) = tokenize([posts[index].words], loaded.tokenizer, LIMIT, OVERLAP)
         rows = [row for row, post in enumerate(data.post_of) if post == index]
@@ -161,7 +161,7 @@ def test_a_post_of_thousands_of_words_is_labelled_to_its_last(run, corpus):
     ((path, _),) = tag(loaded.network, data, 64, "cpu")
     assert len(path) == 3000
     cut = PostDataset([long], loaded.tokenizer, TextSettings(max_subtokens=LIMIT))
-    assert cut.cut_words > 2980
+    assert cut.counts.cut_words > 2980
 
 
 def test_a_run_says_how_long_posts_were_read_and_prediction_does_as_it_did(run, corpus, tmp_path):

@@ -175,7 +175,7 @@ def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     properties = dataset.id.get_create_plist()
     if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_external_count():
         raise HamlearnError(
-            f"{path}: `{name:.100}` is chunked or kept in another file, expected contiguous data"
+            f"{path}: `{name:.100}` is chunked or stored in another file, expected contiguous data"
         )
     offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
     claimed = math.prod(dataset.shape) * dataset.dtype.itemsize
@@ -189,7 +189,7 @@ def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
 
 
 class _Sink(io.FileIO):
-    """A file that reports every write as successful, and keeps the first error of the disk.
+    """A file that reports every write as successful, and stores the first error of the disk.
 
     HDF5 may crash the process when it closes a file that it could not write.
     """

@@ -44,7 +44,7 @@ class Row:
 
 
 class ObjectFiles(ABC):
-    """Objects of images, read by image id; only their places are kept in memory.
+    """Objects of images, read by image id; only their places in the files are in memory.
 
     Args:
         path: of the file or folder.

@@ -23,7 +23,7 @@ from hamlearn.vision.base import Selection, class_names, numbered_classes
 from hamlearn.vision.images import Decoded, ImageError, open_image
 from hamlearn.vision.weights import Weights
 
-UNNAMED = "object"  # the one class, if the files give no classes
+UNNAMED = "object"  # the one class, if the files have no classes
 _SLACK = 2.0  # pixels by which a box may exceed its image
 
 
@@ -78,7 +78,7 @@ class Precomputed:
 
         Args:
             image_paths: path of each image id, or None if there is none.
-            n: objects kept at most: the best by score, or the first if there are no scores.
+            n: objects returned at most: the best by score, or the first if there are no scores.
             max_pixels: larger images are not opened.
 
         Raises:

@@ -10,7 +10,7 @@ NAMES = np.array(["dog", "tree", "big dog"])
 
 
 def made_up(seed: int = 0, count: int = 3, width: int = 4) -> dict[str, np.ndarray]:
-    """Return objects of a picture of 200x100 in our own layout, in no order of score."""
+    """Return objects of an image of 200x100 in our own layout, in no order of score."""
     rng = np.random.default_rng(seed)
     corners = np.sort(rng.integers(0, 51, (count, 2, 2)), axis=1) * np.array([4, 2])
     corners[:, 1] += 1

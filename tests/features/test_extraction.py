@@ -72,7 +72,7 @@ def settings(**sections):
     )
 
 
-def picture(posts, name):
+def opened_image(posts, name):
     return open_image(posts.parent / f"{name}.jpg")
 
 
@@ -84,7 +84,7 @@ def test_image_features_equal_a_plain_forward(posts, tmp_path):
         for name in GOOD:
             row = [file.row_of[name]]
             with torch.no_grad():
-                last = backbone.network.layers(backbone.preprocess(picture(posts, name))[None])
+                last = backbone.network.layers(backbone.preprocess(opened_image(posts, name))[None])
             np.testing.assert_allclose(
                 file.rows("features", row)[0], last.mean((2, 3))[0], rtol=1e-4, atol=1e-5
             )
@@ -100,7 +100,7 @@ def test_stages_are_the_quarters_of_each_stages_map(posts, tmp_path):
     extract_images(posts, tmp_path / "a.h5", settings(image_features={"stages": True}), "demo")
     backbone = load_backbone("demo", settings().image_features.backbones["demo"])
     layers = backbone.network.layers
-    maps = backbone.preprocess(picture(posts, GOOD[0]))[None]
+    maps = backbone.preprocess(opened_image(posts, GOOD[0]))[None]
     with FeatureFile(tmp_path / "a.h5") as file, torch.no_grad():
         assert not file.has("regions")
         row = [file.row_of[GOOD[0]]]
@@ -124,7 +124,7 @@ def test_objects_equal_the_detector_and_the_selection(posts, tmp_path):
         assert file.classes == detector.classes
         for name in GOOD:
             row = [file.row_of[name]]
-            opened = picture(posts, name)
+            opened = opened_image(posts, name)
             found = detector.propose(opened)
             best = select_top(found.probs, found.class_boxes, found.features, 5, 0.5, True, 0.08)
             count = int(file.rows("counts", row)[0])
@@ -148,7 +148,7 @@ def test_objects_equal_the_detector_and_the_selection(posts, tmp_path):
 
 
 @pytest.mark.parametrize("extract", [extract_images, extract_objects])
-def test_pictures_that_fail_are_listed_and_zero(posts, tmp_path, extract, caplog):
+def test_images_that_fail_are_listed_and_zero(posts, tmp_path, extract, caplog):
     caplog.set_level("INFO")
     extract(posts, tmp_path / "shard.h5", settings(), "demo")
     merge_shards([tmp_path / "shard.h5"], posts, tmp_path / "a.h5", tmp_path / "failures.csv")
@@ -182,7 +182,7 @@ def test_the_list_of_failures_has_its_header_always(tmp_path, posts):
 
 @pytest.mark.parametrize("extract", [extract_images, extract_objects])
 @pytest.mark.parametrize("name", ["absent", "empty", "huge"])
-def test_unreadable_pictures_can_be_an_error(posts, tmp_path, extract, name):
+def test_unreadable_images_can_be_an_error(posts, tmp_path, extract, name):
     write_posts(
         tmp_path / "posts.jsonl",
         [
@@ -300,7 +300,7 @@ class Blind:
         )
 
 
-def test_a_picture_without_objects_is_one_object(posts, tmp_path, monkeypatch):
+def test_a_image_without_objects_is_one_object(posts, tmp_path, monkeypatch):
     monkeypatch.setattr(extraction, "load_detector", lambda *_: Blind())
     extract_objects(posts, tmp_path / "a.h5", settings(), "demo")
     with FeatureFile(tmp_path / "a.h5") as file:
@@ -320,20 +320,20 @@ class Seer(Blind):
 
 
 @pytest.mark.parametrize(
-    ("asked", "habit", "kept"),
+    ("chosen", "default", "count"),
     [(None, True, 2), (None, False, 1), (True, False, 2), (False, True, 1)],
 )
-def test_suppression_is_that_of_the_detector_unless_asked(
-    posts, tmp_path, monkeypatch, asked, habit, kept
+def test_suppression_is_that_of_the_detector_unless_chosen(
+    posts, tmp_path, monkeypatch, chosen, default, count
 ):
-    monkeypatch.setattr(Seer, "nms_per_class", habit)
+    monkeypatch.setattr(Seer, "nms_per_class", default)
     monkeypatch.setattr(extraction, "load_detector", lambda *_: Seer())
     extract_objects(
-        posts, tmp_path / "a.h5", settings(object_features={"nms_per_class": asked}), "demo"
+        posts, tmp_path / "a.h5", settings(object_features={"nms_per_class": chosen}), "demo"
     )
     with FeatureFile(tmp_path / "a.h5") as file:
-        assert file.rows("counts", [file.row_of["wide"]]).tolist() == [kept]
-        assert json.loads(file.attributes["settings"])["nms_per_class"] is (kept == 2)
+        assert file.rows("counts", [file.row_of["wide"]]).tolist() == [count]
+        assert json.loads(file.attributes["settings"])["nms_per_class"] is (count == 2)
 
 
 def test_boxes_are_normalised_by_each_side():

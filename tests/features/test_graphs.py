@@ -23,7 +23,7 @@ def objects(tmp_path):
 
 
 @pytest.mark.parametrize("block", [5, 2000])
-def test_every_picture_has_the_relations_of_its_boxes(tmp_path, objects, monkeypatch, block):
+def test_every_image_has_the_relations_of_its_boxes(tmp_path, objects, monkeypatch, block):
     monkeypatch.setattr(build, "BLOCK", block)
     out = tmp_path / "deep" / "graphs.h5"
     counts = build_graphs(objects, out, GraphSettings())
@@ -39,7 +39,7 @@ def test_every_picture_has_the_relations_of_its_boxes(tmp_path, objects, monkeyp
             np.testing.assert_array_equal(matrix[: count + 1, : count + 1][own >= 0], own[own >= 0])
             assert (matrix >= 0).sum() == (own >= 0).sum()
             seen.update(RELATIONS[r] for r in own[own >= 0])
-        assert (graphs["relations"][3] == -1).all()  # the picture that could not be read
+        assert (graphs["relations"][3] == -1).all()  # the image that could not be read
     assert counts == {name: seen[name] for name in RELATIONS}
     assert counts["inside"] >= 11
 
@@ -81,7 +81,7 @@ def test_an_impossible_box_is_named_and_nothing_is_left(tmp_path, objects):
     assert list(out.parent.iterdir()) == []
 
 
-def test_features_of_pictures_are_refused(tmp_path):
+def test_features_of_images_are_refused(tmp_path):
     images = write_image_features(tmp_path / "images.h5", IDS)
     with pytest.raises(HamlearnError, match="'images', expected 'objects'"):
         build_graphs(images, tmp_path / "graphs.h5", GraphSettings())

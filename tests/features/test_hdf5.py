@@ -160,9 +160,9 @@ def without_storage(file):
     [
         (external_link, "`x` is a link"),
         (soft_link, "`x` is a link"),
-        (external_storage, "`x` is chunked or kept in another file"),
-        (virtual, "`x` is chunked or kept in another file"),
-        (compressed, "`x` is chunked or kept in another file"),
+        (external_storage, "`x` is chunked or stored in another file"),
+        (virtual, "`x` is chunked or stored in another file"),
+        (compressed, "`x` is chunked or stored in another file"),
         (empty, "`x` is no array"),
         (group, "`x` is no array"),
         (variable_text, "`x` holds object, expected numbers or text of fixed length"),

@@ -30,7 +30,7 @@ def test_shards_that_do_not_make_the_corpus(tmp_path, parts, message):
     assert not (tmp_path / "merged.h5").exists()
 
 
-def test_a_shard_with_a_stray_picture(tmp_path):
+def test_a_shard_with_a_stray_image(tmp_path):
     with pytest.raises(HamlearnError, match="image e is in 1 shards, expected 0; the corpus has 4"):
         merge([write(tmp_path / "a.h5")], IDS[:4], tmp_path / "merged.h5")
 

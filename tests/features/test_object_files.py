@@ -61,7 +61,7 @@ def test_arrays_that_need_unpickling_are_refused_by_name(tmp_path, name):
 
 
 @pytest.mark.parametrize("kept", [0, 100, 0.5, -1])
-def test_broken_files_are_the_failure_of_one_picture(tmp_path, kept):
+def test_broken_files_are_the_failure_of_one_image(tmp_path, kept):
     write_vinvl(tmp_path / "good.npz", made_up())
     write_vinvl(tmp_path / "cut.npz", made_up(count=20, width=50))
     content = bytearray((tmp_path / "cut.npz").read_bytes())
@@ -141,7 +141,7 @@ def test_a_header_may_have_any_order_and_more(tmp_path):
     )
 
 
-def test_a_picture_without_objects(tmp_path):
+def test_a_image_without_objects(tmp_path):
     nothing = made_up(count=0)
     path = tmp_path / "a.tsv"
     path.write_text(tsv_line("a", nothing) + tsv_line("b", made_up()))

@@ -22,8 +22,8 @@ IDS = ("a", "b", "c", "none")
 
 
 def settings(path, form="vinvl", **more):
-    told = {"format": form, "path": str(path)} | more.pop("precomputed", {})
-    chosen = {"objects": BEST, "dtype": "float32", "precomputed": told}
+    options = {"format": form, "path": str(path)} | more.pop("precomputed", {})
+    chosen = {"objects": BEST, "dtype": "float32", "precomputed": options}
     return load_settings(str({"object_features": chosen} | more).replace("None", "null"))
 
 
@@ -95,13 +95,13 @@ def test_missing_features_can_be_an_error(tmp_path, pictures):
     assert not (tmp_path / "a.h5").exists()
 
 
-def found(path, form="npz", ids=("a",), pictures=None, **told):
-    given = Precomputed(PrecomputedSettings(format=form, path=str(path), **told))
-    asked = {image: (pictures or {}).get(image) for image in ids}
-    return given, [item.value for item in given.found(asked, BEST, 10**6)]
+def found(path, form="npz", ids=("a",), pictures=None, **options):
+    given = Precomputed(PrecomputedSettings(format=form, path=str(path), **options))
+    wanted = {image: (pictures or {}).get(image) for image in ids}
+    return given, [item.value for item in given.found(wanted, BEST, 10**6)]
 
 
-def test_sizes_that_are_not_told_are_those_of_the_pictures(tmp_path):
+def test_sizes_that_are_not_told_are_those_of_the_images(tmp_path):
     objects = {name: made_up()[name] for name in ("boxes", "features")}
     for image in "abc":
         np.savez(tmp_path / f"{image}.npz", **objects)

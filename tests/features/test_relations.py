@@ -83,7 +83,7 @@ def test_distance_of_exactly_half_the_diagonal_is_near():
 
 
 def test_geometry_keeps_the_true_aspect():
-    # In a picture twice as wide as high, the corner-to-corner direction is not 45 degrees.
+    # In an image twice as wide as high, the corner-to-corner direction is not 45 degrees.
     boxes = [[0.4, 0.4, 0.45, 0.45], [0.5, 0.5, 0.55, 0.55]]
     assert RELATIONS[relation_matrix(boxes, 200, 100)[1, 2]] == "class1"
     assert RELATIONS[relation_matrix(boxes, 100, 200)[1, 2]] == "class2"
@@ -97,7 +97,7 @@ def test_thresholds_are_arguments():
     assert pair(first, first, overlap_iou=1.0) == "overlap"  # equal boxes always
 
 
-def test_the_picture_is_inside_to_every_object_even_one_of_its_size():
+def test_the_image_is_inside_to_every_object_even_one_of_its_size():
     matrix = names(relation_matrix([[0, 0, 1, 1], [0.2, 0.2, 0.4, 0.4]], 10, 10))
     assert matrix[0] == [None, "inside", "inside"]
     assert [row[0] for row in matrix] == [None, "cover", "cover"]
@@ -149,7 +149,7 @@ def test_unchanged_by_translation(boxes, width, height, right, down):
 
 
 @given(dyadic_boxes(), sides, sides, st.integers(1, 1000))
-def test_unchanged_by_a_picture_of_another_size(boxes, width, height, times):
+def test_unchanged_by_a_image_of_another_size(boxes, width, height, times):
     np.testing.assert_array_equal(
         relation_matrix(boxes, width * times, height * times),
         relation_matrix(boxes, width, height),
@@ -157,7 +157,7 @@ def test_unchanged_by_a_picture_of_another_size(boxes, width, height, times):
 
 
 @given(dyadic_boxes(), sides, sides, st.integers(0, 5))
-def test_unchanged_by_scaling_boxes_within_the_picture_but_for_what_is_far(
+def test_unchanged_by_scaling_boxes_within_the_image_but_for_what_is_far(
     boxes, width, height, halvings
 ):
     near = {"far": 10.0}  # distances shrink against the diagonal, so nothing may count as far
@@ -224,7 +224,7 @@ def test_many_at_once_equal_each_alone_and_padding_has_no_edge(pictures):
         assert (matrix[:, count + 1 :] == -1).all()
 
 
-def test_a_picture_that_could_not_be_read_has_no_edges():
+def test_a_image_that_could_not_be_read_has_no_edges():
     # Such rows are zeros throughout, the size too.
     assert (relation_matrices(np.zeros((1, 3, 4)), [0], [0], [0]) == -1).all()
     assert relation_matrix(np.zeros((0, 4)), 5, 5).tolist() == [[-1]]

@@ -55,7 +55,7 @@ def test_stages_are_stored_each_at_its_own_width():
     assert "stage1" not in image_columns(7, "float16", regions=True)
 
 
-def test_round_trip_of_pictures(tmp_path):
+def test_round_trip_of_images(tmp_path):
     with FeatureFile(write(tmp_path / "a.h5", regions=True)) as file:
         assert file.ids == IDS
         assert file.row_of["ü"] == 2
@@ -104,7 +104,7 @@ def test_numbers_are_read_when_they_are_asked_for(tmp_path):
         assert file.rows("features", [0]).tolist() == [[7, 8, 9]]
 
 
-def test_no_pictures_at_all(tmp_path):
+def test_no_images_at_all(tmp_path):
     with FeatureFile(write(tmp_path / "a.h5", ids=[])) as file:
         assert file.ids == []
         assert file.rows("features", []).shape == (0, 3)

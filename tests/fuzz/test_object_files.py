@@ -31,7 +31,7 @@ def _npz(arrays: dict[str, Any]) -> bytes:
 
 
 def _take(form: str, path: Path) -> None:
-    """Read all that extraction reads; what is wrong with one picture alone is counted."""
+    """Read all that extraction reads; what is wrong with one image alone is counted."""
     given_objects = Precomputed(PrecomputedSettings(format=form, path=str(path)))
     list(given_objects.found({"a": None, "b": None}, 3, 10**6))
 

@@ -1,4 +1,4 @@
-"""The whole picture as a vector: a frozen ResNet (paper, Eq. 2)."""
+"""The whole image as a vector: a frozen ResNet (paper, Eq. 2)."""
 
 from dataclasses import replace
 from typing import Self, cast
@@ -11,40 +11,26 @@ from torchvision.models import ResNet, ResNet152_Weights, resnet152
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import WeightSettings
 from hamlearn.vision.base import Backbone
+from hamlearn.vision.published import NAMED
 from hamlearn.vision.weights import load_network, scale_residuals
 
-# A picture is cropped to this aspect before it is resized: its middle square is all that the
-# network sees, and a strip of 1x10000 pixels would grow to half a billion of them.
-_LONGEST = 8
-
-
+# An image is cropped to this aspect ratio before it is resized: the network sees only its middle
+# square, and a strip of 1x10000 pixels would grow to half a billion of them.
+_MAX_ASPECT = 8
 _STEM = 4  # layers before the first stage
 
 
-def _rows(maps: Tensor) -> Tensor:
-    """Return maps (B, F, H, W) as (B, H*W, F), row by row."""
-    return maps.flatten(2).transpose(1, 2)
-
-
 class FrozenResNet(nn.Module):
-    """The layers of a ResNet up to its last map, which no training changes.
+    """The layers of a trained ResNet up to its last map, frozen.
 
-    `train()` is without effect: the statistics of its batch norms would drift.
+    `train()` has no effect: the statistics of its batch norms would drift.
     """
 
     def __init__(self, resnet: ResNet) -> None:
-        """Take the layers of a trained ResNet."""
         super().__init__()
-        self.layers = nn.Sequential(
-            resnet.conv1,
-            resnet.bn1,
-            resnet.relu,
-            resnet.maxpool,
-            resnet.layer1,
-            resnet.layer2,
-            resnet.layer3,
-            resnet.layer4,
-        )
+        stem = (resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool)
+        stages = (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4)
+        self.layers = nn.Sequential(*stem, *stages)
         self.requires_grad_(False)
         self.eval()
 
@@ -52,41 +38,37 @@ class FrozenResNet(nn.Module):
         """Stay in evaluation mode."""
         return super().train(False)
 
-    def forward(self, pictures: Tensor, stages: bool = False) -> tuple[Tensor, ...]:
-        """Return the mean of the last map (Eq. 2) and the map itself.
-
-        Args:
-            pictures: (B, 3, H, W), preprocessed.
-            stages: return the maps of all four stages as well.
-
-        Returns:
-            Features (B, F) and regions (B, 49, F), row by row, where the map is 7x7; then, if asked
-            for, what each stage ends with, averaged to 2x2, (B, 4, F of the stage), row by row.
-        """
+    def forward(self, images: Tensor, stages: bool = False) -> tuple[Tensor, ...]:
+        """Return features and regions of images (B, 3, H, W), as hamlearn.vision.base.Backbone."""
         if not stages:
-            regions = _rows(self.layers(pictures))  # (B, 49, F)
+            regions = _rows(self.layers(images))  # (B, 49, F)
             return regions.mean(1), regions
-        maps, found = pictures, []
+        maps, found = images, []
         for number, layer in enumerate(self.layers):
             maps = layer(maps)
             if number >= _STEM:
-                found.append(_rows(nn.functional.adaptive_avg_pool2d(maps, 2)))
+                found.append(_rows(nn.functional.adaptive_avg_pool2d(maps, 2)))  # (B, 4, F)
         regions = _rows(maps)
         return regions.mean(1), regions, *found
 
 
-def load_resnet152(settings: WeightSettings) -> Backbone:
-    """ResNet-152; weights from a file, and random ones, take the preprocessing of IMAGENET1K_V2.
+def _rows(maps: Tensor) -> Tensor:
+    """Return maps (B, F, H, W) as (B, H*W, F), row by row."""
+    return maps.flatten(2).transpose(1, 2)
 
-    A file that is published as IMAGENET1K_V1 should be asked for by that name.
+
+def load_resnet152(settings: WeightSettings) -> Backbone:
+    """Load ResNet-152.
+
+    Weights from a file, and random ones, use the preprocessing of IMAGENET1K_V2: a file published
+    as IMAGENET1K_V1 should be configured by that name.
     """
-    published = {weights.name: weights.url for weights in ResNet152_Weights}
-    resnet, weights = load_network(_build_resnet152, settings, published)
-    kind = ResNet152_Weights[weights.name if weights.name in published else "IMAGENET1K_V2"]
-    transform = kind.transforms()
+    resnet, weights = load_network(_build_resnet152, settings, NAMED["resnet152"])
+    named = weights.name if weights.name in NAMED["resnet152"] else "IMAGENET1K_V2"
+    transform = ResNet152_Weights[named].transforms()
     return Backbone(
         FrozenResNet(resnet),
-        lambda picture: transform(middle(picture)),
+        lambda image: transform(crop_middle(image)),
         2048,
         (256, 512, 1024, 2048),
         weights,
@@ -106,20 +88,20 @@ def _build_resnet152() -> ResNet:
     return resnet
 
 
-def middle(picture: Image.Image) -> Image.Image:
-    """Cut the ends off a picture that is far longer than it is wide."""
-    longest = _LONGEST * min(picture.size)
-    if max(picture.size) <= longest:
-        return picture
-    width, height = (min(side, longest) for side in picture.size)
-    left, top = (picture.width - width) // 2, (picture.height - height) // 2
-    return picture.crop((left, top, left + width, top + height))
+def crop_middle(image: Image.Image) -> Image.Image:
+    """Cut off the ends of an image whose aspect ratio is extreme."""
+    longest = _MAX_ASPECT * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    width, height = (min(side, longest) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def compiled(backbone: Backbone) -> Backbone:
-    """Return the backbone with its network compiled, once it is first used, for one shape of batch.
+    """Return the backbone with its network compiled, at its first use, for one shape of batch.
 
-    Any other shape would compile it anew: leave those to the backbone as it was.
+    Use the original backbone for other shapes, each of which would compile it again.
     """
     network = torch.compile(backbone.network, dynamic=False)
     return replace(backbone, network=cast(nn.Module, network))
@@ -127,27 +109,25 @@ def compiled(backbone: Backbone) -> Backbone:
 
 @torch.inference_mode()
 def features_of(
-    backbone: Backbone, pictures: Tensor, amp: bool = False, stages: bool = False
+    backbone: Backbone, images: Tensor, amp: bool = False, stages: bool = False
 ) -> tuple[Tensor, ...]:
-    """Return features (B, F) and regions (B, 49, F) of preprocessed pictures, as float32.
-
-    With `stages`, four further tensors follow, (B, 4, F of the stage).
+    """Return features (B, F), regions (B, 49, F) and, if requested, the four stages, as float32.
 
     Args:
-        backbone: with its network on the device of the pictures.
-        pictures: (B, 3, H, W).
-        amp: compute in half precision; for a GPU.
-        stages: return the four stages as well.
+        backbone: with its network on the device of the images.
+        images: (B, 3, H, W), preprocessed.
+        amp: compute in half precision, on a GPU.
+        stages: return the four stages (B, 4, F of the stage) as well.
 
     Raises:
-        HamlearnError: the network is to be compiled, and there is no working compiler.
+        HamlearnError: the network should be compiled, and no compiler works.
     """
     try:
-        with torch.autocast(pictures.device.type, torch.float16, enabled=amp):
-            found = backbone.network(pictures, stages)
+        with torch.autocast(images.device.type, torch.float16, enabled=amp):
+            found = backbone.network(images, stages)
     except torch._dynamo.exc.BackendCompilerFailed as error:
-        said = " ".join(str(error).split("\n\n")[0].split())
+        reason = " ".join(str(error).split("\n\n")[0].split())
         raise HamlearnError(
-            f"image_features.compile: found no compiler that works ({said}), expected one, or false"
+            f"image_features.compile: found no working compiler ({reason}), expected one, or false"
         ) from error
     return tuple(values.float() for values in found)

@@ -1,14 +1,13 @@
-"""Whether a downloaded corpus is whole: its text by Table 1, and every picture by opening it."""
+"""Checking a downloaded corpus: its text by Table 1, and every image by opening it."""
 
 import csv
 import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
+from typing import NamedTuple
 
 from hamlearn.corpus.conll import read_corpus
 from hamlearn.corpus.image_files import find_image
@@ -25,21 +24,13 @@ from hamlearn.io import atomic_write, digest_of_file, progress
 from hamlearn.vision.decoding import decode_images
 from hamlearn.vision.images import ImageError
 
-SMALL = 224  # pixels, the side that ResNet sees
-SHOWN = 10  # of each list, in print
-COLUMNS = ("image", "split", "status", "reason")
+SMALL = 224  # pixels, the side of ResNet's input
+SHOWN = 10  # findings of each kind in the report
+KINDS = ("missing", "broken", "small", "duplicate")  # the first two make a corpus unusable
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What is to be said of one picture.
-
-    Attributes:
-        image: its id.
-        split: the first that has it.
-        status: missing, broken, small or duplicate; the last two are no faults.
-        reason: more, in words.
-    """
+class Finding(NamedTuple):
+    """One finding about one image: its id, the first split with it, one of KINDS, and details."""
 
     image: str
     split: str
@@ -49,60 +40,61 @@ class Finding:
 
 @dataclass
 class Check:
-    """What was found.
+    """The result of a check.
 
     Attributes:
-        text: the report, for print.
-        faults: why the corpus is not what it should be; none where it is usable.
-        findings: about single pictures.
+        text: the report.
+        faults: why the corpus is not usable; empty if it is.
+        findings: about single images.
     """
 
-    text: str = ""
-    faults: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-
-    def say(self, line: str) -> None:
-        """Add a line to the report."""
-        self.text += f"{line}\n"
+    text: str
+    faults: list[str]
+    findings: list[Finding]
 
 
 def check_corpus(directory: str | Path, images: str | Path | None, max_pixels: int) -> Check:
-    """Check the text and the pictures of a folder in the layout in which corpora are passed on.
+    """Check the text and the images of a corpus in the folder layout in which it is shared.
 
     Args:
         directory: folder of train.txt, valid.txt (or dev.txt) and test.txt.
-        images: folder of the pictures; None looks for it inside `directory` and beside it.
-        max_pixels: larger pictures are broken.
+        images: folder of the images; None: looked for inside and next to `directory`.
+        max_pixels: larger images are broken.
 
     Raises:
-        HamlearnError: the text is absent or malformed, or `images` is not there.
+        HamlearnError: the text is absent or malformed, or `images` is absent.
     """
-    directory, check = Path(directory), Check()
+    directory = Path(directory)
     posts = read_corpus(directory)
     statistics = corpus_statistics(posts)
-    table = statistics[statistics["quantity"] != "missing_pictures"]
-    check.say(statistics_text(table).rstrip())
+    lines = [statistics_text(statistics[statistics["quantity"] != "missing_pictures"]).rstrip()]
+    faults: list[str] = []
+    findings: list[Finding] = []
     edition, differing = nearest_edition(table1_counts(statistics), editions())
     if differing:
-        check.say(f"Edition: unknown; nearest is {edition.name}, from which differ:")
-        check.faults.append(f"text: {len(differing)} counts differ from {edition.name}")
-        for line in differing:
-            check.say(f"  {line}")
+        lines.append(f"Edition: unknown; nearest is {edition.name}, with these differences:")
+        lines += [f"  {line}" for line in differing]
+        faults.append(f"text: {len(differing)} counts differ from {edition.name}")
     else:
-        check.say(f"Edition: {edition.name}")
+        lines.append(f"Edition: {edition.name}")
     folder = Path(images) if images is not None else find_images(directory, edition.corpus, posts)
     if folder is None:
         tried = ", ".join(map(str, _candidates(directory, edition.corpus)))
-        check.say(f"Pictures: no folder of them; looked for {tried}")
-        check.faults.append("pictures: no folder of them; name it with --images")
+        lines.append(f"Pictures: no folder found; looked for {tried}")
+        faults.append("pictures: no folder found; name it with --images")
     else:
-        check.say(f"Pictures: {folder}")
-        _check_pictures(check, posts, folder, max_pixels)
-    return check
+        split_of: dict[str, str] = {}
+        for post in posts:
+            split_of.setdefault(post.image_id, post.split)
+        findings = list(_image_findings(split_of, folder, max_pixels))
+        lines += [f"Pictures: {folder}", *_table(Counter(split_of.values()), findings)]
+        counts = Counter(finding.status for finding in findings)
+        faults += [f"pictures: {counts[kind]} {kind}" for kind in KINDS[:2] if counts[kind]]
+    return Check("\n".join(lines) + "\n", faults, findings)
 
 
 def find_images(directory: Path, corpus: str, posts: Iterable[CorpusPost]) -> Path | None:
-    """Return the first folder of the usual names that has a picture of the corpus."""
+    """Return the first folder of the usual names that has an image of the corpus."""
     names = dict.fromkeys(post.image_id for post in posts)
     for folder in _candidates(directory, corpus):
         if folder.is_dir() and any(find_image(folder, name) for name in names):
@@ -111,76 +103,56 @@ def find_images(directory: Path, corpus: str, posts: Iterable[CorpusPost]) -> Pa
 
 
 def _candidates(directory: Path, corpus: str) -> list[Path]:
-    """Return where pictures of a corpus lie in the repositories of other systems."""
-    place = directory.resolve()
-    told = re.search(r"twitter[-_]?(2015|2017)", place.name, re.IGNORECASE)
-    names = [f"{place.name}_images", f"twitter{told[1]}_images" if told else f"{corpus}_images"]
+    """Return the image folders of a corpus in the repositories of other systems."""
+    folder = directory.resolve()
+    found = re.search(r"twitter[-_]?(2015|2017)", folder.name, re.IGNORECASE)
+    names = [f"{folder.name}_images", f"twitter{found[1]}_images" if found else f"{corpus}_images"]
     inside = [directory / name for name in ("images", *names)]
-    return list(dict.fromkeys([*inside, *(place.parent / name for name in names)]))
+    return list(dict.fromkeys([*inside, *(folder.parent / name for name in names)]))
 
 
 def write_findings(path: str | Path, findings: Iterable[Finding]) -> None:
-    """Write what was found about single pictures as CSV, whole or not at all."""
+    """Write findings as CSV, atomically."""
     with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(COLUMNS)
-        lines.writerows((f.image, f.split, f.status, f.reason) for f in findings)
+        csv.writer(file, lineterminator="\n").writerows([Finding._fields, *findings])
 
 
-def _check_pictures(
-    check: Check, posts: Iterable[CorpusPost], folder: Path, max_pixels: int
-) -> None:
+def _image_findings(
+    split_of: Mapping[str, str], folder: Path, max_pixels: int
+) -> Iterator[Finding]:
+    """Yield the findings about the images of a corpus, in its order."""
     if not folder.is_dir():
         raise HamlearnError(f"{folder}: no such folder, expected the pictures of the corpus")
-    split_of: dict[str, str] = {}
-    for post in posts:
-        split_of.setdefault(post.image_id, post.split)
-    paths = {image: find_image(folder, image) for image in split_of}
-    present = {image: path for image, path in paths.items() if path is not None}
-    for image in split_of.keys() - present.keys():
-        check.findings.append(Finding(image, split_of[image], "missing", "no file of this name"))
-    same: dict[str, list[str]] = defaultdict(list)
-    queue = decode_images(list(present.values()), _size, max_pixels, os.cpu_count() or 1, ahead=8)
-    opened = zip(present.items(), progress(queue, len(present), "pictures"), strict=True)
-    for (image, path), item in opened:
-        if isinstance(item.value, ImageError):
-            found = Finding(image, split_of[image], "broken", item.value.reason)
-            check.findings.append(found)
-            continue
-        same[digest_of_file(path)].append(image)
-        if min(item.value) < SMALL:
-            said = "x".join(map(str, item.value))
-            check.findings.append(Finding(image, split_of[image], "small", said))
-    for first, *others in same.values():
-        for image in others:
-            check.findings.append(Finding(image, split_of[image], "duplicate", f"of {first}"))
-    order = {image: place for place, image in enumerate(split_of)}
-    check.findings.sort(key=lambda found: (order[found.image], found.status))
-    _report(check, Counter(split_of.values()))
+    paths = [find_image(folder, image) for image in split_of]
+    queue = decode_images(paths, lambda image: image.size, max_pixels, os.cpu_count() or 1, 8)
+    opened = progress(queue, len(paths), "pictures")
+    first_with: dict[str, str] = {}
+    for (image, split), path, item in zip(split_of.items(), paths, opened, strict=True):
+        if path is None:
+            yield Finding(image, split, "missing", "no file of this name")
+        elif isinstance(item.value, ImageError):
+            yield Finding(image, split, "broken", item.value.reason)
+        else:
+            first = first_with.setdefault(digest_of_file(path), image)
+            if first != image:
+                yield Finding(image, split, "duplicate", f"of {first}")
+            if min(item.size) < SMALL:
+                yield Finding(image, split, "small", "x".join(map(str, item.size)))
 
 
-def _size(picture: Image.Image) -> tuple[int, int]:
-    return picture.size
-
-
-def _report(check: Check, pictures: Counter[str]) -> None:
-    """Say how many pictures of each split are what, and list the first of each kind."""
-    found = Counter((finding.split, finding.status) for finding in check.findings)
-    kinds = ("missing", "broken", "small", "duplicate")
-    check.say("         pictures  present  " + "  ".join(kind.rjust(9) for kind in kinds))
+def _table(images: Counter[str], findings: list[Finding]) -> Iterator[str]:
+    """Yield the lines of a table of findings by split, and the first findings of each kind."""
+    counts = Counter((finding.split, finding.status) for finding in findings)
+    yield "         pictures  present  " + "  ".join(kind.rjust(9) for kind in KINDS)
     for split in SPLITS:
-        present = pictures[split] - found[split, "missing"]
-        cells = "  ".join(f"{found[split, kind]:9d}" for kind in kinds)
-        check.say(f"{split:7}  {pictures[split]:8d}  {present:7d}  {cells}")
-    for kind in kinds:
-        those = [finding for finding in check.findings if finding.status == kind]
-        if not those:
-            continue
-        what = f"{kind} (a side under {SMALL} pixels)" if kind == "small" else kind
-        check.say(f"{len(those)} {what}:")
+        present = images[split] - counts[split, "missing"]
+        cells = "  ".join(f"{counts[split, kind]:9d}" for kind in KINDS)
+        yield f"{split:7}  {images[split]:8d}  {present:7d}  {cells}"
+    for kind in KINDS:
+        those = [finding for finding in findings if finding.status == kind]
+        if those:
+            yield f"{len(those)} {kind}{f' (a side under {SMALL} pixels)' * (kind == 'small')}:"
         for finding in those[:SHOWN]:
-            check.say(f"  {finding.image} ({finding.split}): {finding.reason}")
+            yield f"  {finding.image} ({finding.split}): {finding.reason}"
         if len(those) > SHOWN:
-            check.say(f"  ... and {len(those) - SHOWN} more; --csv writes them all")
-        if kind in ("missing", "broken"):
-            check.faults.append(f"pictures: {len(those)} {kind}")
+            yield f"  ... and {len(those) - SHOWN} more; --csv writes them all"

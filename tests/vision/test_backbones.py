@@ -8,7 +8,7 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.settings import WeightSettings
-from hamlearn.vision.backbones import FrozenResNet, features_of, middle
+from hamlearn.vision.backbones import FrozenResNet, crop_middle, features_of
 from hamlearn.vision.base import load_backbone
 
 
@@ -109,11 +109,11 @@ def test_preprocessing_is_that_of_the_weights(backbone):
 def test_long_pictures_keep_their_middle():
     picture = Image.new("RGB", (100, 2))
     picture.putpixel((50, 0), (255, 0, 0))
-    cut = middle(picture)
+    cut = crop_middle(picture)
     assert cut.size == (16, 2)
     assert cut.getpixel((8, 0)) == (255, 0, 0)
-    assert middle(Image.new("RGB", (80, 10))).size == (80, 10)
-    assert middle(Image.new("RGB", (3, 900))).size == (3, 24)
+    assert crop_middle(Image.new("RGB", (80, 10))).size == (80, 10)
+    assert crop_middle(Image.new("RGB", (3, 900))).size == (3, 24)
 
 
 def test_the_demo_backbone_gives_what_its_network_pools():

@@ -113,7 +113,7 @@ def test_pictures_are_found_where_others_keep_them(corpus, tmp_path, place, name
 def test_no_folder_of_pictures(corpus):
     shutil.rmtree(corpus / "images")
     found = check_corpus(corpus, None, 10**6)
-    assert found.faults == ["pictures: no folder of them; name it with --images"]
+    assert found.faults == ["pictures: no folder found; name it with --images"]
     assert str(corpus.parent / "twitter2015_images") in found.text
     with pytest.raises(HamlearnError, match="no such folder"):
         check_corpus(corpus, corpus / "images", 10**6)

@@ -40,45 +40,26 @@ def _distinct_labels(labels: list[str]) -> list[str]:
 
 
 class FeatureSizes(Section):
-    """Sizes that the corpus and the features decide; 0 for what the system does not read.
+    """Sizes that the corpus and the features decide; 0 for what the system does not read."""
 
-    Attributes:
-        image: F of whole images and of their regions.
-        object: F of the objects.
-        classes: C, the detector's classes.
-        stages: F of each stage of the image network.
-        words: entries of the word vocabulary, padding and the unknown word included.
-        word: width of the word vectors.
-        characters: entries of the character vocabulary, likewise.
-    """
-
-    image: Count = 0
-    object: Count = 0
-    classes: Count = 0
-    stages: tuple[Count, ...] = ()
-    words: Count = 0
-    word: Count = 0
-    characters: Count = 0
+    image: Count = 0  # F of whole images and of their regions
+    object: Count = 0  # F of the objects
+    classes: Count = 0  # C, the detector's classes
+    stages: tuple[Count, ...] = ()  # F of each stage of the image network
+    words: Count = 0  # entries of the word vocabulary, with padding and the unknown word
+    word: Count = 0  # width of the word vectors
+    characters: Count = 0  # entries of the character vocabulary, likewise
 
 
 class VisionNetwork(Section):
-    """The vision network behind a feature file.
+    """The vision network behind a feature file."""
 
-    Attributes:
-        name: extractor, as the configuration names it.
-        weights: published name, file name, or `random`.
-        sha256: of the weights.
-        random: whether the weights are untrained, so that the features carry no meaning.
-        settings: everything else that the features depend on.
-        versions: of the libraries that computed them.
-    """
-
-    name: str
-    weights: Annotated[str, Field(pattern=r"^[^/\\]+$")]
-    sha256: Digest
-    random: bool
-    settings: dict[str, Any]
-    versions: dict[str, str]
+    name: str  # as the configuration names it
+    weights: Annotated[str, Field(pattern=r"^[^/\\]+$")]  # published name, file name or `random`
+    sha256: Digest  # of the weights
+    random: bool  # untrained weights: the features carry no meaning
+    settings: dict[str, Any]  # everything else that the features depend on
+    versions: dict[str, str]  # of the libraries that computed them
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> Self:
@@ -99,63 +80,35 @@ class VisionNetwork(Section):
 
 
 class SplitCounts(Section):
-    """What training read of one split.
-
-    Attributes:
-        posts: in the split.
-        missing_images: posts without a usable image; None for a system that reads no image.
-        cut_words: words past `text.max_subtokens`, which no window reads.
-        cut_posts: posts that have such words.
-        windowed_posts: posts read in several windows.
-    """
+    """What training read of one split."""
 
     posts: Count
-    missing_images: Count | None = None
-    cut_words: Count = 0
-    cut_posts: Count = 0
-    windowed_posts: Count = 0
+    missing_images: Count | None = None  # posts without one; None for a system that reads none
+    cut_words: Count = 0  # past `text.max_subtokens`, and not read in a window
+    cut_posts: Count = 0  # posts that have such words
+    windowed_posts: Count = 0  # posts read in several windows
 
 
 class RunSetup(Section):
-    """What is known of a run before its first step.
-
-    Attributes:
-        schema_version: of run.json.
-        hamlearn: version that trained.
-        system: one of SYSTEMS.
-        seed: of the initial weights, the order of posts and dropout.
-        labels: the K labels, in the order of the model's numbers.
-        sizes: what the corpus and the features decide of the model's shape.
-        text: settings of the text side.
-        model: settings of the model.
-        training: settings of the training.
-        precision: as Lightning names it.
-        device: kind of device, `cpu` or `cuda`.
-        graph_backend: `dgl` or `dense`; None for a system without graphs.
-        splits: counts of `train` and `dev`.
-        word_vectors: where they come from; None for a system that reads sub-tokens.
-        networks: the vision networks behind the feature files, by the file's kind.
-        classes: names of the C object classes.
-        graph: thresholds of the relations; None for a system without graphs.
-    """
+    """What is known of a run before its first step."""
 
     schema_version: Literal[1] = 1
     hamlearn: str = hamlearn.__version__
     system: Variant
     seed: Seed
-    labels: Annotated[list[str], AfterValidator(_distinct_labels)]
+    labels: Annotated[list[str], AfterValidator(_distinct_labels)]  # in the order of the outputs
     sizes: FeatureSizes
     text: TextSettings
     model: ModelSettings
     training: TrainingSettings
-    precision: str
-    device: str
-    graph_backend: Literal["dgl", "dense"] | None = None
-    splits: dict[str, SplitCounts]
-    word_vectors: str | None = None
-    networks: dict[str, VisionNetwork] = Field(default_factory=dict)
-    classes: list[str] = Field(default_factory=list)
-    graph: GraphSettings | None = None
+    precision: str  # as Lightning names it
+    device: str  # its kind, `cpu` or `cuda`
+    graph_backend: Literal["dgl", "dense"] | None = None  # None for a system without graphs
+    splits: dict[str, SplitCounts]  # of `train` and `dev`
+    word_vectors: str | None = None  # their origin; None for a system that reads sub-tokens
+    networks: dict[str, VisionNetwork] = Field(default_factory=dict)  # by kind of feature file
+    classes: list[str] = Field(default_factory=list)  # names of the C object classes
+    graph: GraphSettings | None = None  # thresholds of the relations
 
     @model_validator(mode="after")
     def _fits_the_system(self) -> Self:
@@ -179,20 +132,12 @@ class RunSetup(Section):
 
 
 class RunFacts(RunSetup):
-    """All of run.json: the setup and the result of a run.
-
-    Attributes:
-        parameters: number of the model's parameters.
-        epoch: chosen on dev, counted from 1.
-        dev_f1: micro F1 on dev at that epoch, 0 to 1, by scheme.
-        seconds: of all epochs.
-        seconds_per_epoch: their mean.
-    """
+    """All of run.json: the setup and the result of a run."""
 
     parameters: Count
-    epoch: Count
-    dev_f1: dict[str, float]
-    seconds: float
+    epoch: Count  # chosen on dev, counted from 1
+    dev_f1: dict[str, float]  # micro F1 at that epoch, 0 to 1, by scheme
+    seconds: float  # of all epochs
     seconds_per_epoch: float
 
 

@@ -259,7 +259,7 @@ class ReportSettings(Section):
 
 
 class PredictSettings(Section):
-    """Prediction for posts outside the corpora, with an exported model."""
+    """Prediction for posts outside the corpora, with a trained model."""
 
     model: str | None = Field(None, description="folder of the model; null: prediction disabled")
     posts: str | None = Field(None, description="file of posts, in `format` or that of its suffix")

@@ -2,9 +2,9 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -33,24 +33,6 @@ CACHED = 16  # images whose features are kept, for posts that share one
 CONVERTED = Path("results/weights")  # where the workflow puts converted weights
 CHECKOUT = Path(__file__).parents[2]  # for weights in the repository
 AnySettings = TypeVar("AnySettings", bound=WeightSettings)
-
-
-class ImageEncoder(Protocol):
-    """Turns images into features.
-
-    Attributes:
-        classes: names of the C object classes, without "none".
-    """
-
-    classes: list[str]
-
-    def encode(self, image: ImageInput) -> ImageFeatures:
-        """Return the features of an image; ImageError if it cannot be read."""
-        ...
-
-    def close(self) -> None:
-        """Close files and drop cached features."""
-        ...
 
 
 class NetworkEncoder:
@@ -213,6 +195,9 @@ class FileEncoder:
         self._reader.close()
 
 
+ImageEncoder: TypeAlias = NetworkEncoder | FileEncoder
+
+
 def find_weights(
     network: VisionNetwork,
     table: Mapping[str, WeightSettings],
@@ -230,6 +215,8 @@ def find_weights(
     Raises:
         HamlearnError: the weights are absent; the message lists the places.
     """
+    from hamlearn.vision.published import NAMED, cached
+
     chosen: dict[str, Any] = {"weights": network.weights}
     backend = network.settings.get("backend")
     if "backend" in kind.model_fields and backend in ("torchvision", "detectron2"):
@@ -237,42 +224,25 @@ def find_weights(
     if network.random:
         return kind.model_validate(chosen)
     chosen["sha256"] = network.sha256
-    published = _published(network)
-    places = list(_places(network, table, folder, published))
+    url = NAMED.get(network.name, {}).get(network.weights)
+    published = None if url is None else cached(url)  # where torch keeps weights of that name
+    name = network.weights if published is None else published.name
+    places = [] if folder is None else [Path(folder) / name]
+    if published is not None:
+        places.append(published)
+    else:
+        usual = Path(table[network.name].weights) if network.name in table else Path()
+        places += [usual, CHECKOUT / usual] if usual.name == name else []
+        places.append(CONVERTED / name)
     for place in places:
         if place.is_file():
             # A published name also states how an image is prepared: it is kept for its own file.
-            is_published = published is not None and place == published
-            return kind.model_validate(chosen | ({} if is_published else {"weights": str(place)}))
+            path = {} if place == published else {"weights": str(place)}
+            return kind.model_validate(chosen | path)
     raise HamlearnError(
         f"{network.name}: found no weights {network.weights} (sha256 {network.sha256}); looked for"
         f" {', '.join(map(str, places))}; `--weights` names a folder that holds them"
     )
-
-
-def _published(network: VisionNetwork) -> Path | None:
-    """Return where torch keeps weights of a published name."""
-    from hamlearn.vision.published import NAMED, cached
-
-    url = NAMED.get(network.name, {}).get(network.weights)
-    return None if url is None else cached(url)
-
-
-def _places(
-    network: VisionNetwork,
-    table: Mapping[str, WeightSettings],
-    folder: str | Path | None,
-    published: Path | None,
-) -> Iterator[Path]:
-    if folder is not None:
-        yield Path(folder) / (network.weights if published is None else published.name)
-    if published is not None:
-        yield published
-        return
-    usual = Path(table[network.name].weights) if network.name in table else None
-    if usual is not None and usual.name == network.weights:
-        yield from (usual, CHECKOUT / usual)
-    yield CONVERTED / network.weights
 
 
 def as_stored(values: NDArray[np.floating], network: VisionNetwork) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors import torch as safetensors
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -45,17 +45,6 @@ COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient", "dev_f1_strict",
 MAX_JSON = 50_000_000  # bytes; a vocabulary of a million entries has fewer
 
 _ENCODER_FILE = re.compile(rf"{ENCODER}/[A-Za-z0-9][A-Za-z0-9._-]*\.(json|txt|model|jinja)")
-# Errors of PyTorch and transformers when a configuration does not describe the weights.
-_MISMATCH = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    SafetensorError,
-    TypeError,
-    ValueError,
-)
 
 
 class FileEntry(Section):
@@ -131,20 +120,15 @@ def write_model_folder(
         part.mkdir()
         safetensors.save_model(network, str(part / WEIGHTS))
         write_json(part / FACTS, facts.model_dump(mode="json"))
-        write_history(part / HISTORY, history)
+        with (part / HISTORY).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(history)
         config.save_pretrained(part / ENCODER)
         tokenizer.save_pretrained(part / ENCODER)
         if lexicon is not None:
             lexicon.write(part / LEXICON)
         write_manifest(part)
-
-
-def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write one CSV row per epoch."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
 
 
 def write_manifest(folder: Path) -> None:
@@ -192,7 +176,7 @@ def load_model(folder: str | Path) -> TrainedModel:
         safetensors.load_model(network, folder / WEIGHTS, strict=True)
     except HamlearnError:
         raise
-    except _MISMATCH as error:
+    except Exception as error:  # of PyTorch or transformers, for sizes that do not fit together
         raise HamlearnError(
             f"{folder / WEIGHTS}: not the weights of the model that {FACTS} and"
             f" {ENCODER}/config.json describe ({error!s:.300})"

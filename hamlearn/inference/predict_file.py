@@ -40,21 +40,13 @@ _ESCAPED = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x20
 
 @dataclass
 class Counts:
-    """Numbers of posts.
+    """Numbers of posts and entities of one run."""
 
-    Attributes:
-        posts: lines written by this run.
-        before: lines written by an interrupted run.
-        entities: found.
-        errors: posts that could not be tagged.
-        without_image: tagged posts without an image, if the model reads images.
-    """
-
-    posts: int = 0
-    before: int = 0
+    posts: int = 0  # lines written
+    before: int = 0  # lines written by an interrupted run
     entities: int = 0
-    errors: int = 0
-    without_image: int = 0
+    errors: int = 0  # posts that could not be tagged
+    without_image: int = 0  # other posts, if the model reads images
 
 
 def predict_file(
@@ -100,7 +92,11 @@ def predict_file(
         reads_images = tagger.reads_images and not no_images
         if reads_images and has_source:
             _ = tagger.image_encoder  # so that absent weights are reported before any work
-        begin, end = _shard_bounds(sum(1 for _ in read_posts(posts, str, form)), shard)
+        number, count = shard
+        if not 1 <= number <= count:
+            raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
+        total = sum(1 for _ in read_posts(posts, str, form))
+        begin, end = (total * place // count for place in (number - 1, number))
         options = {
             "hamlearn": hamlearn.__version__,
             "model": tagger.model.digest,
@@ -117,8 +113,8 @@ def predict_file(
             counts = Counts(before=part.posts)
             records = islice(read_posts(posts, locate, form), begin + part.posts, end)
             chosen = _with_images(records, reads_images, has_source)
-            total = end - begin - part.posts
-            tagged = progress(tagger.stream(chosen, batch_size), total, "posts")
+            left = end - begin - part.posts
+            tagged = progress(tagger.stream(chosen, batch_size), left, "posts")
             while window := list(islice(tagged, WINDOW)):
                 part.append([line_of(one) for one in window])
                 counts.posts += len(window)
@@ -147,14 +143,6 @@ def line_of(tagged: Tagged) -> bytes:
         values["relevance"] = {view: round(x, DIGITS) for view, x in tagged.relevance.items()}
     text = json.dumps(values, ensure_ascii=False, allow_nan=False).translate(_ESCAPED)
     return text.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate as JSON escapes it
-
-
-def _shard_bounds(total: int, shard: tuple[int, int]) -> tuple[int, int]:
-    """Return the first and last post (exclusive) of a shard; sizes differ by one at most."""
-    number, count = shard
-    if not 1 <= number <= count:
-        raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
-    return total * (number - 1) // count, total * number // count
 
 
 def _with_images(

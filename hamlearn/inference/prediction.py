@@ -15,7 +15,6 @@ from hamlearn.data.batches import LengthBuckets
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.sources import InputFiles, Sources, open_sources
 from hamlearn.data.tokenization import Ragged
-from hamlearn.data.visual import VisualSource
 from hamlearn.data.windows import Scored, WindowMerger
 from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
@@ -108,7 +107,11 @@ def predict(
         )
         sources = stack.enter_context(opened)
         if sources.visual is not None:
-            check_sizes(model, sources.visual)
+            for name in ("image", "object", "classes", "stages"):
+                found, size = (getattr(one.sizes, name) for one in (sources.visual, model.facts))
+                if found != size:
+                    fault = f"found {name} {found}, expected {size} as in training"
+                    raise HamlearnError(f"features: {fault}")
         if sources.encoded is not None:
             sources.encoded.check(model.network.get_submodule("text.encoder"))
         predictions = predict_posts(model, chosen, sources)
@@ -163,20 +166,6 @@ def write_predictions(
                 conll_file.write(" ".join(columns) + "\n")
             conll_file.write("\n")
     return without
-
-
-def check_sizes(model: TrainedModel, source: VisualSource) -> None:
-    """Refuse features of other sizes than those of the training.
-
-    Raises:
-        HamlearnError: a size differs.
-    """
-    for name in ("image", "object", "classes", "stages"):
-        found, expected = getattr(source.sizes, name), getattr(model.facts.sizes, name)
-        if found != expected:
-            raise HamlearnError(
-                f"features: found {name} {found}, expected {expected} as in training"
-            )
 
 
 class _Results:

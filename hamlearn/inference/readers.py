@@ -14,9 +14,10 @@ skipped; in text, each is a post without words. A post without an id is numbered
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 from hamlearn.corpus.conll import BETWEEN, BLANKS, MARK
 from hamlearn.corpus.image_files import find_image
@@ -32,9 +33,9 @@ SUFFIXES = {
     ".bio": "conll",
     ".txt": "text",
 }
-MAX_LINE = 1_000_000  # bytes
+MAX_LINE = 1_000_000  # characters
 MAX_WORDS = 20_000  # of a post in CoNLL
-_BOM = b"\xef\xbb\xbf"
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what `_open` makes of other bytes
 
 Record: TypeAlias = Post | Unreadable
 Locate: TypeAlias = Callable[[str], ImageInput]
@@ -74,8 +75,8 @@ def format_of(path: Path, form: str | None = None) -> str:
         )
     found = SUFFIXES[path.suffix.lower()]
     if found == "text":
-        with path.open("rb") as file:
-            if file.read(200).removeprefix(_BOM).lstrip().startswith(MARK.encode()):
+        with _open(path, "") as file:
+            if file.read(200).lstrip().startswith(MARK):
                 return "conll"
     return found
 
@@ -168,40 +169,37 @@ def _are_texts(values: Any) -> bool:
 
 
 def _table(path: Path, locate: Locate, **dialect: Any) -> Iterator[Record]:
-    reader = csv.reader(_table_lines(path), strict=True, **dialect)
-    try:
-        header = [name.strip() for name in next(reader)]
-    except (StopIteration, csv.Error) as error:
-        raise HamlearnError(f"{path}:1: found no header, expected one with `text`") from error
-    if "text" not in header or len(set(header)) != len(header):
-        raise HamlearnError(
-            f"{path}:1: found the columns {', '.join(header)!r:.120}, expected `text`, and"
-            " optionally `id`, `image` and `caption`, each once"
-        )
-    while True:
-        id_: str | None = None
+    with _open(path, "") as file:
+        reader = csv.reader(file, strict=True, **dialect)
         try:
-            row = next(reader, None)
-            if row is None:
-                return
-            if row:
-                if len(row) != len(header):
-                    raise HamlearnError(f"found {len(row)} fields, expected {len(header)}")
-                if any("\ud800" <= letter <= "\udfff" for letter in "".join(row)):
-                    raise HamlearnError("not UTF-8")
-                values = dict(zip(header, row, strict=True))
-                id_ = values.get("id") or str(reader.line_num)
-                images = (locate(values["image"]),) if values.get("image") else ()
-                caption = values.get("caption") or None
-                yield Post(text=values["text"], images=images, caption=caption, id=id_)
-        except csv.Error as error:
-            yield _faulty_row(path, reader.line_num, f"not a row ({error})")
-        except HamlearnError as error:
-            yield _faulty_row(path, reader.line_num, str(error), id_)
-
-
-def _faulty_row(path: Path, number: int, fault: str, id_: str | None = None) -> Unreadable:
-    return Unreadable(id_ or str(number), f"{path.name}:{number}: {fault}")
+            header = [name.strip() for name in next(reader)]
+        except (StopIteration, csv.Error) as error:
+            raise HamlearnError(f"{path}:1: found no header, expected one with `text`") from error
+        if "text" not in header or len(set(header)) != len(header):
+            raise HamlearnError(
+                f"{path}:1: found the columns {', '.join(header)!r:.120}, expected `text`, and"
+                " optionally `id`, `image` and `caption`, each once"
+            )
+        while True:
+            id_ = ""
+            try:
+                row = next(reader, None)
+                if row is None:
+                    return
+                if row:
+                    if len(row) != len(header):
+                        raise HamlearnError(f"found {len(row)} fields, expected {len(header)}")
+                    if _NOT_UTF8.search("".join(row)):
+                        raise HamlearnError("not UTF-8")
+                    values = dict(zip(header, row, strict=True))
+                    id_ = values.get("id") or str(reader.line_num)
+                    images = (locate(values["image"]),) if values.get("image") else ()
+                    caption = values.get("caption") or None
+                    yield Post(text=values["text"], images=images, caption=caption, id=id_)
+            except (csv.Error, HamlearnError) as error:
+                number = reader.line_num
+                fault = f"not a row ({error})" if isinstance(error, csv.Error) else error
+                yield Unreadable(id_ or str(number), f"{path.name}:{number}: {fault}")
 
 
 def _conll(path: Path, locate: Locate) -> Iterator[Record]:
@@ -244,38 +242,24 @@ def _text(path: Path, locate: Locate) -> Iterator[Record]:
 
 
 def _lines(path: Path, end: bool = False) -> Iterator[tuple[int, str | HamlearnError]]:
-    """Yield number and text of each line, or its fault; overlong lines are not held in memory.
-
-    Args:
-        path: of the file.
-        end: yield an empty line after the last.
-    """
+    """Yield number and text of each line, or its fault; with `end`, an empty line at the end."""
     number = 0
-    with path.open("rb") as file:
-        while raw := file.readline(MAX_LINE + 1):
-            number += 1
-            place = f"{path.name}:{number}"
-            if len(raw) > MAX_LINE and not raw.endswith(b"\n"):
-                while raw and not raw.endswith(b"\n"):
-                    raw = file.readline(MAX_LINE)
-                yield number, HamlearnError(f"{place}: longer than {MAX_LINE} bytes")
-                continue
-            raw = raw.removeprefix(_BOM) if number == 1 else raw
-            try:
-                yield number, raw.removesuffix(b"\n").removesuffix(b"\r").decode()
-            except UnicodeDecodeError as error:
-                fault = f"{place}: byte {error.start + 1} of the line is not UTF-8"
-                yield number, HamlearnError(fault)
+    with _open(path, "\n") as file:
+        for number, line in enumerate(file, start=1):
+            if len(line) > MAX_LINE:
+                fault = f"longer than {MAX_LINE} characters"
+                yield number, HamlearnError(f"{path.name}:{number}: {fault}")
+            elif _NOT_UTF8.search(line):
+                yield number, HamlearnError(f"{path.name}:{number}: not UTF-8")
+            else:
+                yield number, line.removesuffix("\n").removesuffix("\r")
     if end:
         yield number + 1, ""
 
 
-def _table_lines(path: Path) -> Iterator[str]:
-    """Yield lines for the csv module; bytes that are not UTF-8 become lone surrogates."""
-    with path.open("rb") as file:
-        file.seek(len(_BOM) if file.read(len(_BOM)) == _BOM else 0)
-        while raw := file.readline(MAX_LINE):
-            yield raw.decode(errors="surrogateescape")
+def _open(path: Path, newline: str) -> TextIO:
+    """Open a text file; bytes that are not UTF-8 become lone surrogates."""
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
 FORMATS: dict[str, Callable[[Path, Locate], Iterator[Record]]] = {

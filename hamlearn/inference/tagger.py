@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torchcrf import CRF
 
+from hamlearn.corpus.labels import Entity as EntitySpan
 from hamlearn.corpus.labels import entities
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.sources import ImageText, InputFiles, Sources
@@ -49,6 +50,10 @@ class _Prepared:
     @property
     def words(self) -> tuple[str, ...]:
         return tuple(word.text for word in self.tokens)
+
+    def entity(self, span: EntitySpan, score: float) -> Entity:
+        start, end = self.tokens[span.start].start, self.tokens[span.end - 1].end
+        return Entity(start, end, self.text[start:end], span.type, score)
 
 
 class Tagger(AbstractContextManager["Tagger"]):
@@ -223,7 +228,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         found: dict[int, Tagged] = {}
         for scored, paths in scored_posts(self._network, data, batch_size, self.device):
             relevance = {view: values.tolist() for view, values in scored.relevance.items()}
-            spans = [self._entities(path) for path in paths]
+            spans = [entities([self.labels[number] for number in path]) for path in paths]
             scores = self._probabilities(scored, spans)
             for row, index in enumerate(scored.posts):
                 one, cut = posts[index], data.cut[index]
@@ -234,10 +239,7 @@ class Tagger(AbstractContextManager["Tagger"]):
                     id=one.post.id,
                     text=one.text,
                     words=one.words,
-                    entities=tuple(
-                        _entity(one, *span, score)
-                        for span, score in zip(spans[row], scores[row], strict=True)
-                    ),
+                    entities=tuple(map(one.entity, spans[row], scores[row])),
                     relevance=by_view if by_view and one.visual is not None else None,
                     has_image=one.visual is not None,
                     note="; ".join(notes) or None,
@@ -257,13 +259,8 @@ class Tagger(AbstractContextManager["Tagger"]):
         sources = Sources(visual=visual, image_text=image_text, lexicon=model.lexicon)
         return PostDataset(posts, model.tokenizer, facts.text, sources=sources)
 
-    def _entities(self, path: Sequence[int]) -> list[tuple[int, int, str]]:
-        """Return first word, last word (exclusive) and type of each entity of a label path."""
-        found = entities([self.labels[number] for number in path])
-        return [(one.start, one.end, one.type) for one in found]
-
     def _probabilities(
-        self, scored: Scored, spans: Sequence[Sequence[tuple[int, int, str]]]
+        self, scored: Scored, spans: Sequence[Sequence[EntitySpan]]
     ) -> list[list[float]]:
         """Return the score of each entity of each post.
 
@@ -275,16 +272,15 @@ class Tagger(AbstractContextManager["Tagger"]):
         paths: list[Span] = []
         entity_of: list[tuple[int, int]] = []
         for row, own in enumerate(spans):
-            for place, (start, end, type_) in enumerate(own):
-                begin, inside = numbers.get(f"B-{type_}"), numbers.get(f"I-{type_}")
-                same = [number for number in (begin, inside) if number is not None]
-                after = [] if inside is None else [inside]
-                rest = after * (end - start - 1)
-                if len(rest) < end - start - 1:
-                    continue  # unreachable: a path of more than one word contains I-X
-                for first, before in ((begin, []), (inside, same)):
-                    if first is not None:
-                        paths.append(Span(row, start, [first, *rest], before, after))
+            for place, span in enumerate(own):
+                begin, inside = (
+                    [numbers[label] for label in (f"{prefix}-{span.type}",) if label in numbers]
+                    for prefix in "BI"
+                )
+                rest = inside * (span.end - span.start - 1)
+                for first, before in ((begin, []), (inside, begin + inside)):
+                    if first:
+                        paths.append(Span(row, span.start, first + rest, before, inside))
                         entity_of.append((row, place))
         found = [[0.0] * len(own) for own in spans]
         scores = span_probabilities(self._crf, scored.emissions, scored.mask, paths)
@@ -328,8 +324,3 @@ def _words(post: Post) -> tuple[str, list[Word]]:
 def _printable(text: str) -> str:
     """Replace halves of surrogate pairs, which UTF-8 cannot hold, by question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _entity(one: _Prepared, start: int, end: int, type_: str, score: float) -> Entity:
-    first, last = one.tokens[start].start, one.tokens[end - 1].end
-    return Entity(first, last, one.text[first:last], type_, score)

@@ -3,7 +3,8 @@ import pytest
 
 from hamlearn.data.visual import VisualFeatures
 from hamlearn.features.relations import COVER, INSIDE, NONE
-from hamlearn.inference.image_sets import ImageFeatures, combine
+from hamlearn.inference.image_sets import ImageFeatures, InMemoryVisuals, combine
+from tests.builders import run_facts
 
 NONE_CLASS = 3
 
@@ -61,3 +62,31 @@ def test_a_whole_picture_stands_in_only_where_nothing_was_found_in_any(order):
     both = combine([blind, seen(2, [0.0], [NONE_CLASS])], 5, NONE_CLASS)
     assert both.classes.tolist() == [NONE_CLASS]
     assert both.relations.tolist() == [[NONE, INSIDE], [COVER, NONE]]
+
+
+def test_maps_of_several_images_are_averaged_for_a_system_without_objects():
+    maps = [
+        ImageFeatures(
+            VisualFeatures(
+                image=np.full(2, x), regions=np.full((49, 2), x), stages=np.full((4, 3), x)
+            ),
+            np.zeros(0),
+        )
+        for x in (1.0, 2.0)
+    ]
+    assert combine(maps[:1], 0, NONE_CLASS) is maps[0].visual
+    both = combine(maps, 0, NONE_CLASS)
+    assert (both.image == 1.5).all()
+    assert (both.regions == 1.5).all()
+    assert both.stages.shape == (4, 3)
+    assert both.objects.size == 0
+
+
+def test_features_in_memory_are_found_by_image_id_and_name_their_objects():
+    facts = run_facts("umgf", classes=["person", "dog", "ball"])
+    features = seen(1, [0.9, 0.5, 0.0], classes=[2, 0, NONE_CLASS]).visual
+    source = InMemoryVisuals({"a": features}, facts)
+    assert ("a" in source, "b" in source) == (True, False)
+    assert source.read(["a", "a"]) == [features, features]
+    assert source.names("a") == ["ball", "person"]
+    assert source.inputs == facts.inputs

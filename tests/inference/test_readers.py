@@ -46,9 +46,9 @@ def test_json_lines(tmp_path):
         (b'{"text": "a", "caption": 3}', "caption: found 3"),
         (b'{"text": "a", "id": true}', "id: found True"),
         (b'{"text": "a", "image": 3}', r"image: found \[3\]"),
-        (b'{"text": "\xff"}', "byte 11 of the line is not UTF-8"),
+        (b'{"text": "\xff"}', "not UTF-8"),
         (b"[" * 200_000, "not JSON"),
-        (b"x" * (reading.MAX_LINE + 5), "longer than 1000000 bytes"),
+        (b"x" * (reading.MAX_LINE + 5), "longer than 1000000 characters"),
     ],
 )
 def test_a_bad_line_is_a_record_and_not_the_end(tmp_path, line, said):
@@ -108,7 +108,7 @@ def test_a_fault_in_conll_is_that_of_its_post_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "MAX_WORDS", 3)
     found = read(tmp_path, "a.conll", b"IMGID:a\n\xff\nx O\n\nIMGID:b\nx\nx\nx\nx\nx\n\nIMGID:c\nx")
     assert found == [
-        Unreadable("a", "a.conll:2: byte 1 of the line is not UTF-8"),
+        Unreadable("a", "a.conll:2: not UTF-8"),
         Unreadable("b", "a.conll:9: more than 3 words in one post"),
         Post(words=("x",), images=("c",), id="c"),
     ]

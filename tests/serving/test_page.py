@@ -6,10 +6,12 @@ import shutil
 import socket
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from typer.testing import CliRunner
@@ -17,7 +19,16 @@ from typer.testing import CliRunner
 import hamlearn
 from hamlearn.cli import app
 from hamlearn.errors import HamlearnError
-from hamlearn.serving.page import MAX_BYTES, MAX_IMAGES, serve
+from hamlearn.inference.posts import Entity
+from hamlearn.serving.page import (
+    MAX_BYTES,
+    MAX_IMAGES,
+    SIDE,
+    Answerer,
+    Upload,
+    serve,
+    split_at_entities,
+)
 from tests.chromium import ABSENT, REASON, complaints, opened, resize
 from tests.inference.conftest import WEIGHTS
 
@@ -203,3 +214,34 @@ def test_the_page_reads_nothing_from_elsewhere():
         text = path.read_text(encoding="utf-8")
         assert "http" not in text
         assert "@import" not in text
+
+
+def test_a_text_is_cut_at_its_entities_and_nothing_is_lost():
+    text = "Mira left Port Alder"
+    found = [Entity(0, 4, "Mira", "PER", 0.9), Entity(10, 20, "Port Alder", "LOC", 0.8)]
+    pieces = split_at_entities(text, found, ["LOC", "PER"])
+    assert [(piece.text, piece.hue, piece.entity) for piece in pieces] == [
+        ("Mira", 1, found[0]),
+        (" left ", 0, None),
+        ("Port Alder", 0, found[1]),
+    ]
+    assert [piece.text for piece in split_at_entities(text, [], ["LOC"])] == [text]
+
+
+@pytest.mark.parametrize("system", ["full", "text_only"])
+def test_images_are_displayed_with_their_boxes_or_the_reason_why_not(made, system):
+    buffer = BytesIO()
+    Image.new("RGB", (800, 200), "teal").save(buffer, "PNG")
+    drawn = (made.images / f"{made.posts[0].image_id}.jpg").read_bytes()
+    uploads = [Upload("a", drawn), Upload("b", b"no image"), Upload("c", buffer.getvalue())]
+    with hamlearn.load(made.exported[system], "cpu", weights=WEIGHTS) as tagger:
+        answer = Answerer(tagger).answer("see Mira", uploads)
+    first, broken, wide = answer.images
+    assert broken.fault == "not a picture of a known format"
+    assert (wide.width, wide.height) == (SIDE, 100)
+    assert first.source.startswith("data:image/jpeg;base64,")
+    assert bool(first.boxes) == answer.tagged.has_image == (system == "full")
+    for box in first.boxes:
+        assert box.x >= 0
+        assert box.x + box.width <= first.width + 1e-3
+    assert "".join(piece.text for piece in answer.pieces) == "see Mira"

@@ -135,13 +135,18 @@ Contents = dict[str, bytes]
 def contents(place: Path) -> Contents:
     """What a file or folder holds, by the paths below it, without how long it took."""
     files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
-    found = {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
-    for name in ("run.json", "history.csv"):
-        if name in found:
-            found[name] = TIMES.sub(b"", found[name])
-    if "run.json" in found:  # the manifest of a model has digests of both
-        entries = json.loads(found["manifest.json"])["files"]
-        found["manifest.json"] = repr(entries.keys() - {"run.json", "history.csv"}).encode()
+    found = {}
+    for path in files:
+        content = path.read_bytes()
+        if path.name in ("run.json", "history.csv"):
+            content = TIMES.sub(b"", content)
+        elif path.name == "manifest.json":  # of a model, with digests of both
+            entries = json.loads(content)["files"]
+            timeless = {
+                name: entries[name] for name in entries if name not in ("run.json", "history.csv")
+            }
+            content = json.dumps(timeless).encode()
+        found[path.relative_to(place).as_posix()] = content
     return found
 
 

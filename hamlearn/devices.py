@@ -41,13 +41,10 @@ def free_device(name: str | None = None) -> Iterator[str]:
 
 @contextmanager
 def free_devices(count: int) -> Iterator[list[str]]:
-    """Reserve GPUs that no other job holds, waiting if there are too few; without a GPU, CPUs.
+    """Reserve GPUs that no other job holds, waiting if there are too few, and yield their names.
 
-    CUDA_VISIBLE_DEVICES limits the GPUs to choose from. Within the block the first one is PyTorch's
-    current device.
-
-    Yields:
-        `count` names like "cuda:1"; all of them are "cpu" without a GPU.
+    Without a GPU every name is "cpu". CUDA_VISIBLE_DEVICES limits the GPUs to choose from. Within
+    the block the first one is PyTorch's current device.
 
     Raises:
         HamlearnError: fewer GPUs are visible to this process.
@@ -74,11 +71,8 @@ def lock_names(names: Sequence[str], count: int, folder: Path | None = None) -> 
 
     Args:
         names: names of devices, the same in every process, in any order.
-        count: at most the number of names.
+        count: how many to lock; their indices are yielded in the order of locking.
         folder: folder of the lock files; default: one for all users in the temporary folder.
-
-    Yields:
-        The indices of the locked names, in the order of locking.
     """
     folder = folder or Path(tempfile.gettempdir(), "hamlearn-devices")
     if not folder.exists():

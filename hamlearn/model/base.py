@@ -62,7 +62,8 @@ class TaggingModel(nn.Module, ABC):
     Every subclass is constructed as `(encoder, sizes, text, model)`: the Hugging Face encoder or
     None, the `Sizes`, and the sections `TextSettings` and `ModelSettings` of the configuration. Its
     text encoder, where there is one, is `text.encoder`, whose parameters have a learning rate of
-    their own.
+    their own. A constructor raises HamlearnError where these do not fit together, such as heads
+    that do not divide the width D.
 
     Attributes:
         crf: over the K labels; None labels each word by its largest emission.

@@ -36,9 +36,6 @@ class HamLearning(TaggingModel):
     """The model of the paper: text, two views of the image, relevance, interaction, CRF.
 
     A post without an image is labelled exactly as the same model labels its text alone.
-
-    Raises:
-        HamlearnError: the heads do not divide D, or features have no width.
     """
 
     parts = Parts()

@@ -110,11 +110,7 @@ class VisualPrefix(nn.Module):
 
 
 class HVPNeT(TaggingModel):
-    """The model of this file's docstring.
-
-    Raises:
-        HamlearnError: features have no width, or the encoder accepts no prefix.
-    """
+    """The model of this file's docstring."""
 
     def __init__(
         self, encoder: PreTrainedModel, sizes: Sizes, text: TextSettings, model: ModelSettings

@@ -15,7 +15,7 @@ DROPOUT = 0.5
 
 
 class CharacterCNN(nn.Module):
-    """Read the characters of each word by a convolution and the maximum over positions.
+    """Read the characters of each word by filters over 3 characters and their maximum.
 
     A position whose window is centred on padding does not count, so padding changes nothing; a word
     of one letter has one position.
@@ -24,24 +24,18 @@ class CharacterCNN(nn.Module):
         entries: of the character vocabulary.
         width: of a character's vector.
         out: number of filters, and width of the output.
-        window: characters that a filter reads, an odd number.
         dropout: of the characters' vectors.
     """
 
     def __init__(
-        self,
-        entries: int,
-        width: int = 30,
-        out: int = 30,
-        window: int = 3,
-        dropout: float = DROPOUT,
+        self, entries: int, width: int = 30, out: int = 30, dropout: float = DROPOUT
     ) -> None:
         super().__init__()
         self.out = out
         self.embedding = nn.Embedding(entries, width, padding_idx=0)
         _draw(self.embedding)
         self.dropout = nn.Dropout(dropout)
-        self.convolution = nn.Conv1d(width, out, window, padding=window // 2)
+        self.convolution = nn.Conv1d(width, out, kernel_size=3, padding=1)
 
     def forward(self, characters: Tensor) -> Tensor:
         """Return (N, out) of N words.
@@ -101,9 +95,6 @@ class LexicalTagger(TaggingModel):
     Attributes:
         units: of the LSTM in each direction.
         character_model: reads the characters of words; None leaves them out.
-
-    Raises:
-        HamlearnError: there are no words.
     """
 
     lr = 1e-3

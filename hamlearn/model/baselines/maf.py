@@ -85,11 +85,7 @@ class Matching(nn.Module):
 
 
 class MAF(TaggingModel):
-    """The model of this file's docstring.
-
-    Raises:
-        HamlearnError: the heads do not divide D.
-    """
+    """The model of this file's docstring."""
 
     def __init__(
         self, encoder: PreTrainedModel, sizes: Sizes, text: TextSettings, model: ModelSettings

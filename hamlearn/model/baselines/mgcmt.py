@@ -80,11 +80,7 @@ class Granularity(nn.Module):
 
 
 class MGCMT(TaggingModel):
-    """The model of this file's docstring.
-
-    Raises:
-        HamlearnError: the heads do not divide D, or features have no width.
-    """
+    """The model of this file's docstring."""
 
     def __init__(
         self, encoder: PreTrainedModel, sizes: Sizes, text: TextSettings, model: ModelSettings

@@ -127,11 +127,7 @@ class FusionLayer(nn.Module):
 
 
 class UMGF(TaggingModel):
-    """The model of this file's docstring.
-
-    Raises:
-        HamlearnError: the heads do not divide D, or features have no width.
-    """
+    """The model of this file's docstring."""
 
     def __init__(
         self, encoder: PreTrainedModel, sizes: Sizes, text: TextSettings, model: ModelSettings

@@ -67,11 +67,7 @@ def conversion(spans: Tensor) -> Tensor:
 
 
 class UMT(TaggingModel):
-    """The model of this file's docstring.
-
-    Raises:
-        HamlearnError: the heads do not divide D, a label is not BIO, or `sizes` has no label names.
-    """
+    """The model of this file's docstring."""
 
     span_of: Tensor
     conversion: Tensor

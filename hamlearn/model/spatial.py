@@ -27,7 +27,7 @@ IMAGE_BOX = (0.5, 0.5, 1.0, 1.0)  # centre x, centre y, height, width of the who
 USUAL_DEGREE = 16  # neighbours in a full graph: N = 15 objects and the image
 
 NeighbourSums = Callable[[Tensor], Tensor]
-"""From v (B, O+1, D) to the sum of the v_j with r(j -> i) = r for each i and r, (B, O+1, R, D)."""
+"""From v (B, O+1, D) to the sum of the v_j with r(j -> i) = r for each r and i, (R, B*(O+1), D)."""
 
 
 def dense_sums(relations: Tensor, n_relations: int) -> NeighbourSums:
@@ -40,13 +40,18 @@ def dense_sums(relations: Tensor, n_relations: int) -> NeighbourSums:
     kinds = torch.arange(n_relations, device=relations.device)
     incoming = relations.transpose(1, 2)[:, :, None]  # (B, O+1, 1, O+1), [i, :, j] is edge j -> i
     adjacency = incoming == kinds[:, None]  # (B, O+1, R, O+1)
-    return lambda vectors: torch.einsum("birj,bjd->bird", adjacency.to(vectors.dtype), vectors)
+
+    def sums(vectors: Tensor) -> Tensor:
+        summed = torch.einsum("birj,bjd->rbid", adjacency.to(vectors.dtype), vectors)
+        return summed.flatten(1, 2)
+
+    return sums
 
 
 def dgl_sums(relations: Tensor, n_relations: int) -> NeighbourSums:
     """Return the sums over neighbours as DGL's message passing.
 
-    The edge j -> i of relation r sends v_j to the pair (i, r).
+    The edge j -> i of relation r sends v_j to the pair (r, i).
 
     Args:
         relations: (B, O+1, O+1) int64, [i, j] the relation of the edge i -> j, -1 for none.
@@ -55,17 +60,24 @@ def dgl_sums(relations: Tensor, n_relations: int) -> NeighbourSums:
     dgl = import_dgl()
     posts, nodes, _ = relations.shape
     post, source, target = (relations >= 0).nonzero(as_tuple=True)
-    pair = (post * nodes + target) * n_relations + relations[post, source, target]
+    pair = (relations[post, source, target] * posts + post) * nodes + target
     graph = dgl.heterograph(
         {("node", "message", "pair"): (post * nodes + source, pair)},
-        num_nodes_dict={"node": posts * nodes, "pair": posts * nodes * n_relations},
+        num_nodes_dict={"node": posts * nodes, "pair": n_relations * posts * nodes},
     )
 
     def sums(vectors: Tensor) -> Tensor:
         summed: Tensor = dgl.ops.copy_u_sum(graph, vectors.flatten(0, 1))
-        return summed.view(posts, nodes, n_relations, -1)
+        return summed.view(n_relations, posts * nodes, -1)
 
     return sums
+
+
+def find_receivers(relations: Tensor, n_relations: int) -> list[Tensor]:
+    """Return the nodes, 0..B*(O+1)-1, that receive a message of each relation, R index tensors."""
+    kinds = torch.arange(n_relations, device=relations.device)[:, None, None, None]
+    receives = (relations == kinds).any(2).flatten(1)  # (R, B*(O+1))
+    return [own.nonzero().squeeze(1) for own in receives]
 
 
 class RGCNLayer(nn.Module):
@@ -95,15 +107,23 @@ class RGCNLayer(nn.Module):
         scale = width if normalize else USUAL_DEGREE * width
         nn.init.normal_(self.relation, std=scale**-0.5)
 
-    def forward(self, vectors: Tensor, sums: NeighbourSums, degree: Tensor) -> Tensor:
+    def forward(
+        self, vectors: Tensor, sums: NeighbourSums, receivers: list[Tensor], degree: Tensor
+    ) -> Tensor:
         """Return the nodes after one layer, (B, O+1, D).
 
         Args:
             vectors: (B, O+1, D).
             sums: over the neighbours in these graphs.
+            receivers: the nodes that receive a message of each relation; others are skipped, which
+                halves the work in full graphs.
             degree: (B, O+1, 1), number of incoming edges, at least 1.
         """
-        message = torch.einsum("bird,rde->bie", sums(vectors), self.relation)  # (B, O+1, D)
+        message = self.bias.new_zeros(vectors.flatten(0, 1).shape)  # (B*(O+1), D)
+        for summed, matrix, rows in zip(sums(vectors), self.relation, receivers, strict=True):
+            product = summed[rows] @ matrix
+            message = message.index_add(0, rows, product.to(message.dtype))
+        message = message.view_as(vectors)
         if self.normalize:
             message = message / degree
         message = torch.relu(message + self.bias)  # Eq. 5
@@ -145,9 +165,10 @@ class SpatialEncoder(nn.Module):
         vectors = self.project(initial)
         form = resolve_graph_backend(self.backend, nodes.device)
         sums = (dgl_sums if form == "dgl" else dense_sums)(relations, self.n_relations)
+        receivers = find_receivers(relations, self.n_relations)
         degree = (relations >= 0).sum(1)[:, :, None].clamp(min=1)  # (B, O+1, 1)
         for layer in self.layers:
-            vectors = layer(self.dropout(vectors), sums, degree)
+            vectors = layer(self.dropout(vectors), sums, receivers, degree)
         return vectors
 
 

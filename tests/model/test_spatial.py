@@ -17,6 +17,7 @@ from hamlearn.model.spatial import (
     SpatialEncoder,
     dense_sums,
     dgl_sums,
+    find_receivers,
     initial_boxes,
     resolve_graph_backend,
 )
@@ -96,12 +97,14 @@ def test_a_message_carries_label_and_direction(form):
     relations = torch.full((1, 2, 2), -1)
     relations[0, 1, 0] = 4
     sums = form(relations, R)
-    expected = torch.zeros(1, 2, R, 1)
-    expected[0, 0, 4] = 10.0
+    expected = torch.zeros(R, 2, 1)
+    expected[4, 0] = 10.0
     assert torch.equal(sums(torch.tensor([[[1.0], [10.0]]])), expected)
+    assert [rows.tolist() for rows in find_receivers(relations, R)] == [[]] * 4 + [[0]] + [[]] * 6
     vectors = torch.randn(1, 2, WIDTH)
     torch.testing.assert_close(
-        layer(vectors, sums, torch.ones(1, 2, 1))[0], slow_layer(layer, vectors[0], relations[0])
+        layer(vectors, sums, find_receivers(relations, R), torch.ones(1, 2, 1))[0],
+        slow_layer(layer, vectors[0], relations[0]),
     )
 
 
@@ -166,7 +169,7 @@ def test_full_graphs_do_not_blow_up_at_the_start(width):
     sums = dense_sums(relations, R)
     degree = torch.full((8, 16, 1), 15)
     for _ in range(2):
-        vectors = layer(vectors, sums, degree)
+        vectors = layer(vectors, sums, find_receivers(relations, R), degree)
     assert 1 < vectors.std() < 2
 
 

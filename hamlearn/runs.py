@@ -45,6 +45,7 @@ class FeatureSizes(Section):
     image: Count = 0  # F of whole images and of their regions
     object: Count = 0  # F of the objects
     classes: Count = 0  # C, the detector's classes
+    relations: Count = 0  # R, the kinds of spatial relations
     stages: tuple[Count, ...] = ()  # F of each stage of the image network
     words: Count = 0  # entries of the word vocabulary, with padding and the unknown word
     word: Count = 0  # width of the word vectors

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
 from hamlearn.features.graphs import Graphs
+from hamlearn.features.relations import RELATIONS
 from hamlearn.features.store import STAGES, FeatureFile
 from hamlearn.runs import FeatureSizes
 from hamlearn.systems import Inputs
@@ -134,6 +135,7 @@ class VisualReader(AbstractContextManager["VisualReader"]):
             image=self.images.shape("features")[-1] if "images" in self._files else 0,
             object=self.objects.shape("features")[-1] if inputs.objects else 0,
             classes=len(self.classes) if inputs.objects else 0,
+            relations=len(RELATIONS) if inputs.graphs else 0,
             stages=tuple(self.images.shape(name)[-1] for name in stages),
         )
 

@@ -31,10 +31,9 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.text_encoder import has_weights, load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
-from hamlearn.features.relations import RELATIONS
 from hamlearn.io import atomic_write, digest_of_file
-from hamlearn.model.base import Sizes, TaggingModel
-from hamlearn.model.build import build_model
+from hamlearn.model.base import TaggingModel
+from hamlearn.model.build import build_untrained
 from hamlearn.runs import RunFacts, RunSetup, read_run_facts
 from hamlearn.settings import Digest, Section
 
@@ -83,17 +82,6 @@ class TrainedModel:
     def labels(self) -> list[str]:
         """The K labels, in the order of the network's outputs."""
         return self.facts.labels
-
-
-def build_untrained(encoder: PreTrainedModel | None, setup: RunSetup) -> TaggingModel:
-    """Return the untrained network of a run; `encoder` is None for a system without one."""
-    sizes = Sizes(
-        labels=len(setup.labels),
-        names=setup.labels,
-        relations=len(RELATIONS),
-        **setup.sizes.model_dump(),
-    )
-    return build_model(encoder, setup.system, sizes, setup.text, setup.model)
 
 
 def write_model_folder(

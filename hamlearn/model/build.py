@@ -9,6 +9,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Sizes, TaggingModel
 from hamlearn.model.text import TextEncoder
 from hamlearn.model.transformer import CrossModalLayer
+from hamlearn.runs import RunSetup
 from hamlearn.settings import ModelSettings, TextSettings
 from hamlearn.systems import get_system
 
@@ -44,6 +45,12 @@ def build_model(
     if text.freeze and isinstance(of_words, TextEncoder):
         of_words.freeze()
     return tagger
+
+
+def build_untrained(encoder: PreTrainedModel | None, setup: RunSetup) -> TaggingModel:
+    """Return the untrained model of a run; `encoder` is None for a system without one."""
+    sizes = Sizes(labels=len(setup.labels), names=setup.labels, **setup.sizes.model_dump())
+    return build_model(encoder, setup.system, sizes, setup.text, setup.model)
 
 
 def compile_layers(tagger: TaggingModel, backend: str = "inductor") -> list[nn.Module]:

@@ -24,9 +24,9 @@ from hamlearn.data.text_encoder import (
 )
 from hamlearn.data.visual import VisualReader
 from hamlearn.devices import free_devices
-from hamlearn.inference.model_folder import build_untrained, write_model_folder
+from hamlearn.inference.model_folder import write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
-from hamlearn.model.build import compile_layers
+from hamlearn.model.build import build_untrained, compile_layers
 from hamlearn.model.spatial import resolve_graph_backend
 from hamlearn.model.visual import VisualEmbedding
 from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, VisionNetwork

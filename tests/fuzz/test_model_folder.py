@@ -19,12 +19,12 @@ from hamlearn.inference.model_folder import (
     MANIFEST,
     REQUIRED,
     WEIGHTS,
-    build_untrained,
     load_model,
     verify,
     write_manifest,
     write_model_folder,
 )
+from hamlearn.model.build import build_untrained
 from hamlearn.runs import FeatureSizes
 from hamlearn.settings import ModelSettings
 from tests.builders import run_facts, write_corpus
@@ -38,7 +38,8 @@ def good(folder: Path) -> Path:
     """Write the folder of an untrained model."""
     encoder = write_corpus(folder / "corpus")["encoder"]
     settings = ModelSettings(heads=2, vit_layers=1, rounds=1, graph_backend="dense")
-    facts = run_facts("full", model=settings, sizes=FeatureSizes(image=6, object=5, classes=3))
+    sizes = FeatureSizes(image=6, object=5, classes=3, relations=11)
+    facts = run_facts("full", model=settings, sizes=sizes)
     model = load_encoder(encoder)
     network, tokenizer = build_untrained(model, facts), load_tokenizer(encoder)
     write_model_folder(folder / "run", network, tokenizer, facts, [], model.config)

@@ -56,7 +56,7 @@ def test_run_folder_is_complete_and_checkpoints_are_gone(unbroken):
         "train": SplitCounts(posts=20, missing_images=1),
         "dev": SplitCounts(posts=8, missing_images=1),
     }
-    assert facts.sizes == FeatureSizes(image=6, object=5, classes=3)
+    assert facts.sizes == FeatureSizes(image=6, object=5, classes=3, relations=11)
     assert facts.networks["images"].random is True
     assert facts.networks["objects"].name == "made-up"
     assert facts.graph_backend == "dense"

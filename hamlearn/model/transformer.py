@@ -6,7 +6,7 @@ from hamlearn.errors import HamlearnError
 
 
 def attendable(mask: Tensor) -> Tensor:
-    """Return the mask with rows that are all False turned True, lest a softmax be empty.
+    """Return the mask with all-False rows set to True, so that no softmax is empty.
 
     Args:
         mask: (B, T) bool.

@@ -141,7 +141,7 @@ def test_dgl_and_dense_agree_in_outputs_and_gradients(normalize):
 
 
 @pytest.mark.parametrize("backend", ["dense", pytest.param("dgl", marks=needs_dgl)])
-def test_padding_neither_speaks_nor_is_spoken_to(backend):
+def test_padding_neither_sends_nor_receives_messages(backend):
     module = make(backend)
     nodes, boxes, relations = random_graphs(2, 5, seed=3)
     relations[1, 3:] = relations[1, :, 3:] = -1

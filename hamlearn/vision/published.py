@@ -88,12 +88,7 @@ def absent(detector: str, weights: str, sha256: str | None, path: Path | None = 
 
 
 def fetch(url: str, path: Path, sha256: str) -> None:
-    """Fetch a file, verify its digest and write it atomically; other processes wait.
-
-    Args:
-        url: of http or https.
-        path: where the file is written.
-        sha256: the expected digest, or its beginning.
+    """Fetch a file, verify its digest (or its beginning) and write it atomically.
 
     Raises:
         HamlearnError: the URL does not answer, or its file has another digest.
@@ -211,21 +206,18 @@ class WeightFile:
         if self.sha256 is None:
             return "present"
         digest = digest_of_file(self.path)
-        if digest.startswith(self.sha256):
-            return "present, verified"
-        return f"present, checksum mismatch: sha256 is {digest}"
+        is_right = digest.startswith(self.sha256)
+        return f"present, {'verified' if is_right else f'checksum mismatch: sha256 is {digest}'}"
 
     def text(self) -> str:
         """Return a description of several lines."""
-        lines = [f"{self.network}: {self.state()}"]
-        if self.path is not None:
-            lines.append(f"  looked for  {self.path.absolute()}")
-        lines.append(f"  published   {self.origin}")
-        if self.path is not None:
-            short = self.sha256 is not None and len(self.sha256) < 64
-            end = "... (its beginning)" if short else ""
-            lines.append(f"  sha256      {self.sha256 or 'unknown'}{end}")
-        return "\n".join(lines)
+        head, origin = f"{self.network}: {self.state()}", f"  published   {self.origin}"
+        if self.path is None:
+            return f"{head}\n{origin}"
+        digest = self.sha256 or "unknown"
+        end = "... (its beginning)" if len(digest) < 64 and self.sha256 else ""
+        place = f"  looked for  {self.path.absolute()}"
+        return "\n".join([head, place, origin, f"  sha256      {digest}{end}"])
 
 
 def weight_files(settings: Settings) -> list[WeightFile]:

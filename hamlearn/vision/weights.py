@@ -212,9 +212,7 @@ def match_state(
     name: str,
     network: str,
 ) -> dict[str, Tensor]:
-    """Return exactly the tensors of a network.
-
-    Counters of batch norms and constants are dropped.
+    """Return exactly the tensors of a network, without constants and counters of batch norms.
 
     Args:
         state: the content of a file.
@@ -228,41 +226,34 @@ def match_state(
         HamlearnError: tensors are missing, unexpected, not finite, or have another shape or type;
             the message lists them all.
     """
-    unexpected = sorted(
-        key
-        for key in state.keys() - expected.keys() - constants.keys()
+    faults: dict[str, list[str]] = {"missing": sorted(expected.keys() - state.keys())}
+    faults["unexpected"] = [
+        key if len(key) < 120 else f"{key[:120]}..."
+        for key in sorted(state.keys() - expected.keys() - constants.keys())
         if not (key.endswith(_COUNT) and key.removesuffix(_COUNT) + _VARIANCE in expected)
-    )
-    found = {key: state[key] for key in expected if key in state}
-    faults = {
-        "missing": sorted(expected.keys() - state.keys()),
-        "unexpected": [key if len(key) < 120 else f"{key[:120]}..." for key in unexpected],
-        "of another value than the network's own": [
-            key
-            for key, own in constants.items()
-            if own is not None and key in state and not _near(state[key], own)
-        ],
-        "of another shape": [
-            f"{key} is {tuple(value.shape)}, expected {expected[key]}"
-            for key, value in found.items()
-            if tuple(value.shape) != expected[key]
-        ],
-        "of another type": [
-            f"{key} is {value.dtype}, expected torch.float32"
-            for key, value in found.items()
-            if value.dtype != torch.float32
-        ],
-    }
+    ]
+    faults["of another value than the network's own"] = [
+        key
+        for key, own in constants.items()
+        if own is not None and key in state and not _near(state[key], own)
+    ]
+    shapes, types = faults["of another shape"], faults["of another type"] = [], []
+    for key in (key for key in expected if key in state):
+        shape, dtype = tuple(state[key].shape), state[key].dtype
+        if shape != expected[key]:
+            shapes.append(f"{key} is {shape}, expected {expected[key]}")
+        if dtype != torch.float32:
+            types.append(f"{key} is {dtype}, expected torch.float32")
     if not any(faults.values()):
-        faults["not finite"] = [key for key, value in found.items() if not value.isfinite().all()]
-    if any(faults.values()):
-        lists = (
-            f"\n  {len(keys)} {what}: {', '.join(keys)}" for what, keys in faults.items() if keys
-        )
+        faults["not finite"] = [key for key in expected if not state[key].isfinite().all()]
+    lists = [
+        f"\n  {len(keys)} {fault}: {', '.join(keys)}" for fault, keys in faults.items() if keys
+    ]
+    if lists:
         raise HamlearnError(
             f"{name}: not the {len(expected)} tensors of {network}:{''.join(lists)}"
         )
-    return {key: value.detach().contiguous() for key, value in found.items()}
+    return {key: state[key].detach().contiguous() for key in expected}
 
 
 def _near(value: Tensor, own: Tensor) -> bool:

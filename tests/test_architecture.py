@@ -1,0 +1,116 @@
+"""The order of the package: which room may import which, and what stays out of each."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.project import ROOT
+
+PACKAGE = ROOT / "hamlearn"
+MODULES = {
+    path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")
+}
+BASE = {"errors", "io", "settings", "systems", "templates", "devices", "runs"}  # top-level modules
+ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import BASE only
+    "corpus": set(),
+    "model": set(),
+    "vision": {"corpus"},
+    "features": {"corpus", "vision"},
+    "data": {"corpus", "features", "model"},
+    "evaluation": {"corpus"},
+    "inference": {"corpus", "data", "evaluation", "features", "model", "vision"},
+    "training": {"corpus", "data", "evaluation", "features", "inference", "model"},
+    "report": {"corpus", "evaluation", "features", "vision", "experiments"},
+    "serving": {"inference", "vision"},
+    "demo": {"vision"},
+    "experiments": set(),
+    "preflight": {"experiments", "vision"},
+    "cli": {
+        *("corpus", "demo", "evaluation", "experiments", "features"),
+        *("inference", "preflight", "report", "serving", "training", "vision"),
+    },
+    "runs": {"corpus"},
+}
+TESTED_ELSEWHERE = {  # modules without a test file of their own, and why
+}
+SUITES = {  # test folders that do not mirror hamlearn/
+    "benchmarks": "mirrors benchmarks/",
+    "crash": "kills, full disks and cut inputs, across all stages",
+    "fuzz": "broken and hostile files, for all readers",
+    "workflow": "the rules, profiles and environments",
+}
+
+
+def imports(path):
+    """Yield the dotted names that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def room(module):
+    return module.split("/")[0]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_only_from_the_rooms_below_it(module):
+    own = room(module)
+    found = {
+        name.split(".")[1] for name in imports(MODULES[module]) if name.startswith("hamlearn.")
+    }
+    if own in ("__init__", "__main__"):
+        assert found <= {"cli", "inference"}
+        return
+    allowed = BASE | ALLOWED.get(own, set()) | {own}
+    assert found <= allowed, f"{module} imports {found - allowed}"
+
+
+def test_nothing_but_the_command_line_imports_the_demo():
+    found = {
+        module
+        for module, path in MODULES.items()
+        if any(name.startswith("hamlearn.demo") for name in imports(path))
+    }
+    assert {module for module in found if room(module) != "demo"} <= {"cli/demo"}
+
+
+def test_nothing_imports_snakemake():
+    names = {name.split(".")[0] for path in MODULES.values() for name in imports(path)}
+    assert "snakemake" not in names
+
+
+def test_a_model_opens_no_file_and_knows_no_relation():
+    for module, path in MODULES.items():
+        if room(module) != "model":
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert not {"pathlib", "json", "io", "os.path"} & set(imports(path)), module
+        assert "open(" not in text, module
+        assert "from_pretrained" not in text, module
+        assert "inside" not in ast.dump(ast.parse(text)) or "relation" not in module, module
+
+
+def test_no_corpus_reader_and_no_report_imports_torch():
+    for module, path in MODULES.items():
+        if room(module) in ("corpus", "report", "evaluation", "settings", "systems", "runs"):
+            assert "torch" not in {name.split(".")[0] for name in imports(path)}, module
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_file_is_one_room(module):
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 350
+
+
+def test_tests_mirror_the_package():
+    tests = {
+        path.relative_to(ROOT / "tests").with_name(path.stem.removeprefix("test_")).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+    }
+    tests = {name for name in tests if room(name) not in SUITES}
+    modules = {name for name in MODULES if Path(name).name not in ("__init__", "__main__")}
+    unmatched = (modules - tests) | (tests - modules)
+    assert unmatched == TESTED_ELSEWHERE.keys()
+    assert len(TESTED_ELSEWHERE) + len(SUITES) <= 15

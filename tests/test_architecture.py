@@ -1,6 +1,9 @@
 """The order of the package: which room may import which, and what stays out of each."""
 
 import ast
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,57 @@ def test_tests_mirror_the_package():
     unmatched = (modules - tests) | (tests - modules)
     assert unmatched == TESTED_ELSEWHERE.keys()
     assert len(TESTED_ELSEWHERE) + len(SUITES) <= 15
+
+
+# --- what a start costs ------------------------------------------------------------------------
+
+NETWORKS = {"torch", "torchvision", "transformers", "lightning", "dgl"}
+TABLES = {"numpy", "pandas", "scipy"}
+SETTINGS = {"pydantic", "yaml"}
+DRAWING = {"matplotlib", "jinja2", "rich"}
+FILES = {"h5py", "PIL", "safetensors", "tokenizers"}
+ALL = NETWORKS | TABLES | SETTINGS | DRAWING | FILES
+
+# Modules that a stage starts with, and packages it must not import: hundreds of jobs pay for it.
+WITHOUT = {
+    "hamlearn.cli": ALL,
+    "hamlearn.corpus.prepare": ALL - TABLES,
+    "hamlearn.demo.corpus": ALL - {"numpy", "PIL"},
+    "hamlearn.training.scratch_encoder": ALL - SETTINGS - {"tokenizers"},
+    "hamlearn.features.merge": ALL - SETTINGS - {"numpy", "h5py", "PIL"},
+    "hamlearn.features.graphs": ALL - SETTINGS - {"numpy", "h5py"},
+    "hamlearn.evaluation.evaluate": ALL - TABLES,
+    "hamlearn.evaluation.compare": ALL - TABLES,
+    "hamlearn.report.page": NETWORKS | {"safetensors", "tokenizers"},
+    # transformers itself imports torchvision where that is installed.
+    "hamlearn.inference.prediction, hamlearn.inference.predict_file": {
+        "dgl",
+        "lightning",
+        "matplotlib",
+        "nltk",
+        "pandas",
+        "torchmetrics",
+    },
+}
+
+
+def loaded(modules):
+    """Return the packages in the memory of a new process that has imported these modules."""
+    code = f"import sys, {modules}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("modules", WITHOUT)
+def test_a_stage_imports_nothing_that_it_does_not_need(modules):
+    found = loaded(modules)
+    assert "hamlearn" in found
+    assert found & WITHOUT[modules] == set()
+
+
+def test_the_workflow_is_parsed_without_what_its_jobs_import():
+    files = [ROOT / "workflow" / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
+    lines = "\n".join(file.read_text() for file in files)
+    modules = sorted(set(re.findall(r"^(?:from|import) (hamlearn\S*)", lines, re.MULTILINE)))
+    assert {"hamlearn.settings", "hamlearn.systems"} <= set(modules)
+    assert loaded(", ".join(modules)) & (ALL - SETTINGS) == set()

@@ -30,12 +30,20 @@ ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import 
     "experiments": set(),
     "preflight": {"experiments", "vision"},
     "cli": {
-        *("corpus", "demo", "evaluation", "experiments", "features"),
+        *("corpus", "data", "demo", "evaluation", "experiments", "features"),
         *("inference", "preflight", "report", "serving", "training", "vision"),
     },
     "runs": {"corpus"},
 }
-TESTED_ELSEWHERE = {  # modules without a test file of their own, and why
+UNMATCHED = {  # modules without a test file of the same name and the reverse, and why
+    "architecture": "the order of all modules",
+    "cli/cli": "the module is hamlearn/cli/__init__.py",
+    "contributing": "the recipes of CONTRIBUTING.md",
+    "errors": "one class without code",
+    "report/page_in_chromium": "report/page in a browser, which may be absent",
+    "training/own_corpus": "training/run on a corpus without images and in other scripts",
+    "training/systems": "every system, through training/run and inference/prediction",
+    "vision/demo_weights": "the committed weights, not their code",
 }
 SUITES = {  # test folders that do not mirror hamlearn/
     "benchmarks": "mirrors benchmarks/",
@@ -115,8 +123,8 @@ def test_tests_mirror_the_package():
     tests = {name for name in tests if room(name) not in SUITES}
     modules = {name for name in MODULES if Path(name).name not in ("__init__", "__main__")}
     unmatched = (modules - tests) | (tests - modules)
-    assert unmatched == TESTED_ELSEWHERE.keys()
-    assert len(TESTED_ELSEWHERE) + len(SUITES) <= 15
+    assert unmatched == UNMATCHED.keys()
+    assert len(UNMATCHED) + len(SUITES) <= 15
 
 
 # --- what a start costs ------------------------------------------------------------------------

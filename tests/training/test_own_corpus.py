@@ -1,4 +1,4 @@
-"""A corpus in four scripts, without IMGID lines, pictures or a dev split, from text to scores."""
+"""A corpus in four scripts without images, IMGID lines and a dev split, from text to scores."""
 
 import json
 

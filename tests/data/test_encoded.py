@@ -90,11 +90,12 @@ def run(paths, variant, out, encoded, settings=None, devices=1):
             mute(patch)
         given = (paths["posts"], paths["encoder"], settings, variant, 0, out)
         facts = train(*given, encoded=encoded, threads=1, **files)
-        outputs = (out / "test.jsonl", out / "test.conll")
+        predicted = out.with_name(f"{out.name}.predicted")
+        outputs = (predicted / "test.jsonl", predicted / "test.conll")
         predict(out, paths["posts"], "test", *outputs, encoded=encoded, **files)
     history = (out / "history.csv").read_text().splitlines()[1:]
     losses = [[float(value) for value in row.split(",")[1:3]] for row in history]
-    return facts, losses, predicted_in(out / "test.jsonl")
+    return facts, losses, predicted_in(outputs[0])
 
 
 def predicted_in(path):

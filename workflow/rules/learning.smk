@@ -58,7 +58,6 @@ rule train:
         model=f"results/models/{RUN}/model.safetensors",
         facts=f"results/models/{RUN}/run.json",
         history=f"results/models/{RUN}/history.csv",
-        encoder=directory(f"results/models/{RUN}/encoder"),
         manifest=f"results/models/{RUN}/manifest.json",
     log:
         f"results/logs/train/{RUN}.log",

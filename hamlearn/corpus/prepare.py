@@ -159,7 +159,7 @@ def with_cues(posts: Sequence[CorpusPost], manifest: Path) -> list[CorpusPost]:
                 raise HamlearnError(f"{place}: no post of the corpus has the id {post_id!r:.80}")
             if post_id in seen:
                 raise HamlearnError(f"{place}: the post {post_id!r} is listed a second time")
-            seen.add(post_id)
+            seen.add(by_id[post_id].id)  # that string is in memory already
             gold = entities(by_id[post_id].labels)
             if [entity for entity, _ in cues] != gold:
                 found = _describe(entity for entity, _ in cues)

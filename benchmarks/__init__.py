@@ -1,1 +1,1 @@
-"""What `make bench` runs: our speed as ratios to a floor that is timed in the same run."""
+"""Speed, memory and disk use relative to baselines that are measured in the same run."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print a table for each room, write results/benchmarks.json."""
+"""`python -m benchmarks`: run groups of benchmarks, print a table of each, write a JSON file."""
 
 import logging
 from dataclasses import asdict
@@ -12,30 +12,33 @@ import typer
 from benchmarks.plan import Plan
 from benchmarks.results import show, write
 
-ROOMS = ("vision", "reading", "startup", "learning", "memory")
+GROUPS = ("vision", "reading", "startup", "learning", "memory")
 
 
 def main(
-    rooms: Annotated[list[str] | None, typer.Argument(help="Of " + ", ".join(ROOMS))] = None,
-    out: Annotated[Path, typer.Option(help="JSON of all numbers.")] = Path(
+    groups: Annotated[
+        list[str] | None, typer.Argument(help=f"Any of {', '.join(GROUPS)}; all by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="JSON file of all results.")] = Path(
         "results/benchmarks.json"
     ),
-    threads: Annotated[int, typer.Option(help="Of PyTorch on the CPU.")] = Plan.threads,
-    rounds: Annotated[int, typer.Option(help="How often each thing is timed.")] = Plan.rounds,
-    compile: Annotated[bool, typer.Option(help="Time torch.compile too.")] = Plan.compile,
+    threads: Annotated[int, typer.Option(help="PyTorch threads on the CPU.")] = Plan.threads,
+    rounds: Annotated[int, typer.Option(help="Timed repetitions.")] = Plan.rounds,
+    compile: Annotated[bool, typer.Option(help="Also time torch.compile.")] = Plan.compile,
 ) -> None:
-    """Time each thing and its floor in turn, in this process."""
+    """Measure speed, memory and disk use relative to baselines of the same run."""
     logging.basicConfig(level=logging.ERROR)
+    unknown = set(groups or ()) - set(GROUPS)
+    if unknown:
+        raise typer.BadParameter(f"found {min(unknown)!r}, expected some of {', '.join(GROUPS)}")
     plan = Plan(threads=threads, rounds=rounds, compile=compile)
     torch.set_num_threads(plan.threads)
-    measured = {}
-    for room in rooms or ROOMS:
-        if room not in ROOMS:
-            raise typer.BadParameter(f"room {room!r}: expected one of {', '.join(ROOMS)}")
-        measured[room] = list(import_module(f"benchmarks.{room}").measure(plan))
-        show(f"{room}, {plan.threads} threads, {plan.rounds} rounds", measured[room])
-    write(out, measured, asdict(plan))
-    print(f"Everything measured: {out}")
+    results = {}
+    for group in groups or GROUPS:
+        results[group] = list(import_module(f"benchmarks.{group}").measure(plan))
+        show(f"{group}, {plan.threads} threads, {plan.rounds} rounds", results[group])
+    write(out, results, asdict(plan))
+    print(f"All results: {out}")
 
 
 if __name__ == "__main__":

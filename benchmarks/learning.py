@@ -1,139 +1,143 @@
-"""Steps of training over those of the text encoder alone, the parts of a step, and prediction.
+"""Training steps relative to the text encoder alone, their parts, and prediction, on the CPU.
 
-All of it on the CPU, at the size of the paper's experiments, with random weights.
+The model has the size of the paper's experiments and random weights.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import gpu_learning, graphs, loading
-from benchmarks.parts import BACKWARD, FORWARD, REST, Clock, Parts
+from benchmarks.parts import BACKWARD, FORWARD, REST, Stopwatch, TimingHooks
 from benchmarks.plan import Plan
-from benchmarks.results import Line
-from benchmarks.steps import CLIP, OPTIMIZER, Training, batches_of, floor_of, training_of
-from benchmarks.timing import in_turn, quicker, summary
+from benchmarks.results import Result
+from benchmarks.steps import (
+    CLIPPING,
+    OPTIMIZER,
+    Training,
+    make_batches,
+    make_encoder_training,
+    make_training,
+)
+from benchmarks.timing import speedup, summarize, time_alternately
 from hamlearn.devices import keep_freed_memory
 from hamlearn.model.batch import Batch
 from hamlearn.model.spatial import resolve_graph_backend
 
-# Seconds that the published code of two peers takes to train on one post, pictures included, on
-# another machine of two cores; and how many times as quick a step is to be.
+# Seconds per training post of two systems' published code, image encoding included, on another
+# machine with two cores; and the target speed of `full` relative to it.
 PUBLISHED = {"MSCMT": (0.742, 5), "UMT": (1.27, 7)}
 
+RGCN = "spatial view (R-GCN)"
 PARTS = {
     "text encoder": "text.encoder",
     "textual Transformer": "text",
-    "FFNN of the words": "transform",
+    "FFNN of words": "transform",
     "visual embedding": "visual",
     "semantic view": "semantic",
-    "spatial view (R-GCN)": "spatial",
-    "relevance, semantic": "relevance.semantic",
-    "relevance, spatial": "relevance.spatial",
+    RGCN: "spatial",
+    "semantic relevance": "relevance.semantic",
+    "spatial relevance": "relevance.spatial",
     "interaction": "interaction",
-    "scores of labels": "emit",
+    "label scores": "emit",
     "CRF": "crf",
 }
 
 
-def measure(plan: Plan) -> Iterator[Line]:
-    """Yield the lines of this room; memory is kept, as the command line has it."""
+def measure(plan: Plan) -> Iterator[Result]:
+    """Yield the results of this group; freed memory is kept, as the command line does."""
     keep_freed_memory()
-    batches, training = batches_of(plan), training_of(plan)
-    yield of_work(plan, training, batches)
-    steps = list(of_steps(plan, training, batches))
+    batches, training = make_batches(plan), make_training(plan)
+    yield measure_work(plan, training, batches)
+    steps = list(_measure_steps(plan, training, batches))
     yield from steps
-    yield from loading.measure(plan, steps[0].numbers["full"]["median"] / len(batches))
-    yield from of_parts(plan, training, batches)
+    yield loading.measure(plan, steps[0].numbers["full"]["median"] / len(batches))
+    yield from _measure_parts(training, batches)
     del training
-    yield from graphs.of_network(plan, batches[0])
-    yield graphs.of_corpus(plan)
+    yield from graphs.measure_rgcn(plan, batches[0])
+    yield graphs.measure_construction(plan)
     yield from gpu_learning.measure(plan)
 
 
-def of_work(plan: Plan, training: Training, batches: Sequence[Batch]) -> Line:
-    """Return how many multiplications a step takes, padding and the backward pass included."""
-    counted = {}
-    for name, thing in (("full", training), ("encoder alone", floor_of(training))):
+def measure_work(plan: Plan, training: Training, batches: Sequence[Batch]) -> Result:
+    """Return the multiplications of a step, including padding and the backward pass."""
+    counts = {}
+    for name, each in (("full", training), ("encoder", make_encoder_training(training))):
         with FlopCounterMode(display=False) as counter:
-            thing.steps(batches)
-        counted[name] = counter.get_total_flops() / 2
-    return Line(
-        f"full: multiplications of a step, batch {plan.size}",
-        counted["full"] / counted["encoder alone"],
-        "those of the text encoder alone",
-        note=f"{counted['full'] / len(batches):.2e} a step",
-        numbers=counted,
+            each.steps(batches)
+        counts[name] = counter.get_total_flops() / 2
+    return Result(
+        f"full: multiplications per step, batch {plan.batch_size}",
+        counts["full"] / counts["encoder"],
+        "text encoder alone",
+        note=f"{counts['full'] / len(batches):.2e} per step",
+        numbers=counts,
     )
 
 
-def of_steps(plan: Plan, training: Training, batches: Sequence[Batch]) -> Iterator[Line]:
-    """Yield the lines of whole steps, and of prediction on the same posts."""
-    floor = floor_of(training)
-    things: dict[str, Callable[[], object]] = {
-        "full": lambda: training.steps(batches),
-        "encoder alone": lambda: floor.steps(batches),
-        "prediction": lambda: training.predict(batches),
-    }
-    taken = in_turn(things, plan.rounds)
-    numbers = summary(taken, sum(map(len, batches)))
-    rates = {thing: numbers[thing]["per_second"] for thing in things}
-    form = resolve_graph_backend("auto", "cpu")
-    yield Line(
-        f"full: training step, batch {plan.size}",
-        quicker(taken, "encoder alone", "full"),
-        "the time of the text encoder alone",
-        at_most=1.8,
-        note=f"{rates['full']:.2f} posts/s, {rates['encoder alone']:.2f} alone; R-GCN: {form}",
+def _measure_steps(plan: Plan, training: Training, batches: Sequence[Batch]) -> Iterator[Result]:
+    encoder = make_encoder_training(training)
+    times = time_alternately(
+        {
+            "full": lambda: training.steps(batches),
+            "encoder": lambda: encoder.steps(batches),
+            "prediction": lambda: training.predict(batches),
+        },
+        plan.rounds,
+    )
+    numbers = summarize(times, sum(map(len, batches)))
+    rates = {name: numbers[name]["per_second"] for name in times}
+    backend = resolve_graph_backend("auto", "cpu")
+    yield Result(
+        f"full: time of a training step, batch {plan.batch_size}",
+        speedup(times, "encoder", "full"),
+        "text encoder alone",
+        note=f"{rates['full']:.2f} posts/s, encoder {rates['encoder']:.2f}; R-GCN: {backend}",
         numbers=numbers,
     )
-    for name, (seconds, times) in PUBLISHED.items():
-        yield Line(
-            f"full: training, beside {name}",
+    for name, (seconds, target) in PUBLISHED.items():
+        yield Result(
+            f"full: training speed relative to {name}",
             seconds * rates["full"],
-            f"its published code, {seconds} s a post on another machine of two cores",
-            at_least=times,
-            note=f"{1 / rates['full']:.3f} s a post here; pictures are extracted before",
+            f"its published code, {seconds} s per post on another machine with two cores",
+            at_least=target,
+            note=f"{1 / rates['full']:.3f} s per post here, without feature extraction",
         )
-    yield Line(
-        "full: prediction",
-        quicker(taken, "prediction", "full"),
+    yield Result(
+        "full: prediction speed",
+        speedup(times, "prediction", "full"),
         "training on the same posts",
         at_least=3,
-        note=f"{rates['prediction']:.2f} posts/s in batches of {training.eval_size}",
+        note=f"{rates['prediction']:.2f} posts/s in batches of {training.eval_batch_size}",
     )
 
 
-def of_parts(plan: Plan, training: Training, batches: Sequence[Batch]) -> Iterator[Line]:
-    """Yield the R-GCN's share of a step with its target, and the shares of all parts."""
-    spent = profile(training, batches)
-    whole = sum(spent.values())
-    for part in (*PARTS, CLIP, OPTIMIZER, REST):
-        seconds = {way: spent.get((part, way), 0.0) for way in (FORWARD, BACKWARD)}
-        both = " and ".join(f"{1000 * own / len(batches):,.0f} ms" for own in seconds.values())
-        yield Line(
-            f"share of a step: {part}",
-            100 * sum(seconds.values()) / whole,
-            f"{whole / len(batches):.2f} s a step",
-            at_most=15 if part == "spatial view (R-GCN)" else None,
-            unit="%",
-            note=both + " forward and back" if part in PARTS else "",
-            numbers={"seconds": seconds, "steps": len(batches)},
-        )
-
-
-def profile(training: Training, batches: Sequence[Batch]) -> Mapping[tuple[str, str], float]:
-    """Return the seconds of one step on each batch, by part and direction."""
+def _measure_parts(training: Training, batches: Sequence[Batch]) -> Iterator[Result]:
+    """Yield each part's share of a step, from one further step per batch."""
     modules: dict[str, nn.Module] = {
-        name: training.tagger.get_submodule(path) for name, path in PARTS.items()
+        name: training.model.get_submodule(path) for name, path in PARTS.items()
     }
-    training.tagger.train()
-    clock = Clock()
-    parts = Parts(clock, modules)
+    training.model.train()
+    stopwatch = Stopwatch()
+    hooks = TimingHooks(stopwatch, modules)
     try:
         for batch in batches:
-            training.step(batch, clock)
+            training.step(batch, stopwatch)
     finally:
-        parts.remove()
-    return clock.spent
+        hooks.remove()
+    total = sum(stopwatch.seconds.values())
+    for part in (*PARTS, CLIPPING, OPTIMIZER, REST):
+        seconds = {way: stopwatch.seconds.get((part, way), 0.0) for way in (FORWARD, BACKWARD)}
+        note = ", ".join(
+            f"{1000 * own / len(batches):,.0f} ms {way}" for way, own in seconds.items()
+        )
+        yield Result(
+            f"share of a step: {part}",
+            100 * sum(seconds.values()) / total,
+            f"{total / len(batches):.2f} s per step",
+            at_most=10 if part == RGCN else None,
+            unit="%",
+            note=note if part in PARTS else "",
+            numbers={"seconds": seconds, "steps": len(batches)},
+        )

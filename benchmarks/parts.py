@@ -1,7 +1,7 @@
-"""Where the time of a step goes: seconds of each part of the model, forward and backward.
+"""Seconds of each part of a model in a training step, forward and backward.
 
-Autograd walks back in the reverse order of the forward pass. So the part that runs is known at any
-time: forward from hooks around the modules, backward from hooks on what they returned.
+Autograd runs the backward pass in the reverse order of the forward pass. The running part is
+therefore always known: forward from hooks on the modules, backward from hooks on their outputs.
 """
 
 import time
@@ -16,39 +16,37 @@ FORWARD, BACKWARD = "forward", "backward"
 REST = "rest"
 
 
-class Clock:
-    """Adds up seconds under the name that it was last switched to.
+class Stopwatch:
+    """Accumulates seconds per part and direction.
 
     Attributes:
-        spent: seconds by name and direction.
+        seconds: by part and direction.
     """
 
     def __init__(self) -> None:
-        """Begin under no part's name."""
-        self.spent: dict[tuple[str, str], float] = defaultdict(float)
-        self._now, self._since = (REST, FORWARD), time.perf_counter()
+        self.seconds: dict[tuple[str, str], float] = defaultdict(float)
+        self._current, self._since = (REST, FORWARD), time.perf_counter()
 
     def switch(self, part: str, direction: str) -> None:
-        """Let time from here on count for a part."""
+        """Count the time from now on for this part."""
         now = time.perf_counter()
-        self.spent[self._now] += now - self._since
-        self._now, self._since = (part, direction), now
+        self.seconds[self._current] += now - self._since
+        self._current, self._since = (part, direction), now
 
 
-class Parts:
-    """Hooks on the parts of a model that keep a clock, until they are taken off.
+class TimingHooks:
+    """Hooks on the parts of a model that switch a stopwatch.
 
-    Parts may lie in each other: the time of the inner one is then not that of the outer one.
+    Parts may be nested; the time of an inner part does not count for the outer one.
 
     Args:
-        clock: is kept.
-        parts: modules by the name that the time is given.
+        stopwatch: accumulates the time.
+        parts: modules by name.
     """
 
-    def __init__(self, clock: Clock, parts: Mapping[str, nn.Module]) -> None:
-        """Put the hooks on."""
-        self.clock = clock
-        self._stack = [REST]
+    def __init__(self, stopwatch: Stopwatch, parts: Mapping[str, nn.Module]) -> None:
+        self.stopwatch = stopwatch
+        self._running = [REST]
         self._handles = []
         for name, module in parts.items():
             enter, leave = partial(self._enter, name), partial(self._leave, name)
@@ -56,28 +54,28 @@ class Parts:
             self._handles.append(module.register_forward_hook(leave))
 
     def remove(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
 
     def _enter(self, name: str, *_: Any) -> None:
-        self._stack.append(name)
-        self.clock.switch(name, FORWARD)
+        self._running.append(name)
+        self.stopwatch.switch(name, FORWARD)
 
-    def _leave(self, name: str, module: nn.Module, given: Any, output: Any) -> None:
-        for tensor in tensors_in(output):
+    def _leave(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        for tensor in _tensors(output):
             if tensor.requires_grad:
-                tensor.register_hook(lambda gradient: self.clock.switch(name, BACKWARD))
-        self._stack.pop()
-        self.clock.switch(self._stack[-1], FORWARD)
+                tensor.register_hook(lambda gradient: self.stopwatch.switch(name, BACKWARD))
+        self._running.pop()
+        self.stopwatch.switch(self._running[-1], FORWARD)
 
 
-def tensors_in(output: Any) -> Iterator[Tensor]:
-    """Yield the tensors of what a module returns: one, or several in a tuple, list or dict."""
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a module's output, which may be nested in tuples, lists and dicts."""
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):
-        yield from tensors_in(list(output.values()))
+        yield from _tensors(list(output.values()))
     elif isinstance(output, Sequence):
         for value in output:
-            yield from tensors_in(value)
+            yield from _tensors(value)

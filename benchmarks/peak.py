@@ -1,28 +1,23 @@
-"""The peak memory of a process of its own; on Linux alone."""
+"""The peak memory of a Python program, on Linux."""
 
 import subprocess
 import sys
 
-# VmHWM is the peak of this program alone; getrusage would count the peak of the process that
-# started it, too.
-SAY = """
+# VmHWM is the peak of this process only; getrusage would include the peak of its parent.
+PRINT_PEAK = """
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
-def peak_of(code: str, *words: str) -> float:
-    """Return the peak memory in MiB of a Python program.
-
-    Args:
-        code: of the program.
-        words: its arguments.
+def peak_memory(code: str, *arguments: str) -> float:
+    """Run Python code in a new process and return its peak memory in MiB.
 
     Raises:
-        RuntimeError: it ended badly; the message ends as it did.
+        RuntimeError: the process failed; the message ends with the end of its stderr.
     """
     done = subprocess.run(
-        [sys.executable, "-c", code + SAY, *words], capture_output=True, text=True
+        [sys.executable, "-c", code + PRINT_PEAK, *arguments], capture_output=True, text=True
     )
     if done.returncode:
-        raise RuntimeError(f"{words} ended with {done.returncode}: {done.stderr[-2000:]}")
+        raise RuntimeError(f"{arguments} failed with {done.returncode}: {done.stderr[-2000:]}")
     return int(done.stdout.split()[-1]) / 1024

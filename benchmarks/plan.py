@@ -1,56 +1,56 @@
-"""How much is measured: the numbers that decide how long `make bench` takes."""
+"""The sizes of the benchmarks, which determine how long they take."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings of a run.
+    """Sizes of one run.
 
     Attributes:
-        threads: of PyTorch on the CPU.
-        rounds: how often each thing is timed.
-        pictures: that the backbone reads in each round; a multiple of the batch size.
-        detected: pictures that the detector reads in each round.
-        memory: the two numbers of pictures whose peak memory is compared.
-        distinct: picture files behind those.
-        rows: of the files whose size is measured.
-        read: posts of the files that are read in batches; those of Twitter-2015.
-        loaded: posts of the epoch whose batches are made without a step.
-        cold: batches that are read from the disk.
-        few: posts of the corpus whose stages are started.
-        backbone: network of the whole picture.
-        min_size: pixels of the short side that mask_rcnn sees; None leaves it out.
-        compile: whether torch.compile is timed too.
-        batches: of training that each round takes a step on.
-        size: posts of each of them.
-        width: of the text encoder, and so of the model; a multiple of 12.
-        layers: of the text encoder.
-        vocabulary: of the text encoder.
-        graphs: pictures whose graphs are built; the posts of Twitter-2015 are as many.
-        corpora: the two numbers of posts at which the peak memory of each stage is compared.
-        truncated: batches after which the epoch of their training ends.
+        threads: PyTorch threads on the CPU.
+        rounds: timed repetitions of each function.
+        compile: also time torch.compile.
+        backbone: name of the timed backbone.
+        images: images that the backbone reads per round; a multiple of the batch size.
+        detector_images: images that a detector reads per round.
+        min_size: short side in pixels of images given to mask_rcnn; None skips mask_rcnn.
+        peak_images: the two numbers of images at which the peak memory of extraction is compared.
+        image_files: different files behind these images.
+        stored_posts: rows of the feature files whose size is measured.
+        read_posts: rows of the feature files that are read; Twitter-2015 has as many posts.
+        cold_batches: batches that are read from disk.
+        start_posts: posts of the corpus on which the start of each stage is measured.
+        batches: training batches per round.
+        batch_size: posts per batch.
+        width: width of the text encoder, and so of the model; a multiple of 12.
+        layers: layers of the text encoder.
+        vocabulary: vocabulary size of the text encoder.
+        loader_posts: posts in the epoch that is loaded without training on it.
+        graph_images: images whose graphs are built; Twitter-2015 has as many posts.
+        peak_posts: the two numbers of posts at which the peak memory of each stage is compared.
+        peak_batches: batches after which training stops when its peak memory is measured.
     """
 
     threads: int = 2
     rounds: int = 5
-    pictures: int = 32
-    detected: int = 12
-    memory: tuple[int, int] = (200, 2000)
-    distinct: int = 20
-    rows: int = 1000
-    read: int = 8257
-    loaded: int = 1600
-    cold: int = 40
-    few: int = 60
-    backbone: str = "resnet152"
-    min_size: int | None = 320
     compile: bool = True
+    backbone: str = "resnet152"
+    images: int = 32
+    detector_images: int = 12
+    min_size: int | None = 320
+    peak_images: tuple[int, int] = (200, 2000)
+    image_files: int = 20
+    stored_posts: int = 1000
+    read_posts: int = 8257
+    cold_batches: int = 40
+    start_posts: int = 60
     batches: int = 2
-    size: int = 32
+    batch_size: int = 32
     width: int = 768
     layers: int = 12
     vocabulary: int = 30522
-    graphs: int = 8257
-    corpora: tuple[int, int] = (2000, 200_000)
-    truncated: int = 20
+    loader_posts: int = 1600
+    graph_images: int = 8257
+    peak_posts: tuple[int, int] = (2000, 200_000)
+    peak_batches: int = 20

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.posts MODEL`: memory and posts a second of `hamlearn predict`, by posts.
+"""`python -m benchmarks.posts MODEL`: speed and peak memory of `hamlearn predict`.
 
-Each number of posts is a process of its own; its peak memory is what the kernel tells of it. A
-model of text alone shows best whether memory grows with the posts.
+Each number of posts is predicted in a new process. A model that reads text only shows best whether
+memory grows with the number of posts.
 """
 
 import json
@@ -20,31 +20,31 @@ SENTENCE = "so great to see Jordan at the New York game today with http://t.co/x
 
 def write_posts(path: Path, count: int, seed: int = 0) -> None:
     """Write posts of 3 to 25 words as JSON lines."""
-    draw = random.Random(seed)
+    rng, words = random.Random(seed), SENTENCE.split()
     with path.open("w", encoding="utf-8") as file:
         for number in range(count):
-            text = " ".join(draw.choices(SENTENCE.split(), k=draw.randint(3, 25)))
+            text = " ".join(rng.choices(words, k=rng.randint(3, 25)))
             file.write(json.dumps({"id": number, "text": text}) + "\n")
 
 
 def run(model: Path, posts: Path, out: Path, threads: int) -> tuple[float, int]:
-    """Return seconds and peak memory in MiB of one prediction."""
-    command = [sys.executable, "-m", "hamlearn", "predict", model, posts, "--out", out]
-    words = [*map(str, command), "--no-images", "--threads", str(threads)]
+    """Predict posts and return the seconds and the peak memory in MiB."""
+    command = [sys.executable, "-m", "hamlearn", "predict", str(model), str(posts)]
+    command += ["--out", str(out), "--no-images", "--threads", str(threads)]
     start = time.perf_counter()
-    process = os.spawnv(os.P_NOWAIT, sys.executable, words)
+    process = os.spawnv(os.P_NOWAIT, sys.executable, command)
     _, status, usage = os.wait4(process, 0)
     if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}")
+        raise SystemExit(f"{' '.join(command)} failed with {os.waitstatus_to_exitcode(status)}")
     return time.perf_counter() - start, usage.ru_maxrss // 1024
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="An exported model.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
     counts: Annotated[str, typer.Option(help="Numbers of posts.")] = "1000,50000",
-    threads: Annotated[int, typer.Option(help="Of PyTorch on the CPU.")] = 1,
+    threads: Annotated[int, typer.Option(help="PyTorch threads on the CPU.")] = 1,
 ) -> None:
-    """Print a line for each number of posts."""
+    """Print speed and peak memory for each number of posts."""
     print("posts     seconds  posts/second  peak MiB")
     with tempfile.TemporaryDirectory() as folder:
         for count in map(int, counts.split(",")):
@@ -54,7 +54,7 @@ def main(
             with out.open("rb") as file:
                 lines = sum(1 for _ in file)
             if lines != count:
-                raise SystemExit(f"{count} posts have {lines} lines")
+                raise SystemExit(f"found {lines} lines of output, expected {count}")
             print(f"{count:<9} {seconds:7.1f}  {count / seconds:12.1f}  {memory:8}", flush=True)
 
 

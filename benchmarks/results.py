@@ -1,4 +1,4 @@
-"""What was measured: lines of a table, and all of it in one JSON file."""
+"""Results of benchmarks: rows of a printed table, and one JSON file with every number."""
 
 import json
 import os
@@ -20,23 +20,23 @@ LIBRARIES = ("hamlearn", "torch", "torchvision", "transformers", "pillow", "nump
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of the table.
+class Result:
+    """One row of the table.
 
     Attributes:
-        what: is measured.
-        value: a ratio to the floor, or a number in `unit`; None where it cannot be measured here.
-        floor: what it is compared with, in words.
-        at_least: the target, where more is better.
-        at_most: the target, where less is better.
-        unit: of the value; "x" for ratios.
-        note: one more thing to know.
-        numbers: everything that was measured for it.
+        name: what is measured.
+        value: a ratio to the baseline, or a number in `unit`; None if it cannot be measured here.
+        baseline: what the value is compared with.
+        at_least: target, if higher is better.
+        at_most: target, if lower is better.
+        unit: unit of the value; "x" for ratios.
+        note: printed below the name.
+        numbers: every measurement behind the value, for the JSON file.
     """
 
-    what: str
+    name: str
     value: float | None
-    floor: str = ""
+    baseline: str = ""
     at_least: float | None = None
     at_most: float | None = None
     unit: str = "x"
@@ -45,59 +45,60 @@ class Line:
 
     @property
     def verdict(self) -> str:
-        """Pass or short; nothing without a target."""
-        if self.value is None or (self.at_least is None and self.at_most is None):
+        """Return "pass" or "short"; empty without a value or a target."""
+        if self.value is None or not self.target:
             return ""
-        short = self.at_least is not None and self.value < self.at_least
-        long = self.at_most is not None and self.value > self.at_most
-        return "short" if short or long else "pass"
+        too_low = self.at_least is not None and self.value < self.at_least
+        too_high = self.at_most is not None and self.value > self.at_most
+        return "short" if too_low or too_high else "pass"
 
     @property
     def target(self) -> str:
-        """Return the target in words."""
+        """Return the target as text; empty if there is none."""
         if self.at_least is not None:
             return f">= {self.at_least:,g}"
         return "" if self.at_most is None else f"<= {self.at_most:,g}"
 
 
-def show(title: str, lines: Sequence[Line], console: Console | None = None) -> None:
-    """Print the table of one room."""
-    table = Table("what", "measured", "beside", "target", "", title=title, title_justify="left")
-    for line in lines:
-        colour = {"pass": "green", "short": "red"}.get(line.verdict, "default")
-        what = f"{line.what}\n[dim]{line.note}[/dim]" if line.note else line.what
-        verdict = f"[{colour}]{line.verdict}[/{colour}]"
-        table.add_row(what, _number(line), line.floor, line.target, verdict)
+def show(title: str, results: Sequence[Result], console: Console | None = None) -> None:
+    """Print the table of one group."""
+    columns = ("benchmark", "measured", "baseline", "target", "")
+    table = Table(*columns, title=title, title_justify="left")
+    for result in results:
+        colour = {"pass": "green", "short": "red"}.get(result.verdict, "default")
+        name = f"{result.name}\n[dim]{result.note}[/dim]" if result.note else result.name
+        verdict = f"[{colour}]{result.verdict}[/{colour}]"
+        table.add_row(name, _number(result), result.baseline, result.target, verdict)
     (console or Console()).print(table)
 
 
 def write(
-    path: str | Path, rooms: Mapping[str, Sequence[Line]], settings: Mapping[str, Any]
+    path: str | Path, groups: Mapping[str, Sequence[Result]], settings: Mapping[str, Any]
 ) -> None:
-    """Write everything that was measured as JSON, whole or not at all."""
+    """Write all results with date, machine, versions and settings as JSON, atomically."""
     document = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
         "settings": dict(settings),
-        "rooms": {
-            room: [asdict(line) | {"verdict": line.verdict} for line in lines]
-            for room, lines in rooms.items()
+        "groups": {
+            group: [asdict(result) | {"verdict": result.verdict} for result in results]
+            for group, results in groups.items()
         },
     }
     with atomic_write(path) as part:
         part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def _number(line: Line) -> str:
-    if line.value is None:
+def _number(result: Result) -> str:
+    if result.value is None:
         return ""
-    return f"{line.value:,.{0 if line.value >= 100 else 2}f} {line.unit}"
+    return f"{result.value:,.{0 if result.value >= 100 else 2}f} {result.unit}"
 
 
 def machine() -> dict[str, Any]:
-    """Return what the numbers were measured on, and how busy it was."""
+    """Return the hardware and system of this machine, and its present load."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     gpu = torch.cuda.is_available()
     return {
@@ -112,8 +113,7 @@ def machine() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """Return the model of the CPU; Linux alone says it."""
-    info = Path("/proc/cpuinfo")
+    info = Path("/proc/cpuinfo")  # Linux only
     if info.is_file():
         for text in info.read_text(encoding="utf-8").splitlines():
             if text.startswith("model name"):

@@ -1,9 +1,9 @@
-"""Steps of training at the size of the paper's: the model, its floor, and batches of posts.
+"""Training steps at the size of the paper's experiments: model, baseline and batches.
 
-The text encoder has BERT-base's shape and random weights, so nothing is downloaded. The lengths are
-those of Twitter-2017's training posts under BERT's uncased vocabulary: `lengths.csv` counts the
-posts of each number of sub-tokens ([CLS] and [SEP] among them) and of words. What the posts say,
-their pictures and their boxes are drawn.
+The text encoder has the shape of BERT-base and random weights, so nothing is downloaded. Posts are
+as long as Twitter-2017's training posts with BERT's uncased vocabulary: `lengths.csv` counts the
+posts with each number of sub-tokens (including [CLS] and [SEP]) and words. Their words, images and
+boxes are random.
 """
 
 import csv
@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import AdamW
 from transformers import BertConfig, BertModel
 
-from benchmarks.parts import FORWARD, REST, Clock
+from benchmarks.parts import FORWARD, REST, Stopwatch
 from benchmarks.plan import Plan
 from hamlearn.data.batches import LengthBuckets
 from hamlearn.features.relations import RELATIONS, relation_matrices
@@ -30,101 +30,91 @@ from hamlearn.training.optimizer import make_optimizer
 
 LENGTHS = Path(__file__).with_name("lengths.csv")
 PAPER = Path(__file__).parents[1] / "config/paper.yaml"
-LABELS = ["O", *(f"{place}-{kind}" for kind in ("LOC", "MISC", "ORG", "PER") for place in "BI")]
-N, FEATURES, CLASSES = 15, 2048, 1600  # objects a picture; of resnet152 and faster_rcnn
-WIDTH, HEIGHT = 1200, 675  # pixels of each picture
-CLIP, OPTIMIZER = "clipping", "AdamW"  # names of what follows the backward pass
-SIDES = (0.05, 0.6)  # of the boxes, as shares of the picture's
+LABELS = ["O", *(f"{prefix}-{kind}" for kind in ("LOC", "MISC", "ORG", "PER") for prefix in "BI")]
+N, FEATURES, CLASSES = 15, 2048, 1600  # objects per image; of resnet152 and faster_rcnn
+WIDTH, HEIGHT = 1200, 675  # pixels of each image
+BOX_SIDES = (0.05, 0.6)  # range of the sides of a box, relative to the image
+CLIPPING, OPTIMIZER = "clipping", "AdamW"  # parts of a step after the backward pass
 
 
 @dataclass
 class Training:
-    """A model and its optimizer; one step of it is what is timed.
+    """A model in training.
 
     Attributes:
-        tagger: untrained.
+        model: untrained.
         optimizer: AdamW with the paper's settings.
-        clip: largest norm of the gradients.
-        eval_size: posts of a batch in prediction.
-        device: where it lies.
+        clip: maximum norm of the gradients.
+        eval_batch_size: posts per batch in prediction.
+        device: device of the model.
     """
 
-    tagger: TaggingModel
+    model: TaggingModel
     optimizer: AdamW
     clip: float
-    eval_size: int
+    eval_batch_size: int
     device: str = "cpu"
 
-    def step(self, batch: Batch, clock: Clock | None = None) -> None:
-        """Do what the training loop does with one batch, and tell a clock where it is."""
-        clock = clock or Clock()
+    def step(self, batch: Batch, stopwatch: Stopwatch | None = None) -> None:
+        """Run one step as the training loop does."""
+        stopwatch = stopwatch or Stopwatch()
         batch = batch.to(self.device, non_blocking=True)
-        with half(self.device):
-            loss = self.tagger.loss(batch)
+        with autocast(self.device):
+            loss = self.model.loss(batch)
         loss.backward()
-        clock.switch(CLIP, FORWARD)
-        nn.utils.clip_grad_norm_(self.tagger.parameters(), self.clip)
-        clock.switch(OPTIMIZER, FORWARD)
+        stopwatch.switch(CLIPPING, FORWARD)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        stopwatch.switch(OPTIMIZER, FORWARD)
         self.optimizer.step()
-        clock.switch(REST, FORWARD)
+        stopwatch.switch(REST, FORWARD)
         self.optimizer.zero_grad()
 
     def steps(self, batches: Sequence[Batch]) -> None:
-        """Train on each batch once."""
-        self.tagger.train()
+        """Run one step per batch."""
+        self.model.train()
         for batch in batches:
             self.step(batch)
 
     @torch.inference_mode()
     def predict(self, batches: Sequence[Batch]) -> list[list[int]]:
-        """Return the labels of the same posts, in batches of prediction's size."""
-        self.tagger.eval()
-        found: list[list[int]] = []
+        """Return the predicted labels of each post, computed in batches of `eval_batch_size`."""
+        self.model.eval()
+        paths: list[list[int]] = []
         for batch in batches:
-            for rows in torch.arange(len(batch)).split(self.eval_size):
-                found += self.tagger.decode(batch.rows(rows))[0]
-        return found
+            for rows in torch.arange(len(batch)).split(self.eval_batch_size):
+                paths += self.model.decode(batch.rows(rows))[0]
+        return paths
 
 
 @dataclass
-class Floor:
-    """The text encoder alone: forward, backward and AdamW at the same sub-tokens."""
+class EncoderTraining:
+    """The baseline: forward, backward and AdamW of the text encoder alone."""
 
     encoder: nn.Module
     optimizer: AdamW
     device: str = "cpu"
 
     def steps(self, batches: Sequence[Batch]) -> None:
-        """Take a step on each batch once."""
+        """Run one step per batch, on its sub-tokens."""
         self.encoder.train()
         for batch in batches:
-            here = batch.to(self.device, non_blocking=True)
-            with half(self.device):
-                output = self.encoder(input_ids=here.input_ids, attention_mask=here.attention_mask)
+            batch = batch.to(self.device, non_blocking=True)
+            with autocast(self.device):
+                output = self.encoder(
+                    input_ids=batch.input_ids, attention_mask=batch.attention_mask
+                )
             output.last_hidden_state.square().mean().backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
 
 
-def half(device: str) -> torch.autocast:
-    """Return the context in which a GPU computes in bfloat16, as training has it by default."""
+def autocast(device: str) -> torch.autocast:
+    """Return the default precision of training: bfloat16 on a GPU, float32 on a CPU."""
     return torch.autocast(device, torch.bfloat16, enabled=device == "cuda", cache_enabled=False)
 
 
-def encoder_of(plan: Plan) -> BertModel:
-    """Return an untrained BERT of the plan's shape, with BERT's twelve heads."""
-    shape = BertConfig(
-        vocab_size=plan.vocabulary,
-        hidden_size=plan.width,
-        num_hidden_layers=plan.layers,
-        num_attention_heads=12,
-        intermediate_size=4 * plan.width,
-    )
-    return BertModel(shape, add_pooling_layer=False)
-
-
-def training_of(plan: Plan, variant: str = "full", device: str = "cpu") -> Training:
-    """Return a variant with the settings of the paper, untrained."""
+def make_training(plan: Plan, device: str = "cpu") -> Training:
+    """Return `full`, untrained, with the settings of the paper and the plan's text encoder."""
     settings = load_settings(PAPER)
     sizes = Sizes(
         labels=len(LABELS),
@@ -135,52 +125,59 @@ def training_of(plan: Plan, variant: str = "full", device: str = "cpu") -> Train
         names=LABELS,
     )
     torch.manual_seed(0)
-    encoder = encoder_of(plan)
-    tagger = build_model(encoder, variant, sizes, settings.text, settings.model).to(device)
-    chosen = settings.training
-    optimizer = make_optimizer(tagger, chosen.lr, None, chosen.weight_decay, fused=True)
-    return Training(tagger, optimizer, chosen.clip, chosen.eval_batch_size, device)
+    shape = BertConfig(
+        vocab_size=plan.vocabulary,
+        hidden_size=plan.width,
+        num_hidden_layers=plan.layers,
+        num_attention_heads=12,
+        intermediate_size=4 * plan.width,
+    )
+    encoder = BertModel(shape, add_pooling_layer=False)
+    model = build_model(encoder, "full", sizes, settings.text, settings.model).to(device)
+    training = settings.training
+    optimizer = make_optimizer(model, training.lr, None, training.weight_decay, fused=True)
+    return Training(model, optimizer, training.clip, training.eval_batch_size, device)
 
 
-def floor_of(training: Training) -> Floor:
-    """Return the floor, on the encoder of a model and with the same AdamW."""
-    encoder = training.tagger.get_submodule("text.encoder")
+def make_encoder_training(training: Training) -> EncoderTraining:
+    """Return the baseline on the text encoder of a model, with the same AdamW."""
+    encoder = training.model.get_submodule("text.encoder")
     group = training.optimizer.param_groups[0]
     optimizer = make_optimizer(encoder, group["lr"], None, group["weight_decay"], fused=True)
-    return Floor(encoder, optimizer, training.device)
+    return EncoderTraining(encoder, optimizer, training.device)
 
 
-def lengths() -> NDArray[np.int64]:
-    """Return (posts, 2): sub-tokens and words of every post."""
+def post_lengths() -> NDArray[np.int64]:
+    """Return the sub-tokens and words of every post, (posts, 2)."""
     with LENGTHS.open(encoding="utf-8", newline="") as file:
         rows = [[int(value) for value in row.values()] for row in csv.DictReader(file)]
-    counted = np.array(rows)
-    return np.repeat(counted[:, :2], counted[:, 2], axis=0)
+    table = np.array(rows)
+    return np.repeat(table[:, :2], table[:, 2], axis=0)
 
 
-def batches_of(plan: Plan) -> list[Batch]:
-    """Return some batches of a training epoch: the middle ones of as many equal parts by length."""
-    posts = lengths()
-    buckets = LengthBuckets(posts[:, 0].tolist(), plan.size, seed=0).batches
-    full = [rows for rows in buckets if len(rows) == plan.size]
-    full.sort(key=lambda rows: int(posts[rows, 0].max()))
+def make_batches(plan: Plan) -> list[Batch]:
+    """Return batches of one epoch: sorted by length, the middle one of each of `batches` parts."""
+    lengths = post_lengths()
+    buckets = LengthBuckets(lengths[:, 0].tolist(), plan.batch_size, seed=0).batches
+    complete = [rows for rows in buckets if len(rows) == plan.batch_size]
+    complete.sort(key=lambda rows: int(lengths[rows, 0].max()))
     count = plan.batches
-    chosen = [full[(2 * k + 1) * len(full) // (2 * count)] for k in range(count)]
-    return [draw(posts[rows], plan.vocabulary, seed) for seed, rows in enumerate(chosen)]
+    chosen = [complete[(2 * k + 1) * len(complete) // (2 * count)] for k in range(count)]
+    return [_random_batch(lengths[rows], plan.vocabulary, seed) for seed, rows in enumerate(chosen)]
 
 
-def draw(posts: NDArray[np.int64], vocabulary: int, seed: int) -> Batch:
-    """Return a batch of posts of these lengths (B, 2), each with a picture of N objects."""
+def _random_batch(lengths: NDArray[np.int64], vocabulary: int, seed: int) -> Batch:
+    """Return a batch of posts with these lengths, (B, 2), each with an image of N objects."""
     rng = np.random.default_rng(seed)
-    count, (longest, most) = len(posts), posts.max(0)
-    real = np.arange(longest) < posts[:, :1]  # (B, S)
-    ids = np.where(real, rng.integers(1, vocabulary, real.shape), 0)
-    word_ids = np.full(real.shape, -1)
-    for row, (subtokens, words) in enumerate(posts.tolist()):
-        inside = subtokens - 2
-        word_ids[row, 1 : 1 + inside] = np.arange(inside) * words // inside
-    word_mask = np.arange(most) < posts[:, 1:]
-    boxes = draw_boxes(rng, count)
+    count, (max_subtokens, max_words) = len(lengths), lengths.max(0)
+    is_token = np.arange(max_subtokens) < lengths[:, :1]  # (B, S)
+    ids = np.where(is_token, rng.integers(1, vocabulary, is_token.shape), 0)
+    word_ids = np.full(is_token.shape, -1)
+    for row, (subtokens, words) in enumerate(lengths.tolist()):
+        inner = subtokens - 2  # without [CLS] and [SEP]
+        word_ids[row, 1 : 1 + inner] = np.arange(inner) * words // inner
+    word_mask = np.arange(max_words) < lengths[:, 1:]  # (B, W)
+    boxes = random_boxes(rng, count)
     relations = relation_matrices(boxes, [WIDTH] * count, [HEIGHT] * count, [N] * count)
     labels = torch.from_numpy(rng.integers(0, len(LABELS), word_mask.shape) * word_mask)
     visual = VisualBatch(
@@ -196,7 +193,7 @@ def draw(posts: NDArray[np.int64], vocabulary: int, seed: int) -> Batch:
     )
     return Batch(
         input_ids=torch.from_numpy(ids),
-        attention_mask=torch.from_numpy(real).long(),
+        attention_mask=torch.from_numpy(is_token).long(),
         word_ids=torch.from_numpy(word_ids),
         word_mask=torch.from_numpy(word_mask),
         labels=labels,
@@ -204,8 +201,8 @@ def draw(posts: NDArray[np.int64], vocabulary: int, seed: int) -> Batch:
     )
 
 
-def draw_boxes(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Return (count, N, 4) boxes anywhere in the picture, xyxy in [0, 1]."""
-    sides = rng.uniform(*SIDES, (count, N, 2))
+def random_boxes(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Return random boxes, (count, N, 4), xyxy normalised to [0, 1]."""
+    sides = rng.uniform(*BOX_SIDES, (count, N, 2))
     corner = rng.uniform(0, 1, (count, N, 2)) * (1 - sides)
     return np.concatenate([corner, corner + sides], axis=-1)

@@ -1,4 +1,4 @@
-"""Timing things in turn: A B A B ..., so that whatever else the machine does meets them all."""
+"""Time functions alternately, A B A B ..., so that other load on the machine affects them all."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,47 +7,40 @@ from typing import Any
 
 import torch
 
-Seconds = dict[str, list[float]]
+Function = Callable[[], object]
+Times = dict[str, list[float]]  # seconds of each round, by function
 
 
-def in_turn(things: Mapping[str, Callable[[], object]], rounds: int) -> Seconds:
-    """Run things one after the other, again and again; a first round is not counted.
-
-    Args:
-        things: what is timed, by name.
-        rounds: how often each is timed.
-
-    Returns:
-        The seconds of each round, by name.
-    """
-    taken: Seconds = {name: [] for name in things}
+def time_alternately(functions: Mapping[str, Function], rounds: int) -> Times:
+    """Return the seconds of each function in each round, after one warm-up round."""
+    times: Times = {name: [] for name in functions}
     for number in range(rounds + 1):
-        for name, thing in things.items():
-            seconds = once(thing)
+        for name, function in functions.items():
+            seconds = time_once(function)
             if number > 0:
-                taken[name].append(seconds)
-    return taken
+                times[name].append(seconds)
+    return times
 
 
-def once(thing: Callable[[], object]) -> float:
-    """Return the seconds that a thing takes, a GPU's work included."""
-    _wait()
+def time_once(function: Function) -> float:
+    """Return the seconds that a call takes, including the GPU's work."""
+    _synchronize()
     start = time.perf_counter()
-    thing()
-    _wait()
+    function()
+    _synchronize()
     return time.perf_counter() - start
 
 
-def quicker(taken: Seconds, ours: str, theirs: str) -> float:
-    """Return how many times as quick ours is as theirs: the median over rounds of their ratio.
+def speedup(times: Times, name: str, baseline: str) -> float:
+    """Return the speed of a function relative to a baseline: the median of the ratios per round.
 
-    Both were taken side by side in each round, so that a slow minute of the machine cancels.
+    Both ran next to each other in each round, so a slow minute of the machine cancels out.
     """
-    return median(b / a for a, b in zip(taken[ours], taken[theirs], strict=True))
+    return median(slow / fast for fast, slow in zip(times[name], times[baseline], strict=True))
 
 
-def summary(taken: Seconds, count: int) -> dict[str, Any]:
-    """Return seconds, their median and minimum, and how many of `count` per second, by name."""
+def summarize(times: Times, count: int) -> dict[str, Any]:
+    """Return by function: seconds, median, minimum, and items per second for `count` items."""
     return {
         name: {
             "seconds": seconds,
@@ -55,10 +48,10 @@ def summary(taken: Seconds, count: int) -> dict[str, Any]:
             "minimum": min(seconds),
             "per_second": count / median(seconds),
         }
-        for name, seconds in taken.items()
+        for name, seconds in times.items()
     }
 
 
-def _wait() -> None:
+def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -1,21 +1,28 @@
-"""Extraction over the bare forward of its network, and the network over the loop of peers.
+"""Extraction relative to the forward pass of its network, and memory and disk use of extraction.
 
-A bare forward takes tensors that are ready and throws away what it computes.
+A forward pass reads prepared tensors and discards its output.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
-from benchmarks import gpu, storage
-from benchmarks.networks import RANDOM, bare, forward, loaded, ready, settings, small_mask_rcnn
-from benchmarks.pictures import draw, kilobytes, posts_over
+from benchmarks import gpu_vision, storage
+from benchmarks.images import mean_kilobytes, write_image_posts, write_images
+from benchmarks.networks import (
+    RANDOM,
+    extracting_with,
+    prepare_image,
+    random_settings,
+    run_backbone,
+    run_detector,
+    small_mask_rcnn,
+)
 from benchmarks.plan import Plan
-from benchmarks.results import Line
-from benchmarks.timing import in_turn, once, quicker, summary
-from hamlearn.features import extraction
+from benchmarks.results import Result
+from benchmarks.timing import Function, speedup, summarize, time_alternately, time_once
 from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.vision.backbones import compiled
 from hamlearn.vision.base import load_backbone, load_detector
@@ -23,109 +30,108 @@ from hamlearn.vision.detectors.mask_rcnn import TorchvisionRCNN
 from hamlearn.vision.images import open_image
 
 
-def measure(plan: Plan) -> Iterator[Line]:
-    """Yield the lines of this room."""
+def measure(plan: Plan) -> Iterator[Result]:
+    """Yield the results of this group."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        pictures = draw(folder, max(plan.pictures, plan.detected, plan.distinct))
-        yield from of_backbone(plan, pictures[: plan.pictures], folder)
-        yield from of_detectors(plan, pictures[: plan.detected], folder)
-        yield from storage.peak_memory(plan, pictures[: plan.distinct], folder)
-        yield storage.bytes_per_post(plan, folder)
-        yield from gpu.measure(plan, pictures, folder)
+        images = write_images(folder, max(plan.images, plan.detector_images, plan.image_files))
+        yield from _measure_backbone(plan, images[: plan.images], folder)
+        yield from _measure_detectors(plan, images[: plan.detector_images], folder)
+        yield from storage.measure_memory(plan, images[: plan.image_files], folder)
+        yield storage.measure_disk(plan, folder)
+        yield from gpu_vision.measure(plan, images, folder)
 
 
-def of_backbone(plan: Plan, pictures: Sequence[Path], folder: Path) -> Iterator[Line]:
-    """Yield the lines of the network of whole pictures."""
-    options, name = settings(), plan.backbone
-    size = options.image_features.batch_size
-    net, plain = load_backbone(name, RANDOM), load_backbone(name, RANDOM)
-    net.network.to(memory_format=torch.channels_last)
-    posts = posts_over(pictures, len(pictures), folder / "posts.jsonl")
-    tensors = torch.stack([net.preprocess(open_image(path)) for path in pictures])
-    batches = tensors.to(memory_format=torch.channels_last).split(size)
-    things: dict[str, Callable[[], object]] = {
+def _measure_backbone(plan: Plan, images: Sequence[Path], folder: Path) -> Iterator[Result]:
+    settings, name = random_settings(), plan.backbone
+    batch_size = settings.image_features.batch_size
+    backbone, plain = load_backbone(name, RANDOM), load_backbone(name, RANDOM)
+    backbone.network.to(memory_format=torch.channels_last)
+    posts = write_image_posts(folder / "posts.jsonl", images, len(images))
+    tensors = torch.stack([backbone.preprocess(open_image(path)) for path in images])
+    batches = tensors.to(memory_format=torch.channels_last).split(batch_size)
+    functions: dict[str, Function] = {
         "extraction": lambda: extract_images(
-            posts, folder / "images.h5", options, name, threads=plan.threads, device="cpu"
+            posts, folder / "images.h5", settings, name, threads=plan.threads, device="cpu"
         ),
-        "forward": lambda: forward(net, batches),
-        "one by one": lambda: forward(plain, tensors.split(1)),
+        "forward": lambda: run_backbone(backbone, batches),
+        "batch 1": lambda: run_backbone(plain, tensors.split(1)),
     }
     first = None
     if plan.compile:
-        quick = compiled(net)
-        first = once(lambda: forward(quick, batches[:1]))
-        things["compiled"] = lambda: forward(quick, batches)
-    with loaded(extraction, net):
-        taken = in_turn(things, plan.rounds)
-    numbers = summary(taken, len(pictures)) | {"kilobytes": kilobytes(pictures)}
-    rates = {thing: f"{numbers[thing]['per_second']:.2f} pictures/s" for thing in things}
-    yield Line(
+        fast = compiled(backbone)
+        first = time_once(lambda: run_backbone(fast, batches[:1]))
+        functions["compiled"] = lambda: run_backbone(fast, batches)
+    with extracting_with(backbone):
+        times = time_alternately(functions, plan.rounds)
+    kilobytes = mean_kilobytes(images)
+    numbers = summarize(times, len(images)) | {"kilobytes": kilobytes}
+    rates = {part: f"{numbers[part]['per_second']:.2f} images/s" for part in functions}
+    yield Result(
         f"{name}: extraction",
-        quicker(taken, "extraction", "forward"),
-        f"bare forward, batch {size}",
+        speedup(times, "extraction", "forward"),
+        f"forward pass, batch {batch_size}",
         at_least=0.9,
-        note=f"{rates['extraction']}, JPEGs of {kilobytes(pictures):.0f} KB",
+        note=f"{rates['extraction']}, JPEGs of {kilobytes:.0f} KB",
         numbers=numbers,
     )
-    yield Line(
-        f"{name}: batch {size}, channels_last",
-        quicker(taken, "forward", "one by one"),
-        "batch 1, as peers do",
+    yield Result(
+        f"{name}: batch {batch_size}, channels_last",
+        speedup(times, "forward", "batch 1"),
+        "batch 1, as in other systems",
         at_least=1.3,
-        note=f"{rates['forward']}, {rates['one by one']}",
+        note=f"{rates['forward']}, batch 1 {rates['batch 1']}",
     )
     if first is not None:
-        spared = numbers["forward"]["median"] - numbers["compiled"]["median"]  # a round
-        after = f"after {first / spared * len(pictures):,.0f} pictures" if spared > 0 else "never"
-        yield Line(
+        saved = numbers["forward"]["median"] - numbers["compiled"]["median"]  # per round
+        after = f"after {first / saved * len(images):,.0f} images" if saved > 0 else "never"
+        yield Result(
             f"{name}: torch.compile",
-            quicker(taken, "compiled", "forward"),
-            "the same without it",
-            note=f"{rates['compiled']}; compiling takes {first:.0f} s and pays {after}",
+            speedup(times, "compiled", "forward"),
+            "not compiled",
+            note=f"{rates['compiled']}; compilation takes {first:.0f} s, amortised {after}",
             numbers={"first_batch_seconds": first},
         )
 
 
-def of_detectors(plan: Plan, pictures: Sequence[Path], folder: Path) -> Iterator[Line]:
-    """Yield the lines of Mask R-CNN on small pictures, and of the demo's detector.
+def _measure_detectors(plan: Plan, images: Sequence[Path], folder: Path) -> Iterator[Result]:
+    """Yield the results of Mask R-CNN on small images, and of the demo's detector.
 
-    The demo's is so small that decoding is a large share of its work: it has no target.
+    The demo's detector is so small that decoding dominates: it has no target.
     """
-    posts = posts_over(pictures, len(pictures), folder / "posts.jsonl")
+    posts = write_image_posts(folder / "posts.jsonl", images, len(images))
     if plan.min_size is not None:
-        yield _detector(
-            plan, "mask_rcnn", small_mask_rcnn(plan.min_size), pictures, posts, at_least=0.9
-        )
-    demo = load_detector("demo", settings().object_features.detectors["demo"])
+        mask_rcnn = small_mask_rcnn(plan.min_size)
+        yield _measure_detector(plan, "mask_rcnn", mask_rcnn, images, posts, at_least=0.9)
+    demo = load_detector("demo", random_settings().object_features.detectors["demo"])
     assert isinstance(demo, TorchvisionRCNN)
-    yield _detector(plan, "demo", demo, pictures, posts, at_least=None)
+    yield _measure_detector(plan, "demo", demo, images, posts, at_least=None)
 
 
-def _detector(
+def _measure_detector(
     plan: Plan,
     name: str,
-    net: TorchvisionRCNN,
-    pictures: Sequence[Path],
+    detector: TorchvisionRCNN,
+    images: Sequence[Path],
     posts: Path,
     at_least: float | None,
-) -> Line:
-    out, options = posts.with_name("objects.h5"), settings()
-    inputs = [ready(net, path) for path in pictures]
-    things: dict[str, Callable[[], object]] = {
+) -> Result:
+    out, settings = posts.with_name("objects.h5"), random_settings()
+    inputs = [prepare_image(detector, path) for path in images]
+    functions: dict[str, Function] = {
         "extraction": lambda: extract_objects(
-            posts, out, options, name, threads=plan.threads, device="cpu"
+            posts, out, settings, name, threads=plan.threads, device="cpu"
         ),
-        "forward": lambda: [bare(net, one) for one in inputs],
+        "forward": lambda: [run_detector(detector, image) for image in inputs],
     }
-    with loaded(extraction, net):
-        taken = in_turn(things, plan.rounds)
-    numbers = summary(taken, len(pictures)) | {"kilobytes": kilobytes(pictures)}
-    return Line(
-        f"{name}, short side {net.preprocessing['min_size']}: extraction",
-        quicker(taken, "extraction", "forward"),
-        "bare forward, batch 1",
+    with extracting_with(detector):
+        times = time_alternately(functions, plan.rounds)
+    numbers = summarize(times, len(images)) | {"kilobytes": mean_kilobytes(images)}
+    return Result(
+        f"{name}, short side {detector.preprocessing['min_size']}: extraction",
+        speedup(times, "extraction", "forward"),
+        "forward pass, batch 1",
         at_least=at_least,
-        note=f"{numbers['extraction']['per_second']:.2f} pictures/s",
+        note=f"{numbers['extraction']['per_second']:.2f} images/s",
         numbers=numbers,
     )

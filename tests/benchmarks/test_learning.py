@@ -1,5 +1,3 @@
-"""The benchmarks of training on a tiny model: what is timed is what they say."""
-
 from contextlib import ExitStack
 from functools import partial
 
@@ -8,136 +6,144 @@ import torch
 from torch import nn
 
 from benchmarks import gpu_learning, learning, loading, parts
-from benchmarks.graphs import DGLS, DGLS_SORTED, LAYERS, N, forms, forward_and_backward
-from benchmarks.parts import BACKWARD, FORWARD, REST, Clock, Parts
+from benchmarks.graphs import DGLS, DGLS_SORTED, LAYERS, N, make_networks, run_network
+from benchmarks.parts import BACKWARD, FORWARD, REST, Stopwatch, TimingHooks
 from benchmarks.plan import Plan
-from benchmarks.steps import batches_of, floor_of, lengths, training_of
+from benchmarks.steps import make_batches, make_encoder_training, make_training, post_lengths
 from tests.model.tiny import has_dgl
 
 PLAN = Plan(
-    threads=1, rounds=1, batches=2, size=4, width=24, layers=1, vocabulary=80, graphs=12, loaded=9
+    threads=1,
+    rounds=1,
+    batches=2,
+    batch_size=4,
+    width=24,
+    layers=1,
+    vocabulary=80,
+    loader_posts=9,
+    graph_images=12,
 )
 
 
-def test_the_room_has_a_line_for_each_thing_and_shares_of_the_whole_step():
+def test_the_group_measures_steps_and_the_shares_of_their_parts():
     measured = list(learning.measure(PLAN))
-    lines = {line.what: line for line in measured if "edges sorted" not in line.floor}
-    network = f"R-GCN, forward and backward, 4 graphs of {N + 1} nodes"
-    for what, target in {
-        "full: training step, batch 4": "<= 1.8",
-        "full: training, beside MSCMT": ">= 5",
-        "full: training, beside UMT": ">= 7",
-        "full: multiplications of a step, batch 4": "",
-        "full: prediction": ">= 3",
-        "share of a step: the batch, read and padded": "<= 2",
-        **({f"{network}: {form}": ">= 3" for form in ("dense", "dgl")} if has_dgl() else {}),
-        "share of a step: spatial view (R-GCN)": "<= 15",
-        "graphs of 12 pictures, N = 15, file to file": "",
+    results = {result.name: result for result in measured if "sorted" not in result.baseline}
+    rgcn = f"R-GCN, forward and backward, 4 graphs of {N + 1} nodes"
+    for name, target in {
+        "full: time of a training step, batch 4": "",
+        "full: training speed relative to MSCMT": ">= 5",
+        "full: training speed relative to UMT": ">= 7",
+        "full: multiplications per step, batch 4": "",
+        "full: prediction speed": ">= 3",
+        "share of a step: loading the batch": "<= 2",
+        **({f"{rgcn}: {form}": "" for form in ("dense", "dgl")} if has_dgl() else {}),
+        "share of a step: spatial view (R-GCN)": "<= 10",
+        "graphs of 12 images, N = 15, file to file": "",
     }.items():
-        assert lines[what].target == target
-        assert lines[what].value > 0
-    batch = lines.pop("share of a step: the batch, read and padded")
-    assert batch.numbers["batches"] == 3
-    shares = [line for what, line in lines.items() if what.startswith("share of a step")]
+        assert results[name].target == target
+        assert results[name].value > 0
+    loader = results.pop("share of a step: loading the batch")
+    assert loader.numbers["batches"] == 3
+    shares = [result for name, result in results.items() if name.startswith("share of a step")]
     assert len(shares) == len(learning.PARTS) + 3
-    assert sum(line.value for line in shares) == pytest.approx(100)
-    for line in shares[: len(learning.PARTS)]:
-        assert all(seconds > 0 for seconds in line.numbers["seconds"].values()), line.what
-    taken = lines["full: training step, batch 4"].numbers
-    rate = taken["full"]["per_second"]
-    assert rate == pytest.approx(8 / taken["full"]["seconds"][0])
-    assert lines["full: training, beside UMT"].value == pytest.approx(1.27 * rate)
+    assert sum(result.value for result in shares) == pytest.approx(100)
+    for result in shares[: len(learning.PARTS)]:
+        assert all(seconds > 0 for seconds in result.numbers["seconds"].values()), result.name
+    numbers = results["full: time of a training step, batch 4"].numbers
+    rate = numbers["full"]["per_second"]
+    assert rate == pytest.approx(8 / numbers["full"]["seconds"][0])
+    assert results["full: training speed relative to UMT"].value == pytest.approx(1.27 * rate)
 
 
 def test_batches_have_the_lengths_of_the_corpus():
-    posts = lengths()
+    posts = post_lengths()
     assert posts.shape == (3373, 2)  # Twitter-2017's training posts
-    for batch in batches_of(PLAN):
+    for batch in make_batches(PLAN):
         subtokens, words = batch.attention_mask.sum(1), batch.word_mask.sum(1)
         for pair in zip(subtokens.tolist(), words.tolist(), strict=True):
             assert (posts == pair).all(1).any()
         assert batch.input_ids.shape[1] == subtokens.max()
         for row in range(len(batch)):
-            of_words = batch.word_ids[row][batch.word_ids[row] >= 0]
-            assert of_words.tolist() == sorted(of_words.tolist())
-            assert len(of_words) == subtokens[row] - 2
-            assert set(of_words.tolist()) == set(range(int(words[row])))
+            word_ids = batch.word_ids[row][batch.word_ids[row] >= 0]
+            assert word_ids.tolist() == sorted(word_ids.tolist())
+            assert len(word_ids) == subtokens[row] - 2
+            assert set(word_ids.tolist()) == set(range(int(words[row])))
 
 
-def test_steps_move_the_weights_and_prediction_labels_every_word():
-    batches, training = batches_of(PLAN), training_of(PLAN)
-    encoder = training.tagger.get_submodule("text.encoder")
-    for thing in (training, floor_of(training)):
+def test_steps_change_the_weights_and_prediction_labels_every_word():
+    batches, training = make_batches(PLAN), make_training(PLAN)
+    encoder = training.model.get_submodule("text.encoder")
+    for each in (training, make_encoder_training(training)):
         before = [tensor.detach().clone() for tensor in encoder.parameters()]
-        thing.steps(batches)
+        each.steps(batches)
         after = list(encoder.parameters())
         assert any(not torch.equal(*pair) for pair in zip(before, after, strict=True))
     words = [count for batch in batches for count in batch.word_mask.sum(1).tolist()]
     assert [len(path) for path in training.predict(batches)] == words
 
 
-@pytest.mark.skipif(not has_dgl(), reason="no DGL here")
-def test_the_forms_of_the_graph_network_are_equal():
-    batch, networks = batches_of(PLAN)[0], forms(PLAN)
+@pytest.mark.skipif(not has_dgl(), reason="DGL is not installed")
+def test_all_forms_of_the_rgcn_are_equal():
+    batch, networks = make_batches(PLAN)[0], make_networks(PLAN)
     assert list(networks) == ["dense", "dgl", DGLS, DGLS_SORTED]
     assert len(networks[DGLS].convolutions) == LAYERS
     nodes = torch.randn(len(batch), N + 1, PLAN.width, requires_grad=True)
-    found, gradients = {}, {}
+    outputs, gradients = {}, {}
     for name, network in networks.items():
         nodes.grad = None
-        found[name] = forward_and_backward(network, nodes, batch)
+        outputs[name] = run_network(network, nodes, batch)
         gradients[name] = nodes.grad
     for name in networks:
-        torch.testing.assert_close(found[name], found[DGLS], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(outputs[name], outputs[DGLS], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(gradients[name], gradients[DGLS], atol=1e-8, rtol=1e-4)
 
 
-class Hands:
-    """A clock that goes only when it is told to."""
+class FakeTime:
+    """A clock that only tests advance."""
 
     def __init__(self):
-        self.at = 0
+        self.now = 0
 
     def perf_counter(self):
-        return self.at
+        return self.now
 
 
 class Work(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, tensor, hands, seconds):
-        ctx.hands, ctx.seconds = hands, seconds[1]
-        hands.at += seconds[0]
+    def forward(ctx, tensor, clock, seconds):
+        ctx.clock, ctx.seconds = clock, seconds[1]
+        clock.now += seconds[0]
         return tensor * 1
 
     @staticmethod
     def backward(ctx, gradient):
-        ctx.hands.at += ctx.seconds
+        ctx.clock.now += ctx.seconds
         return gradient, None, None
 
 
 class Part(nn.Module):
-    def __init__(self, hands, seconds, inner=None):
+    def __init__(self, clock, seconds, inner=None):
         super().__init__()
-        self.hands, self.seconds, self.inner = hands, seconds, inner or nn.Identity()
+        self.clock, self.seconds, self.inner = clock, seconds, inner or nn.Identity()
 
     def forward(self, tensor):
-        made = Work.apply(self.inner(tensor), self.hands, self.seconds)
-        return {"first": [made, made.detach()]} if self.seconds[0] == 80 else made
+        output = Work.apply(self.inner(tensor), self.clock, self.seconds)
+        return {"first": [output, output.detach()]} if self.seconds[0] == 80 else output
 
 
-def test_the_clock_gives_each_part_its_own_time_forward_and_backward(monkeypatch):
-    hands = Hands()
-    monkeypatch.setattr(parts, "time", hands)
-    inner, last = Part(hands, (5, 11)), Part(hands, (1, 14))
-    outer = Part(hands, (80, 2), inner)
-    clock = Clock()
-    hooks = Parts(clock, {"inner": inner, "outer": outer, "last": last})
+def test_hooks_count_the_time_of_each_part_forward_and_backward(monkeypatch):
+    clock = FakeTime()
+    monkeypatch.setattr(parts, "time", clock)
+    inner, last = Part(clock, (5, 11)), Part(clock, (1, 14))
+    outer = Part(clock, (80, 2), inner)
+    stopwatch = Stopwatch()
+    hooks = TimingHooks(stopwatch, {"inner": inner, "outer": outer, "last": last})
 
     def step():
         last(outer(torch.ones(3, requires_grad=True))["first"][0]).sum().backward()
-        clock.switch(REST, FORWARD)
-        hands.at += 3
-        clock.switch(REST, FORWARD)
+        stopwatch.switch(REST, FORWARD)
+        clock.now += 3
+        stopwatch.switch(REST, FORWARD)
 
     step()
     step()
@@ -150,48 +156,48 @@ def test_the_clock_gives_each_part_its_own_time_forward_and_backward(monkeypatch
         ("last", BACKWARD): 28,
         (REST, FORWARD): 6,
     }
-    assert dict(clock.spent) == expected
+    assert dict(stopwatch.seconds) == expected
     hooks.remove()
     step()
-    assert clock.spent[REST, FORWARD] == 6 + 5 + 11 + 80 + 2 + 1 + 14 + 3
-    assert all(clock.spent[key] == expected[key] for key in expected if key[0] != REST)
+    assert stopwatch.seconds.pop((REST, FORWARD)) == 6 + 5 + 11 + 80 + 2 + 1 + 14 + 3
+    assert stopwatch.seconds == {key: expected[key] for key in expected if key[0] != REST}
 
 
-def test_work_is_what_a_count_by_hand_gives():
-    batches, training = batches_of(PLAN), training_of(PLAN)
-    line = learning.of_work(PLAN, training, batches)
+def test_multiplications_equal_a_count_by_hand():
+    batches, training = make_batches(PLAN), make_training(PLAN)
+    result = learning.measure_work(PLAN, training, batches)
     width, wide = PLAN.width, 4 * PLAN.width
     by_hand = 0
     for batch in batches:
         rows, length = batch.input_ids.shape
         layer = rows * length * (4 * width * width + 2 * width * wide + 2 * length * width)
         by_hand += 3 * layer  # forward, and backward for inputs and weights
-    assert line.numbers["encoder alone"] == pytest.approx(by_hand)
-    assert line.value == pytest.approx(line.numbers["full"] / by_hand)
-    assert line.value > 1
+    assert result.numbers["encoder"] == pytest.approx(by_hand)
+    assert result.value == pytest.approx(result.numbers["full"] / by_hand)
+    assert result.value > 1
 
 
-def test_posts_have_as_many_sub_tokens_as_the_corpus(tmp_path):
-    pairs = {tuple(pair) for pair in lengths().tolist()}
+def test_loaded_posts_have_the_lengths_of_the_corpus(tmp_path):
+    pairs = {tuple(pair) for pair in post_lengths().tolist()}
     with ExitStack() as stack:
-        batches = list(loading.loader_of(PLAN, tmp_path, stack))
-    assert sum(map(len, batches)) == PLAN.loaded
+        batches = list(loading.make_loader(PLAN, tmp_path, stack))
+    assert sum(map(len, batches)) == PLAN.loader_posts
     for batch in batches:
-        found = torch.stack([batch.attention_mask.sum(1), batch.word_mask.sum(1)], 1).tolist()
-        assert set(map(tuple, found)) <= pairs
+        lengths = torch.stack([batch.attention_mask.sum(1), batch.word_mask.sum(1)], 1).tolist()
+        assert set(map(tuple, lengths)) <= pairs
         assert batch.visual.has_image.all()
         assert batch.visual.objects.features.shape[1:] == (15, 2048)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's own lines are there instead")
-def test_without_a_gpu_the_room_says_so_and_its_steps_run_on_the_cpu(monkeypatch):
-    (line,) = gpu_learning.measure(PLAN)
-    assert line.value is None
-    assert line.note == "no GPU here"
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_gpu_the_group_has_one_row_and_its_steps_run_on_the_cpu(monkeypatch):
+    (result,) = gpu_learning.measure(PLAN)
+    assert result.value is None
+    assert result.note == "no GPU"
     monkeypatch.setattr(
         gpu_learning, "compile_layers", partial(gpu_learning.compile_layers, backend="eager")
     )
-    step, full, alone, compiled = gpu_learning.of_size(PLAN, "cpu")
+    step, full, encoder, compiled = gpu_learning.measure_steps(PLAN, "cpu")
     assert step.value > 0
     assert compiled.value > 0
-    assert full.value is alone.value is None
+    assert full.value is encoder.value is None

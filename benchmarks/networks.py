@@ -16,7 +16,8 @@ from hamlearn.features import extraction
 from hamlearn.settings import Settings, WeightSettings, load_settings
 from hamlearn.vision.backbones import features_of
 from hamlearn.vision.base import Backbone
-from hamlearn.vision.detectors.mask_rcnn import TorchvisionRCNN, build_network
+from hamlearn.vision.detectors.mask_rcnn import build_network
+from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
 from hamlearn.vision.images import open_image
 from hamlearn.vision.weights import load_network
 

@@ -26,7 +26,7 @@ from benchmarks.timing import Function, speedup, summarize, time_alternately, ti
 from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.vision.backbones import compiled
 from hamlearn.vision.base import load_backbone, load_detector
-from hamlearn.vision.detectors.mask_rcnn import TorchvisionRCNN
+from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
 from hamlearn.vision.images import open_image
 
 

@@ -27,7 +27,7 @@ from hamlearn.io import atomic_write
 from hamlearn.settings import DetectorSettings, WeightSettings
 from hamlearn.vision.backbones import FrozenResNet
 from hamlearn.vision.base import Backbone, Detector
-from hamlearn.vision.detectors.mask_rcnn import TorchvisionRCNN, class_outputs
+from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, class_outputs
 from hamlearn.vision.published import choose_backend
 from hamlearn.vision.weights import load_network
 

@@ -1,0 +1,96 @@
+"""Any two-stage detector of torchvision as a Detector."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+from torchvision.transforms.functional import pil_to_tensor
+
+from hamlearn.vision.base import Proposals
+from hamlearn.vision.weights import Weights
+
+_MIN_SIDE = 32  # pixels; a side that the detector would shrink below is stretched to it
+
+
+class TorchvisionRCNN:
+    """A Faster or Mask R-CNN of torchvision as a Detector.
+
+    torchvision's own forward returns the selected boxes without their region features, so its
+    parts are called one by one here, up to the box head.
+
+    Args:
+        network: frozen and in evaluation mode, with background as class 0.
+        classes: names of those outputs of the network that are classes.
+        feature_width: width of the box head's output.
+        weights: where the weights come from.
+        device: the network is moved there.
+    """
+
+    backend = "torchvision"
+    nms_per_class = True
+
+    def __init__(
+        self,
+        network: FasterRCNN,
+        classes: dict[int, str],
+        feature_width: int,
+        weights: Weights,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.classes = list(classes.values())
+        self.feature_width = feature_width
+        self.weights = weights
+        self.network = network.to(device)
+        self.device = torch.device(device)
+        self._outputs = torch.tensor(list(classes), device=self.device)
+        transform = network.transform
+        self.preprocessing: dict[str, Any] = {
+            "min_size": transform.min_size[-1],
+            "max_size": transform.max_size,
+            "mean": list(transform.image_mean),
+            "std": list(transform.image_std),
+            "proposals": network.rpn._post_nms_top_n["testing"],
+        }
+
+    @torch.inference_mode()
+    def propose(self, image: Image.Image) -> Proposals:
+        """Return the proposals of one RGB image."""
+        network, heads = self.network, self.network.roi_heads
+        pixels = pil_to_tensor(self._widened(image)).to(self.device).float() / 255
+        batch, _ = network.transform([pixels])
+        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+            maps = network.backbone(batch.tensors)
+        if isinstance(maps, Tensor):
+            maps = {"0": maps}
+        maps = {level: values.float() for level, values in maps.items()}
+        (regions,), _ = network.rpn(batch, maps)  # (P, 4)
+        features = heads.box_head(heads.box_roi_pool(maps, [regions], batch.image_sizes))
+        logits, deltas = heads.box_predictor(features)  # (P, C+1), (P, 4(C+1))
+        boxes = heads.box_coder.decode(deltas, [regions]).reshape(*logits.shape, 4)
+        probs = logits.softmax(dim=1)[:, self._outputs]
+        return Proposals.rescaled(
+            image, batch.image_sizes[0], regions, probs, boxes[:, self._outputs], features
+        )
+
+    def _widened(self, image: Image.Image) -> Image.Image:
+        """Stretch the short side of a strip that would be shrunk to nothing."""
+        min_size, max_size = self.preprocessing["min_size"], self.preprocessing["max_size"]
+        scale = min(min_size / min(image.size), max_size / max(image.size))
+        needed = math.ceil(min(_MIN_SIDE, min_size) / scale)
+        if min(image.size) >= needed:
+            return image
+        width, height = (max(side, needed) for side in image.size)
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def class_outputs(categories: Sequence[str]) -> dict[int, str]:
+    """Return the outputs of a network that are classes: no background, no output without name."""
+    return {
+        output: name
+        for output, name in enumerate(categories)
+        if name not in ("__background__", "background", "N/A")
+    }

@@ -22,12 +22,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 class InputFiles:
     """Paths of the files that systems read in addition to posts.
 
-    Attributes:
-        images: features of whole images.
-        objects: features of objects.
-        graphs: relations between these objects.
-        captions: captions of images, optional for every system.
-        encoded: stored outputs of a frozen text encoder; None to run the encoder.
+    Features of whole images, features of objects, relations between these objects, captions (which
+    no system requires), and outputs of a frozen text encoder (without which the encoder runs).
     """
 
     images: str | Path | None = None

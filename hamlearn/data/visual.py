@@ -82,6 +82,8 @@ class VisualReader(AbstractContextManager["VisualReader"]):
     Attributes:
         inputs, sizes: see `VisualSource`.
         classes: names of the C object classes, without "none".
+        provenance: attributes of the feature files, by kind.
+        graph_attributes: of the graph file; empty if graphs are not read.
 
     Raises:
         HamlearnError: a file is absent or of another kind, or lacks features that are read, or
@@ -103,40 +105,38 @@ class VisualReader(AbstractContextManager["VisualReader"]):
         self._files: dict[str, FeatureFile] = {}
         self._graphs: Graphs | None = None
         with ExitStack() as stack:
-            for kind in inputs.files:
-                path = paths[kind]
-                if kind == "graphs" and path is not None:
-                    self._graphs = stack.enter_context(Graphs(path, self.objects))
-                elif path is not None:
-                    file = self._files[kind] = stack.enter_context(FeatureFile(path))
-                    if file.attributes["kind"] != kind:
-                        raise HamlearnError(
-                            f"{path}: found features of {file.attributes['kind']}, expected"
-                            f" features of {kind}"
-                        )
-            self._image_fields = {
-                name: datasets for name, datasets in IMAGE_FIELDS.items() if getattr(inputs, name)
-            }
-            for name, datasets in self._image_fields.items():
+            for kind, path in {"images": images, "objects": objects}.items():
+                if path is None or kind not in inputs.files:
+                    continue
+                file = self._files[kind] = stack.enter_context(FeatureFile(path))
+                if (found := file.attributes["kind"]) != kind:
+                    raise HamlearnError(
+                        f"{path}: found features of {found}, expected features of {kind}"
+                    )
+            if graphs is not None and inputs.graphs:
+                self._graphs = stack.enter_context(Graphs(graphs, self.objects))
+            fields = {name: data for name, data in IMAGE_FIELDS.items() if getattr(inputs, name)}
+            for name, datasets in fields.items():
                 absent = [dataset for dataset in datasets if not self.images.has(dataset)]
                 if absent:
                     raise HamlearnError(
                         f"{images}: found no {', '.join(absent)}, expected maps of each image:"
                         f" extract with `image_features: {{{name}: true}}`"
                     )
-            self._open = stack.pop_all()
+            self._image_fields, self._open = fields, stack.pop_all()
         self._has_features = {
             kind: file.rows("status", range(len(file.ids))) == OK
             for kind, file in self._files.items()
         }
         self.classes = list(self.objects.classes) if "objects" in self._files else []
-        stages = STAGES if inputs.stages else ()
+        self.provenance = {kind: file.attributes for kind, file in self._files.items()}
+        self.graph_attributes = self._graphs.attributes if self._graphs else {}
         self.sizes = FeatureSizes(
             image=self.images.shape("features")[-1] if "images" in self._files else 0,
             object=self.objects.shape("features")[-1] if inputs.objects else 0,
             classes=len(self.classes) if inputs.objects else 0,
             relations=len(RELATIONS) if inputs.graphs else 0,
-            stages=tuple(self.images.shape(name)[-1] for name in stages),
+            stages=tuple(self.images.shape(name)[-1] for name in STAGES if inputs.stages),
         )
 
     @property
@@ -148,16 +148,6 @@ class VisualReader(AbstractContextManager["VisualReader"]):
     def objects(self) -> FeatureFile:
         """The features of objects."""
         return self._files["objects"]
-
-    @property
-    def provenance(self) -> dict[str, dict[str, Any]]:
-        """The attributes of the feature files, by kind."""
-        return {kind: dict(file.attributes) for kind, file in self._files.items()}
-
-    @property
-    def graph_attributes(self) -> dict[str, Any]:
-        """The attributes of the graph file; empty if graphs are not read."""
-        return {} if self._graphs is None else self._graphs.attributes
 
     def __contains__(self, image_id: str) -> bool:
         rows = {kind: file.row_of.get(image_id) for kind, file in self._files.items()}

@@ -120,17 +120,18 @@ def tokenize(
         spans = window_spans(lengths, room, overlap or 0)
         if overlap is None:
             spans = spans[:1]
-        targets = target_spans(lengths[: spans[-1][1]], spans)
+        targets = spans if len(spans) == 1 else target_spans(lengths, spans)
         windows = []
         for (start, stop), target in zip(spans, targets, strict=True):
             if target[0] == target[1]:
                 continue
             ids = [piece for of_word in pieces[start:stop] for piece in of_word]
-            word_ids = np.repeat(np.arange(stop - start), lengths[start:stop])
+            word_ids = np.full(len(ids) + 2, -1, dtype=np.int64)
+            word_ids[1:-1] = np.repeat(np.arange(stop - start), lengths[start:stop])
             windows.append(
                 Window(
                     ids=np.asarray([cls, *ids, sep], dtype=np.int64),
-                    word_ids=np.pad(word_ids, 1, constant_values=-1),
+                    word_ids=word_ids,
                     words=stop - start,
                     first=start,
                     target_span=target,

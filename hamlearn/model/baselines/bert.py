@@ -51,7 +51,7 @@ class ITA(BERTCRF):
         h = encoder(x'),  e_t = W h_t + b for the words of the post,  p(y) by a CRF over e
 
     The image becomes text, which the encoder's own attention aligns with the post: names of objects
-    (the paper's local alignment) and a caption (its global one). `hamlearn.data.captions` appends
+    (the paper's local alignment) and a caption (its global one). `hamlearn.data.sources` appends
     the text to the post, as far as `text.max_subtokens` leaves room; the model is that of BERT-CRF.
 
     Left out: the text in the image (optical alignment), the attributes of objects, and the loss

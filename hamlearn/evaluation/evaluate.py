@@ -10,7 +10,8 @@ import pandas as pd
 from hamlearn.corpus.labels import SCHEMES, is_label
 from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.errors import HamlearnError
-from hamlearn.evaluation.scores import ALL, cues_of, of_cue, score
+from hamlearn.evaluation.cues import cues_of, of_cue
+from hamlearn.evaluation.scores import ALL, score
 from hamlearn.evaluation.tables import read_table
 
 RUN = ("corpus", "detector", "variant", "seed")

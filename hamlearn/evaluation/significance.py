@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from hamlearn.corpus.labels import entities
 from hamlearn.corpus.posts import CorpusPost
-from hamlearn.evaluation.scores import ALL, of_cue
+from hamlearn.evaluation.cues import of_cue
+from hamlearn.evaluation.scores import ALL
 
 DRAWS = 2000
 SHUFFLES = 10_000

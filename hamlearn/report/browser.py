@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from hamlearn.corpus.labels import entities
 from hamlearn.corpus.posts import CorpusPost
-from hamlearn.evaluation.scores import cues_of
+from hamlearn.evaluation.cues import cues_of
 from hamlearn.features.relations import NONE, RELATIONS
 from hamlearn.report.analysis import MISSED, OUTCOMES, WRONG_TYPE, outcomes
 from hamlearn.report.contact import thumbnail

@@ -111,7 +111,7 @@ def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
         ("model/baselines/umt", {}),
         ("systems", {}),
         ("model/spatial", runs(5)),
-        ("evaluation/evaluate", {"evaluate": 5, "metrics": 1, "report": 1}),
+        ("evaluation/cues", {"evaluate": 5, "metrics": 1, "report": 1}),
         ("demo/grammar", ALL),
         ("cli/__init__", {}),
     ],

@@ -50,7 +50,7 @@ def summary(metrics: Annotated[Path, typer.Argument(help="The table of all runs.
     from rich.console import Console
 
     from hamlearn.evaluation.evaluate import read_scores
-    from hamlearn.evaluation.summary import summary
+    from hamlearn.evaluation.tables import summary
 
     Console().print(summary(read_scores(metrics)))
 

@@ -11,7 +11,7 @@ import yaml
 from markupsafe import Markup
 
 from hamlearn.evaluation.scores import ALL
-from hamlearn.evaluation.summary import mean_and_deviation
+from hamlearn.evaluation.tables import mean_and_deviation
 from hamlearn.io import atomic_write
 from hamlearn.report import figures, provenance, tables
 from hamlearn.report.browser import browser_of

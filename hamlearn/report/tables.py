@@ -14,8 +14,7 @@ from hamlearn.evaluation.compare import COLUMNS as PAIR_COLUMNS
 from hamlearn.evaluation.paper import COLUMNS as PAPER_COLUMNS
 from hamlearn.evaluation.paper import TITLES
 from hamlearn.evaluation.scores import ALL
-from hamlearn.evaluation.summary import mean_and_deviation
-from hamlearn.evaluation.tables import read_table
+from hamlearn.evaluation.tables import mean_and_deviation, read_table
 from hamlearn.report.analysis import confusions
 from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, RunResult
 from hamlearn.settings import Settings

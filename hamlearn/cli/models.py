@@ -58,6 +58,7 @@ def train(
     threads: opt.Threads = None,
 ) -> None:
     """Train one variant with one seed, and keep the best epoch on dev."""
+    from hamlearn.data.sources import InputFiles
     from hamlearn.devices import keep_freed_memory
     from hamlearn.training.run import train
 
@@ -66,8 +67,8 @@ def train(
     if devices is not None:
         training = loaded.training.model_copy(update={"devices": devices})
         loaded = loaded.model_copy(update={"training": training})
-    name, files = encoder or loaded.text.encoder, (images, objects, graphs, captions, encoded)
-    train(posts, name, loaded, variant, seed, out, *files, threads)
+    files = InputFiles(images, objects, graphs, captions, encoded)
+    train(posts, encoder or loaded.text.encoder, loaded, variant, seed, out, files, threads)
 
 
 @app.command()
@@ -85,11 +86,13 @@ def predict_split(
     threads: opt.Threads = None,
 ) -> None:
     """Predict one split of a corpus with a trained model."""
+    from hamlearn.data.sources import InputFiles
     from hamlearn.devices import keep_freed_memory
     from hamlearn.inference.prediction import predict
 
     keep_freed_memory()
-    predict(run, posts, split, jsonl, conll, images, objects, graphs, captions, encoded, threads)
+    files = InputFiles(images, objects, graphs, captions, encoded)
+    predict(run, posts, split, jsonl, conll, files, threads)
 
 
 @app.command()

@@ -71,11 +71,7 @@ def predict(
     split: str,
     jsonl: str | Path,
     conll: str | Path,
-    images: str | Path | None = None,
-    objects: str | Path | None = None,
-    graphs: str | Path | None = None,
-    captions: str | Path | None = None,
-    encoded: str | Path | None = None,
+    files: InputFiles | None = None,
     threads: int | None = None,
 ) -> None:
     """Predict one split and write it as JSON lines and as CoNLL, each atomically.
@@ -86,11 +82,7 @@ def predict(
         split: one of SPLITS.
         jsonl: one object per post, the fields of `Prediction`.
         conll: `token gold predicted` per line, a blank line after each post, as conlleval reads it.
-        images: features of whole images; None for a system that reads none.
-        objects: features of objects; None for a system that reads none.
-        graphs: relations of objects; None for a system that reads none.
-        captions: captions of images, optional for every system.
-        encoded: stored outputs of a frozen encoder for these posts; None to run the encoder.
+        files: what the model's system reads in addition to the posts.
         threads: CPU threads of torch; None leaves them as they are.
 
     Raises:
@@ -99,12 +91,10 @@ def predict(
     if threads is not None:
         torch.set_num_threads(threads)
     model = load_model(model_folder)
-    files = InputFiles(images, objects, graphs, captions, encoded)
+    facts, files = model.facts, files or InputFiles()
     with ExitStack() as stack:
         chosen = stack.enter_context(PostFile(posts, split))
-        opened = open_sources(
-            model.facts.system, files, model.tokenizer, model.facts.text, model.lexicon
-        )
+        opened = open_sources(facts.system, files, model.tokenizer, facts.text, model.lexicon)
         sources = stack.enter_context(opened)
         if sources.visual is not None:
             for name in ("image", "object", "classes", "stages"):

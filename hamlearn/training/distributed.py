@@ -1,21 +1,18 @@
 """One training in several processes, one per device, with the results of a single process.
 
-Rank 0 is the process that was asked to train; it starts the others and alone writes files and log.
-Lightning averages the gradients (DDPStrategy), but does not start the processes: one of its
-launchers runs `sys.argv` again, which only fits a training that is the whole program; the others
-pickle or fork the data sets with their open files.
+Lightning averages the gradients (DDPStrategy). It does not start the processes: its launchers run
+`sys.argv` again, which does not fit a training started from Python, or pickle or fork the data sets
+with their open files.
 """
 
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
@@ -26,11 +23,11 @@ from torch.multiprocessing.spawn import ProcessException
 from torch.utils.data import Sampler
 
 from hamlearn.data.batches import LengthBuckets
+from hamlearn.devices import keep_freed_memory
 from hamlearn.errors import HamlearnError
 
 log = logging.getLogger(__name__)
 
-TERMINATED = 143  # exit status of a process that ended on SIGTERM
 _PATIENCE = 5.0  # seconds for a process to end after its peer lost the connection to it
 
 
@@ -40,7 +37,7 @@ class Process:
 
     Attributes:
         devices: of all processes, `cuda:i` or `cpu`.
-        rank: of this process.
+        rank: of this process; 0 is the one that starts the others and alone writes files and log.
     """
 
     devices: tuple[str, ...]
@@ -56,6 +53,11 @@ class Process:
         """The number of processes."""
         return len(self.devices)
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
     def trainer_options(self) -> dict[str, Any]:
         """Return the arguments of Lightning's Trainer that concern devices and processes."""
         on_gpu = self.device.type == "cuda"
@@ -64,15 +66,15 @@ class Process:
             "devices": [torch.device(name).index for name in self.devices]
             if on_gpu
             else self.count,
-            "plugins": [LightningEnvironment()],  # whatever Slurm or torchrun left in os.environ
+            "plugins": [LightningEnvironment()],  # a Slurm job is a process like any other
         }
         if self.count > 1:
             options["strategy"] = DDPStrategy(
                 process_group_backend="nccl" if on_gpu else "gloo",
-                find_unused_parameters=True,  # a process's part of a batch may have no image
+                find_unused_parameters=True,  # not every encoder uses all of its own
                 broadcast_buffers=False,  # they never change
             )
-            options["use_distributed_sampler"] = False  # BatchShares has done it
+            options["use_distributed_sampler"] = False  # BatchShares takes its place
         return options
 
 
@@ -83,15 +85,14 @@ SINGLE = Process(("cpu",))
 def other_processes(
     process: Process, function: Callable[..., object], *arguments: Any
 ) -> Iterator[None]:
-    """Run the other processes of a training while rank 0 takes part in it in the block.
+    """Let rank 0 start the other processes, which call `function(process, *arguments)`.
 
-    Each calls `function(process, *arguments)`. They end with this process, however it ends. Nothing
-    is started by another rank, or where there is one process.
+    They end with the block, or with this process, however it ends.
 
     Raises:
         HamlearnError: one of them failed, and the block because of it.
     """
-    if process.count == 1 or process.rank > 0:
+    if process.count == 1 or not process.is_first:
         yield
         return
     environment = dict(os.environ)
@@ -131,10 +132,11 @@ def other_processes(
 def _run(
     index: int, devices: tuple[str, ...], function: Callable[..., object], arguments: Sequence[Any]
 ) -> None:
-    """Take part in a training as rank `index + 1`."""
-    # The kernel sends SIGINT when rank 0 is gone; end at once, whatever this process waits for.
+    # torch has the kernel send SIGINT when rank 0 is gone; this process then ends at once, whatever
+    # it waits for.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     logging.getLogger("hamlearn").setLevel(logging.ERROR)
+    keep_freed_memory()
     process = Process(devices, index + 1)
     os.environ["LOCAL_RANK"] = str(process.rank)
     if process.device.type == "cuda":
@@ -146,23 +148,6 @@ def _run(
         raise
 
 
-class EndOnSigterm(pl.Callback):
-    """Ends the process at once on SIGTERM.
-
-    Lightning's own handler first waits for the end of the step and, with several processes, talks
-    to the others in the middle of it.
-    """
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Replace the handler; Lightning restores the one before when training is over."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _end)
-
-
-def _end(*_: object) -> None:
-    raise SystemExit(TERMINATED)
-
-
 class BatchShares(Sampler[list[int]]):
     """One process's share of every batch of an epoch.
 
@@ -170,10 +155,6 @@ class BatchShares(Sampler[list[int]]):
     l_r their mean loss, the mean loss of the batch is Σ_r c_r l_r / b. DDP averages gradients over
     the processes, so each derives n c_r l_r / b. A process without rows still has to take the step:
     it takes the first row, with c_r = 0.
-
-    Args:
-        batches: rows of each batch of the whole training.
-        process: the process.
 
     Attributes:
         batches: rows of each step of this process, never empty.
@@ -197,15 +178,13 @@ class BatchShares(Sampler[list[int]]):
 def eval_batches(
     post_of: Sequence[int], lengths: Sequence[int], batch_size: int, process: Process
 ) -> list[list[int]]:
-    """Return the batches of one process's posts of a split: each post with all of its windows.
-
-    Posts are distributed by length, so that all processes have about as much to do.
+    """Return the batches of a process's share of the dev posts, each with all of its windows.
 
     Args:
         post_of: index of the post of each row.
-        lengths: sub-tokens of each row.
-        batch_size: rows of a batch at most.
-        process: the process; it may get no posts.
+        lengths: sub-tokens of each row, by which posts are distributed evenly.
+        batch_size: maximum number of rows.
+        process: may get no posts.
     """
     of_post = np.bincount(post_of, weights=lengths)
     own = set(np.argsort(-of_post, kind="stable")[process.rank :: process.count].tolist())
@@ -215,12 +194,12 @@ def eval_batches(
 
 
 def gather_posts(own: dict[int, list[int]], posts: int, process: Process) -> list[list[int]]:
-    """Return what all processes decoded, in the order of the posts.
+    """Return the labels that all processes decoded, in the order of the posts.
 
     Args:
-        own: label numbers by index of the post, of this process.
+        own: label numbers that this process decoded, by index of the post.
         posts: number of posts.
-        process: the process; all of them have to call this.
+        process: all of them have to call this.
 
     Raises:
         RuntimeError: a post was decoded by no process, or by several.
@@ -230,6 +209,6 @@ def gather_posts(own: dict[int, list[int]], posts: int, process: Process) -> lis
         parts = [{} for _ in process.devices]
         torch.distributed.all_gather_object(parts, own)
     decoded = {index: path for part in parts for index, path in part.items()}
-    if sum(map(len, parts)) != posts or decoded.keys() != set(range(posts)):
+    if sum(map(len, parts)) != posts or len(decoded) != posts:
         raise RuntimeError(f"dev: found {len(decoded)} posts decoded, expected {posts}, each once")
     return [decoded[index] for index in range(posts)]

@@ -2,11 +2,11 @@
 
 import logging
 import math
+import signal
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,23 +24,16 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import score
 from hamlearn.model.base import TaggingModel
 from hamlearn.model.batch import Batch
-from hamlearn.settings import TrainingSettings
+from hamlearn.runs import RunSetup
 from hamlearn.training.checkpoints import LastCheckpoint
-from hamlearn.training.distributed import (
-    SINGLE,
-    TERMINATED,
-    BatchShares,
-    EndOnSigterm,
-    Process,
-    eval_batches,
-    gather_posts,
-)
+from hamlearn.training.distributed import SINGLE, BatchShares, Process, eval_batches, gather_posts
 from hamlearn.training.optimizer import make_optimizer
 
 log = logging.getLogger(__name__)
 
 EPOCH_SEEDS = 1_000_003  # keeps the seeds of neighbouring runs and epochs apart
 RANK_SEEDS = 2**53  # and those of the processes of one training
+TERMINATED = 143  # exit status of a process that ended on SIGTERM
 
 
 class TrainingLoop(pl.LightningModule):
@@ -50,15 +43,13 @@ class TrainingLoop(pl.LightningModule):
         model: to be trained.
         train: posts of the training split.
         dev: posts of the dev split.
-        labels: the K labels.
-        settings: of the training.
-        seed: of batches, word dropout and dropout.
+        setup: settings, labels and seed.
         process: this process, of those that share the training.
 
     Attributes:
         history: one row per epoch, the columns of history.csv.
         best_epoch: epoch with the best dev micro F1 (lenient), the later of equal ones, from 1.
-        best_weights: state of the model after that epoch, on the CPU, in the first process.
+        best_weights: state of the model after that epoch, on the CPU; in the first process only.
     """
 
     def __init__(
@@ -66,27 +57,23 @@ class TrainingLoop(pl.LightningModule):
         model: TaggingModel,
         train: PostDataset,
         dev: PostDataset,
-        labels: list[str],
-        settings: TrainingSettings,
-        seed: int,
+        setup: RunSetup,
         process: Process = SINGLE,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # dev may have few posts
         self.model, self.train_posts, self.dev_posts = model, train, dev
-        self.labels, self.settings, self.seed, self.process = labels, settings, seed, process
+        self.labels, self.settings, self.seed = setup.labels, setup.training, setup.seed
+        self.precision, self.process = setup.precision, process
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] = {}
-        self._sums = {"train": torch.zeros(()), "dev": torch.zeros(())}
 
     def train_dataloader(self) -> DataLoader[Example]:
         """Return the batches of this epoch; Lightning calls this before each."""
-        buckets = LengthBuckets(
-            self.train_posts.lengths, self.settings.batch_size, self.seed, self.current_epoch
-        )
+        size, rate = self.settings.batch_size, self.settings.word_dropout
+        buckets = LengthBuckets(self.train_posts.lengths, size, self.seed, self.current_epoch)
         self._shares = BatchShares(buckets.batches, self.process)
-        rate = self.settings.word_dropout
         posts = WordDropout(self.train_posts, rate, self.seed, self.current_epoch)
         return load(posts, self._shares, self.train_posts.collate, self.device)
 
@@ -105,33 +92,28 @@ class TrainingLoop(pl.LightningModule):
         chosen = self.settings
         head_lr = chosen.head_lr or self.model.lr
         # Under float16 a fused optimizer unscales gradients itself, after they were clipped.
-        fused = None if self.trainer.precision == "16-mixed" else True
+        fused = None if self.precision == "16-mixed" else True
         optimizer = make_optimizer(self.model, chosen.lr, head_lr, chosen.weight_decay, fused)
         steps = -(-len(self.train_posts) // chosen.batch_size) * chosen.epochs
         warmup = round(chosen.warmup * steps)
         # One step ahead, since the first rate of this schedule is 0.
         schedule = get_linear_schedule_with_warmup(optimizer, warmup + 1, steps + 1, last_epoch=0)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip the norm of all gradients, which Lightning does not for bf16 and fused AdamW."""
-        if self.trainer.precision == "bf16-mixed":  # nothing is scaled
-            torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.clip)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the norm of all gradients; Lightning refuses to for bf16 and fused AdamW."""
+        parameters = [one for group in optimizer.param_groups for one in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
+
+    def on_train_start(self) -> None:
+        """End at once on SIGTERM; Lightning's handler waits and, with several processes, hangs."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)  # Lightning restores the one before
 
     def on_train_epoch_start(self) -> None:
         """Start the clock and the sum of the losses."""
         self._started = time.monotonic()
-        self._sums["train"] = torch.zeros((), device=self.device)
+        self._train_loss = torch.zeros((), device=self.device)
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Return the loss of one batch (Eq. 17), in which each window counts its own words."""
@@ -142,43 +124,35 @@ class TrainingLoop(pl.LightningModule):
         loss = self.model.loss_of(*target_words(output.emissions, batch))
         if output.auxiliary is not None:
             loss = loss + output.auxiliary
-        self._sums["train"] += loss.detach() * self._shares.counts[number]
+        self._train_loss += loss.detach() * self._shares.counts[number]
         return loss * self._shares.factors[number]
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the epoch before."""
+        """Start the sum of the losses and the decoding of the dev posts."""
+        self._dev_loss = torch.zeros((), device=self.device)
         self._decoded: dict[int, list[int]] = {}
         self._merger = WindowMerger(self.dev_posts.post_of)
-        self._sums["dev"] = torch.zeros((), device=self.device)
 
     def validation_step(self, batch: Batch, number: int) -> None:
         """Add the loss of one batch and decode its posts."""
         output = self.model(batch)
-        loss = self.model.loss_of(*target_words(output.emissions, batch))
-        self._sums["dev"] += loss * len(batch)
+        self._dev_loss += self.model.loss_of(*target_words(output.emissions, batch)) * len(batch)
         for scored in self._merger.add(self._dev_batches[number], output, batch):
             paths = self.model.paths(scored.emissions, scored.mask)
             self._decoded |= zip(scored.posts, paths, strict=True)
 
     def on_train_epoch_end(self) -> None:
         """Score the dev split, extend the history, and keep the weights if they are the best."""
-        dev = self.dev_posts.posts
-        gold = [post.labels or () for post in dev]
+        gold = [post.labels or () for post in self.dev_posts.posts]
+        paths = gather_posts(self._decoded, len(gold), self.process)
         predicted = [
             name_labels(path, self.labels, len(labels))
-            for path, labels in zip(
-                gather_posts(self._decoded, len(dev), self.process), gold, strict=True
-            )
+            for path, labels in zip(paths, gold, strict=True)
         ]
-        losses = {
-            split: float(self.trainer.strategy.reduce(self._sums[split], reduce_op="sum"))
-            / len(posts)
-            for split, posts in (("train", self.train_posts), ("dev", self.dev_posts))
-        }
         row = {
             "epoch": self.current_epoch + 1,
-            "train_loss": losses["train"],
-            "dev_loss": losses["dev"],
+            "train_loss": self._sum(self._train_loss) / len(self.train_posts),
+            "dev_loss": self._sum(self._dev_loss) / len(self.dev_posts),
             "dev_f1_lenient": score(gold, predicted, "lenient").micro.f1,
             "dev_f1_strict": score(gold, predicted, "strict").micro.f1,
             "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
@@ -194,21 +168,21 @@ class TrainingLoop(pl.LightningModule):
             100 * row["dev_f1_strict"],
             row["seconds"],
         )
-        # The first process alone raises this, and ends the others.
-        if not math.isfinite(row["train_loss"]) and self.process.rank == 0:
+        if not math.isfinite(row["train_loss"]) and self.process.is_first:  # which ends the others
             raise HamlearnError(
                 f"epoch {row['epoch']}: found a training loss of {row['train_loss']}, expected a"
                 " number; a smaller training.lr or another training.precision may help"
             )
-        best = self.history[self.best_epoch - 1]["dev_f1_lenient"] if self.best_epoch else 0.0
         self.history.append(row)
-        if row["dev_f1_lenient"] >= best:
+        if row["dev_f1_lenient"] == max(one["dev_f1_lenient"] for one in self.history):
             self.best_epoch = len(self.history)
-            if self.process.rank == 0:
-                self.best_weights = {
-                    name: value.to("cpu", copy=True)
-                    for name, value in self.model.state_dict().items()
-                }
+            if self.process.is_first:
+                state = self.model.state_dict()
+                self.best_weights = {name: own.to("cpu", copy=True) for name, own in state.items()}
+
+    def _sum(self, value: Tensor) -> float:
+        """Return the sum over all processes."""
+        return float(self.trainer.strategy.reduce(value, reduce_op="sum"))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the history and the best weights."""
@@ -221,25 +195,22 @@ class TrainingLoop(pl.LightningModule):
         self.best_epoch, self.best_weights = checkpoint["best_epoch"], checkpoint["best_weights"]
 
 
-def fit(loop: TrainingLoop, checkpoint: LastCheckpoint, precision: str) -> None:
-    """Train all epochs, or those that the checkpoint of a killed run has not seen yet.
-
-    Args:
-        loop: the model and its data.
-        checkpoint: saved after each epoch.
-        precision: one of Lightning's names.
-    """
-    on_terminal = sys.stderr.isatty() and loop.process.rank == 0
-    resumes = checkpoint.path.is_file()
-    if resumes:
-        log.info("%s: resuming after the last whole epoch", checkpoint.path)
-    with _quiet_lightning():
+def fit(loop: TrainingLoop, checkpoint: LastCheckpoint) -> None:
+    """Train all epochs, or those that are left after the checkpoint of a killed run."""
+    on_terminal = sys.stderr.isatty() and loop.process.is_first
+    last = checkpoint.path if checkpoint.path.is_file() else None
+    if last is not None:
+        log.info("%s: resuming after the last whole epoch", last)
+    for name in ("lightning.pytorch", "lightning.fabric"):  # banners and advice
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         trainer = pl.Trainer(
             **loop.process.trainer_options(),
-            precision=precision,  # type: ignore[arg-type]
+            precision=loop.precision,  # type: ignore[arg-type]
             max_epochs=loop.settings.epochs,
-            gradient_clip_val=loop.settings.clip,
-            callbacks=[checkpoint, EndOnSigterm(), *([RichProgressBar()] if on_terminal else [])],
+            callbacks=[checkpoint, *([RichProgressBar()] if on_terminal else [])],
             logger=False,
             enable_progress_bar=on_terminal,
             enable_model_summary=False,
@@ -248,23 +219,10 @@ def fit(loop: TrainingLoop, checkpoint: LastCheckpoint, precision: str) -> None:
             default_root_dir=checkpoint.folder,
         )
         try:
-            trainer.fit(loop, ckpt_path=checkpoint.path if resumes else None, weights_only=True)
+            trainer.fit(loop, ckpt_path=last, weights_only=True)
         except SystemExit as end:  # Lightning's own on SIGTERM has no status
             raise SystemExit(end.code or TERMINATED) from end
 
 
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's banners and its advice on workers out of the log."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _terminate(*_: object) -> None:
+    raise SystemExit(TERMINATED)

@@ -1,6 +1,6 @@
 """AdamW and its parameter groups (Eq. 17)."""
 
-from typing import Any
+from itertools import product
 
 from torch import nn
 from torch.optim import AdamW
@@ -17,8 +17,7 @@ def make_optimizer(
 ) -> AdamW:
     """Return AdamW with one learning rate for the encoder and one for everything else.
 
-    Weight decay applies to matrices and embeddings, not to biases, norms and other vectors. The
-    encoder's groups come first.
+    Weight decay applies to matrices and embeddings, not to biases, norms and other vectors.
 
     Args:
         model: a tagging model.
@@ -28,19 +27,18 @@ def make_optimizer(
         fused: update each parameter in one pass over memory, with the same results; None leaves
             the choice to PyTorch.
     """
-    groups: list[dict[str, Any]] = []
-    for is_encoder in (True, False):
-        for decays in (True, False):
-            parameters = [
-                parameter
-                for name, parameter in model.named_parameters()
-                if parameter.requires_grad
-                and name.startswith(ENCODER) == is_encoder
-                and (parameter.ndim > 1) == decays
-            ]
-            rate = lr if is_encoder or head_lr is None else head_lr
-            decay = weight_decay if decays else 0.0
-            if parameters:
-                rates = {"lr": rate, "initial_lr": rate}  # the second is for schedules
-                groups.append({"params": parameters, "weight_decay": decay, **rates})
+    groups = []
+    for is_encoder, decays in product((True, False), repeat=2):
+        parameters = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+            and name.startswith(ENCODER) == is_encoder
+            and (parameter.ndim > 1) == decays
+        ]
+        rate = lr if is_encoder or head_lr is None else head_lr
+        decay = weight_decay if decays else 0.0
+        if parameters:  # schedules read the initial rate
+            rates = {"lr": rate, "initial_lr": rate}
+            groups.append({"params": parameters, "weight_decay": decay, **rates})
     return AdamW(groups, fused=fused)

@@ -1,7 +1,6 @@
-"""Training of one variant with one seed, from prepared posts to the folder of a run."""
+"""Train one system with one seed: from prepared posts to a model folder."""
 
 import logging
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import astuple
 from pathlib import Path
@@ -14,7 +13,7 @@ from hamlearn.corpus.posts import PostFile
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import require_weights
 from hamlearn.data.lexicon import Lexicon
-from hamlearn.data.sources import InputFiles, open_sources
+from hamlearn.data.sources import InputFiles, Sources, open_sources
 from hamlearn.data.text_encoder import (
     class_vectors,
     has_weights,
@@ -24,12 +23,12 @@ from hamlearn.data.text_encoder import (
 )
 from hamlearn.data.visual import VisualReader
 from hamlearn.devices import free_devices
-from hamlearn.inference.model_folder import write_model_folder
+from hamlearn.inference.model_folder import FACTS, write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.build import build_untrained, compile_layers
 from hamlearn.model.spatial import resolve_graph_backend
 from hamlearn.model.visual import VisualEmbedding
-from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, VisionNetwork
+from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, VisionNetwork, read_run_facts
 from hamlearn.settings import GraphSettings, Settings
 from hamlearn.systems import check_can_freeze, inputs_of
 from hamlearn.training.checkpoints import LastCheckpoint
@@ -43,51 +42,39 @@ def train(
     posts: str | Path,
     encoder: str | Path,
     settings: Settings,
-    variant: str,
+    system: str,
     seed: int,
     out: str | Path,
-    images: str | Path | None = None,
-    objects: str | Path | None = None,
-    graphs: str | Path | None = None,
-    captions: str | Path | None = None,
-    encoded: str | Path | None = None,
+    files: InputFiles | None = None,
     threads: int | None = None,
-) -> RunFacts | None:
-    """Train on the split `train`, choose the epoch on `dev`, and write the folder of the run.
+) -> RunFacts:
+    """Train on the split `train`, choose the epoch on `dev`, and write the model folder.
 
-    The splits `train` and `dev` are all that is looked at, but for one thing: where word vectors
-    are read from a file, those of the words of every split are kept. A run that was killed goes on
-    after its last whole epoch, from `checkpoints/` beside the folder, if nothing that it depends on
-    has changed since; on the same machine it ends with the same weights as an unbroken one.
+    No other split is read, but for the words that start from a file of word vectors: those of the
+    whole corpus. A killed run resumes after its last whole epoch, from `checkpoints/` next to the
+    folder, if nothing that it depends on has changed; on the same machine it ends with the weights
+    of an uninterrupted run.
 
-    With `training.devices` above 1 this process starts others, one per further device, and each
-    takes its share of every batch.
+    With `training.devices` above 1, further processes take their share of every batch.
 
     Args:
         posts: prepared posts.
         encoder: hub name or folder of the text encoder.
         settings: the sections `text`, `model` and `training` are used.
-        variant: one of SYSTEMS.
+        system: one of SYSTEMS.
         seed: of the initial weights, the order of posts, and dropout.
-        out: the folder of the run, written whole or not at all.
-        images: features of the pictures; None for a variant that reads none.
-        objects: features of the objects; None for a variant that reads none.
-        graphs: relations of the objects; None for a variant that reads none.
-        captions: file of captions, for a variant that reads them, if there is one.
-        encoded: outputs of the encoder where `text.freeze` is set; None asks the encoder itself.
-        threads: of torch on the CPU, of all processes together; None: as many as torch has here.
-
-    Returns:
-        What run.json holds.
+        out: the model folder, written atomically.
+        files: what the system reads in addition to the posts.
+        threads: of torch on the CPU, of all processes together; None: as many as torch uses.
 
     Raises:
-        HamlearnError: an input is absent or unfit, or the loss is not a number any more.
+        HamlearnError: an input is absent or invalid, or the loss is not finite.
     """
-    threads = threads or torch.get_num_threads()
-    files = (images, objects, graphs, captions, encoded)
+    files, threads = files or InputFiles(), threads or torch.get_num_threads()
     with free_devices(settings.training.devices) as devices:
         process = Process(tuple(devices))
-        return _train(process, posts, encoder, settings, variant, seed, Path(out), *files, threads)
+        _train(process, posts, encoder, settings, system, seed, Path(out), files, threads)
+    return read_run_facts(Path(out) / FACTS)
 
 
 def _train(
@@ -95,76 +82,63 @@ def _train(
     posts: str | Path,
     encoder: str | Path,
     settings: Settings,
-    variant: str,
+    system: str,
     seed: int,
     out: Path,
-    images: str | Path | None,
-    objects: str | Path | None,
-    graphs: str | Path | None,
-    captions: str | Path | None,
-    encoded: str | Path | None,
+    files: InputFiles,
     threads: int,
-) -> RunFacts | None:
-    """Take part in a training as one of its processes."""
-    freeze = settings.text.freeze and inputs_of(variant).encoder
-    if freeze:
-        check_can_freeze(variant)
-        require_weights(encoder)
+) -> None:
+    """Take part in a training; the first process starts the others and writes the folder."""
+    arguments = (posts, encoder, settings, system, seed, out, files, threads)
     torch.set_num_threads(max(1, threads // process.count))
+    inputs = inputs_of(system)
+    if settings.text.freeze and inputs.encoder:
+        check_can_freeze(system)
+        require_weights(encoder)
     with ExitStack() as stack:
-        by_split = {
-            split: stack.enter_context(PostFile(posts, split)) for split in ("train", "dev")
-        }
-        labels = label_set(of_split.labels for of_split in by_split.values())
+        splits = {name: stack.enter_context(PostFile(posts, name)) for name in ("train", "dev")}
+        labels = label_set(split.labels for split in splits.values())
         tokenizer = load_tokenizer(encoder)
-        reads_lexicon = inputs_of(variant).lexicon
         vectors = settings.text.word_vectors
-        lexicon = Lexicon.from_posts(posts, vectors) if reads_lexicon else None
-        files = InputFiles(images, objects, graphs, captions, encoded)
+        lexicon = Lexicon.from_posts(posts, vectors) if inputs.lexicon else None
         sources = stack.enter_context(
-            open_sources(variant, files, tokenizer, settings.text, lexicon)
+            open_sources(system, files, tokenizer, settings.text, lexicon)
         )
-        pictures = sources.visual if isinstance(sources.visual, VisualReader) else None
         repair = settings.training.repair_labels
         data = {
-            split: PostDataset(of_split, tokenizer, settings.text, labels, sources, repair)
-            for split, of_split in by_split.items()
+            name: PostDataset(split, tokenizer, settings.text, labels, sources, repair)
+            for name, split in splits.items()
         }
-        setup = _setup(
-            settings, variant, seed, labels, pictures, data, process.device.type, lexicon
-        )
+
+        setup = _setup(settings, system, seed, labels, sources, data, process)
         pl.seed_everything(seed, verbose=False)
-        model = load_encoder(encoder) if inputs_of(variant).encoder else None
-        if sources.encoded is not None and model is not None:
-            sources.encoded.check(model)
-        tagger = build_untrained(model, setup).train()  # Lightning keeps modes
+        text_encoder = load_encoder(encoder) if inputs.encoder else None
+        if text_encoder is not None and sources.encoded is not None:
+            sources.encoded.check(text_encoder)
+        model = build_untrained(text_encoder, setup).train()
         if lexicon is not None:
-            lexicon.initialise(tagger)
-        visual = getattr(tagger, "visual", None)
-        starts_from_words = settings.model.class_embedding == "words"
-        if starts_from_words and isinstance(visual, VisualEmbedding) and pictures and model:
-            visual.start_classes(class_vectors(model, tokenizer, pictures.classes))
-        parameters = sum(parameter.numel() for parameter in tagger.parameters())
+            lexicon.initialise(model)
+        visual, class_embedding = getattr(model, "visual", None), settings.model.class_embedding
+        if text_encoder and isinstance(visual, VisualEmbedding) and class_embedding == "words":
+            visual.start_classes(class_vectors(text_encoder, tokenizer, setup.classes))
+        parameters = sum(parameter.numel() for parameter in model.parameters())
         if settings.training.compile:
-            compile_layers(tagger)
-        loop = TrainingLoop(
-            tagger, data["train"], data["dev"], labels, settings.training, seed, process
-        )
+            compile_layers(model)
+
         checkpoint = LastCheckpoint(out)
-        if process.rank == 0:
-            read = [*astuple(files.read_by(variant))]
-            read += [vectors] if reads_lexicon else []
-            checkpoint.fingerprint = _fingerprint(setup, by_split, encoder, filter(None, read))
+        if process.is_first:
+            checkpoint.fingerprint = _fingerprint(setup, splits, encoder, files)
             checkpoint.remove_unusable()
-            if model is not None and Path(encoder).is_dir() and not has_weights(encoder):
-                log.info("%s holds no weights: the text encoder starts untrained", encoder)
-            _announce(setup, parameters)
-        arguments = (posts, encoder, settings, variant, seed, out, *astuple(files), threads)
+            if inputs.encoder and Path(encoder).is_dir() and not has_weights(encoder):
+                log.info("%s: no weights: the text encoder is trained from scratch", encoder)
+            _log_setup(setup, parameters)
+        loop = TrainingLoop(model, data["train"], data["dev"], setup, process)
         with other_processes(process, _train, *arguments):
-            fit(loop, checkpoint, setup.precision)
-        if process.rank > 0:
-            return None
-        loop.model.load_state_dict(loop.best_weights)
+            fit(loop, checkpoint)
+        if not process.is_first:
+            return
+
+        model.load_state_dict(loop.best_weights)
         chosen = loop.history[loop.best_epoch - 1]
         seconds = [row["seconds"] for row in loop.history]
         facts = RunFacts(
@@ -175,22 +149,21 @@ def _train(
             seconds=round(sum(seconds), 2),
             seconds_per_epoch=round(sum(seconds) / len(seconds), 2),
         )
-        config = load_config(encoder) if model is None else model.config
-        write_model_folder(out, loop.model.cpu(), tokenizer, facts, loop.history, config, lexicon)
+        config = load_config(encoder) if text_encoder is None else text_encoder.config
+        write_model_folder(out, model.cpu(), tokenizer, facts, loop.history, config, lexicon)
         checkpoint.remove()
     log.info(
-        "epoch %d of %d chosen: dev F1 %.2f lenient; %.1f s an epoch; written to %s",
-        loop.best_epoch,
+        "epoch %d of %d chosen: dev F1 %.2f lenient; %.1f s per epoch; written to %s",
+        facts.epoch,
         settings.training.epochs,
         100 * facts.dev_f1["lenient"],
         facts.seconds_per_epoch,
         out,
     )
-    return facts
 
 
 def resolve_precision(wanted: str, device: str) -> str:
-    """Return Lightning's name of a precision; `auto` is bf16-mixed on a GPU that has it."""
+    """Return Lightning's name of a precision; `auto` is bf16-mixed on a GPU that supports it."""
     if wanted != "auto":
         return wanted
     return "bf16-mixed" if device == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
@@ -198,26 +171,27 @@ def resolve_precision(wanted: str, device: str) -> str:
 
 def _setup(
     settings: Settings,
-    variant: str,
+    system: str,
     seed: int,
     labels: list[str],
-    pictures: VisualReader | None,
+    sources: Sources,
     data: dict[str, PostDataset],
-    device: str,
-    lexicon: Lexicon | None,
+    process: Process,
 ) -> RunSetup:
-    """Return what is known of a run before it begins."""
-    sizes = FeatureSizes() if pictures is None else pictures.sizes
+    visual = sources.visual if isinstance(sources.visual, VisualReader) else None
+    sizes = FeatureSizes() if visual is None else visual.sizes
+    lexicon = sources.lexicon
     if lexicon is not None:
         sizes = sizes.model_copy(update={**lexicon.sizes, "word": lexicon.width})
+    device = process.device.type  # a run may resume on another GPU of that kind
     backend = graph = None
-    if inputs_of(variant).graphs and pictures is not None:
+    if inputs_of(system).graphs and visual is not None:
         backend = resolve_graph_backend(settings.model.graph_backend, device)
-        thresholds = pictures.graph_attributes.get("settings", "{}")
+        thresholds = visual.graph_attributes.get("settings", "{}")
         graph = GraphSettings.model_validate_json(thresholds)
-    sources = {} if pictures is None else pictures.provenance
+    networks = {} if visual is None else visual.provenance
     return RunSetup(
-        system=variant,
+        system=system,
         seed=seed,
         labels=labels,
         sizes=sizes,
@@ -225,33 +199,35 @@ def _setup(
         model=settings.model,
         training=settings.training,
         precision=resolve_precision(settings.training.precision, device),
-        device=device,  # its kind: a run may continue on another GPU
+        device=device,
         graph_backend=backend,
-        splits={split: posts.counts for split, posts in data.items()},
+        splits={name: posts.counts for name, posts in data.items()},
         word_vectors=None if lexicon is None else lexicon.source,
-        networks={kind: VisionNetwork.from_attributes(made) for kind, made in sources.items()},
-        classes=[] if pictures is None else pictures.classes,
+        networks={kind: VisionNetwork.from_attributes(made) for kind, made in networks.items()},
+        classes=[] if visual is None else visual.classes,
         graph=graph,
     )
 
 
-def _announce(setup: RunSetup, parameters: int) -> None:
+def _log_setup(setup: RunSetup, parameters: int) -> None:
     count = setup.training.devices
     log.info(
-        "%s, seed %d: %d parameters, %d labels, %s on %s",
+        "training %s, seed %d, on %s in %s: %d parameters, %d labels",
         setup.system,
         setup.seed,
+        setup.device if count == 1 else f"{setup.device} x {count}",
+        setup.precision,
         parameters,
         len(setup.labels),
-        setup.precision,
-        setup.device if count == 1 else f"{setup.device} x {count}",
     )
-    for split, counts in setup.splits.items():
-        if counts.missing_images is not None:
-            missing = counts.missing_images
-            log.info("%s: %d posts, %d of them without a picture", split, counts.posts, missing)
-    if all(counts.missing_images == counts.posts for counts in setup.splits.values()):
-        log.warning("no post has a picture: text_only gives as much at less cost")
+    for name, split in setup.splits.items():
+        if split.missing_images is None:
+            log.info("%s: %d posts", name, split.posts)
+        else:
+            missing = split.missing_images
+            log.info("%s: %d posts, %d of them without a picture", name, split.posts, missing)
+    if all(split.missing_images == split.posts for split in setup.splits.values()):
+        log.warning("no post has a picture: text_only is as good and takes less time")
     if setup.word_vectors is not None:
         log.info("word vectors: %s", setup.word_vectors)
     for kind, network in setup.networks.items():
@@ -260,23 +236,15 @@ def _announce(setup: RunSetup, parameters: int) -> None:
 
 
 def _fingerprint(
-    setup: RunSetup,
-    posts: dict[str, PostFile],
-    encoder: str | Path,
-    files: Iterable[str | Path],
+    setup: RunSetup, splits: dict[str, PostFile], encoder: str | Path, files: InputFiles
 ) -> str:
-    """Return a digest of all that the weights of a run depend on, but for the code."""
-    folder = Path(encoder)
-    if folder.is_dir():
-        files = [*files, *sorted(path for path in folder.iterdir() if path.is_file())]
-    counted = {"hamlearn", "sizes", "splits", "word_vectors", "networks", "classes", "graph"}
-    return digest_of_text(
-        canonical(
-            {
-                "setup": setup.model_dump(mode="json", exclude=counted),
-                "posts": {split: of_split.digest for split, of_split in posts.items()},
-                "encoder": str(encoder),
-                "files": [digest_of_file(path) for path in files],
-            }
-        )
-    )
+    """Return a digest of everything that the weights of a run depend on, except the code."""
+    read = [path for path in astuple(files.read_by(setup.system)) if path is not None]
+    if setup.inputs.lexicon and setup.text.word_vectors is not None:
+        read.append(setup.text.word_vectors)
+    if Path(encoder).is_dir():
+        read += sorted(path for path in Path(encoder).iterdir() if path.is_file())
+    derived = {"hamlearn", "sizes", "splits", "word_vectors", "networks", "classes", "graph"}
+    fixed = setup.model_dump(mode="json", exclude=derived) | {"encoder": str(encoder)}
+    digests = [split.digest for split in splits.values()] + [digest_of_file(path) for path in read]
+    return digest_of_text(canonical([fixed, digests]))

@@ -15,7 +15,7 @@ from transformers import BertModel
 from hamlearn.corpus.posts import read_posts, write_posts
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import KEY, Encoded
-from hamlearn.data.sources import Sources
+from hamlearn.data.sources import InputFiles, Sources
 from hamlearn.data.text_encoder import load_config
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_model
@@ -69,7 +69,7 @@ def settings_for(training=None, **text):
 def files_of(paths, variant):
     inputs = inputs_of(variant)
     names = [*inputs.files, *(["captions"] if inputs.captions else [])]
-    return {name: paths[name] for name in names}
+    return InputFiles(**{name: paths[name] for name in names})
 
 
 def mute(patch):
@@ -83,16 +83,15 @@ def mute(patch):
 
 def run(paths, variant, out, encoded, settings=None, devices=1):
     """Train and predict test; without stored outputs the encoder is asked."""
-    files = files_of(paths, variant)
+    files = replace(files_of(paths, variant), encoded=encoded)
     settings = settings or settings_for()
     with pytest.MonkeyPatch.context() as patch:
         if encoded is not None:
             mute(patch)
         given = (paths["posts"], paths["encoder"], settings, variant, 0, out)
-        facts = train(*given, encoded=encoded, threads=1, **files)
-        predicted = out.with_name(f"{out.name}.predicted")
-        outputs = (predicted / "test.jsonl", predicted / "test.conll")
-        predict(out, paths["posts"], "test", *outputs, encoded=encoded, **files)
+        facts = train(*given, files, threads=1)
+        outputs = [out.with_name(f"{out.name}.{kind}") for kind in ("jsonl", "conll")]
+        predict(out, paths["posts"], "test", *outputs, files)
     history = (out / "history.csv").read_text().splitlines()[1:]
     losses = [[float(value) for value in row.split(",")[1:3]] for row in history]
     return facts, losses, predicted_in(outputs[0])
@@ -126,7 +125,7 @@ def test_stored_outputs_stand_for_the_encoder(paths, tmp_path, variant, windows)
         "test",
         tmp_path / "a.jsonl",
         tmp_path / "a.conll",
-        **files_of(paths, variant),
+        files_of(paths, variant),
     )
     assert predicted_in(tmp_path / "a.jsonl") == stored[2]
 
@@ -238,25 +237,25 @@ def changed(paths, tmp_path, what):
 def test_outputs_of_something_else_are_refused_in_training(paths, tmp_path, what, message):
     given = changed(paths, tmp_path, what)
     with pytest.raises(HamlearnError, match=message):
-        train(*given, "bert_crf", 0, tmp_path / "run", encoded=paths["plain"])
+        train(*given, "bert_crf", 0, tmp_path / "run", InputFiles(encoded=paths["plain"]))
     assert not (tmp_path / "run").exists()
 
 
 def test_outputs_of_something_else_are_refused_in_prediction(paths, trained, tmp_path):
     given = (trained, paths["posts"], "test", tmp_path / "a.jsonl", tmp_path / "a.conll")
     with pytest.raises(HamlearnError, match=r"beside\.h5: found no outputs .*names and captions"):
-        predict(*given, encoded=paths["beside"])
+        predict(*given, InputFiles(encoded=paths["beside"]))
     _, encoder, settings = changed(paths, tmp_path, "encoder")
     encode(paths["posts"], encoder, settings.text, tmp_path / "other.h5")
     with pytest.raises(HamlearnError, match=r"other\.h5: found outputs of .*this run"):
-        predict(*given, encoded=tmp_path / "other.h5")
+        predict(*given, InputFiles(encoded=tmp_path / "other.h5"))
     assert not (tmp_path / "a.jsonl").exists()
 
 
 def test_an_encoder_that_learns_takes_no_outputs(paths, tmp_path):
     given = (paths["posts"], paths["encoder"], settings_for(freeze=False), "bert_crf", 0)
     with pytest.raises(HamlearnError, match=r"plain\.h5: found stored outputs.*freeze: false"):
-        train(*given, tmp_path / "run", encoded=paths["plain"])
+        train(*given, tmp_path / "run", InputFiles(encoded=paths["plain"]))
 
 
 def test_an_untrained_encoder_is_not_frozen(paths, tmp_path):

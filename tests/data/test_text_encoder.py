@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertModel
 
+from hamlearn.data.sources import InputFiles
 from hamlearn.data.text_encoder import class_vectors, load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_model
@@ -120,8 +121,8 @@ def test_a_run_starts_from_the_vectors_and_is_loaded_again(paths, tmp_path, monk
             }
         )
     )
-    files = {name: paths[name] for name in ("images", "objects", "graphs")}
-    train(paths["posts"], paths["encoder"], settings, "full", 0, tmp_path / "run", **files)
+    files = InputFiles(*[paths[name] for name in ("images", "objects", "graphs")])
+    train(paths["posts"], paths["encoder"], settings, "full", 0, tmp_path / "run", files)
     ended = load_file(tmp_path / "run" / "model.safetensors")["visual.classes.weight"]
     assert ended.shape == (len(CLASSES) + 1, SCRATCH.width)
     torch.testing.assert_close(ended, started[0], atol=1e-5, rtol=0)  # so small a learning rate

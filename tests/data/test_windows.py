@@ -7,7 +7,7 @@ import torch
 
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.sources import Sources
+from hamlearn.data.sources import InputFiles, Sources
 from hamlearn.data.tokenization import tokenize
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import target_words
@@ -59,7 +59,7 @@ def run(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "full"
     files = {name: paths[name] for name in ("images", "objects", "graphs")}
     settings = load_settings(json.dumps(SETTINGS))
-    train(paths["posts"], paths["encoder"], settings, "full", 0, out, **files)
+    train(paths["posts"], paths["encoder"], settings, "full", 0, out, InputFiles(**files))
     return out
 
 
@@ -172,7 +172,7 @@ def test_a_run_says_how_long_posts_were_read_and_prediction_does_as_it_did(run, 
     assert all(counts.windowed_posts >= 1 for counts in splits.values())
     files = {name: paths[name] for name in ("images", "objects", "graphs")}
     out = (tmp_path / "test.jsonl", tmp_path / "test.conll")
-    predict(run, paths["posts"], "test", *out, **files)
+    predict(run, paths["posts"], "test", *out, InputFiles(**files))
     found = [json.loads(line) for line in out[0].read_text().splitlines()]
     assert [one["cut"] for one in found] == [0] * 5
     assert [len(one["predicted"]) for one in found] == [

@@ -85,9 +85,10 @@ class Made:
             inputs = inputs_of(system)
             files = {name: self.folder / f"{name}.h5" for name in inputs.files}
             files |= {"captions": self.captions} if inputs.captions else {}
-            train(posts, self.folder / "encoder", self.settings, system, 0, out, **files)
+            used = InputFiles(**files)
+            train(posts, self.folder / "encoder", self.settings, system, 0, out, used)
             predicted = self.folder / f"{system}.predicted"
-            predict(out, posts, "test", predicted / "test.jsonl", predicted / "a", **files)
+            predict(out, posts, "test", predicted / "test.jsonl", predicted / "a", used)
         return out
 
     def predicted(self, system: str) -> list[dict]:

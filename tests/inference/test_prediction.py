@@ -4,7 +4,7 @@ import pytest
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.sources import Sources
+from hamlearn.data.sources import InputFiles, Sources
 from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_model
@@ -39,13 +39,13 @@ def runs(paths, tmp_path_factory):
     for variant in ("full", "wo_rm", "text_only"):
         files = {} if variant == "text_only" else pictures_in(paths)
         out = folder / variant
-        train(paths["posts"], paths["encoder"], settings, variant, 0, out, **files)
+        train(paths["posts"], paths["encoder"], settings, variant, 0, out, InputFiles(**files))
     return folder
 
 
 def test_files_hold_what_the_model_says_of_each_post_alone(paths, runs, tmp_path):
     jsonl, conll = tmp_path / "test.jsonl", tmp_path / "test.conll"
-    predict(runs / "full", paths["posts"], "test", jsonl, conll, **pictures_in(paths))
+    predict(runs / "full", paths["posts"], "test", jsonl, conll, InputFiles(**pictures_in(paths)))
     lines = [json.loads(line) for line in jsonl.read_text().splitlines()]
     posts = read_posts(paths["posts"], "test")
     run = load_model(runs / "full")
@@ -83,7 +83,7 @@ def test_files_hold_what_the_model_says_of_each_post_alone(paths, runs, tmp_path
 
 
 def predicted(run, posts, split, folder, **files):
-    predict(run, posts, split, folder / "a.jsonl", folder / "a.conll", **files)
+    predict(run, posts, split, folder / "a.jsonl", folder / "a.conll", InputFiles(**files))
     return [json.loads(line) for line in (folder / "a.jsonl").read_text().splitlines()]
 
 
@@ -112,7 +112,7 @@ def test_prediction_never_uses_gold(paths, runs, tmp_path):
 def test_same_predictions_same_bytes(paths, runs, tmp_path):
     for name in ("a", "b"):
         outputs = (tmp_path / f"{name}.jsonl", tmp_path / f"{name}.conll")
-        predict(runs / "full", paths["posts"], "test", *outputs, **pictures_in(paths))
+        predict(runs / "full", paths["posts"], "test", *outputs, InputFiles(**pictures_in(paths)))
     assert digest_of_file(tmp_path / "a.jsonl") == digest_of_file(tmp_path / "b.jsonl")
     assert digest_of_file(tmp_path / "a.conll") == digest_of_file(tmp_path / "b.conll")
 
@@ -128,7 +128,7 @@ def test_features_of_another_width_are_refused(paths, runs, tmp_path):
             "test",
             tmp_path / "a.jsonl",
             tmp_path / "a.conll",
-            **(pictures_in(paths) | {"images": wide}),
+            InputFiles(**(pictures_in(paths) | {"images": wide})),
         )
     assert [path.name for path in tmp_path.iterdir()] == ["wide.h5"]
 

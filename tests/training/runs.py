@@ -6,6 +6,7 @@ import json
 import torch
 from safetensors.torch import load_file
 
+from hamlearn.data.sources import InputFiles
 from hamlearn.settings import load_settings
 from hamlearn.training.run import train
 
@@ -32,7 +33,7 @@ def run(paths, out, variant="text_only", seed=0, settings=None, **changes):
         variant,
         seed,
         out,
-        **(files | changes),
+        InputFiles(**(files | changes)),
     )
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import multiprocessing
 
 from hamlearn.data.batches import LengthBuckets
+from hamlearn.data.sources import InputFiles
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import load_settings
 from hamlearn.training import distributed, loop
@@ -116,8 +117,8 @@ def run(paths, out, devices):
             "full",
             0,
             out,
+            InputFiles(**files),
             threads=1,
-            **files,
         )
     return seen
 

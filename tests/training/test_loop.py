@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -118,8 +120,13 @@ def test_batches_differ_by_seed_and_epoch_and_only_training_drops_words(paths, m
     data = PostDataset(train_posts, tokenizer, TextSettings(), labels)
 
     def batches(seed, epoch, loader="train_dataloader", rate=0.3):
-        settings = settings_for(word_dropout=rate).training
-        learning = loop.TrainingLoop(torch.nn.Linear(1, 1), data, data, labels, settings, seed)
+        setup = SimpleNamespace(
+            labels=labels,
+            training=settings_for(word_dropout=rate).training,
+            seed=seed,
+            precision="32-true",
+        )
+        learning = loop.TrainingLoop(torch.nn.Linear(1, 1), data, data, setup)
         monkeypatch.setattr(loop.TrainingLoop, "current_epoch", epoch)
         return [batch.input_ids.tolist() for batch in getattr(learning, loader)()]
 

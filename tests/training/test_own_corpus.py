@@ -6,6 +6,7 @@ import pytest
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.corpus.prepare import prepare
+from hamlearn.data.sources import InputFiles
 from hamlearn.data.text_encoder import load_tokenizer
 from hamlearn.data.tokenization import tokenize
 from hamlearn.evaluation.evaluate import evaluate
@@ -73,16 +74,16 @@ def test_the_full_model_works_where_no_post_has_a_picture(corpus, tmp_path, capl
     caplog.set_level("INFO")
     folder, settings = corpus
     posts = folder / "posts.jsonl"
-    files = {name: tmp_path / f"{name}.h5" for name in ("images", "objects", "graphs")}
-    extract_images(posts, files["images"], settings, "demo")
-    extract_objects(posts, files["objects"], settings, "demo")
-    build_graphs(files["objects"], files["graphs"], settings.graph)
-    facts = train(posts, folder / "encoder", settings, "full", 0, tmp_path / "run", **files)
+    files = InputFiles(*[tmp_path / f"{name}.h5" for name in ("images", "objects", "graphs")])
+    extract_images(posts, files.images, settings, "demo")
+    extract_objects(posts, files.objects, settings, "demo")
+    build_graphs(files.objects, files.graphs, settings.graph)
+    facts = train(posts, folder / "encoder", settings, "full", 0, tmp_path / "run", files)
     missing = {split: counts.missing_images for split, counts in facts.splits.items()}
     assert missing == {"train": 16, "dev": 4}
-    assert "no post has a picture: text_only gives as much at less cost" in caplog.text
+    assert "no post has a picture: text_only is as good and takes less time" in caplog.text
     out = tmp_path / "test.jsonl", tmp_path / "test.conll"
-    predict(tmp_path / "run", posts, "test", *out, **files)
+    predict(tmp_path / "run", posts, "test", *out, files)
     found = [json.loads(line) for line in out[0].read_text(encoding="utf-8").splitlines()]
     assert [one["has_image"] for one in found] == [False] * 4
     assert [one["relevance"] for one in found] == [None] * 4

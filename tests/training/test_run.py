@@ -39,6 +39,7 @@ def unbroken(paths, tmp_path_factory):
 
 def test_run_folder_is_complete_and_checkpoints_are_gone(unbroken):
     assert {path.name for path in unbroken.iterdir()} == {
+        "manifest.json",
         "model.safetensors",
         "run.json",
         "history.csv",

@@ -1,11 +1,13 @@
 """Every system through training, saving, loading and prediction."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from hamlearn.corpus.posts import read_posts
+from hamlearn.data.sources import InputFiles
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_model
 from hamlearn.inference.prediction import predict
@@ -35,7 +37,7 @@ def paths(tmp_path_factory):
 def files_of(paths, variant):
     inputs = inputs_of(variant)
     names = [*inputs.files, *(["captions"] if inputs.captions else [])]
-    return {name: paths[name] for name in names}
+    return InputFiles(**{name: paths[name] for name in names})
 
 
 def settings_for(**text):
@@ -53,20 +55,20 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
 
     monkeypatch.setattr(training, "write_model_folder", keep)
     given, files = (paths["posts"], paths["encoder"]), files_of(paths, variant)
-    facts = train(*given, settings_for(), variant, 0, tmp_path / "run", **files)
+    facts = train(*given, settings_for(), variant, 0, tmp_path / "run", files)
     assert set(facts.networks) == set(inputs_of(variant).files) - {"graphs"}
     assert (facts.graph_backend is not None) == inputs_of(variant).graphs
     loaded = load_model(tmp_path / "run")
     weights = kept[0].state_dict()
     assert all(torch.equal(value, weights[n]) for n, value in loaded.network.state_dict().items())
     outputs = (tmp_path / "a.jsonl", tmp_path / "a.conll")
-    predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
+    predict(tmp_path / "run", paths["posts"], "test", *outputs, files)
     found = outputs[0].read_text()
     assert [json.loads(line)["has_image"] for line in found.splitlines()] == [
         bool(inputs_of(variant).files) and post.image_id != "test_0"
         for post in read_posts(paths["posts"], "test")
     ]
-    predict(tmp_path / "run", paths["posts"], "test", *outputs, **files)
+    predict(tmp_path / "run", paths["posts"], "test", *outputs, files)
     assert outputs[0].read_text() == found
 
 
@@ -77,11 +79,9 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
 def test_a_map_that_is_not_stored_is_asked_for(paths, tmp_path, variant, lacking):
     ids = [post.image_id for post in make_posts(train=12, dev=4, test=6)]
     plain = write_image_features(tmp_path / "plain.h5", ids)
-    files = files_of(paths, variant) | {"images": plain}
+    files = replace(files_of(paths, variant), images=plain)
     with pytest.raises(HamlearnError, match=rf"found no .*extract with.*{lacking}: true"):
-        train(
-            paths["posts"], paths["encoder"], settings_for(), variant, 0, tmp_path / "run", **files
-        )
+        train(paths["posts"], paths["encoder"], settings_for(), variant, 0, tmp_path / "run", files)
 
 
 def test_word_vectors_are_where_training_begins(paths, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ The stages run on so few posts that they spend their time on imports, networks a
 """
 
 import csv
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -65,10 +66,14 @@ def _python(*arguments: str) -> None:
 
 
 def _snakemake(folder: Path, cores: int) -> None:
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--quiet", "all"]
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
     command += ["--snakefile", str(ROOT / "workflow" / "Snakefile"), "--directory", str(folder)]
     command += ["--configfile", str(ROOT / "config.yaml"), str(folder / "small.yaml")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    # Rules call `python`; it must be this one even if its environment is not activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
     if done.returncode:
         output = done.stdout + done.stderr
         raise RuntimeError(f"snakemake failed with {done.returncode}: {output[-2000:]}")

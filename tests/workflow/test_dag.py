@@ -106,6 +106,8 @@ def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
         ("demo/vision", IMAGES + OBJECTS + runs(4)),
         ("vision/detectors/faster_rcnn", {}),
         ("vision/detectors/mask_rcnn", {}),
+        ("features/extraction", IMAGES + OBJECTS + runs(4)),
+        ("features/merge", {}),
         ("features/relations", Counter(build_graphs=1) + runs(5)),
         ("training/optimizer", runs(5)),
         ("model/baselines/umt", {}),
@@ -119,27 +121,6 @@ def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
 def test_an_edited_module_reruns_its_stage(finished, module, jobs):
     with edited(finished, f"hamlearn/{module}.py"):
         assert finished.planned() == jobs
-
-
-def test_an_edit_of_merging_does_not_rerun_extraction(tmp_path):
-    project = Project(tmp_path / "project")
-    given = {"variants": ["full"], "shards": 2}
-    merged = [f"results/features/demo/{kind}/demo.h5" for kind in ("images", "objects")]
-    project.snakemake("--notemp", *project.overlay(**given), "--", *merged)
-
-    def rerun(module):
-        with edited(project, f"hamlearn/{module}.py"):
-            return {
-                rule: count
-                for rule, count in project.planned(**given).items()
-                if rule.startswith(("extract", "merge"))
-            }
-
-    merges = {"merge_features": 2}
-    assert rerun("features/merge") == merges
-    extractions = {"extract_images_shard": 2, "extract_objects_shard": 2}
-    assert rerun("features/extraction") == extractions | merges  # whose shards are new
-    assert rerun("features/hdf5") == extractions | merges
 
 
 def test_an_edited_detector_outside_the_package_reruns_its_extraction(tmp_path):

@@ -72,6 +72,7 @@ rule extract_objects_shard:
         " --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
+# Does not depend on the source of merging: its shards are temporary, so an edit would extract again.
 rule merge_features:
     input:
         posts="results/corpus/{corpus}/posts.jsonl",
@@ -87,8 +88,6 @@ rule merge_features:
         "results/benchmarks/merge_features/{corpus}/{kind}/{extractor}.tsv"
     conda:
         "../../envs/vision.yaml"
-    params:
-        source=source_digest("features/merge"),
     shell:
         "python -m hamlearn features merge --posts {input.posts:q} --out {output.features:q}"
         " --failures {output.failures:q} {input.shards:q} > {log:q} 2>&1"

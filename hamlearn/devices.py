@@ -67,12 +67,8 @@ def lock_names(names: Sequence[str], count: int, folder: Path | None = None) -> 
     """Lock `count` of these names that no other process on this machine holds.
 
     A job that waits for several keeps those it has. Only one such job waits at a time: two that
-    each hold a part would otherwise wait for each other.
-
-    Args:
-        names: names of devices, the same in every process, in any order.
-        count: how many to lock; their indices are yielded in the order of locking.
-        folder: folder of the lock files; default: one for all users in the temporary folder.
+    each hold a part would otherwise wait for each other. Yields the indices of the locked names, in
+    the order of locking. The lock files are in `folder`, by default one for all users of a machine.
     """
     folder = folder or Path(tempfile.gettempdir(), "hamlearn-devices")
     if not folder.exists():

@@ -54,17 +54,10 @@ def planned_runs(
     """Return every run of these variants and detectors; None takes those of the configuration."""
     chosen = settings.variants if variants is None else variants
     found = settings.detector if detectors is None else detectors
-    runs = (
-        RunId(
-            corpus,
-            detector if "objects" in inputs_of(variant).files else NO_DETECTOR,
-            variant,
-            seed,
-        )
-        for corpus, detector, variant, seed in product(
-            settings.corpus, found, chosen, settings.seeds
-        )
-    )
+    runs = []
+    for corpus, detector, variant, seed in product(settings.corpus, found, chosen, settings.seeds):
+        reads_objects = "objects" in inputs_of(variant).files
+        runs.append(RunId(corpus, detector if reads_objects else NO_DETECTOR, variant, seed))
     return list(dict.fromkeys(runs))
 
 
@@ -112,16 +105,14 @@ def run_inputs(settings: Settings, corpus: str, detector: str, variant: str) -> 
 def extra_texts(settings: Settings, corpus: str, detector: str, extras: str) -> dict[str, str]:
     """Return the files of the texts that are appended to posts before an encoder reads them.
 
-    Args:
-        settings: the configuration.
-        corpus: its name.
-        detector: whose objects are named.
-        extras: which texts, as in `encoder_outputs_name`: "names", "captions", or both.
+    `extras` names these texts as `encoder_outputs_name` does: "names", "captions", or both.
     """
-    captions = settings.corpora[corpus].captions
-    texts = {"objects": f"results/features/{corpus}/objects/{detector}.h5"}
-    texts = texts if "names" in extras else {}
-    return texts | ({"captions": captions} if captions and "captions" in extras else {})
+    captions, texts = settings.corpora[corpus].captions, {}
+    if "names" in extras:
+        texts["objects"] = f"results/features/{corpus}/objects/{detector}.h5"
+    if captions and "captions" in extras:
+        texts["captions"] = captions
+    return texts
 
 
 def encoder_files(settings: Settings, corpus: str) -> list[str]:

@@ -35,13 +35,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     The block creates a file or a folder at the temporary path. If it raises, or the process dies,
     `path` is unchanged. An existing folder is moved away just before the new one replaces it, so
-    for a moment there is none.
-
-    Args:
-        path: the final path; its parent folder is created if absent.
-
-    Yields:
-        A path in the same folder, so that the final rename stays within one file system.
+    for a moment there is none. The parent folder is created if absent; the temporary path is in it,
+    so that the final rename stays within one file system.
 
     Raises:
         HamlearnError: the folder is not writable, or the disk is full.
@@ -169,11 +164,7 @@ def read_yaml(path: str | Path) -> dict[Any, Any]:
 
 
 def parse_yaml(text: str, name: str) -> dict[Any, Any]:
-    """Return the mapping that a YAML (or JSON) text holds.
-
-    Args:
-        text: the text.
-        name: name of its file, for messages.
+    """Return the mapping that a YAML (or JSON) text holds; messages call its file `name`.
 
     Raises:
         HamlearnError: the text is not YAML, holds no mapping, or has a duplicate key, of which

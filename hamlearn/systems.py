@@ -16,31 +16,18 @@ NO_DETECTOR = "none"  # path component for runs that use no detector
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a system reads of a post, in addition to its words and sub-tokens.
+    """What a system reads of a post, in addition to its words and sub-tokens."""
 
-    Attributes:
-        encoder: a pretrained text encoder; a system without one has its own word vectors.
-        lexicon: whole words and their characters, numbered by the training split.
-        image: pooled features of the whole image.
-        regions: 7x7 feature map of the whole image.
-        stages: maps of the four stages of the backbone, each averaged to 2x2.
-        objects: features, classes and boxes of the objects.
-        graphs: relations between the objects.
-        names: class names of the objects, as text.
-        captions: a sentence about the image, as text, if the corpus has a file of captions.
-        prefixes: the image enters the encoder itself, so encoder outputs cannot be stored.
-    """
-
-    encoder: bool = True
-    lexicon: bool = False
-    image: bool = False
-    regions: bool = False
-    stages: bool = False
-    objects: bool = False
-    graphs: bool = False
-    names: bool = False
-    captions: bool = False
-    prefixes: bool = False
+    encoder: bool = True  # a pretrained text encoder; without one, the system's own word vectors
+    lexicon: bool = False  # whole words and their characters, numbered by the training split
+    image: bool = False  # pooled features of the whole image
+    regions: bool = False  # 7x7 feature map of the whole image
+    stages: bool = False  # maps of the four stages of the backbone, each averaged to 2x2
+    objects: bool = False  # features, classes and boxes of the objects
+    graphs: bool = False  # relations between the objects
+    names: bool = False  # class names of the objects, as text
+    captions: bool = False  # a sentence about the image, as text, if the corpus has captions
+    prefixes: bool = False  # the image enters the encoder, so its outputs cannot be stored
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -55,18 +42,11 @@ class Inputs:
 
 @dataclass(frozen=True)
 class System:
-    """One system.
-
-    Attributes:
-        about: a short description.
-        module: path of its module in hamlearn.
-        network: the subclass of `TaggingModel` in that module.
-        inputs: what it reads.
-    """
+    """One system: what it is, in a few words, its network, and what that reads."""
 
     about: str
-    module: str = "model/hamlearning"
-    network: str = "HamLearning"
+    module: str = "model/hamlearning"  # path in hamlearn
+    network: str = "HamLearning"  # the subclass of `TaggingModel` in that module
     inputs: Inputs = field(default_factory=Inputs)
 
 

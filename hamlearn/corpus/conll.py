@@ -23,15 +23,9 @@ _FILES = {"train": ("train.txt",), "dev": ("valid.txt", "dev.txt"), "test": ("te
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A post as in its file.
+    """A post as in its file."""
 
-    Attributes:
-        image_id: the IMGID; None if the file has no IMGID lines.
-        words: the tokens.
-        labels: one BIO label per token.
-    """
-
-    image_id: str | None
+    image_id: str | None  # the IMGID; None if the file has no IMGID lines
     words: tuple[str, ...]
     labels: tuple[str, ...]
 
@@ -89,12 +83,8 @@ def read_corpus(
 ) -> list[CorpusPost]:
     """Read train.txt, valid.txt (or dev.txt) and test.txt of a folder, in this order.
 
-    A post without IMGID is named by split and position, as `train-7`, and has no image.
-
-    Args:
-        directory: folder of the three files.
-        images: folder of images named by IMGID; None if the corpus has no images.
-        splits: the splits to read.
+    `images` is a folder of images named by IMGID. A post without IMGID is named by split and
+    position, as `train-7`, and has no image.
 
     Raises:
         HamlearnError: a file is absent or malformed, there are two dev files, or the folder of
@@ -187,30 +177,19 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _parse_image_id(place: str, text: str) -> str:
     image_id = text.removeprefix(MARK).strip(BLANKS)
-    if not image_id:
-        raise HamlearnError(f"{place}: the IMGID is empty; expected `{MARK}<id>`")
-    if not is_file_name(image_id):
+    is_too_long = len(image_id.encode()) > _MAX_ID_BYTES
+    if is_too_long or "\t" in image_id or not is_file_name(image_id):
         raise HamlearnError(
-            f"{place}: IMGID {image_id!r} is a path; expected a name without `/` and `\\`"
+            f"{place}: IMGID {image_id!r:.80}; expected the name of an image file, of 1 to"
+            f" {_MAX_ID_BYTES} bytes and without `/`, `\\` and TAB"
         )
-    if len(image_id.encode()) > _MAX_ID_BYTES:
-        raise HamlearnError(
-            f"{place}: IMGID {image_id!r:.40}... has {len(image_id.encode())} bytes;"
-            f" expected the name of an image file, at most {_MAX_ID_BYTES}"
-        )
-    if "\t" in image_id:
-        raise HamlearnError(f"{place}: IMGID {image_id!r} contains a TAB; expected one name")
     return image_id
 
 
 def _parse_token(place: str, text: str) -> tuple[str, str]:
     columns = BETWEEN.split(text)
-    if len(columns) == 1:
-        raise HamlearnError(f"{place}: {text!r:.80} has no label; expected token and label")
-    if len(columns) > 2:
-        raise HamlearnError(
-            f"{place}: found {len(columns)} columns in {text!r:.80}; expected token and label"
-        )
+    if len(columns) != 2:
+        raise HamlearnError(f"{place}: found {text!r:.80}, expected one token and one label")
     word, label = columns
     if not is_label(label):
         raise HamlearnError(f"{place}: label {label!r:.80}; expected O, B-TYPE or I-TYPE")

@@ -17,12 +17,9 @@ def is_file_name(image_id: str) -> bool:
 def find_image(directory: str | Path, image_id: str) -> Path | None:
     """Return the path of an image, or None if the folder has no such file.
 
-    Extensions are tried in the order of EXTENSIONS, in any case. Accents may be composed in the id
-    and not in the file name or the reverse, as in files copied from another operating system.
-
-    Args:
-        directory: folder of images named by image id.
-        image_id: the IMGID of a post, with or without an extension.
+    The id may have an extension; others are tried in the order of EXTENSIONS, in any case. Accents
+    may be composed in the id and not in the file name or the reverse, as in files copied from
+    another operating system.
 
     Raises:
         HamlearnError: the id is not a name, or the folder is absent.

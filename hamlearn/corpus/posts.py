@@ -23,25 +23,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class CorpusPost:
-    """One tweet with the gold labels of its words, and its image.
+    """One tweet with the gold labels of its words, and its image."""
 
-    Attributes:
-        id: unique in the corpus: the IMGID, then `IMGID#2`, `IMGID#3`, ... if it is repeated.
-        split: one of SPLITS.
-        image_id: the IMGID, a name and never a path; the key of feature files.
-        image_path: path of the image file, or None if the corpus has none.
-        words: the tokens.
-        labels: one BIO label per word, with MISC for OTHER.
-        cues: what determines the type of each gold entity, in their order; empty if unknown.
-    """
-
-    id: str
-    split: str
-    image_id: str
-    image_path: str | None
+    id: str  # unique in the corpus: the IMGID, then `IMGID#2`, `IMGID#3`, ... if it is repeated
+    split: str  # one of SPLITS
+    image_id: str  # the IMGID, a name and never a path; the key of feature files
+    image_path: str | None  # None if there is no image file
     words: tuple[str, ...]
-    labels: tuple[str, ...]
-    cues: tuple[str, ...] = ()
+    labels: tuple[str, ...]  # one BIO label per word, with MISC for OTHER
+    cues: tuple[str, ...] = ()  # what determines the type of each gold entity; empty if unknown
 
 
 def write_posts(path: str | Path, posts: Iterable[CorpusPost]) -> None:

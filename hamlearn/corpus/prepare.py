@@ -28,12 +28,7 @@ def prepare(
 ) -> list[CorpusPost]:
     """Write posts.jsonl, labels.json and statistics.csv of a corpus, and return its posts.
 
-    Args:
-        directory: folder of the corpus, as `load_corpus` reads it.
-        images: folder of images; None for `images` in the corpus folder, if it exists.
-        out: folder of the three files, created if absent.
-        dev_share: share of train that becomes dev if the corpus has no dev split.
-        dev_seed: seed of that selection.
+    The other arguments are those of `load_corpus`.
 
     Raises:
         HamlearnError: the corpus or its manifest is malformed.
@@ -67,7 +62,13 @@ def load_corpus(
     """Read a corpus with its images and cues, as `prepare` writes it.
 
     The folder has train.txt, test.txt, optionally valid.txt (or dev.txt), and optionally
-    manifest.jsonl with the cues. The arguments are those of `prepare`.
+    manifest.jsonl with the cues.
+
+    Args:
+        directory: folder of the corpus.
+        images: folder of images; None for `images` in the corpus folder, if it exists.
+        dev_share: share of train that becomes dev if the corpus has no dev split.
+        dev_seed: seed of that selection.
 
     Raises:
         HamlearnError: the corpus or its manifest is malformed.
@@ -120,14 +121,8 @@ def with_dev(
     if not selected:
         smallest = min(order, key=lambda image: len(groups[image]))
         selected, count = {smallest}, len(groups[smallest])
-    log.warning(
-        "no valid.txt or dev.txt: %d of the %d posts of train become the dev split (dev_share %g,"
-        " dev_seed %d)",
-        count,
-        len(train),
-        share,
-        seed,
-    )
+    what = f"{count} of the {len(train)} posts of train become the dev split"
+    log.warning("no valid.txt or dev.txt: %s (dev_share %g, dev_seed %d)", what, share, seed)
     return [
         *(post for post in train if post.image_id not in selected),
         *(replace(post, split="dev") for post in train if post.image_id in selected),

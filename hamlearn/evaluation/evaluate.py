@@ -40,14 +40,8 @@ def evaluate(
     """Score one run's predictions in both schemes, for each type and each cue.
 
     Gold comes from the corpus, never from a prediction file, and is counted before truncation.
-
-    Args:
-        predictions: JSON lines files named by their split, such as `dev.jsonl` and `test.jsonl`.
-        posts: all posts of the corpus, prepared.
-        corpus: repeated in every row, as are detector, variant and seed.
-        detector: `none` for a run without one.
-        variant: name of the system.
-        seed: of the run.
+    Prediction files are named by their split, such as `dev.jsonl`; the other arguments describe the
+    run in every row, with `none` as the detector of a run without one.
 
     Returns:
         Rows in the columns COLUMNS; `type` is `all` for micro, `cue` is `all` or a cue. A type
@@ -72,10 +66,8 @@ def evaluate(
 def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[Prediction]:
     """Read and check the predictions for some posts, and return them in the order of the posts.
 
-    Args:
-        path: JSON lines with the keys `id`, `words`, `predicted`, and optionally `relevance` and
-            `cut`.
-        posts: the posts that the file has to predict, all of them and no others.
+    The file has JSON lines with the keys `id`, `words`, `predicted`, and optionally `relevance` and
+    `cut`, for all of these posts and no others.
 
     Raises:
         HamlearnError: the file is absent or malformed, or does not predict each post exactly once,

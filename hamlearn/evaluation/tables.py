@@ -24,12 +24,8 @@ def read_table(
 ) -> pd.DataFrame:
     """Read a CSV table and return the given columns, in this order.
 
-    Args:
-        path: of the file.
-        columns: that the table must have; others are dropped.
-        text: columns of names. A name that looks like a number or is empty stays a name; in any
-            other column an empty cell is a missing number.
-        made_by: the command that makes such a file, for messages.
+    In the columns `text`, a name that looks like a number or is empty stays a name; in any other an
+    empty cell is a missing number. `made_by` is the command that makes such a file, for messages.
 
     Raises:
         HamlearnError: the file is absent, is cut short, is not CSV or lacks a column.

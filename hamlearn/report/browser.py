@@ -7,6 +7,7 @@ text and never markup.
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -152,9 +153,7 @@ def _thumbnails(posts: Sequence[CorpusPost], max_pixels: int) -> Iterator[str | 
         if post.image_path is not None and size > MOST:
             source = ""
         elif post.image_path is not None:
-            try:
+            with suppress(ImageError):
                 source = thumbnail(open_image(post.image_path, max_pixels), SIDE, QUALITY)
                 size += len(source)
-            except ImageError:
-                source = None
         yield source

@@ -38,11 +38,8 @@ def write_report(
 ) -> None:
     """Write index.html and the folder `figures` of a finished run of the workflow.
 
-    Args:
-        settings: of the experiment; shown on the page.
-        metrics: the gathered scores, which decide the runs to show.
-        results: the folder written by the workflow.
-        out: the folder of the report; other files in it stay.
+    The gathered scores, `metrics`, decide the runs to show. `results` is the folder written by the
+    workflow, `out` that of the report, in which other files stay.
 
     Raises:
         HamlearnError: an input is absent or malformed.

@@ -98,13 +98,8 @@ def draw(
 ) -> Figure:
     """Draw a figure; the same input produces the same bytes.
 
-    Args:
-        name: of its file, and the prefix of all its ids.
-        title: what it shows, in a few words.
-        paint: draws on the axes, given from top to bottom.
-        size: width and height in inches.
-        rows: number of axes.
-        share_x: whether the axes share their x axis.
+    `name` is that of its file and the prefix of all its ids. `paint` draws on the axes, from top to
+    bottom. The size is in inches.
     """
     style: Any = dict(matplotlib.rcParamsDefault) | STYLE | {"svg.hashsalt": name}
     with matplotlib.rc_context(style), warnings.catch_warnings():

@@ -86,9 +86,8 @@ def table(
 
     loaded = read_settings(settings)
     if name == "table1":
-        published: dict[str, dict[str, dict[str, int]]] = {}
-        for edition in editions():  # the paper's own comes first
-            published.setdefault(edition.corpus, edition.counts)
+        # The paper's own edition comes first, and wins.
+        published = {edition.corpus: edition.counts for edition in reversed(editions())}
         statistics = {path.parent.name: pd.read_csv(path) for path in inputs}
         frame = statistics_table(statistics, published)
     else:

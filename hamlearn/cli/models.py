@@ -11,7 +11,6 @@ from hamlearn.errors import HamlearnError
 
 app = typer.Typer()
 Form = Annotated[str | None, typer.Option("--format", help="jsonl, csv, tsv, conll or text.")]
-Finished = Annotated[Path, typer.Argument(help="Folder of a finished training.")]
 
 
 @app.command()
@@ -97,7 +96,7 @@ def predict_split(
 
 @app.command()
 def export(
-    run: Finished,
+    run: Annotated[Path, typer.Argument(help="Folder of a finished training.")],
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
     scores: Annotated[Path | None, typer.Option(help="Scores file, for the model card.")] = None,
 ) -> None:

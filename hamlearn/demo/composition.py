@@ -36,21 +36,15 @@ BYSTANDERS = {"scene": (1, 3), "object": (0, 2), "relation": (0, 2)}
 class Decision:
     """A question with two answers.
 
-    Attributes:
-        name: of the question.
-        cue: where the answer lies: "scene", "object" or "relation".
-        readings: the two answers, as the image shows them.
-        types: the entity types they stand for, in the same order.
-        share: of the posts of its cue.
-        kinds: the objects in question, never drawn as bystanders. For a relation both are drawn
-            under both readings, and a reading says how the first lies relative to the second.
+    Its objects, `kinds`, are never drawn as bystanders. For a relation both are drawn under both
+    readings, and a reading says how the first lies relative to the second.
     """
 
     name: str
-    cue: str
-    readings: tuple[str, str]
-    types: tuple[str, str]
-    share: float
+    cue: str  # where the answer lies: "scene", "object" or "relation"
+    readings: tuple[str, str]  # the two answers, as the image shows them
+    types: tuple[str, str]  # the entity types they stand for, in the same order
+    share: float  # of the posts of its cue
     kinds: tuple[str, ...] = ()
 
     @property

@@ -70,12 +70,7 @@ class DemoPost:
 
 
 def draw_post(seed: int, split: str, number: int) -> tuple[DemoPost, np.random.Generator]:
-    """Draw one post, independently of all others.
-
-    Args:
-        seed: of the corpus.
-        split: "train", "dev" or "test".
-        number: of the post within its split.
+    """Draw the post with this number in its split, independently of all others.
 
     Returns:
         The post, and the generator to paint its image with.
@@ -111,13 +106,8 @@ def write_corpus(
 
     The folder holds train.txt, valid.txt, test.txt (CoNLL with IMGID lines), images/*.jpg,
     manifest.jsonl (one line per post) and ceiling.json (see `text_ceiling`). It is written
-    atomically and replaces an existing one.
-
-    Args:
-        out: the folder.
-        seed: 0 or more.
-        posts: in all splits together.
-        images: False leaves them out, which is much faster; everything else stays the same.
+    atomically and replaces an existing one. Without `images` it is written much faster, and all
+    else stays the same.
 
     Returns:
         The number of posts by split.

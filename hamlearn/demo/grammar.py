@@ -81,15 +81,10 @@ def _pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
 def draw_sentence(
     rng: np.random.Generator, cue: str, decision: str, kind: str, pool: str, training: bool
 ) -> Sentence:
-    """Draw the words of a post.
+    """Draw the words of a post with an entity of type `kind`, its name from a pool.
 
-    Args:
-        rng: source of all variation.
-        cue: one of CUES.
-        decision: name of the question the image answers.
-        kind: the entity's type.
-        pool: of names.
-        training: whether to leave out the names withheld from training.
+    `decision` is the name of the question that the image answers. With `training`, the names
+    withheld from training are left out.
     """
     choices = frames(cue, decision, kind)
     frame = choices[int(rng.integers(len(choices)))]

@@ -19,11 +19,7 @@ DARK: Colour = (28, 26, 30)
 class Pen:
     """Draws in the unit square of one box, (0, 0) being its top left corner.
 
-    Args:
-        draw: the large drawing.
-        box: xyxy in its pixels.
-        rng: source of all variation.
-        mirrored: whether left and right are swapped.
+    The box is xyxy in pixels of the drawing; `mirrored` swaps left and right.
     """
 
     def __init__(
@@ -195,13 +191,9 @@ OBJECTS = tuple(KINDS)
 
 
 def paint(draw: ImageDraw.ImageDraw, kind: str, box: Box, rng: np.random.Generator) -> None:
-    """Paint one object into a drawing SCALE times as large as the finished image.
+    """Paint one object, of OBJECTS, into a drawing SCALE times as large as the finished image.
 
-    Args:
-        draw: the large drawing.
-        kind: one of OBJECTS.
-        box: xyxy in pixels of the finished image.
-        rng: source of the colours and of the direction the object faces.
+    The box is xyxy in pixels of the finished image.
     """
     x0, y0, x1, y1 = (SCALE * value for value in box)
     KINDS[kind][0](Pen(draw, (x0, y0, x1, y1), rng, mirrored=bool(rng.integers(2))))

@@ -149,12 +149,6 @@ def average_precision(
     Detections are taken by decreasing score over all images; each claims the unclaimed true box of
     its image with the largest IoU, if that is at least `threshold`, and is a false positive
     otherwise.
-
-    Args:
-        truth: true boxes of each image.
-        found: detections in the same images.
-        label: the class.
-        threshold: least IoU of a hit.
     """
     total = sum(int((t["labels"] == label).sum()) for t in truth)
     if total == 0:
@@ -202,14 +196,10 @@ def detector_ap50(network: nn.Module, drawn: Sequence[DrawnImage]) -> dict[str, 
 def train_vision(
     out: str | Path, seed: int = 0, minutes: float = 18.0, images: int = 6000, threads: int = 1
 ) -> None:
-    """Draw images, train both networks and write their weights.
+    """Draw images, train both networks and write resnet.safetensors and detector.safetensors.
 
-    Args:
-        out: folder for resnet.safetensors and detector.safetensors.
-        seed: of images and training; must differ from that of `measure_vision`.
-        minutes: approximate time for everything.
-        images: number of images to train on, 32 or more.
-        threads: of torch.
+    The seed, of images and training, must differ from that of `measure_vision`. `minutes` is the
+    approximate time for everything.
 
     Raises:
         HamlearnError: fewer images than a batch.
@@ -250,13 +240,7 @@ class VisionScores:
 def measure_vision(
     weights: str | Path, seed: int = 1, images: int = 1000, threads: int = 1
 ) -> VisionScores:
-    """Measure weights on held-out drawn images.
-
-    Args:
-        weights: folder with both files.
-        seed: of the images; must differ from that of the training.
-        images: number of images.
-        threads: of torch.
+    """Measure the weights in a folder on held-out drawn images, of another seed than training's.
 
     Raises:
         HamlearnError: a file is absent, broken, or made for another network, or the weights were

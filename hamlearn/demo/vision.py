@@ -137,10 +137,7 @@ def resnet_input(image: Image.Image) -> Tensor:
 def save_weights(path: str | Path, network: nn.Module, header: dict[str, Any]) -> None:
     """Write a network's parameters and buffers as safetensors, atomically.
 
-    Args:
-        path: of the file.
-        network: whose weights are written.
-        header: values for the header, written as JSON under the key "hamlearn".
+    `header` is written as JSON under the key "hamlearn" of the file's header.
     """
     state = {name: value.detach().contiguous() for name, value in network.state_dict().items()}
     with atomic_write(path) as part:

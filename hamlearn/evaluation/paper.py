@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import yaml
 
 from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import PAPER_ORDER, PUBLISHED
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
-from hamlearn.io import atomic_write
+from hamlearn.io import atomic_write, read_yaml
 from hamlearn.settings import Settings
 from hamlearn.systems import ABLATIONS, NO_DETECTOR, full_with_rounds
 
@@ -51,31 +50,15 @@ class Line:
     published: Published = field(default_factory=dict)
 
 
-def published_tables(path: str | Path = PUBLISHED) -> dict[str, list[PublishedRow]]:
-    """Return the rows of the paper's Tables 2 to 6, by name.
-
-    Raises:
-        HamlearnError: the file is absent, or a table of it is malformed.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise HamlearnError(f"{path}: no such file, expected the numbers of the paper's tables")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+def published_tables() -> dict[str, list[PublishedRow]]:
+    """Return the rows of the paper's Tables 2 to 6, by name."""
+    published = read_yaml(PUBLISHED)
     tables: dict[str, list[PublishedRow]] = {}
     for name in list(TITLES)[1:]:
-        table = values.get(name)
-        if not isinstance(table, dict) or set(table) != {"source", "rows"}:
-            raise HamlearnError(f"{path}: {name}: expected `source` and `rows`")
         tables[name] = []
-        for number, row in enumerate(table["rows"], start=1):
-            scores = {key: value for key, value in row.items() if key not in _KEYS}
-            for corpus, found in scores.items():
-                if not isinstance(found, dict) or not all(0 <= x <= 100 for x in found.values()):
-                    raise HamlearnError(
-                        f"{path}: {name}: row {number}: {corpus}: found {found!r}, expected"
-                        " percentages by name"
-                    )
+        for row in published[name]["rows"]:
             keys = {key: value for key, value in row.items() if key in _KEYS}
+            scores = {key: value for key, value in row.items() if key not in _KEYS}
             tables[name].append(PublishedRow(keys, scores))
     return tables
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import NAMES
+from hamlearn.evaluation.paper import ABSENT
 from hamlearn.evaluation.scores import ALL
 from hamlearn.report.inputs import CorpusResults
-from hamlearn.report.tables import ABSENT, Cell, Row, Table, cells, detector_note
+from hamlearn.report.tables import Cell, Row, Table, cells, detector_note
 from hamlearn.runs import VisionNetwork
 
 RANDOM = "random weights: visual scores carry no meaning"

@@ -10,19 +10,16 @@ from typing import Any
 
 import pandas as pd
 
+from hamlearn.corpus.labels import SCHEMES
 from hamlearn.evaluation.compare import COLUMNS as PAIR_COLUMNS
+from hamlearn.evaluation.paper import ABSENT, OVERALL, TITLES
 from hamlearn.evaluation.paper import COLUMNS as PAPER_COLUMNS
-from hamlearn.evaluation.paper import TITLES
 from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.tables import mean_and_deviation, read_table
 from hamlearn.report.analysis import confusions
 from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, RunResult
 from hamlearn.settings import Settings
 from hamlearn.systems import SYSTEMS
-
-ABSENT = "–"  # noqa: RUF001
-MEASURES = {"precision": "P", "recall": "R", "f1": "F1"}
-SCHEMES = ("lenient", "strict")
 
 
 @dataclass(frozen=True)
@@ -81,16 +78,18 @@ def headline(corpus: CorpusResults, split: str) -> Table | None:
 
     def numbers(runs: pd.DataFrame) -> tuple[Cell, ...]:
         of_scheme = [select(runs, scheme=scheme) for scheme in SCHEMES]
-        return cells([mean_and_deviation(some[name]) for some in of_scheme for name in MEASURES])
+        return cells(
+            [mean_and_deviation(some[name]) for some in of_scheme for name in OVERALL.values()]
+        )
 
     posts = sum(post.split == split for post in corpus.posts)
     return Table(
         caption=f"The {split} split, micro over types, in percent{_over_seeds(corpus)}."
         f" n = {posts} posts with {_support(micro)} entities.",
         corner="Variant",
-        columns=tuple(MEASURES.values()) * 2,
+        columns=tuple(OVERALL) * 2,
         rows=_by_variant(micro, numbers),
-        groups=tuple((scheme, len(MEASURES)) for scheme in SCHEMES),
+        groups=tuple((scheme, len(OVERALL)) for scheme in SCHEMES),
     )
 
 

@@ -20,7 +20,7 @@ from benchmarks.results import Result
 from hamlearn.corpus.conll import Entry
 from hamlearn.corpus.posts import CorpusPost, iterate_posts, read_posts
 from hamlearn.data.text_encoder import load_tokenizer
-from hamlearn.data.tokenization import tokenize
+from hamlearn.data.windows import tokenize
 from hamlearn.demo.corpus import write_corpus
 from hamlearn.features.hdf5 import atomic_hdf5, write_attributes, write_texts
 from hamlearn.features.store import Columns, attributes_of, image_columns, object_columns

@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hamlearn.data.lexicon import PAD, LexicalIds
-from hamlearn.data.tokenization import Window
 from hamlearn.data.visual import VisualFeatures, VisualSource
+from hamlearn.data.windows import Window
 from hamlearn.model.batch import Batch, LexicalBatch, ObjectBatch, VisualBatch
 
 POOL = 50  # batches that are sorted by length together: a larger pool pads less and shuffles less

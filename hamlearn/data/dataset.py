@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from hamlearn.corpus.labels import repair
 from hamlearn.data.batches import Example, collate
 from hamlearn.data.sources import Sources
-from hamlearn.data.tokenization import Ragged, Window, tokenize
+from hamlearn.data.windows import Ragged, Window, tokenize
 from hamlearn.errors import HamlearnError
 from hamlearn.model.batch import Batch
 from hamlearn.runs import SplitCounts

@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from hamlearn.data.encoded import Encoded
 from hamlearn.data.lexicon import Lexicon
-from hamlearn.data.tokenization import Window
 from hamlearn.data.visual import VisualReader, VisualSource
+from hamlearn.data.windows import Window
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import TextSettings
 from hamlearn.systems import inputs_of

@@ -14,8 +14,7 @@ from hamlearn.corpus.posts import CorpusPost, PostFile
 from hamlearn.data.batches import LengthBuckets
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.sources import InputFiles, Sources, open_sources
-from hamlearn.data.tokenization import Ragged
-from hamlearn.data.windows import Scored, WindowMerger
+from hamlearn.data.windows import Ragged, Scored, WindowMerger
 from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import TrainedModel, load_model

@@ -19,7 +19,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from hamlearn.data.batches import Example, LengthBuckets, load
 from hamlearn.data.dataset import PostDataset, WordDropout
-from hamlearn.data.windows import WindowMerger, name_labels, target_words
+from hamlearn.data.windows import WindowMerger, target_words
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import score
 from hamlearn.model.base import TaggingModel
@@ -146,7 +146,7 @@ class TrainingLoop(pl.LightningModule):
         gold = [post.labels or () for post in self.dev_posts.posts]
         paths = gather_posts(self._decoded, len(gold), self.process)
         predicted = [
-            name_labels(path, self.labels, len(labels))
+            [self.labels[number] for number in path] + ["O"] * (len(labels) - len(path))  # cut
             for path, labels in zip(paths, gold, strict=True)
         ]
         row = {

@@ -12,7 +12,7 @@ from hamlearn.data.batches import POOL, Example, LengthBuckets, _filled, collate
 from hamlearn.data.dataset import PostDataset, WordDropout
 from hamlearn.data.lexicon import PAD, UNKNOWN, Lexicon
 from hamlearn.data.sources import Sources
-from hamlearn.data.tokenization import Window
+from hamlearn.data.windows import Window
 from hamlearn.settings import TextSettings
 from tests.data.conftest import LABELS
 

@@ -12,15 +12,15 @@ from hamlearn.corpus.posts import CorpusPost, PostFile, write_posts
 from hamlearn.data import dataset as batches
 from hamlearn.data.dataset import PostDataset, WordDropout
 from hamlearn.data.sources import Sources
-from hamlearn.data.tokenization import tokenize
 from hamlearn.data.visual import VisualReader
+from hamlearn.data.windows import tokenize
 from hamlearn.errors import HamlearnError
 from hamlearn.features.store import STAGES
 from hamlearn.settings import TextSettings
 from hamlearn.systems import Inputs
 from tests.builders import CLASSES, make_posts, write_image_features
 from tests.data.conftest import LABELS
-from tests.data.test_tokenization import slow_tokens
+from tests.data.test_windows import slow_tokens
 
 LIMIT = 8  # sub-tokens
 TEXT = TextSettings()

@@ -2,8 +2,8 @@ import pytest
 
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.sources import ImageText, Sources, read_captions
-from hamlearn.data.tokenization import tokenize
 from hamlearn.data.visual import VisualReader
+from hamlearn.data.windows import tokenize
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import TextSettings
 from hamlearn.systems import Inputs

@@ -8,7 +8,7 @@ from hamlearn.corpus.posts import read_posts
 from hamlearn.corpus.prepare import prepare
 from hamlearn.data.sources import InputFiles
 from hamlearn.data.text_encoder import load_tokenizer
-from hamlearn.data.tokenization import tokenize
+from hamlearn.data.windows import tokenize
 from hamlearn.evaluation.evaluate import evaluate
 from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.features.graphs import build_graphs

@@ -85,16 +85,6 @@ def _write_error(path: Path, reason: str | None) -> HamlearnError:
     return HamlearnError(f"{path}: could not be written: {reason or 'unknown reason'}")
 
 
-def is_truncated(path: str | Path) -> bool:
-    """Return True if a text file does not end with a newline, as every file written here does."""
-    with Path(path).open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return False
-        file.seek(size - 1)
-        return file.read() != b"\n"
-
-
 @contextmanager
 def file_lock(path: str | Path, timeout: float = -1) -> Iterator[None]:
     """Hold the lock file `path` until the block ends; the system releases it if the process dies.

@@ -131,11 +131,7 @@ def get_system(variant: str) -> System:
 
 
 def inputs_of(variant: str) -> Inputs:
-    """Return what a variant reads.
-
-    Raises:
-        HamlearnError: there is no such variant.
-    """
+    """Return what a variant reads."""
     return get_system(variant).inputs
 
 
@@ -143,7 +139,7 @@ def check_can_freeze(variant: str) -> None:
     """Refuse a variant whose text encoder cannot be frozen.
 
     Raises:
-        HamlearnError: the encoder reads the image, or there is no such variant.
+        HamlearnError: the encoder reads the image.
     """
     if inputs_of(variant).prefixes:
         raise HamlearnError(

@@ -15,7 +15,6 @@ from hamlearn.io import (
     digest_of_file,
     digest_of_text,
     file_lock,
-    is_truncated,
     parse_yaml,
     printable,
     progress,
@@ -78,12 +77,6 @@ def test_digests_agree_with_the_published_vector(tmp_path):
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     (tmp_path / "abc").write_text("abc")
     assert digest_of_text("abc") == digest_of_file(tmp_path / "abc") == expected
-
-
-@pytest.mark.parametrize(("text", "expected"), [("", False), ("a\n", False), ("a\nb", True)])
-def test_a_text_is_truncated_without_a_newline_at_its_end(tmp_path, text, expected):
-    (tmp_path / "scores.csv").write_text(text)
-    assert is_truncated(tmp_path / "scores.csv") is expected
 
 
 HOLDER = """

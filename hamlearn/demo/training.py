@@ -22,8 +22,8 @@ from hamlearn.demo.vision import (
     REGION_WIDTH,
     RESNET_FILE,
     RESNET_WIDTHS,
+    TinyResNet,
     build_detector,
-    build_resnet,
     image_tensor,
     resnet_input,
     save_weights,
@@ -74,7 +74,7 @@ def train_resnet(drawn: Sequence[DrawnImage], epochs: int, seed: int) -> nn.Modu
     """Train the scene network by cross-entropy."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([STREAM, seed])
-    network = build_resnet()
+    network = TinyResNet()
     inputs = torch.stack([resnet_input(d.image) for d in drawn])  # (n, 3, 112, 112)
     scenes = torch.tensor([d.scene for d in drawn])
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.02)
@@ -200,9 +200,6 @@ def train_vision(
 
     The seed, of images and training, must differ from that of `measure_vision`. `minutes` is the
     approximate time for everything.
-
-    Raises:
-        HamlearnError: fewer images than a batch.
     """
     if images < BATCH:
         raise HamlearnError(f"images: found {images}, expected at least {BATCH}, one batch")
@@ -248,7 +245,7 @@ def measure_vision(
     """
     torch.set_num_threads(threads)
     networks = []
-    for name, build in ((RESNET_FILE, build_resnet), (DETECTOR_FILE, build_detector)):
+    for name, build in ((RESNET_FILE, TinyResNet), (DETECTOR_FILE, build_detector)):
         path = Path(weights) / name
         if training_seed(path) == seed:
             raise HamlearnError(f"{path}: trained on images of seed {seed}, expected another seed")

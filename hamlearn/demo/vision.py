@@ -86,11 +86,6 @@ def _block(inner: int, outer: int, stride: int) -> BasicBlock:
     return BasicBlock(inner, outer, stride, shortcut)
 
 
-def build_resnet() -> TinyResNet:
-    """Build the untrained scene network."""
-    return TinyResNet()
-
-
 def build_detector() -> FasterRCNN:
     """Build the untrained object network: torchvision's FasterRCNN on one narrow map.
 
@@ -161,7 +156,7 @@ def training_seed(path: str | Path) -> int | None:
 
 def load_backbone(settings: WeightSettings) -> Backbone:
     """Load the scene network as a backbone."""
-    resnet, weights = load_network(build_resnet, settings, {})
+    resnet, weights = load_network(TinyResNet, settings, {})
     return Backbone(
         FrozenResNet(resnet),
         resnet_input,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -60,24 +60,21 @@ def compare(
     for one, other in combinations(counts, 2):
         seeds = sorted(counts[one].keys() & counts[other].keys())
         if one.corpus == other.corpus and seeds:
-            both = (np.stack([counts[system][seed] for seed in seeds]) for system in (one, other))
+            mine, theirs = (np.stack([counts[key][seed] for seed in seeds]) for key in (one, other))
+            gap = difference(mine, theirs)
             names = {"other_detector": other.detector, "other": other.variant}
-            rows.append(one._asdict() | names | _numbers(*both))
+            numbers = {
+                "seeds": mine.shape[0],
+                "posts": mine.shape[1],
+                "f1": 100 * mean_f1(mine),
+                "other_f1": 100 * mean_f1(theirs),
+                "difference": 100 * gap.value,
+                "low": 100 * gap.low,
+                "high": 100 * gap.high,
+                "p": p_value(mine, theirs),
+            }
+            rows.append(one._asdict() | names | numbers)
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _numbers(base: Counts, other: Counts) -> dict[str, Any]:
-    gap = difference(base, other)
-    return {
-        "seeds": base.shape[0],
-        "posts": base.shape[1],
-        "f1": 100 * mean_f1(base),
-        "other_f1": 100 * mean_f1(other),
-        "difference": 100 * gap.value,
-        "low": 100 * gap.low,
-        "high": 100 * gap.high,
-        "p": p_value(base, other),
-    }
 
 
 def _parse_path(path: Path) -> tuple[Compared, int]:

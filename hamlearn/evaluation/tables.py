@@ -1,6 +1,7 @@
 """Tables of scores: as CSV, and in short for the terminal."""
 
 from collections.abc import Collection, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
-from hamlearn.io import atomic_write, is_truncated
+from hamlearn.io import atomic_write
 
 SHOWN = (("dev", "lenient"), ("dev", "strict"), ("test", "lenient"), ("test", "strict"))
 
@@ -33,11 +34,12 @@ def read_table(
     path = Path(path)
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file, expected a table made by `{made_by}`")
-    if is_truncated(path):
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
         raise HamlearnError(f"{path}: ends within a line, so it is cut short; delete and remake it")
     try:
         table = pd.read_csv(
-            path,
+            BytesIO(content),
             dtype=dict.fromkeys(text, str),
             keep_default_na=False,
             na_values={name: ["", "nan"] for name in columns if name not in text},

@@ -40,9 +40,6 @@ def write_report(
 
     The gathered scores, `metrics`, decide the runs to show. `results` is the folder written by the
     workflow, `out` that of the report, in which other files stay.
-
-    Raises:
-        HamlearnError: an input is absent or malformed.
     """
     results, out = Path(results), Path(out)
     sections = []

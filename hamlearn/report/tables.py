@@ -145,11 +145,7 @@ def confusion_table(corpus: CorpusResults, run: RunResult) -> Table | None:
 
 
 def paper_tables(settings: Settings, results: Path) -> list[Table]:
-    """Return the tables of the paper requested by the settings, one per corpus.
-
-    Raises:
-        HamlearnError: a file is absent or malformed.
-    """
+    """Return the tables of the paper requested by the settings, one per corpus."""
     tables = []
     for name in settings.experiments.tables:
         path = results / "report" / "tables" / f"{name}.csv"
@@ -191,11 +187,7 @@ def _paper_cell(values: Mapping[Any, Any], places: int) -> Cell:
 
 
 def pair_tables(settings: Settings, results: Path) -> dict[str, Table]:
-    """Return every pair of systems by corpus, the smallest p first; empty if not requested.
-
-    Raises:
-        HamlearnError: the file is absent or malformed.
-    """
+    """Return every pair of systems by corpus, the smallest p first; empty if not requested."""
     if not settings.experiments.tables:
         return {}
     path = results / "report" / "tables" / "pairs.csv"

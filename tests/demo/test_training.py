@@ -18,8 +18,8 @@ from hamlearn.demo.vision import (
     CLASSES,
     DETECTOR_FILE,
     RESNET_FILE,
+    TinyResNet,
     build_detector,
-    build_resnet,
     image_tensor,
     training_seed,
 )
@@ -48,7 +48,7 @@ def drawn():
 
 
 def test_the_shipped_resnet_knows_the_scenes(drawn):
-    assert scene_accuracy(loaded(build_resnet, WEIGHTS / RESNET_FILE), drawn) >= 0.95
+    assert scene_accuracy(loaded(TinyResNet, WEIGHTS / RESNET_FILE), drawn) >= 0.95
 
 
 def test_the_shipped_detector_finds_the_objects(drawn):
@@ -86,7 +86,7 @@ def test_mirroring_moves_boxes_with_the_pixels(drawn):
 
 def test_training_writes_both_files(tmp_path):
     train_vision(tmp_path, seed=5, minutes=0.05, images=32)
-    loaded(build_resnet, tmp_path / RESNET_FILE)
+    loaded(TinyResNet, tmp_path / RESNET_FILE)
     loaded(build_detector, tmp_path / DETECTOR_FILE)
     assert training_seed(tmp_path / RESNET_FILE) == 5
 

@@ -17,8 +17,8 @@ from hamlearn.demo.vision import (
     REGION_WIDTH,
     RESNET_FILE,
     RESNET_WIDTHS,
+    TinyResNet,
     build_detector,
-    build_resnet,
     image_tensor,
     resnet_input,
     save_weights,
@@ -44,7 +44,7 @@ def test_the_shipped_files_are_small():
 
 
 def test_the_resnet_ends_in_a_map_of_seven_by_seven(drawn):
-    network = build_resnet().eval()
+    network = TinyResNet().eval()
     maps = []
     network.layer4.register_forward_hook(lambda *hooked: maps.append(hooked[2]))
     network(resnet_input(drawn[0].image)[None])
@@ -82,7 +82,7 @@ def test_weights_of_the_other_network_are_refused():
 
 
 def test_weights_come_back_as_they_were_written(tmp_path):
-    network = build_resnet()
+    network = TinyResNet()
     save_weights(tmp_path / "x.safetensors", network, {})
     written = load_file(tmp_path / "x.safetensors")
     assert set(written) == set(network.state_dict())
@@ -100,7 +100,7 @@ def settings(monkeypatch):
 
 def test_weights_equal_those_of_their_makers(settings):
     ours = load_backbone("demo", settings.image_features.backbones["demo"])
-    theirs = build_resnet().eval()
+    theirs = TinyResNet().eval()
     theirs.load_state_dict(load_file("resources/demo/resnet.safetensors"))
     theirs.fc = torch.nn.Identity()
     pictures = torch.rand(2, 3, 112, 112)

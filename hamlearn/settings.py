@@ -89,7 +89,6 @@ class DetectorSettings(WeightSettings):
 
     backend: Literal["auto", "torchvision", "detectron2"] = "auto"
     classes: str | None = Field(None, description="file of 1600 class names, for faster_rcnn")
-    attributes: bool | None = Field(None, description="attribute head required, for faster_rcnn")
 
 
 # A network is one line here and one function in a module: see hamlearn/vision/base.py.

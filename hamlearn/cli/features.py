@@ -97,10 +97,11 @@ def list_weights(settings: Source) -> None:
 @weights_app.command()
 def fetch(settings: Source) -> None:
     """Download absent weights and verify them; exit code 1 if a file is absent or differs."""
-    from hamlearn.vision.published import fetch_weights
+    from hamlearn.vision.published import fetch_absent, weight_files
 
     failed = False
-    for file, state in fetch_weights(read_settings(settings)):
+    for file in weight_files(read_settings(settings)):
+        state = fetch_absent(file)
         typer.echo(f"{file.network}: {state}")
         failed |= state.startswith("absent") or "mismatch" in state
     raise typer.Exit(int(failed))

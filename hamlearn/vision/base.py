@@ -120,11 +120,7 @@ class Detector(ObjectSource, Protocol):
 
 
 def load_backbone(name: str, settings: WeightSettings) -> Backbone:
-    """Load a backbone with its weights.
-
-    Args:
-        name: one of the built-in BACKBONES, or any where the settings have a `source`.
-        settings: its source and weights.
+    """Load a backbone by its name in BACKBONES, or by any name where the settings have a `source`.
 
     Raises:
         HamlearnError: there is no such backbone, or its weights cannot be loaded.
@@ -136,21 +132,13 @@ def load_backbone(name: str, settings: WeightSettings) -> Backbone:
 def load_detector(
     name: str, settings: DetectorSettings, device: str | torch.device = "cpu"
 ) -> Detector:
-    """Load a detector with its weights.
-
-    Args:
-        name: one of the built-in DETECTORS, or any where the settings have a `source`.
-        settings: its source, weights and backend.
-        device: where the detector runs.
+    """Load a detector by its name in DETECTORS, or by any name where the settings have a `source`.
 
     Raises:
         HamlearnError: there is no such detector or backend, or the weights cannot be loaded.
     """
-    own = settings.classes is not None or settings.attributes is not None
-    if own and name in DETECTORS and name != "faster_rcnn":
-        raise HamlearnError(
-            f"detector {name}: found `classes` or `attributes`, which are for faster_rcnn only"
-        )
+    if settings.classes is not None and name in DETECTORS and name != "faster_rcnn":
+        raise HamlearnError(f"detector {name}: found `classes`, which is for faster_rcnn only")
     detector: Detector = _loader("detector", name, settings, DETECTORS)(settings, device)
     return detector
 
@@ -158,9 +146,7 @@ def load_detector(
 def _loader(
     kind: str, name: str, settings: WeightSettings, built_in: Mapping[str, WeightSettings]
 ) -> Callable[..., Any]:
-    source = settings.source
-    if source is None:
-        source = configured(built_in, f"{kind}s", name).source or ""
+    source = settings.source or configured(built_in, f"{kind}s", name).source or ""
     try:
         loader: Callable[..., Any] = pkgutil.resolve_name(source)
     except (ImportError, AttributeError, ValueError) as error:
@@ -171,11 +157,7 @@ def _loader(
 
 
 def configured(table: Mapping[str, Chosen], section: str, name: str) -> Chosen:
-    """Return the settings of a network from a section of the configuration.
-
-    Raises:
-        HamlearnError: the section has no such network.
-    """
+    """Return the settings of a network in a section; HamlearnError if the section has none."""
     if name not in table:
         raise HamlearnError(f"{section}: found {name!r}, expected one of {', '.join(table)}")
     return table[name]
@@ -212,9 +194,7 @@ def select_top(
 ) -> Selection:
     """Select the n best objects after non-maximum suppression (paper, Eq. 3: the top N).
 
-    Without `per_class` a proposal is one candidate, of its best class, and any box suppresses any
-    other. With it each class of a proposal is a candidate, and a box suppresses boxes of its own
-    class only, so that one proposal can be selected as two classes. Boxes without area are dropped.
+    Boxes without area are dropped.
 
     Args:
         probs: (P, C) foreground probabilities.
@@ -222,7 +202,9 @@ def select_top(
         features: (P, F) of the proposals.
         n: maximum number of objects.
         nms_threshold: IoU above which the weaker box is dropped.
-        per_class: see above.
+        per_class: if False, a proposal is one candidate, of its best class, and any box suppresses
+            any other; if True, each class of a proposal is a candidate, and a box suppresses only
+            boxes of its class, so that one proposal can be selected as two classes.
         score_threshold: candidates below are dropped.
     """
     if per_class:
@@ -255,30 +237,23 @@ def numbered_classes() -> list[str]:
 def class_names(path: str | Path, count: int | None = None) -> list[str]:
     """Read class names, one per line; of several separated by commas, the first is used.
 
-    Args:
-        path: of a text file.
-        count: expected number of names, or None.
-
     Raises:
-        HamlearnError: the file is absent or not UTF-8, has another number of lines, or a line is
-            empty or a duplicate.
+        HamlearnError: the file is absent or not UTF-8, has not `count` lines, or a line has no name
+            or that of another line.
     """
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
-    except FileNotFoundError as error:
-        raise HamlearnError(f"{path}: no such file, expected class names, one per line") from error
-    except UnicodeDecodeError as error:
-        raise HamlearnError(f"{path}: not UTF-8 text ({error}), expected class names") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HamlearnError(f"{path}: {reason}; expected class names in UTF-8") from error
     if count is not None and len(lines) != count:
         raise HamlearnError(f"{path}: found {len(lines)} lines, expected {count} class names")
-    names: dict[str, int] = {}
+    names: dict[str, None] = {}
     for number, line in enumerate(lines, start=1):
         name = line.split(",")[0].strip()
-        if not name:
-            raise HamlearnError(f"{path}:{number}: found no name, expected a class name")
-        if name in names:
-            found = f"found {name!r:.80} as in line {names[name]}"
-            raise HamlearnError(f"{path}:{number}: {found}, expected unique names")
-        names[name] = number
+        if not name or name in names:
+            found = f"found {name!r:.80}, expected a name that no other line has"
+            raise HamlearnError(f"{path}:{number}: {found}")
+        names[name] = None
     return list(names)

@@ -8,9 +8,8 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write, digest_of_file, file_lock
@@ -78,12 +77,11 @@ def absent(detector: str, weights: str, sha256: str | None, path: Path | None = 
     """
     path = path or Path(weights)
     urls = [url for url in FILES[detector] if file_name(url) == path.name] or FILES[detector]
-    suffixes = {"faster_rcnn": ".pkl, .bin or .safetensors", "mask_rcnn": ".pkl"}[detector]
     return (
         f"weights {weights!r} of {detector}: looked for {path.absolute()}, which is absent; "
         f"published at {', '.join(urls)}; expected sha256: {sha256 or 'none is configured'}. "
         f"Put a copy there, or set `object_features.detectors.{detector}.weights` to the path of "
-        f"one ({suffixes}), or to `random` for features without meaning"
+        "one, or to `random` for features without meaning"
     )
 
 
@@ -179,8 +177,7 @@ def import_problem() -> str | None:
 # --- the weights of a configuration -----------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class WeightFile:
+class WeightFile(NamedTuple):
     """One file of weights that a configuration needs.
 
     Attributes:
@@ -211,59 +208,55 @@ class WeightFile:
 
     def text(self) -> str:
         """Return a description of several lines."""
-        head, origin = f"{self.network}: {self.state()}", f"  published   {self.origin}"
-        if self.path is None:
-            return f"{head}\n{origin}"
-        digest = self.sha256 or "unknown"
-        end = "... (its beginning)" if len(digest) < 64 and self.sha256 else ""
-        place = f"  looked for  {self.path.absolute()}"
-        return "\n".join([head, place, origin, f"  sha256      {digest}{end}"])
+        lines = [f"{self.network}: {self.state()}", f"  published   {self.origin}"]
+        if self.path is not None:
+            lines.insert(1, f"  looked for  {self.path.absolute()}")
+            lines.append(f"  sha256      {self.sha256 or 'unknown'}")
+        return "\n".join(lines)
 
 
-def weight_files(settings: Settings) -> list[WeightFile]:
-    """Return the weights of the backbone, of the detectors, and of the text encoder."""
-    files = []
+def weight_files(settings: Settings) -> Iterator[WeightFile]:
+    """Yield the weights of the backbone, of the detectors, and of the text encoder."""
     read = {kind for name in settings.variants for kind in inputs_of(name).files}
     if "images" in read:
         name = settings.backbone
-        files.append(_network_file("backbone", name, settings.image_features.backbones[name]))
+        yield _network_file("backbone", name, settings.image_features.backbones[name])
     if "objects" in read:
-        detectors = settings.object_features.detectors
-        names = [name for name in settings.detector if name != PRECOMPUTED]
-        files += [_network_file("detector", name, detectors[name]) for name in names]
-    return [*files, _encoder_file(settings.text.encoder)]
+        for name in settings.detector:
+            if name != PRECOMPUTED:
+                detector = settings.object_features.detectors[name]
+                yield _network_file("detector", name, detector)
+    yield _encoder_file(settings.text.encoder)
 
 
-def fetch_weights(settings: Settings) -> Iterator[tuple[WeightFile, str]]:
-    """Fetch the absent files that can be verified; yield every file and its state after that."""
-    for file in weight_files(settings):
-        state = file.state()
-        if state == "absent" and file.path is not None:
-            if file.url is None:
-                state = "absent, and no URL to fetch it from"
-            elif file.sha256 is None:
-                state = "absent, and not fetched: set `sha256`, without which nothing is verified"
-            else:
-                fetch(file.url, file.path, file.sha256)
-                state = "fetched, verified"
-        yield file, state
+def fetch_absent(file: WeightFile) -> str:
+    """Fetch a file if it is absent and can be verified; return its state after that."""
+    state = file.state()
+    if state != "absent" or file.path is None:
+        return state
+    if file.url is None:
+        return "absent, and no URL to fetch it from"
+    if file.sha256 is None:
+        return "absent, and not fetched: set `sha256`, without which nothing is verified"
+    fetch(file.url, file.path, file.sha256)
+    return "fetched, verified"
 
 
 def _network_file(kind: str, name: str, settings: WeightSettings) -> WeightFile:
     network = f"{kind} {name}"
     if settings.weights == RANDOM:
         return WeightFile(network, None, "random weights: visual scores carry no meaning")
-    url = NAMED.get(name, {}).get(settings.weights)
-    if url is not None:
+    named = NAMED.get(name, {})
+    if url := named.get(settings.weights):
         path = cached(url)
         return WeightFile(network, path, url, url, settings.sha256 or digest_in_name(path))
     path = Path(settings.weights)
-    urls = FILES.get(name, [])
+    urls = FILES.get(name) or list(named.values())
     url = next((url for url in urls if file_name(url) == path.name), None)
-    others = ", ".join(urls or NAMED.get(name, {}).values())
-    origin = f"not under this name, but as {others}" if others else "not known"
     if name == "demo":
         origin = "in this repository"
+    else:
+        origin = f"not under this name, but as {', '.join(urls)}" if urls else "not known"
     return WeightFile(network, path, url or origin, url, settings.sha256)
 
 
@@ -278,9 +271,9 @@ def _encoder_file(name: str) -> WeightFile:
     if folder.is_dir() or folder.is_absolute() or len(folder.parts) > 2 or name[0] == ".":
         places = [folder / file for file in _ENCODER_FILES]
         origin = "wherever the folder comes from"
-        return WeightFile(network, next(filter(Path.is_file, places), places[0]), origin)
-    hits = (try_to_load_from_cache(name, file) for file in _ENCODER_FILES)
-    cache = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / _ENCODER_FILES[0]
-    path = next((Path(hit) for hit in hits if isinstance(hit, str)), cache)
-    origin = f"https://huggingface.co/{name}; transformers fetches it when training starts"
-    return WeightFile(network, path, origin)
+    else:
+        hits = (try_to_load_from_cache(name, file) for file in _ENCODER_FILES)
+        cache = Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
+        places = [*(Path(hit) for hit in hits if isinstance(hit, str)), cache / _ENCODER_FILES[0]]
+        origin = f"https://huggingface.co/{name}; transformers fetches it when training starts"
+    return WeightFile(network, next(filter(Path.is_file, places), places[0]), origin)

@@ -7,7 +7,6 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -76,11 +75,14 @@ def load_network(
         torch.manual_seed(SEED)
         network = build()
     if settings.weights == RANDOM:
-        weights = Weights(RANDOM, digest_of_state(network.state_dict()), random=True)
+        weights = random_weights(network.state_dict())
     else:
         path = _find_file(settings.weights, published)
-        name = settings.weights if settings.weights in published else path.name
-        weights = Weights(name, checked_digest(path, settings, published))
+        if settings.weights in published:
+            name, sha256 = settings.weights, settings.sha256 or digest_in_name(path)
+        else:
+            name, sha256 = path.name, settings.sha256
+        weights = Weights(name, checked_digest(path, sha256))
         try:
             network.load_state_dict(read_state(path))
         except RuntimeError as error:
@@ -116,30 +118,21 @@ def _find_file(weights: str, published: Mapping[str, str]) -> Path:
     return path
 
 
-def checked_digest(
-    path: Path, settings: WeightSettings, published: Mapping[str, str] = MappingProxyType({})
-) -> str:
-    """Return the sha256 of a file of weights.
-
-    Raises:
-        HamlearnError: it is not the configured one, nor the one in the published file's name.
-    """
+def checked_digest(path: Path, expected: str | None) -> str:
+    """Return the sha256 of a file; HamlearnError if it does not begin as expected."""
     digest = digest_of_file(path)
-    expected = settings.sha256
-    if expected is None and settings.weights in published:
-        expected = digest_in_name(path)
     if expected is not None and not digest.startswith(expected):
         raise HamlearnError(f"{path}: sha256 is {digest}, expected {expected}; is it complete?")
     return digest
 
 
-def digest_of_state(state: Mapping[str, Tensor]) -> str:
-    """Return the sha256 of names and values."""
+def random_weights(state: Mapping[str, Tensor]) -> Weights:
+    """Return the Weights of a network that was not trained."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+        digest.update(state[name].numpy().tobytes())
+    return Weights(RANDOM, digest.hexdigest(), random=True)
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -163,18 +156,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict):
         raise HamlearnError(f"{path}: found {type(state).__name__}, expected a state dict")
     for name, value in state.items():
-        if not isinstance(name, str) or not _is_dense(value):
+        is_dense = isinstance(value, Tensor) and value.layout == torch.strided
+        if not isinstance(name, str) or not is_dense or value.is_quantized or value.is_meta:
             raise HamlearnError(f"{path}: {name!r:.80} is not a dense tensor, expected only these")
     return state
-
-
-def _is_dense(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
-    )
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -193,13 +178,13 @@ def _pickled_state(path: Path) -> dict[str, Tensor]:
         content = _ArrayUnpickler(file).load()
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not content.keys() <= _CHECKPOINT_KEYS:
-        found = ", ".join(map(repr, content)) if isinstance(content, dict) else repr(content)
-        raise HamlearnError(f"found {found:.200}, expected a dict of arrays under 'model'")
+        found = list(content) if isinstance(content, dict) else type(content).__name__
+        raise HamlearnError(f"found {found!s:.200}, expected a dict of arrays under 'model'")
     for name, value in state.items():
         if type(value) is not np.ndarray or value.dtype.kind not in "biuf":
             raise HamlearnError(f"{name!r:.80} is not an array of numbers")
-    native = {name: value.astype(value.dtype.newbyteorder("=")) for name, value in state.items()}
-    return {name: torch.from_numpy(value) for name, value in native.items()}
+        state[name] = torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
+    return state
 
 
 # --- matching and drawing by name -------------------------------------------------------------
@@ -226,34 +211,36 @@ def match_state(
         HamlearnError: tensors are missing, unexpected, not finite, or have another shape or type;
             the message lists them all.
     """
-    faults: dict[str, list[str]] = {"missing": sorted(expected.keys() - state.keys())}
-    faults["unexpected"] = [
-        key if len(key) < 120 else f"{key[:120]}..."
-        for key in sorted(state.keys() - expected.keys() - constants.keys())
-        if not (key.endswith(_COUNT) and key.removesuffix(_COUNT) + _VARIANCE in expected)
-    ]
-    faults["of another value than the network's own"] = [
-        key
-        for key, own in constants.items()
-        if own is not None and key in state and not _near(state[key], own)
-    ]
-    shapes, types = faults["of another shape"], faults["of another type"] = [], []
-    for key in (key for key in expected if key in state):
-        shape, dtype = tuple(state[key].shape), state[key].dtype
-        if shape != expected[key]:
-            shapes.append(f"{key} is {shape}, expected {expected[key]}")
-        if dtype != torch.float32:
-            types.append(f"{key} is {dtype}, expected torch.float32")
-    if not any(faults.values()):
-        faults["not finite"] = [key for key in expected if not state[key].isfinite().all()]
-    lists = [
-        f"\n  {len(keys)} {fault}: {', '.join(keys)}" for fault, keys in faults.items() if keys
-    ]
-    if lists:
-        raise HamlearnError(
-            f"{name}: not the {len(expected)} tensors of {network}:{''.join(lists)}"
-        )
-    return {key: state[key].detach().contiguous() for key in expected}
+    found = {key: state[key] for key in expected if key in state}
+    faults = {
+        "missing": sorted(expected.keys() - state.keys()),
+        "unexpected": [
+            f"{key:.120}"
+            for key in sorted(state.keys() - expected.keys() - constants.keys())
+            if not (key.endswith(_COUNT) and key.removesuffix(_COUNT) + _VARIANCE in expected)
+        ],
+        "of another value than the network's own": [
+            key
+            for key, own in constants.items()
+            if own is not None and key in state and not _near(state[key], own)
+        ],
+        "of another shape": [
+            f"{key} is {tuple(value.shape)}, expected {expected[key]}"
+            for key, value in found.items()
+            if value.shape != expected[key]
+        ],
+        "of another type": [
+            f"{key} is {value.dtype}, expected torch.float32"
+            for key, value in found.items()
+            if value.dtype != torch.float32
+        ],
+        "not finite": [key for key, value in found.items() if not value.isfinite().all()],
+    }
+    lines = [f"  {len(keys)} {fault}: {', '.join(keys)}" for fault, keys in faults.items() if keys]
+    if lines:
+        head = f"{name}: not the {len(expected)} tensors of {network}:"
+        raise HamlearnError("\n".join([head, *lines]))
+    return {key: value.detach().contiguous() for key, value in found.items()}
 
 
 def _near(value: Tensor, own: Tensor) -> bool:
@@ -286,7 +273,7 @@ def _random(name: str, shape: tuple[int, ...], generator: torch.Generator, score
         scale /= 4  # the contribution of a block
     elif name.endswith(("bbox_pred.weight", "anchor_deltas.weight")):
         scale = 0.01  # boxes stay about where they are
-    elif name.endswith(("cls_score.weight", "attr_score.weight", "cls_embedding.weight")):
+    elif name.endswith("cls_score.weight"):
         scale = scores
     return torch.randn(shape, generator=generator) * scale
 

@@ -21,7 +21,7 @@ from hamlearn.vision.published import (
     MODEL_ZOO,
     choose_backend,
     fetch,
-    fetch_weights,
+    fetch_absent,
     required_backend,
     weight_files,
 )
@@ -63,7 +63,7 @@ def test_every_file_is_listed_with_its_places(cache, tmp_path):
         "backbone resnet152: absent",
         f"  looked for  {cache / URL.rsplit('/', 1)[1]}",
         f"  published   {URL}",
-        f"  sha256      {DIGEST[:8]}... (its beginning)",
+        f"  sha256      {DIGEST[:8]}",
         "detector mask_rcnn: absent",
         f"  looked for  {tmp_path / 'theirs.pkl'}",
         f"  published   {THEIRS}",
@@ -77,11 +77,11 @@ def test_files_that_are_there_are_verified(cache, tmp_path):
     cache.mkdir(parents=True)
     (cache / URL.rsplit("/", 1)[1]).write_bytes(CONTENT)
     (tmp_path / "theirs.pkl").write_bytes(b"others")
-    states = [file.state() for file in weight_files(load_settings(settings()))]
-    assert states[0] == "present, verified"
+    backbone, _, _ = weight_files(load_settings(settings()))
+    assert backbone.state() == "present, verified"
     path = str(tmp_path / "theirs.pkl")
     for digest, state in ((None, "present"), (DIGEST, "present, checksum mismatch: sha256 is")):
-        file = weight_files(load_settings(settings(path, digest)))[1]
+        _, file, _ = weight_files(load_settings(settings(path, digest)))
         assert file.state().startswith(state)
 
 
@@ -89,14 +89,17 @@ def test_only_what_can_be_verified_is_fetched(cache, tmp_path, monkeypatch):
     fetched = []
     monkeypatch.setattr(published, "fetch", lambda *asked: fetched.append(asked))
     path = tmp_path / "theirs.pkl"
-    states = [state for _, state in fetch_weights(load_settings(settings(str(path))))]
+
+    def states(*detector):
+        return [fetch_absent(file) for file in weight_files(load_settings(settings(*detector)))]
+
+    backbone, detector, _ = states(str(path))
     assert fetched == [(URL, cache / URL.rsplit("/", 1)[1], DIGEST[:8])]
-    assert states[0] == "fetched, verified"
-    assert states[1].startswith("absent, and not fetched: set `sha256`")
-    list(fetch_weights(load_settings(settings(str(path), DIGEST))))
+    assert backbone == "fetched, verified"
+    assert detector.startswith("absent, and not fetched: set `sha256`")
+    states(str(path), DIGEST)
     assert fetched[-1] == (THEIRS, path, DIGEST)
-    states = [state for _, state in fetch_weights(load_settings(settings("mine.pth")))]
-    assert states[1] == "absent, and no URL to fetch it from"
+    assert states("mine.pth")[1] == "absent, and no URL to fetch it from"
 
 
 @pytest.mark.parametrize(("present", "code"), [(True, 0), (False, 1)])
@@ -113,9 +116,9 @@ def test_the_command_tells_by_its_code_whether_all_is_there(cache, tmp_path, pre
 
 def test_what_needs_no_file(cache):
     random = {"mask_rcnn": {"weights": "random"}}
-    files = weight_files(load_settings(settings(object_features={"detectors": random})))
-    assert files[1].state() == "no file needed"
-    assert "random weights" in files[1].text()
+    _, file, _ = weight_files(load_settings(settings(object_features={"detectors": random})))
+    assert file.state() == "no file needed"
+    assert "random weights" in file.text()
     files = weight_files(load_settings(settings(variants=["text_only"])))
     assert [file.network for file in files] == ["text encoder scratch"]
     files = weight_files(load_settings(settings(detector="precomputed")))
@@ -124,9 +127,9 @@ def test_what_needs_no_file(cache):
 
 def test_the_text_encoder_is_a_folder_or_a_name_of_the_hub(cache, tmp_path):
     (tmp_path / "model.safetensors").touch()
-    file = weight_files(load_settings(settings(text={"encoder": str(tmp_path)})))[2]
+    *_, file = weight_files(load_settings(settings(text={"encoder": str(tmp_path)})))
     assert (file.path, file.state()) == (tmp_path / "model.safetensors", "present")
-    file = weight_files(load_settings(settings(text={"encoder": "someone/no-such-bert"})))[2]
+    *_, file = weight_files(load_settings(settings(text={"encoder": "someone/no-such-bert"})))
     assert file.state() == "absent"
     assert "models--someone--no-such-bert" in str(file.path)
     assert "https://huggingface.co/someone/no-such-bert" in file.origin

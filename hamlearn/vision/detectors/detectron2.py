@@ -23,9 +23,9 @@ from hamlearn.vision.published import MODEL_ZOO, RANDOM, absent, cached
 from hamlearn.vision.weights import (
     Weights,
     checked_digest,
-    digest_of_state,
     match_state,
     random_state,
+    random_weights,
     read_state,
 )
 
@@ -152,15 +152,11 @@ class _CeilingStem(BasicStem):
         return vg.stem_pool(self.conv1(x).relu_())
 
 
-def visual_genome_network(state: dict[str, Tensor], attributes: bool) -> Detectron2Network:
-    """Build the Visual Genome network with its weights.
+def visual_genome_network(state: dict[str, Tensor]) -> Detectron2Network:
+    """Build the Visual Genome network with its weights: all its tensors and no others.
 
-    It differs from detectron2's R101-C4 in its configuration, in the pooling of the stem, in the
-    dilated res5 without stride, and by the attribute head.
-
-    Args:
-        state: all tensors of the network and no others.
-        attributes: whether those of the attribute head are among them.
+    It differs from detectron2's R101-C4 in its configuration, in the pooling of the stem, and in
+    the dilated res5 without stride.
     """
     model = _build(_VISUAL_GENOME)
     model.backbone.stem = _CeilingStem(norm="FrozenBN")
@@ -176,8 +172,6 @@ def visual_genome_network(state: dict[str, Tensor], attributes: bool) -> Detectr
             norm="FrozenBN",
         )
     )
-    if attributes:
-        vg.add_attribute_head(model.roi_heads.box_predictor)
     model.load_state_dict(state, assign=True)
     return Detectron2Network(model, nms_per_class=False, half_heads=True, about={})
 
@@ -191,12 +185,9 @@ def mask_rcnn_network(architecture: str) -> Detectron2Network:
 def load_mask_rcnn(
     settings: DetectorSettings, classes: list[str], device: str | torch.device = "cpu"
 ) -> Detector:
-    """Load Mask R-CNN; the tensors of a file show which of the two networks it belongs to.
+    """Load Mask R-CNN with weights FPN, C4, a file of their layout, or `random`, which are FPN's.
 
-    Args:
-        settings: weights are FPN, C4, a file of their layout, or `random`, which are FPN's.
-        classes: names of the 80 classes of COCO.
-        device: where it runs.
+    The tensors of a file show which of the two networks it belongs to.
 
     Raises:
         HamlearnError: the file is absent or broken, has another digest, or belongs to another
@@ -205,13 +196,14 @@ def load_mask_rcnn(
     if settings.weights == RANDOM:
         network = mask_rcnn_network(FPN)
         state = random_state(shapes_of(network.model), scores=0.02)
-        weights = Weights(RANDOM, digest_of_state(state), random=True)
+        weights = random_weights(state)
     else:
         url = MODEL_ZOO.get(settings.weights)
         path = cached(url) if url else Path(settings.weights)
         if not path.is_file():
             raise HamlearnError(absent("mask_rcnn", settings.weights, settings.sha256, path))
-        weights = Weights(settings.weights if url else path.name, checked_digest(path, settings))
+        digest = checked_digest(path, settings.sha256)
+        weights = Weights(settings.weights if url else path.name, digest)
         found = read_state(path)
         architecture = settings.weights if url else C4 if _C4_TENSOR in found else FPN
         network = mask_rcnn_network(architecture)

@@ -1,7 +1,6 @@
 """Faster R-CNN on Visual Genome (bottom-up attention): 1600 classes, region features of 2048."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,9 @@ from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
 from hamlearn.vision.base import VG_CLASSES, Detector, Proposals, class_names, numbered_classes
 from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork
-from hamlearn.vision.detectors.vg_weights import attribute_names, read_weights, shapes
+from hamlearn.vision.detectors.vg_weights import read_weights, shapes
 from hamlearn.vision.published import RANDOM, Backend, choose_backend
-from hamlearn.vision.weights import Weights, digest_of_state, random_state
+from hamlearn.vision.weights import Weights, random_state, random_weights
 
 if TYPE_CHECKING:
     from hamlearn.vision.detectors.detectron2 import Detectron2Network
@@ -33,12 +32,12 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
             or the file of class names is wrong.
     """
     backend = choose_backend("faster_rcnn", settings)
-    classes: Sequence[str] = class_names(settings.classes, VG_CLASSES) if settings.classes else ()
+    classes = class_names(settings.classes, VG_CLASSES) if settings.classes else []
     if settings.weights == RANDOM:
-        state = random_state(shapes(True))
-        weights = Weights(RANDOM, digest_of_state(state), random=True)
+        state = random_state(shapes())
+        weights = random_weights(state)
     else:
-        state, digest, origin = read_weights(settings, settings.attributes)
+        state, digest, origin = read_weights(settings)
         name = Path(settings.weights).name
         if origin is not None:
             name = f"{name}, of {origin.source} (sha256 {origin.source_sha256[:12]})"
@@ -47,17 +46,16 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
     if not classes:
         classes = numbered_classes()
         log.info("faster_rcnn: no `classes` file; its classes are called vg_0000 to vg_1599")
-    attributes = attribute_names() <= state.keys()
     network: VisualGenomeNetwork | Detectron2Network
     if backend == "detectron2":
         from hamlearn.vision.detectors.detectron2 import visual_genome_network
 
-        network = visual_genome_network(state, attributes)
+        network = visual_genome_network(state)
     else:
         with torch.device("meta"):
-            network = VisualGenomeNetwork(attributes)
+            network = VisualGenomeNetwork()
         network.load_state_dict(state, assign=True)
-    return FasterRCNN(network, list(classes), weights, device, backend=backend)
+    return FasterRCNN(network, classes, weights, device, backend=backend)
 
 
 class FasterRCNN:

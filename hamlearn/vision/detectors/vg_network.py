@@ -15,7 +15,6 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from hamlearn.vision.base import VG_CLASSES
 
-ATTRIBUTES = 400  # "no attribute" follows as one more
 FEATURE_WIDTH = 2048
 MEAN = (102.9801, 115.9465, 122.7717)  # of blue, green, red
 STRIDE = 16  # pixels from one position of the map to the next
@@ -30,22 +29,18 @@ _MAX_LOG_SCALE = math.log(1000 / 16)  # of a correction of width or height
 
 
 class VisualGenomeNetwork(nn.Module):
-    """The network in five steps: prepare, maps, regions, features, classify.
-
-    Args:
-        attributes: with the head that predicts one of 400 attributes of an object.
-    """
+    """The network in five steps: prepare, maps, regions, features, classify."""
 
     feature_width = FEATURE_WIDTH
     nms_per_class = False
     half_heads = True  # region features may be computed in float16
     preprocessing = {"mean": list(MEAN), "std": [1.0, 1.0, 1.0]}  # noqa: RUF012
 
-    def __init__(self, attributes: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.backbone = ResNet101()
         self.proposal_generator = RegionProposals()
-        self.roi_heads = RegionHeads(attributes)
+        self.roi_heads = RegionHeads()
 
     def prepare(self, pixels: Tensor) -> Tensor:
         """Return the input (1, 3, H, W) of an image, (3, H, W) bytes in BGR."""
@@ -56,13 +51,7 @@ class VisualGenomeNetwork(nn.Module):
         return {"res4": self.backbone(inputs)}
 
     def regions(self, maps: dict[str, Tensor], size: tuple[int, int], count: int) -> Tensor:
-        """Return the best regions (P, 4), best first.
-
-        Args:
-            maps: of one image.
-            size: height and width of the image.
-            count: maximum number of regions.
-        """
+        """Return the best regions (P, 4), best first, `count` at most."""
         regions: Tensor = self.proposal_generator(maps["res4"], size, count)
         return regions
 
@@ -76,13 +65,6 @@ class VisualGenomeNetwork(nn.Module):
         predictor = self.roi_heads.box_predictor
         deltas = predictor.bbox_pred(features).reshape(len(features), VG_CLASSES, 4)
         return predictor.cls_score(features), corrected(regions[:, None], deltas, BOX_WEIGHTS)
-
-    def attributes(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Return the probabilities (P, 400) of attributes from features and logits of regions."""
-        predictor = self.roi_heads.box_predictor
-        named = predictor.cls_embedding(logits.argmax(dim=1))  # the background is a class here
-        hidden = predictor.fc_attr(torch.cat([features, named], dim=1)).relu_()
-        return predictor.attr_score(hidden)[:, :ATTRIBUTES].softmax(dim=1)
 
 
 class Convolution(nn.Conv2d):
@@ -194,14 +176,12 @@ class RegionHeads(nn.Module):
 
     box_predictor: Any
 
-    def __init__(self, attributes: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.res5 = _stage(3, 1024, FEATURE_WIDTH, 1, dilation=2)
         self.box_predictor = nn.Module()
         self.box_predictor.cls_score = nn.Linear(FEATURE_WIDTH, VG_CLASSES + 1)
         self.box_predictor.bbox_pred = nn.Linear(FEATURE_WIDTH, VG_CLASSES * 4)
-        if attributes:
-            add_attribute_head(self.box_predictor)
 
     def forward(self, maps: Tensor, boxes: Tensor) -> Tensor:
         """Return the features (P, 2048) of boxes (P, 4)."""
@@ -210,13 +190,6 @@ class RegionHeads(nn.Module):
             for part in boxes.split(AT_ONCE)
         ]
         return torch.cat(parts)
-
-
-def add_attribute_head(predictor: nn.Module) -> None:
-    """Add the layers that predict attributes to a predictor of boxes."""
-    predictor.cls_embedding = nn.Embedding(VG_CLASSES + 1, 256)
-    predictor.fc_attr = nn.Linear(FEATURE_WIDTH + 256, 512)
-    predictor.attr_score = nn.Linear(512, ATTRIBUTES + 1)
 
 
 def cell_anchors() -> Tensor:

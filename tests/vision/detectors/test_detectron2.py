@@ -49,18 +49,15 @@ def with_norms(state):
 
 
 @needs_detectron2
-@pytest.mark.parametrize("attributes", [True, False])
-def test_faster_rcnn_is_our_own_network(image, attributes):
+def test_faster_rcnn_is_our_own_network(image):
     from hamlearn.vision.detectors.detectron2 import visual_genome_network
 
-    state = with_norms(random_state(shapes(True)))
-    ours = VisualGenomeNetwork(attributes)
-    state = {name: value for name, value in state.items() if name in ours.state_dict()}
-    assert len(state) == (535 if attributes else 530)
+    state = with_norms(random_state(shapes()))
+    ours = VisualGenomeNetwork()
     ours.load_state_dict(state)
     first, second = (
         FasterRCNN(network, [], Weights("", ""), proposals=20, **SMALL).propose(image)
-        for network in (ours, visual_genome_network(state, attributes))
+        for network in (ours, visual_genome_network(state))
     )
     assert first.boxes.shape == (20, 4)
     near(second.boxes, first.boxes, atol=1e-2)
@@ -79,7 +76,7 @@ def test_faster_rcnn_is_the_published_code():
     from hamlearn.vision.detectors.detectron2 import visual_genome_network
 
     reference = vg_reference.values()
-    network = visual_genome_network(vg_reference.weights(reference), attributes=True)
+    network = visual_genome_network(vg_reference.weights(reference))
     vg_reference.check(reference, *vg_reference.detected(reference, network))
 
 

@@ -22,13 +22,25 @@ from hamlearn.vision.detectors.vg_weights import (
 from hamlearn.vision.weights import random_state, read_state
 
 ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
-FC = "roi_heads.box_predictor.fc_attr.weight"
+CONV = "backbone.res3.0.conv1.weight"
 MEANS = "backbone.stem.conv1.norm.running_mean"
 
 
-def empty(attributes=True):
+HEAD = {  # of attributes
+    "cls_embedding.weight": (1601, 256),
+    "fc_attr.weight": (512, 2304),
+    "fc_attr.bias": (512,),
+    "attr_score.weight": (401, 512),
+    "attr_score.bias": (401,),
+}
+
+
+def empty(head=True):
     """Zeros of every name and shape in four bytes each: files of them are small."""
-    return {name: torch.zeros(1).expand(shape) for name, shape in shapes(attributes).items()}
+    found = dict(shapes())
+    if head:
+        found |= {f"roi_heads.box_predictor.{name}": shape for name, shape in HEAD.items()}
+    return {name: torch.zeros(1).expand(shape) for name, shape in found.items()}
 
 
 def digest(path):
@@ -37,7 +49,7 @@ def digest(path):
 
 @pytest.fixture(scope="module")
 def state():
-    return random_state(shapes(True))
+    return random_state(shapes())
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +75,14 @@ def files(state, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("attributes", "count", "expected"),
+    ("head", "count", "expected"),
     [
         (True, 535, "be77aca1c7336b95a31718f762887b8ead7f4018ea42e22ba1385865c4eceec7"),
         (False, 530, "e7c224d73d355a729951b8051d9a34f617499e1927998a50721e3a78d4e82a21"),
     ],
 )
-def test_names_and_shapes_are_the_published_ones(attributes, count, expected):
-    found = shapes(attributes)
+def test_names_and_shapes_are_the_published_ones(head, count, expected):
+    found = {name: tuple(value.shape) for name, value in empty(head).items()}
     text = "".join(f"{name}\t{found[name]}\n" for name in sorted(found))
     assert len(found) == count
     assert hashlib.sha256(text.encode()).hexdigest() == expected
@@ -98,14 +110,6 @@ def test_a_converted_file_knows_its_source(files):
     assert name == f"a.safetensors, of a.pkl (sha256 {source[:12]})"
 
 
-def test_a_converted_file_whose_values_changed_is_refused(files, tmp_path):
-    content = bytearray(files[".safetensors"].read_bytes())
-    content[-3] ^= 1
-    (tmp_path / "a.safetensors").write_bytes(content)
-    with pytest.raises(HamlearnError, match=r"not those converted from a\.pkl"):
-        read_weights(WeightSettings(weights=str(tmp_path / "a.safetensors")))
-
-
 @pytest.mark.parametrize("suffix", [".pkl", ".bin", ".safetensors"])
 @pytest.mark.parametrize("share", [0.0, 1e-5, 0.5, 0.9999])
 def test_a_cut_file_is_refused_and_nothing_written(files, tmp_path, suffix, share):
@@ -119,7 +123,7 @@ def test_a_cut_file_is_refused_and_nothing_written(files, tmp_path, suffix, shar
 
 def test_the_command_prints_both_digests_and_converts_as_the_function_does(tmp_path):
     source, out = tmp_path / "pytorch_model.bin", tmp_path / "one"
-    torch.save(empty(attributes=False), source)
+    torch.save(empty(head=False), source)
     words = ["weights", "convert", source, out, "--sha256", digest(source)]
     command = [sys.executable, "-m", "hamlearn", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -139,17 +143,17 @@ def test_everything_that_is_wrong_is_listed():
     state = empty()
     del state[MEANS], state["backbone.res2.0.conv1.weight"]
     state["backbone.res6.0.conv1.weight"] = state["module.num_batches_tracked"] = torch.zeros(1)
-    state[FC] = torch.zeros(512, 2048)
+    state[CONV] = torch.zeros(128, 256)
     state["roi_heads.box_predictor.cls_score.bias"] = torch.zeros(1601, dtype=torch.float64)
     state[ANCHORS] = cell_anchors().flip(0)
     with pytest.raises(HamlearnError) as caught:
         fitted(state, "some.bin")
     assert str(caught.value).splitlines() == [
-        "some.bin: not the 535 tensors of faster_rcnn:",
+        "some.bin: not the 530 tensors of faster_rcnn:",
         f"  2 missing: backbone.res2.0.conv1.weight, {MEANS}",
         "  2 unexpected: backbone.res6.0.conv1.weight, module.num_batches_tracked",
         f"  1 of another value than the network's own: {ANCHORS}",
-        f"  1 of another shape: {FC} is (512, 2048), expected (512, 2304)",
+        f"  1 of another shape: {CONV} is (128, 256), expected (128, 256, 1, 1)",
         "  1 of another type: roi_heads.box_predictor.cls_score.bias is torch.float64, "
         "expected torch.float32",
     ]
@@ -165,18 +169,8 @@ def test_what_may_be_dropped_is_dropped():
     counter = MEANS.replace("running_mean", "num_batches_tracked")
     near = cell_anchors() + 5e-4
     extra = {counter: torch.tensor(3), ANCHORS: near, "pixel_mean": torch.zeros(3, 1, 1)}
-    assert fitted(empty() | extra, "some.bin").keys() == shapes(True).keys()
-
-
-def test_an_attribute_head_is_kept_demanded_or_dropped():
-    whole, without = empty(), empty(attributes=False)
-    assert fitted(whole, "a", None).keys() == fitted(whole, "a", True).keys() == shapes(True).keys()
-    assert fitted(without, "a", None).keys() == shapes(False).keys()
-    assert fitted(whole, "a", False).keys() == fitted(without, "a", False).keys() == without.keys()
-    with pytest.raises(HamlearnError, match=f"5 missing: .*{FC}"):
-        fitted(without, "a", True)
-    with pytest.raises(HamlearnError, match=f"1 missing: {FC}"):
-        fitted({name: value for name, value in whole.items() if name != FC}, "a", None)
+    assert fitted(empty() | extra, "some.bin").keys() == shapes().keys()
+    assert fitted(empty(head=False), "some.bin").keys() == shapes().keys()
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -226,7 +220,7 @@ def test_hostile_and_other_files_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "header", ["x", "[]", '{"source": "a"}', '{"source":"a","source_sha256":"b","more":1}']
+    "header", ["x", "[" * 10**5, "[]", '{"source": "a"}', '{"source":"a","source_sha256":1}']
 )
 def test_a_header_of_another_kind_is_named(tmp_path, header):
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"hamlearn": header})

@@ -11,6 +11,7 @@ from PIL import Image
 
 from hamlearn.vision.base import select_top
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN
+from hamlearn.vision.detectors.vg_weights import fitted
 from hamlearn.vision.weights import Weights
 
 FOLDER = Path(
@@ -27,9 +28,9 @@ def values():
 
 
 def weights(reference):
-    """The weights that it was computed with."""
+    """The weights that it was computed with, without the attribute head."""
     make_weights = runpy.run_path(str(FOLDER / "make_weights.py"))["make_weights"]
-    return make_weights(int(reference["weights_seed"]))
+    return fitted(make_weights(int(reference["weights_seed"])), "reference")
 
 
 def detected(reference, network):

@@ -53,8 +53,8 @@ def check(settings: Settings) -> None:
     network = settings.object_features.detectors["faster_rcnn"]
     is_file = Path(network.weights).suffix in (".pkl", ".bin", ".safetensors")
     is_read = any("objects" in inputs_of(variant).files for variant in settings.variants)
-    if "faster_rcnn" in detectors and is_file and is_read and not Path(network.weights).is_file():
-        raise HamlearnError(published.absent("faster_rcnn", network.weights, network.sha256))
+    if "faster_rcnn" in detectors and is_file and is_read:
+        published.local_file("faster_rcnn", network)
 
 
 def _configured_paths(settings: Settings) -> Iterator[tuple[str, str | None]]:

@@ -35,8 +35,7 @@ from hamlearn.vision.base import (
     load_detector,
     select_top,
 )
-from hamlearn.vision.decoding import decode_images, set_threads
-from hamlearn.vision.images import Decoded, ImageError
+from hamlearn.vision.images import Decoded, ImageError, decode_images, set_threads
 
 _AHEAD = 4  # images decoded ahead of a detector, which takes them at full size
 _PENDING = 4  # writes that may wait for the disk

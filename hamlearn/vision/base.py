@@ -1,10 +1,8 @@
 """Backbones and detectors: their interfaces, loading by name, and the selection of objects.
 
 A network is added without an edit of the package: a function that loads it, in any module that
-Python finds, and its name, `source` and `weights` in the configuration.
-
-- A backbone's function takes a WeightSettings and returns a Backbone.
-- A detector's function takes a DetectorSettings and a device and returns a Detector.
+Python finds, and its name, `source` and `weights` in the configuration. That of a backbone takes a
+WeightSettings, that of a detector a DetectorSettings and a device.
 
 Shapes: B images of H x W pixels, F features, P proposals, C classes. Boxes are x1, y1, x2, y2 in
 pixels of the image.
@@ -12,7 +10,7 @@ pixels of the image.
 
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -68,20 +66,11 @@ class Proposals:
     class_boxes: Tensor
     features: Tensor
 
-    @classmethod
-    def rescaled(
-        cls,
-        image: Image.Image,
-        size: tuple[int, int],
-        boxes: Tensor,
-        probs: Tensor,
-        class_boxes: Tensor,
-        features: Tensor,
-    ) -> Self:
-        """Return proposals of a resized image of `size`, height and width, as those of `image`."""
-        scale = boxes.new_tensor([image.width / size[1], image.height / size[0]] * 2)
-        clipped = clip_boxes_to_image(class_boxes, size)
-        return cls(boxes * scale, probs, clipped * scale, features)
+    def rescaled(self, size: tuple[int, int], image: Image.Image) -> Self:
+        """Return those of `image` from those of a copy resized to `size`, height and width."""
+        scale = self.boxes.new_tensor([image.width / size[1], image.height / size[0]] * 2)
+        class_boxes = clip_boxes_to_image(self.class_boxes, size) * scale
+        return replace(self, boxes=self.boxes * scale, class_boxes=class_boxes)
 
 
 class ObjectSource(Protocol):
@@ -224,9 +213,6 @@ def select_top(
     else:
         kept = nms(boxes, scores, nms_threshold)[:n]
     return Selection(boxes[kept], scores[kept], labels[kept], features[proposal[kept]])
-
-
-# --- names of classes -------------------------------------------------------------------------
 
 
 def numbered_classes() -> list[str]:

@@ -5,13 +5,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from hamlearn.corpus.conll import read_corpus
 from hamlearn.corpus.image_files import find_image
-from hamlearn.corpus.posts import SPLITS, CorpusPost
+from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import (
     corpus_statistics,
     editions,
@@ -21,8 +20,7 @@ from hamlearn.corpus.statistics import (
 )
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write, digest_of_file, progress
-from hamlearn.vision.decoding import decode_images
-from hamlearn.vision.images import ImageError
+from hamlearn.vision.images import ImageError, decode_images
 
 SMALL = 224  # pixels, the side of ResNet's input
 SHOWN = 10  # findings of each kind in the report
@@ -38,15 +36,8 @@ class Finding(NamedTuple):
     reason: str
 
 
-@dataclass
-class Check:
-    """The result of a check.
-
-    Attributes:
-        text: the report.
-        faults: why the corpus is not usable; empty if it is.
-        findings: about single images.
-    """
+class Check(NamedTuple):
+    """The report of a check, why the corpus is not usable (if so), and findings about images."""
 
     text: str
     faults: list[str]
@@ -68,24 +59,24 @@ def check_corpus(directory: str | Path, images: str | Path | None, max_pixels: i
     posts = read_corpus(directory)
     statistics = corpus_statistics(posts)
     lines = [statistics_text(statistics[statistics["quantity"] != "missing_pictures"]).rstrip()]
-    faults: list[str] = []
-    findings: list[Finding] = []
     edition, differing = nearest_edition(table1_counts(statistics), editions())
     if differing:
         lines.append(f"Edition: unknown; nearest is {edition.name}, with these differences:")
         lines += [f"  {line}" for line in differing]
-        faults.append(f"text: {len(differing)} counts differ from {edition.name}")
+        faults = [f"text: {len(differing)} counts differ from {edition.name}"]
     else:
         lines.append(f"Edition: {edition.name}")
-    folder = Path(images) if images is not None else find_images(directory, edition.corpus, posts)
+        faults = []
+    split_of: dict[str, str] = {}
+    for post in posts:
+        split_of.setdefault(post.image_id, post.split)
+    findings: list[Finding] = []
+    folder = Path(images) if images else find_images(directory, edition.corpus, split_of)
     if folder is None:
         tried = ", ".join(map(str, _candidates(directory, edition.corpus)))
         lines.append(f"Pictures: no folder found; looked for {tried}")
         faults.append("pictures: no folder found; name it with --images")
     else:
-        split_of: dict[str, str] = {}
-        for post in posts:
-            split_of.setdefault(post.image_id, post.split)
         findings = list(_image_findings(split_of, folder, max_pixels))
         lines += [f"Pictures: {folder}", *_table(Counter(split_of.values()), findings)]
         counts = Counter(finding.status for finding in findings)
@@ -93,11 +84,10 @@ def check_corpus(directory: str | Path, images: str | Path | None, max_pixels: i
     return Check("\n".join(lines) + "\n", faults, findings)
 
 
-def find_images(directory: Path, corpus: str, posts: Iterable[CorpusPost]) -> Path | None:
+def find_images(directory: Path, corpus: str, image_ids: Iterable[str]) -> Path | None:
     """Return the first folder of the usual names that has an image of the corpus."""
-    names = dict.fromkeys(post.image_id for post in posts)
     for folder in _candidates(directory, corpus):
-        if folder.is_dir() and any(find_image(folder, name) for name in names):
+        if folder.is_dir() and any(find_image(folder, image_id) for image_id in image_ids):
             return folder
     return None
 

@@ -66,22 +66,22 @@ def digest_in_name(path: Path) -> str | None:
     return found.group(1) if found else None
 
 
-def absent(detector: str, weights: str, sha256: str | None, path: Path | None = None) -> str:
-    """Return the error message for a detector whose weights file is absent.
+def local_file(detector: str, settings: WeightSettings, path: Path | None = None) -> Path:
+    """Return `path`, or that of the settings if None.
 
-    Args:
-        detector: faster_rcnn or mask_rcnn.
-        weights: the configured path or name.
-        sha256: the configured digest.
-        path: where the file of that name was looked for; None: `weights` is a path.
+    Raises:
+        HamlearnError: the file is absent; the message says where it is published.
     """
-    path = path or Path(weights)
+    path = path or Path(settings.weights)
+    if path.is_file():
+        return path
     urls = [url for url in FILES[detector] if file_name(url) == path.name] or FILES[detector]
-    return (
-        f"weights {weights!r} of {detector}: looked for {path.absolute()}, which is absent; "
-        f"published at {', '.join(urls)}; expected sha256: {sha256 or 'none is configured'}. "
-        f"Put a copy there, or set `object_features.detectors.{detector}.weights` to the path of "
-        "one, or to `random` for features without meaning"
+    raise HamlearnError(
+        f"weights {settings.weights!r} of {detector}: looked for {path.absolute()}, which is "
+        f"absent; published at {', '.join(urls)}; expected sha256: "
+        f"{settings.sha256 or 'none is configured'}. Put a copy there, or set "
+        f"`object_features.detectors.{detector}.weights` to the path of one, or to `random` for "
+        "features without meaning"
     )
 
 

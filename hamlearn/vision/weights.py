@@ -24,14 +24,11 @@ SEED = 0  # of random weights, so that all shards of an extraction use the same
 # What detectron2's checkpoints contain: the weights are in "model".
 _CHECKPOINT_KEYS = {"model", "__author__", "matching_heuristics"}
 # What a pickle of numpy arrays names, with numpy's internal module before version 2 and since.
-_ARRAY_NAMES = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-    *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
-    *((f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
-    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+_ARRAY_NAMES = {"numpy.ndarray", "numpy.dtype", "collections.OrderedDict", "_codecs.encode"}
+_ARRAY_NAMES |= {
+    f"numpy.{core}.{name}"
+    for core in ("core", "_core")
+    for name in ("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer")
 }
 _COUNT, _VARIANCE = ".norm.num_batches_tracked", ".norm.running_var"
 
@@ -56,15 +53,13 @@ class Weights:
 
 
 def load_network(
-    build: Callable[[], Network],
-    settings: WeightSettings,
-    published: Mapping[str, str],
+    build: Callable[[], Network], settings: WeightSettings, published: Mapping[str, str]
 ) -> tuple[Network, Weights]:
     """Build a network and load its weights; it is frozen and in evaluation mode.
 
     Args:
         build: builds the untrained network.
-        settings: a published name, a file (.safetensors, or written by torch.save), or "random".
+        settings: a published name, a file, or "random".
         published: the URL of each published name.
 
     Raises:
@@ -166,10 +161,9 @@ class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles arrays and plain containers, and refuses a pickle that names anything else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ARRAY_NAMES:
-            raise pickle.UnpicklingError(
-                f"it names {f'{module}.{name}'!r:.100}, expected only numpy arrays"
-            )
+        path = f"{module}.{name}"
+        if path not in _ARRAY_NAMES:
+            raise pickle.UnpicklingError(f"it names {path!r:.100}, expected only numpy arrays")
         return super().find_class(module, name)
 
 
@@ -258,24 +252,22 @@ def random_state(shapes: Shapes, scores: float = 0.04) -> dict[str, Tensor]:
         scores: standard deviation of the weights of class scores.
     """
     generator = torch.Generator().manual_seed(SEED)
-    return {name: _random(name, shape, generator, scores) for name, shape in shapes.items()}
-
-
-def _random(name: str, shape: tuple[int, ...], generator: torch.Generator, scores: float) -> Tensor:
-    if name.endswith((".norm.weight", _VARIANCE)):
-        return torch.ones(shape)
-    if len(shape) == 1:
-        return torch.zeros(shape)
-    scale = math.sqrt(2 / math.prod(shape[1:]))
-    if "stem" in name:
-        scale /= 60  # of pixels
-    elif "conv3" in name:
-        scale /= 4  # the contribution of a block
-    elif name.endswith(("bbox_pred.weight", "anchor_deltas.weight")):
-        scale = 0.01  # boxes stay about where they are
-    elif name.endswith("cls_score.weight"):
-        scale = scores
-    return torch.randn(shape, generator=generator) * scale
+    state = {}
+    for name, shape in shapes.items():
+        scale = math.sqrt(2 / math.prod(shape[1:]))
+        if "stem" in name:
+            scale /= 60  # of pixels
+        elif "conv3" in name:
+            scale /= 4  # the contribution of a block
+        elif name.endswith(("bbox_pred.weight", "anchor_deltas.weight")):
+            scale = 0.01  # boxes stay about where they are
+        elif name.endswith("cls_score.weight"):
+            scale = scores
+        if len(shape) > 1:
+            state[name] = torch.randn(shape, generator=generator) * scale
+        else:
+            state[name] = torch.full(shape, float(name.endswith((".norm.weight", _VARIANCE))))
+    return state
 
 
 @torch.no_grad()

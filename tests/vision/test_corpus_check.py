@@ -7,7 +7,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hamlearn.cli import app
-from hamlearn.corpus.conll import read_corpus
 from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import Edition
 from hamlearn.errors import HamlearnError
@@ -106,7 +105,7 @@ def test_pictures_are_found_where_others_keep_them(corpus, tmp_path, place, name
     (tmp_path / place).parent.mkdir(exist_ok=True)
     shutil.rmtree(tmp_path / place, ignore_errors=True)
     (tmp_path / "found").rename(tmp_path / place)
-    found = find_images(tmp_path / "data" / name, "twitter2015", read_corpus(folder))
+    found = find_images(folder, "twitter2015", IDS["train"])
     assert found.resolve() == (tmp_path / place).resolve()
 
 

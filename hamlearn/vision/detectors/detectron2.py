@@ -4,7 +4,6 @@ Only places where detectron2 is imported import this module.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +13,11 @@ from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResN
 from detectron2.structures import Boxes, ImageList
 from torch import Tensor, nn
 
-from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings
 from hamlearn.vision.base import VG_CLASSES, Detector
 from hamlearn.vision.detectors import vg_network as vg
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN
-from hamlearn.vision.published import MODEL_ZOO, RANDOM, absent, cached
+from hamlearn.vision.published import MODEL_ZOO, RANDOM, cached, local_file
 from hamlearn.vision.weights import (
     Weights,
     checked_digest,
@@ -78,8 +76,8 @@ class Detectron2Network(nn.Module):
 
     Args:
         model: with its weights.
-        nms_per_class: whether its authors suppress overlapping boxes only within a class.
-        half_heads: whether the region features may be computed in float16.
+        nms_per_class: as in Detector.
+        half_heads: if True, the region features may be computed in float16.
         about: further entries of `preprocessing`.
     """
 
@@ -188,10 +186,6 @@ def load_mask_rcnn(
     """Load Mask R-CNN with weights FPN, C4, a file of their layout, or `random`, which are FPN's.
 
     The tensors of a file show which of the two networks it belongs to.
-
-    Raises:
-        HamlearnError: the file is absent or broken, has another digest, or belongs to another
-            network.
     """
     if settings.weights == RANDOM:
         network = mask_rcnn_network(FPN)
@@ -199,9 +193,7 @@ def load_mask_rcnn(
         weights = random_weights(state)
     else:
         url = MODEL_ZOO.get(settings.weights)
-        path = cached(url) if url else Path(settings.weights)
-        if not path.is_file():
-            raise HamlearnError(absent("mask_rcnn", settings.weights, settings.sha256, path))
+        path = local_file("mask_rcnn", settings, cached(url) if url else None)
         digest = checked_digest(path, settings.sha256)
         weights = Weights(settings.weights if url else path.name, digest)
         found = read_state(path)

@@ -64,13 +64,9 @@ class FasterRCNN:
     Args:
         network: its steps are those of VisualGenomeNetwork; it is frozen, put in evaluation mode
             and moved to the device.
-        classes: names of its classes.
-        weights: where the weights come from.
-        device: where it runs.
         min_size: pixels to which the short side of an image is resized.
         max_size: maximum pixels of the long side.
         proposals: maximum P.
-        backend: the library that computes the network.
     """
 
     def __init__(
@@ -112,7 +108,7 @@ class FasterRCNN:
         regions, features = found
         logits, boxes = self.network.classify(features, regions)
         probs = logits.softmax(dim=1)[:, : boxes.shape[1]]  # without the background
-        return Proposals.rescaled(image, _size(pixels), regions, probs, boxes, features)
+        return Proposals(regions, probs, boxes, features).rescaled(_size(pixels), image)
 
     def pixels(self, image: Image.Image) -> Tensor:
         """Return an RGB image as bytes (3, H, W), resized, blue first."""

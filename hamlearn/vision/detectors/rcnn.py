@@ -25,9 +25,7 @@ class TorchvisionRCNN:
     Args:
         network: frozen and in evaluation mode, with background as class 0.
         classes: names of those outputs of the network that are classes.
-        feature_width: width of the box head's output.
-        weights: where the weights come from.
-        device: the network is moved there.
+        feature_width: F, the width of the box head's output.
     """
 
     backend = "torchvision"
@@ -72,9 +70,8 @@ class TorchvisionRCNN:
         logits, deltas = heads.box_predictor(features)  # (P, C+1), (P, 4(C+1))
         boxes = heads.box_coder.decode(deltas, [regions]).reshape(*logits.shape, 4)
         probs = logits.softmax(dim=1)[:, self._outputs]
-        return Proposals.rescaled(
-            image, batch.image_sizes[0], regions, probs, boxes[:, self._outputs], features
-        )
+        found = Proposals(regions, probs, boxes[:, self._outputs], features)
+        return found.rescaled(batch.image_sizes[0], image)
 
     def _widened(self, image: Image.Image) -> Image.Image:
         """Stretch the short side of a strip that would be shrunk to nothing."""

@@ -15,7 +15,7 @@ from hamlearn.io import atomic_write, digest_of_file
 from hamlearn.settings import WeightSettings
 from hamlearn.vision.base import VG_CLASSES
 from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork, cell_anchors
-from hamlearn.vision.published import absent
+from hamlearn.vision.published import local_file
 from hamlearn.vision.weights import checked_digest, match_state, read_state
 
 _ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
@@ -68,9 +68,7 @@ def read_weights(settings: WeightSettings) -> tuple[dict[str, Tensor], str, Orig
         HamlearnError: the file is absent or broken, has another digest, or belongs to another
             network.
     """
-    path = Path(settings.weights)
-    if not path.is_file():
-        raise HamlearnError(absent("faster_rcnn", settings.weights, settings.sha256))
+    path = local_file("faster_rcnn", settings)
     digest = checked_digest(path, settings.sha256)
     state = read_state(path)
     origin = _read_origin(path) if path.suffix == ".safetensors" else None

@@ -161,9 +161,7 @@ def extract_objects(
             if detector != PRECOMPUTED:
                 found = net.propose(best)
                 best = select_top(
-                    found.probs,
-                    found.class_boxes,
-                    found.features,
+                    found,
                     options.objects,
                     options.nms_threshold,
                     per_class,

@@ -130,9 +130,7 @@ class NetworkEncoder:
 
         chosen, found = network.settings, self._detector.propose(image)
         best = select_top(
-            found.probs,
-            found.class_boxes,
-            found.features,
+            found,
             chosen["objects"],
             chosen["nms_threshold"],
             chosen["nms_per_class"],

@@ -173,22 +173,14 @@ class Selection:
 
 
 def select_top(
-    probs: Tensor,
-    class_boxes: Tensor,
-    features: Tensor,
-    n: int,
-    nms_threshold: float,
-    per_class: bool,
-    score_threshold: float,
+    found: Proposals, n: int, nms_threshold: float, per_class: bool, score_threshold: float
 ) -> Selection:
     """Select the n best objects after non-maximum suppression (paper, Eq. 3: the top N).
 
     Boxes without area are dropped.
 
     Args:
-        probs: (P, C) foreground probabilities.
-        class_boxes: (P, C, 4) in pixels.
-        features: (P, F) of the proposals.
+        found: proposals of one image.
         n: maximum number of objects.
         nms_threshold: IoU above which the weaker box is dropped.
         per_class: if False, a proposal is one candidate, of its best class, and any box suppresses
@@ -197,13 +189,13 @@ def select_top(
         score_threshold: candidates below are dropped.
     """
     if per_class:
-        proposal, labels = torch.nonzero(probs >= score_threshold, as_tuple=True)
-        scores = probs[proposal, labels]
+        proposal, labels = torch.nonzero(found.probs >= score_threshold, as_tuple=True)
+        scores = found.probs[proposal, labels]
     else:
-        scores, labels = probs.max(dim=1)
+        scores, labels = found.probs.max(dim=1)
         proposal = torch.nonzero(scores >= score_threshold)[:, 0]
         scores, labels = scores[proposal], labels[proposal]
-    boxes = class_boxes[proposal, labels]  # (K, 4), K candidates
+    boxes = found.class_boxes[proposal, labels]  # (K, 4), K candidates
     solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     proposal, labels, scores, boxes = (
         values[solid] for values in (proposal, labels, scores, boxes)
@@ -212,7 +204,7 @@ def select_top(
         kept = batched_nms(boxes, scores, labels, nms_threshold)[:n]
     else:
         kept = nms(boxes, scores, nms_threshold)[:n]
-    return Selection(boxes[kept], scores[kept], labels[kept], features[proposal[kept]])
+    return Selection(boxes[kept], scores[kept], labels[kept], found.features[proposal[kept]])
 
 
 def numbered_classes() -> list[str]:

@@ -89,9 +89,8 @@ def load_network(
 def _find_file(weights: str, published: Mapping[str, str]) -> Path:
     """Return the file of the weights; a published one is fetched into torch's cache if absent."""
     if weights not in published:
-        path = Path(weights)
-        if path.is_file():
-            return path
+        if Path(weights).is_file():
+            return Path(weights)
         names = ", ".join(sorted(published)) or "none"
         raise HamlearnError(
             f"weights {weights!r}: no such file, and not among the published names ({names}); "
@@ -99,17 +98,16 @@ def _find_file(weights: str, published: Mapping[str, str]) -> Path:
         )
     url = published[weights]
     path = cached(url)
-    if path.is_file():
-        return path
-    log.info("%s: fetching %s", path, url)
-    try:
-        fetch(url, path, digest_in_name(path) or "")
-    except (OSError, HamlearnError) as error:
-        raise HamlearnError(
-            f"weights {weights}: looked for {path}, which is absent, and could not fetch it from "
-            f"{url} ({error}); put that file there, or set `weights` to the path of a copy, or to "
-            "`random` for features without meaning"
-        ) from error
+    if not path.is_file():
+        log.info("%s: fetching %s", path, url)
+        try:
+            fetch(url, path, digest_in_name(path) or "")
+        except (OSError, HamlearnError) as error:
+            raise HamlearnError(
+                f"weights {weights}: {path} is absent and could not be fetched from {url} "
+                f"({error}); put that file there, or set `weights` to the path of a copy, or to "
+                "`random` for features without meaning"
+            ) from error
     return path
 
 

@@ -126,7 +126,7 @@ def test_objects_equal_the_detector_and_the_selection(posts, tmp_path):
             row = [file.row_of[name]]
             opened = opened_image(posts, name)
             found = detector.propose(opened)
-            best = select_top(found.probs, found.class_boxes, found.features, 5, 0.5, True, 0.08)
+            best = select_top(found, 5, 0.5, True, 0.08)
             count = int(file.rows("counts", row)[0])
             counts.append(count)
             assert count == len(best.scores) > 0
@@ -337,10 +337,9 @@ def test_suppression_is_that_of_the_detector_unless_chosen(
 
 
 def test_boxes_are_normalised_by_each_side():
+    box = torch.tensor([[10.0, 20, 60, 100.02]])
     best = select_top(
-        torch.tensor([[0.9]]),
-        torch.tensor([[[10.0, 20, 60, 100.02]]]),
-        torch.ones(1, 2),
+        Proposals(box, torch.tensor([[0.9]]), box[None], torch.ones(1, 2)),
         3,
         0.5,
         False,

@@ -17,6 +17,7 @@ from hamlearn.settings import (
     load_settings,
 )
 from hamlearn.vision.base import (
+    Proposals,
     class_names,
     load_backbone,
     load_detector,
@@ -96,6 +97,10 @@ def iou(a, b):
     return width * height / (sum(areas) - width * height)
 
 
+def proposals(probs, class_boxes, features):
+    return Proposals(torch.zeros(len(probs), 4), probs, class_boxes, features)
+
+
 def slow(probs, boxes, features, n, nms_threshold, per_class, score_threshold):
     """The same by loops over candidates, best first."""
     candidates = []
@@ -129,7 +134,7 @@ def test_equals_the_slow_reference(seed, per_class):
     features = rng.random((40, 7)).astype(np.float32)
     for n, nms_threshold, score in ((3, 0.5, 0.2), (15, 0.3, 0.8), (100, 0.1, 0.0), (5, 0.5, 1.0)):
         options = (n, nms_threshold, per_class, score)
-        found = select_top(*map(torch.from_numpy, (probs, corners, features)), *options)
+        found = select_top(proposals(*map(torch.from_numpy, (probs, corners, features))), *options)
         boxes, scores, labels, vectors = slow(probs, corners, features, *options)
         assert found.boxes.tolist() == boxes
         assert found.scores.tolist() == scores
@@ -142,10 +147,11 @@ def test_by_hand():
     near, far = [0.0, 0, 10, 10], [50.0, 50, 60, 60]
     boxes = torch.tensor([[near, near], [near, near], [far, far]])
     features = torch.tensor([[1.0], [2.0], [3.0]])
-    across = select_top(probs, boxes, features, 15, 0.5, False, 0.2)
+    found = proposals(probs, boxes, features)
+    across = select_top(found, 15, 0.5, False, 0.2)
     assert across.labels.tolist() == [0, 1]  # the dog of proposal 1 lies on the cat of proposal 0
     assert across.features.tolist() == [[1], [3]]
-    within = select_top(probs, boxes, features, 15, 0.5, True, 0.2)
+    within = select_top(found, 15, 0.5, True, 0.2)
     assert within.labels.tolist() == [0, 1, 1, 0]  # and proposal 2 is both
     assert within.features.tolist() == [[1], [2], [3], [3]]
 
@@ -154,9 +160,7 @@ def test_by_hand():
 def test_nothing_proposed_or_nothing_good_enough(per_class):
     for p in (0, 4):
         found = select_top(
-            torch.full((p, 3), 0.1),
-            torch.rand(p, 3, 4),
-            torch.rand(p, 6),
+            proposals(torch.full((p, 3), 0.1), torch.rand(p, 3, 4), torch.rand(p, 6)),
             15,
             0.5,
             per_class,

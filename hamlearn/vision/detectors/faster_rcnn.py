@@ -25,12 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Detector:
-    """Load the detector with a published file, a converted one, or `random` weights.
-
-    Raises:
-        HamlearnError: detectron2 is required and cannot be imported, the weights cannot be loaded,
-            or the file of class names is wrong.
-    """
+    """Load the detector with a published file, a converted one, or `random` weights."""
     backend = choose_backend("faster_rcnn", settings)
     classes = class_names(settings.classes, VG_CLASSES) if settings.classes else []
     if settings.weights == RANDOM:

@@ -22,10 +22,6 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
 
     Weights are COCO_V1 or a file of the same layout, which run on torchvision, detectron2's
     R_50_FPN_3x or R_101_C4_3x or a file of their layout, which run on detectron2, or `random`.
-
-    Raises:
-        HamlearnError: the weights do not run on the backend or cannot be loaded, or detectron2 is
-            required and cannot be imported.
     """
     classes = class_outputs(_CATEGORIES)
     if choose_backend("mask_rcnn", settings) == "detectron2":
@@ -42,10 +38,6 @@ def build_network(min_size: int = 800, max_size: int = 1333) -> MaskRCNN:
     Those weights belong to frozen batch norms with eps 0. torchvision builds them so only when it
     fetches the weights itself; a network made with `weights=None` has ordinary batch norms with
     eps 1e-5, loads the same file without an error, and computes other numbers.
-
-    Args:
-        min_size: pixels to which the short side of an image is resized.
-        max_size: maximum pixels of the long side.
     """
     resnet = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
     network = MaskRCNN(

@@ -48,13 +48,8 @@ def fitted(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     The attribute head, counters of batch norms, `pixel_mean` and `pixel_std` are dropped, and so
     are anchors if they are the network's own.
 
-    Args:
-        state: the content of a file.
-        name: of the file, for the message.
-
     Raises:
-        HamlearnError: tensors are missing, unexpected, not finite, or have another shape or type;
-            the message lists them all.
+        HamlearnError: as from `match_state`; the message begins with `name`.
     """
     state = {key: value for key, value in state.items() if not key.startswith(_ATTRIBUTE_HEAD)}
     constants = {_ANCHORS: cell_anchors(), "pixel_mean": None, "pixel_std": None}
@@ -90,20 +85,13 @@ def _read_origin(path: Path) -> Origin | None:
 def convert(
     source: str | Path, out: str | Path, sha256: str | None = None, classes: Sequence[str] = ()
 ) -> tuple[Origin, str]:
-    """Write the tensors of a published file as safetensors, atomically.
+    """Write the tensors of a published file as safetensors; return the header and the new sha256.
 
     Args:
         source: the authors' .pkl, the .bin of Hugging Face, or safetensors.
-        out: path of the new file; its header is an Origin.
+        out: path of the new file, written atomically.
         sha256: expected digest of the source.
         classes: names of the 1600 classes, for the header.
-
-    Returns:
-        The header, and the sha256 of the new file.
-
-    Raises:
-        HamlearnError: the source is absent or broken, has another digest, or belongs to another
-            network.
     """
     state, digest, _ = read_weights(WeightSettings(weights=str(source), sha256=sha256))
     origin = Origin(source=Path(source).name, source_sha256=digest, classes=list(classes))

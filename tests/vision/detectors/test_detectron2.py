@@ -64,10 +64,7 @@ def test_faster_rcnn_is_our_own_network(image):
     near(second.class_boxes, first.class_boxes, atol=1e-2)
     near(second.probs, first.probs, atol=1e-5)
     near(second.features, first.features, atol=1e-4)
-    best = [
-        select_top(found.probs, found.class_boxes, found.features, 15, 0.5, False, 0)
-        for found in (first, second)
-    ]
+    best = [select_top(found, 15, 0.5, False, 0) for found in (first, second)]
     assert best[0].labels.tolist() == best[1].labels.tolist()
 
 
@@ -119,7 +116,7 @@ def test_mask_rcnn_is_detectron2s_own_forward(image, architecture, width):
     near(found.features, seen[0].flatten(1), atol=1e-4)
 
     instances = own["instances"]
-    best = select_top(found.probs, found.class_boxes, found.features, 100, 0.5, True, 0.05)
+    best = select_top(found, 100, 0.5, True, 0.05)
     assert len(instances) > 3
     assert best.labels.tolist() == instances.pred_classes.tolist()
     near(best.scores, instances.scores, atol=1e-5)

@@ -39,7 +39,7 @@ def test_random_weights_find_something_finite(detector, found):
     assert found.features.half().isfinite().all()
     assert 0.05 < found.features.std() < 20
     assert (found.probs.sum(1) < 1 + 1e-5).all()
-    best = select_top(found.probs, found.class_boxes, found.features, 15, 0.5, False, 0.2)
+    best = select_top(found, 15, 0.5, False, 0.2)
     assert len(best.scores) > 3
 
 

@@ -84,7 +84,7 @@ def test_random_weights_find_something_finite(image, monkeypatch):
     network = detector.network
     with torch.no_grad():
         (own,) = network([pil_to_tensor(image) / 255])
-    best = select_top(found.probs, found.class_boxes, found.features, 100, 0.5, True, 0.05)
+    best = select_top(found, 100, 0.5, True, 0.05)
     # select_top knows 80 classes, torchvision the eleven without a name too
     names = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     named = [place for place, label in enumerate(own["labels"]) if names[label] != "N/A"]

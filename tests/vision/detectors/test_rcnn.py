@@ -30,9 +30,7 @@ def test_selection_equals_torchvisions_own_detections(detector, size):
         (own,) = network([pil_to_tensor(image) / 255])
     found = detector.propose(image)
     best = select_top(
-        found.probs,
-        found.class_boxes,
-        found.features,
+        found,
         heads.detections_per_img,
         heads.nms_thresh,
         True,

@@ -42,9 +42,7 @@ def detected(reference, network):
     image = Image.fromarray(np.ascontiguousarray(blue_first[::-1].transpose(1, 2, 0)))
     found = detector.propose(image)
     threshold = float(reference["nms_threshold"])
-    best = select_top(
-        found.probs, found.class_boxes, found.features, 15, threshold, False, score_threshold=0
-    )
+    best = select_top(found, 15, threshold, False, score_threshold=0)
     return found, best
 
 

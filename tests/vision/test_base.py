@@ -9,13 +9,7 @@ from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.features.store import FeatureFile
-from hamlearn.settings import (
-    BACKBONES,
-    DETECTORS,
-    DetectorSettings,
-    WeightSettings,
-    load_settings,
-)
+from hamlearn.settings import BACKBONES, DETECTORS, DetectorSettings, WeightSettings, load_settings
 from hamlearn.vision.base import (
     Proposals,
     class_names,

@@ -63,11 +63,7 @@ _COCO: dict[str, dict[str, Any]] = {
         "ROI_BOX_HEAD": {"NAME": "FastRCNNConvFCHead", "NUM_FC": 2, "POOLER_RESOLUTION": 7},
         "ROI_MASK_HEAD": {"NUM_CONV": 4},
     },
-    C4: {
-        "MASK_ON": True,
-        "RESNETS": {"DEPTH": 101},
-        "RPN": {"PRE_NMS_TOPK_TEST": 6000},
-    },
+    C4: {"MASK_ON": True, "RESNETS": {"DEPTH": 101}, "RPN": {"PRE_NMS_TOPK_TEST": 6000}},
 }
 
 

@@ -29,13 +29,7 @@ def test_selection_equals_torchvisions_own_detections(detector, size):
     with torch.no_grad():
         (own,) = network([pil_to_tensor(image) / 255])
     found = detector.propose(image)
-    best = select_top(
-        found,
-        heads.detections_per_img,
-        heads.nms_thresh,
-        True,
-        heads.score_thresh,
-    )
+    best = select_top(found, heads.detections_per_img, heads.nms_thresh, True, heads.score_thresh)
     assert len(best.scores) > 5
     torch.testing.assert_close(best.scores, own["scores"])
     torch.testing.assert_close(best.boxes, own["boxes"], rtol=1e-4, atol=1e-2)

@@ -13,12 +13,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.settings import DetectorSettings, WeightSettings
 from hamlearn.vision.detectors.faster_rcnn import load
 from hamlearn.vision.detectors.vg_network import cell_anchors
-from hamlearn.vision.detectors.vg_weights import (
-    convert,
-    fitted,
-    read_weights,
-    shapes,
-)
+from hamlearn.vision.detectors.vg_weights import convert, fitted, read_weights, shapes
 from hamlearn.vision.weights import random_state, read_state
 
 ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"

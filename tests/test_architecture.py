@@ -43,7 +43,6 @@ UNMATCHED = {  # modules without a test file of the same name and the reverse, a
     "report/page_in_chromium": "report/page in a browser, which may be absent",
     "training/own_corpus": "training/run on a corpus without images and in other scripts",
     "training/systems": "every system, through training/run and inference/prediction",
-    "vision/demo_weights": "the committed weights, not their code",
 }
 SUITES = {  # test folders that do not mirror hamlearn/
     "benchmarks": "mirrors benchmarks/",

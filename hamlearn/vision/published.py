@@ -253,10 +253,9 @@ def _network_file(kind: str, name: str, settings: WeightSettings) -> WeightFile:
     path = Path(settings.weights)
     urls = FILES.get(name) or list(named.values())
     url = next((url for url in urls if file_name(url) == path.name), None)
+    origin = f"not under this name, but as {', '.join(urls)}" if urls else "not known"
     if name == "demo":
         origin = "in this repository"
-    else:
-        origin = f"not under this name, but as {', '.join(urls)}" if urls else "not known"
     return WeightFile(network, path, url or origin, url, settings.sha256)
 
 

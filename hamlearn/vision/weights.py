@@ -226,8 +226,9 @@ def match_state(
             for key, value in found.items()
             if value.dtype != torch.float32
         ],
-        "not finite": [key for key, value in found.items() if not value.isfinite().all()],
     }
+    if not any(faults.values()):  # another type or size could not be computed with
+        faults["not finite"] = [key for key, value in found.items() if not value.isfinite().all()]
     lines = [f"  {len(keys)} {fault}: {', '.join(keys)}" for fault, keys in faults.items() if keys]
     if lines:
         head = f"{name}: not the {len(expected)} tensors of {network}:"

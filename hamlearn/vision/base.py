@@ -1,8 +1,9 @@
 """Backbones and detectors: their interfaces, loading by name, and the selection of objects.
 
 A network is added without an edit of the package: a function that loads it, in any module that
-Python finds, and its name, `source` and `weights` in the configuration. That of a backbone takes a
-WeightSettings, that of a detector a DetectorSettings and a device.
+Python finds, and its name, `source` and `weights` in the configuration. For a backbone it takes a
+WeightSettings and returns a Backbone, for a detector a DetectorSettings and a device, and returns a
+Detector.
 
 Shapes: B images of H x W pixels, F features, P proposals, C classes. Boxes are x1, y1, x2, y2 in
 pixels of the image.

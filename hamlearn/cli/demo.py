@@ -16,7 +16,7 @@ app = typer.Typer(help="The embedded demo, and a page to try a model.", no_args_
 def write_corpus(
     out: Out,
     seed: Seed = 0,
-    posts: Annotated[int, typer.Option(help="Posts of all splits together.")] = 3500,
+    posts: Annotated[int, typer.Option(min=30, help="Posts of all splits together.")] = 3500,
 ) -> None:
     """Generate the demo corpus; the same seed gives the same bytes."""
     from hamlearn.demo.corpus import write_corpus

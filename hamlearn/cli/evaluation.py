@@ -7,6 +7,7 @@ import typer
 
 from hamlearn.cli.options import Out, Posts, Seed, Source, read_settings
 from hamlearn.errors import HamlearnError
+from hamlearn.io import atomic_write
 
 app = typer.Typer()
 paper_app = typer.Typer(help="The paper's tables, with our scores.", no_args_is_help=True)
@@ -81,7 +82,7 @@ def table(
 
     from hamlearn.corpus.statistics import editions
     from hamlearn.evaluation.evaluate import gather
-    from hamlearn.evaluation.paper import lines_of, scores_table, statistics_table, write_markdown
+    from hamlearn.evaluation.paper import as_markdown, lines_of, scores_table, statistics_table
     from hamlearn.evaluation.tables import write_table
 
     loaded = read_settings(settings)
@@ -93,7 +94,8 @@ def table(
     else:
         frame = scores_table(name, lines_of(name, loaded), gather(inputs), loaded)
     write_table(csv, frame, decimals=4)
-    write_markdown(markdown, frame)
+    with atomic_write(markdown) as part:
+        part.write_text(as_markdown(frame), encoding="utf-8")
 
 
 @paper_app.command()

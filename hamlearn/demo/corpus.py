@@ -18,7 +18,6 @@ from hamlearn.demo.composition import (
     render,
 )
 from hamlearn.demo.grammar import Sentence, draw_sentence, text_ceiling
-from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write
 
 log = logging.getLogger(__name__)
@@ -88,13 +87,7 @@ def draw_post(seed: int, split: str, number: int) -> tuple[DemoPost, np.random.G
 
 
 def split_sizes(posts: int) -> dict[str, int]:
-    """Divide a number of posts among the splits as 2000 : 600 : 900.
-
-    Raises:
-        HamlearnError: fewer than 30 posts are requested.
-    """
-    if posts < 30:
-        raise HamlearnError(f"posts: found {posts}, expected at least 30")
+    """Divide a number of posts among the splits as 2000 : 600 : 900."""
     dev, test = (round(posts * SPLITS[name][1] / TOTAL) for name in ("dev", "test"))
     return {"train": posts - dev - test, "dev": dev, "test": test}
 
@@ -111,12 +104,7 @@ def write_corpus(
 
     Returns:
         The number of posts by split.
-
-    Raises:
-        HamlearnError: the seed is negative or there are too few posts.
     """
-    if seed < 0:
-        raise HamlearnError(f"seed: found {seed}, expected 0 or more")
     sizes = split_sizes(posts)
     with atomic_write(out) as folder:
         (folder / "images" if images else folder).mkdir(parents=True)

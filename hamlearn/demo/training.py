@@ -141,13 +141,11 @@ def train_detector(drawn: Sequence[DrawnImage], seconds: float, seed: int) -> nn
     return network.eval()
 
 
-def average_precision(
-    truth: Sequence[Boxes], found: Sequence[Boxes], label: int, threshold: float = 0.5
-) -> float:
+def average_precision(truth: Sequence[Boxes], found: Sequence[Boxes], label: int) -> float:
     """Return the area under the precision envelope of one class, or nan if it never occurs.
 
     Detections are taken by decreasing score over all images; each claims the unclaimed true box of
-    its image with the largest IoU, if that is at least `threshold`, and is a false positive
+    its image with the largest IoU, if that is at least 0.5, and is a false positive
     otherwise.
     """
     total = sum(int((t["labels"] == label).sum()) for t in truth)
@@ -164,7 +162,7 @@ def average_precision(
     for rank, (_, image, k) in enumerate(ranked):
         box = found[image]["boxes"][k : k + 1]
         overlaps = box_iou(box, truth[image]["boxes"])[0] * unclaimed[image]
-        if overlaps.numel() and overlaps.max() >= threshold:
+        if overlaps.numel() and overlaps.max() >= 0.5:
             hits[rank] = 1
             unclaimed[image][int(overlaps.argmax())] = False
     recall = np.concatenate([[0], hits.cumsum() / total])
@@ -201,8 +199,6 @@ def train_vision(
     The seed, of images and training, must differ from that of `measure_vision`. `minutes` is the
     approximate time for everything.
     """
-    if images < BATCH:
-        raise HamlearnError(f"images: found {images}, expected at least {BATCH}, one batch")
     start = time.monotonic()
     torch.set_num_threads(threads)
     drawn = draw_images(seed, images)
@@ -247,9 +243,9 @@ def measure_vision(
     networks = []
     for name, build in ((RESNET_FILE, TinyResNet), (DETECTOR_FILE, build_detector)):
         path = Path(weights) / name
+        networks.append(load_network(build, WeightSettings(weights=str(path)), {})[0])
         if training_seed(path) == seed:
             raise HamlearnError(f"{path}: trained on images of seed {seed}, expected another seed")
-        networks.append(load_network(build, WeightSettings(weights=str(path)), {})[0])
     resnet, detector = networks
     drawn = draw_images(seed, images)
     accuracy = scene_accuracy(resnet, drawn)

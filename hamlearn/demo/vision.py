@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
@@ -22,7 +22,6 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from hamlearn.demo.objects import OBJECTS
 from hamlearn.demo.scenes import SCENES
-from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write
 from hamlearn.settings import DetectorSettings, WeightSettings
 from hamlearn.vision.backbones import FrozenResNet
@@ -47,8 +46,8 @@ class TinyResNet(ResNet):
     The pooled vector before `fc` is the image feature, of RESNET_WIDTHS[-1].
     """
 
-    def __init__(self, num_classes: int = len(SCENES)) -> None:
-        super().__init__(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+    def __init__(self) -> None:
+        super().__init__(BasicBlock, [1, 1, 1, 1], num_classes=len(SCENES))
         a, b, c, d = RESNET_WIDTHS
         self.inplanes = a
         self.conv1 = nn.Conv2d(3, a, 7, stride=2, padding=3, bias=False)
@@ -58,7 +57,7 @@ class TinyResNet(ResNet):
         self.layer2 = self._make_layer(BasicBlock, b, 1, stride=2)
         self.layer3 = self._make_layer(BasicBlock, c, 1, stride=2)
         self.layer4 = self._make_layer(BasicBlock, d, 1, stride=2)
-        self.fc = nn.Linear(d, num_classes)
+        self.fc = nn.Linear(d, len(SCENES))
 
 
 class TinyBackbone(nn.Sequential):
@@ -140,18 +139,9 @@ def save_weights(path: str | Path, network: nn.Module, header: dict[str, Any]) -
 
 
 def training_seed(path: str | Path) -> int | None:
-    """Return the seed of the images that weights were trained on, as their file states it.
-
-    Raises:
-        HamlearnError: the file is absent or is not a safetensors file.
-    """
-    if not Path(path).is_file():
-        raise HamlearnError(f"{path}: no such file; `hamlearn demo train-vision` makes it")
-    try:
-        with safe_open(path, "pt") as file:
-            return json.loads((file.metadata() or {}).get("hamlearn", "{}")).get("seed")
-    except SafetensorError as error:
-        raise HamlearnError(f"{path}: not a safetensors file ({error})") from error
+    """Return the seed of the images that weights were trained on, as their file states it."""
+    with safe_open(path, "pt") as file:
+        return json.loads((file.metadata() or {}).get("hamlearn", "{}")).get("seed")
 
 
 def load_backbone(settings: WeightSettings) -> Backbone:

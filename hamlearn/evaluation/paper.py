@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -11,7 +10,7 @@ from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import PAPER_ORDER, PUBLISHED
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
-from hamlearn.io import atomic_write, read_yaml
+from hamlearn.io import read_yaml
 from hamlearn.settings import Settings
 from hamlearn.systems import ABLATIONS, NO_DETECTOR, full_with_rounds
 
@@ -163,12 +162,6 @@ def _cell(measure: str, ours: pd.Series, published: float | None) -> dict[str, A
         "published": published,
         "difference": None if mean is None or published is None else mean - published,
     }
-
-
-def write_markdown(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table in long form as Markdown, atomically; see `as_markdown`."""
-    with atomic_write(path) as part:
-        part.write_text(as_markdown(table), encoding="utf-8")
 
 
 def as_markdown(table: pd.DataFrame) -> str:

@@ -19,6 +19,7 @@ from hamlearn.evaluation.scores import ALL
 
 DRAWS = 2000
 SHUFFLES = 10_000
+SEED = 0
 LEVEL = 0.99  # a report makes some 20 comparisons; at .95 one of them would be wrong by chance
 
 _AT_ONCE = 500  # shuffles in memory
@@ -58,28 +59,28 @@ def count(
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
-def level(counts: Counts, seed: int = 0) -> Interval:
+def level(counts: Counts) -> Interval:
     """Return F1 of counts (S, P, 3), mean over S seeds, with its bootstrap interval."""
-    return _interval(counts, np.zeros_like(counts), seed)
+    return _interval(counts, np.zeros_like(counts))
 
 
-def difference(base: Counts, other: Counts, seed: int = 0) -> Interval:
+def difference(base: Counts, other: Counts) -> Interval:
     """Return F1 of `other` minus F1 of `base`, mean over seeds, with its bootstrap interval.
 
     Both are counts (S, P, 3) of the same seeds and posts, which are drawn with replacement for both
     together.
     """
-    return _interval(other, base, seed)
+    return _interval(other, base)
 
 
-def p_value(base: Counts, other: Counts, seed: int = 0) -> float:
+def p_value(base: Counts, other: Counts) -> float:
     """Return the two-sided p of F1(other) = F1(base), by paired approximate randomization.
 
     p = (1 + #{shuffles with |gap| >= the observed one}) / (1 + SHUFFLES). A shuffle swaps the
     predictions of the two systems for half of the posts on average, in all seeds together, since
     the seeds of one post are not independent. Counts are (S, P, 3) of the same seeds and posts.
     """
-    rng = np.random.default_rng([seed, 2])
+    rng = np.random.default_rng([SEED, 2])
     observed = abs(mean_f1(other) - mean_f1(base)) - 1e-12  # tolerates rounding of equal gaps
     posts = base.shape[1]
     reached = 0
@@ -102,22 +103,22 @@ def f1(counts: NDArray[np.float64] | Counts) -> NDArray[np.float64]:
     return np.divide(2 * counts[..., 0], total, out=np.zeros(total.shape), where=total > 0)
 
 
-def _interval(plus: Counts, minus: Counts, seed: int) -> Interval:
+def _interval(plus: Counts, minus: Counts) -> Interval:
     """Bootstrap the mean over seeds of F1(plus) - F1(minus): percentiles over DRAWS draws."""
     seeds, posts, _ = plus.shape
     value = mean_f1(plus) - mean_f1(minus)
-    weights = _weights(posts, seed)
+    weights = _weights(posts)
     gaps = f1(_weighted(weights, plus)) - f1(_weighted(weights, minus))  # (DRAWS, S)
-    chosen = np.random.default_rng([seed, 1]).integers(seeds, size=(DRAWS, seeds))
+    chosen = np.random.default_rng([SEED, 1]).integers(seeds, size=(DRAWS, seeds))
     means = np.take_along_axis(gaps, chosen, axis=1).mean(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
 
 
 @lru_cache(maxsize=1)
-def _weights(posts: int, seed: int) -> NDArray[np.float64]:
+def _weights(posts: int) -> NDArray[np.float64]:
     """Return how often each of P posts is drawn (DRAWS, P)."""
-    rng = np.random.default_rng([seed, 0])
+    rng = np.random.default_rng([SEED, 0])
     return rng.multinomial(posts, np.full(posts, 1 / posts), size=DRAWS).astype(np.float64)
 
 

@@ -64,15 +64,9 @@ def test_the_shipped_files_state_their_seed(name):
     assert training_seed(WEIGHTS / name) == 0
 
 
-def test_a_missing_or_broken_file_is_named(tmp_path):
-    path = tmp_path / "x.safetensors"
-    with pytest.raises(HamlearnError, match=r"x\.safetensors: no such file; .*train-vision"):
-        training_seed(path)
-    path.write_bytes(b"nothing of the kind")
-    with pytest.raises(HamlearnError, match=r"x\.safetensors: not a safetensors file"):
-        training_seed(path)
-    save_file({"a": torch.zeros(1)}, path)
-    assert training_seed(path) is None
+def test_a_file_may_state_no_seed(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
+    assert training_seed(tmp_path / "x.safetensors") is None
 
 
 def test_weights_of_the_other_network_are_refused():

@@ -12,7 +12,6 @@ from hamlearn.evaluation.paper import (
     published_tables,
     scores_table,
     statistics_table,
-    write_markdown,
 )
 from hamlearn.evaluation.tables import write_table
 from hamlearn.settings import Settings
@@ -146,8 +145,7 @@ def test_markdown_layout(tmp_path):
     lines = [Line("a|b", "full", "", {"twitter2015": {"F1": 77.0}})]
     table = scores_table("table3", lines, scores, SETTINGS)
     write_table(tmp_path / "t.csv", table, decimals=4)
-    write_markdown(tmp_path / "t.md", table)
-    text = (tmp_path / "t.md").read_text()
+    text = as_markdown(table)
     assert text.splitlines()[0] == "# Table 3: ablations"
     assert "| a\\|b | ours, lenient, 2 seeds | 77.50 ± 0.71 | 75.50 ± 0.71 | 76.50 ± 0.71 |" in text
     assert "|  | paper | – | – | 77.00 |" in text  # noqa: RUF001

@@ -3,13 +3,16 @@
 from collections.abc import Collection, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.table import Table
 
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
 from hamlearn.io import atomic_write
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SHOWN = (("dev", "lenient"), ("dev", "strict"), ("test", "lenient"), ("test", "strict"))
 
@@ -52,8 +55,10 @@ def read_table(
     return table[list(columns)]
 
 
-def summary(metrics: pd.DataFrame) -> Table:
+def summary(metrics: pd.DataFrame) -> "Table":
     """Return micro F1 of every corpus, detector and variant, in percent over the seeds."""
+    from rich.table import Table  # no other stage needs it
+
     table = Table(title="Micro F1, percent: mean ± standard deviation over seeds")
     for name in ("corpus", "detector", "variant"):
         table.add_column(name, overflow="fold")

@@ -119,9 +119,8 @@ def _entry(line: bytes, place: str) -> dict[str, Any]:
     if wrong is not None:
         raise HamlearnError(f"{place}: label {wrong!r}; expected O, B-TYPE or I-TYPE")
     relevance, cut = entry.get("relevance") or {}, entry.get("cut", 0)
-    if not isinstance(relevance, dict) or not all(
-        isinstance(value, int | float) for value in relevance.values()
-    ):
+    values = relevance.values() if isinstance(relevance, dict) else [None]
+    if not all(isinstance(value, int | float) for value in values):
         raise HamlearnError(f"{place}: relevance {relevance!r:.80}; expected a number by view")
     if not isinstance(cut, int):
         raise HamlearnError(f"{place}: cut {cut!r:.80}; expected a number of words")

@@ -114,22 +114,16 @@ def predict(
 
 
 def predict_posts(
-    model: TrainedModel, posts: Sequence[CorpusPost], sources: Sources, device: str | None = None
+    model: TrainedModel, posts: Sequence[CorpusPost], sources: Sources
 ) -> Iterator[Prediction]:
-    """Return the predictions of posts in their order.
+    """Return the predictions of posts, on a free GPU if any; their labels are copied, never used.
 
     All posts are predicted before this returns; memory holds 20 bytes per post, 4 per word and 8
     per post and view for the relevance.
-
-    Args:
-        model: as loaded.
-        posts: of any split; their labels are copied, never used.
-        sources: what the model reads in addition to the posts.
-        device: None takes a free GPU, if any.
     """
     facts = model.facts
     data = PostDataset(posts, model.tokenizer, facts.text, sources=sources)
-    with free_device(device) as on:
+    with free_device() as on:
         network = model.network.to(on).eval()
         found = _Results(len(posts))
         for scored, paths in scored_posts(network, data, facts.training.eval_batch_size, on):

@@ -14,7 +14,6 @@ from hamlearn.features.hdf5 import ArrayFile
 
 KIND, SCHEMA_VERSION = "encoded", 1
 KEY = 16  # bytes
-AGAIN = "make it again with `hamlearn encode`"
 
 
 def key_of(ids: NDArray[np.integer]) -> bytes:
@@ -63,10 +62,9 @@ class Encoded(ArrayFile):
         """Raise HamlearnError if the outputs are not those of this encoder."""
         found, expected = self.attributes.get("encoder_digest"), digest_of_encoder(encoder)
         if found != expected:
-            raise HamlearnError(
-                f"{self.path}: found outputs of {self.attributes.get('encoder')!s:.200}, whose"
-                f" weights have the sha256 {found!s:.12}, expected those of the encoder of this"
-                f" run, {expected:.12}; {AGAIN}"
+            raise self.error(
+                f"found outputs of {self.attributes.get('encoder')!s:.200}, whose weights have the"
+                f" sha256 {found!s:.12}, expected those of the encoder of this run, {expected:.12}"
             )
 
     def find(self, ids: NDArray[np.integer], post_id: str) -> int:
@@ -80,10 +78,10 @@ class Encoded(ArrayFile):
             text, posts, added = (
                 self.attributes.get(name) for name in ("max_subtokens", "long_posts", "image_text")
             )
-            raise HamlearnError(
-                f"{self.path}: found no outputs of the post {post_id!r:.100}. The file was made"
-                f" with text.max_subtokens {text!s:.20}, text.long_posts {posts!s:.20} and"
-                f" {added!s:.40} after the posts. If posts or settings have changed since, {AGAIN}"
+            raise self.error(
+                f"found no outputs of the post {post_id!r:.100}, expected posts and settings that"
+                f" have not changed since: it was made with text.max_subtokens {text!s:.20},"
+                f" text.long_posts {posts!s:.20} and {added!s:.40} after the posts"
             )
         return row
 
@@ -97,31 +95,27 @@ class Encoded(ArrayFile):
         spans = [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
         hidden = self.arrays["hidden"][np.concatenate(spans)]
         if not all_finite(hidden):
-            raise HamlearnError(f"{self.path}: holds numbers that are not finite; {AGAIN}")
+            raise self.error("holds numbers that are not finite")
         return np.split(hidden, np.cumsum(stops - starts)[:-1])
 
     def _check(self) -> None:
-        found = {name: f"{data.dtype} of {data.shape}" for name, data in self.arrays.items()}
-        hidden, starts = self.arrays.get("hidden"), self.arrays.get("starts")
-        tokens, width = (0, 1) if hidden is None or len(hidden.shape) != 2 else hidden.shape
-        rows = 0 if starts is None else starts.shape[0] - 1
-        expected = {
-            "hidden": f"float32 of {(tokens, max(1, width))}",
-            "starts": f"int64 of {(rows + 1,)}",
-            "keys": f"uint8 of {(rows, KEY)}",
-        }
-        for name, layout in expected.items():
-            if found.get(name) != layout:
-                raise HamlearnError(
-                    f"{self.path}: `{name}` is {found.get(name, 'absent')}, expected {layout};"
-                    f" {AGAIN}"
-                )
+        shapes = {name: rows.shape or (1,) for name, rows in self.arrays.items()}
+        hidden, starts = (shapes.get(name, (1,)) for name in ("hidden", "starts"))
+        tokens, rows = hidden[0], starts[0] - 1
+        width = max(1, hidden[-1]) if len(hidden) == 2 else 1
+        self._check_arrays(
+            {
+                "hidden": ("float32", (tokens, width)),
+                "starts": ("int64", (rows + 1,)),
+                "keys": ("uint8", (rows, KEY)),
+            }
+        )
         self._starts: NDArray[np.int64] = self.arrays["starts"][range(rows + 1)]
         keys = self.arrays["keys"][range(rows)]
         self._row_of = {key.tobytes(): row for row, key in enumerate(keys)}
         is_complete = self._starts[0] == 0 and self._starts[-1] == tokens
         if not is_complete or len(self._row_of) < rows or (np.diff(self._starts) < 1).any():
-            raise HamlearnError(
-                f"{self.path}: its rows do not fit together, expected each of {rows} keys once and"
-                f" {tokens} sub-tokens divided among them; {AGAIN}"
+            raise self.error(
+                f"its rows do not fit together, expected each of {rows} keys once and {tokens}"
+                " sub-tokens divided among them"
             )

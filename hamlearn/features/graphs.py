@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +39,20 @@ def build_graphs(
                 f"{object_file}: found features of kind {objects.attributes['kind']!r},"
                 " expected 'objects'"
             )
+        source = objects.attributes
+        attributes = attributes_of(
+            "graphs",
+            *(source[name] for name in ("extractor", "weights", "weights_digest")),
+            random_weights=source["random_weights"],
+            settings=settings.model_dump(),
+            libraries=("numpy", "h5py"),
+        )
+        attributes["objects_settings_digest"] = source["settings_digest"]
+        attributes["names"] = canonical(list(RELATIONS))
         n, (most, _) = len(objects.ids), objects.shape("boxes")
         edges = np.zeros(len(RELATIONS), dtype=np.int64)
         with atomic_hdf5(out) as (file, check_disk):
-            write_attributes(file, _attributes(objects, settings))
+            write_attributes(file, attributes)
             write_texts(file, "ids", objects.ids)
             relations = file.create_dataset(
                 "relations", (n, most + 1, most + 1), np.int8, fillvalue=NONE
@@ -80,22 +89,6 @@ def _relations(objects: FeatureFile, rows: range, settings: GraphSettings) -> ND
         raise HamlearnError(f"{objects.path}: {objects.ids[rows.start]}: {error}") from error
 
 
-def _attributes(objects: FeatureFile, settings: GraphSettings) -> dict[str, Any]:
-    """Return the provenance of graphs: the extractor of the objects, and the thresholds."""
-    source = objects.attributes
-    attributes = attributes_of(
-        "graphs",
-        source["extractor"],
-        source["weights"],
-        source["weights_digest"],
-        source["random_weights"],
-        settings.model_dump(),
-        ("numpy", "h5py"),
-    )
-    attributes["objects_settings_digest"] = source["settings_digest"]
-    return attributes | {"names": canonical(list(RELATIONS))}
-
-
 class Graphs(ArrayFile):
     """A graph file open for reading, checked against the object file it belongs to.
 
@@ -121,23 +114,16 @@ class Graphs(ArrayFile):
     def _check(self) -> None:
         ids, objects = self.texts.get("ids", []), self._objects
         if ids != objects.ids:
-            raise HamlearnError(
-                f"{self.path}: found the relations of {len(ids)} images, expected those of the"
+            raise self.error(
+                f"found the relations of {len(ids)} images, expected those of the"
                 f" {len(objects.ids)} images of {objects.path}, in the same order"
             )
-        relations = self.arrays.get("relations")
-        nodes = 1 + objects.shape("boxes")[0]
-        shape = (len(ids), nodes, nodes)
-        if relations is None or relations.shape != shape or relations.dtype != np.int8:
-            found = "none" if relations is None else f"{relations.dtype} of {relations.shape}"
-            raise HamlearnError(
-                f"{self.path}: found relations: {found}, expected int8 of {shape}: the image and"
-                f" the objects of {objects.path}"
-            )
-        for start in range(0, len(ids), BLOCK):
-            block = relations[range(start, min(start + BLOCK, len(ids)))]
-            if not -1 <= block.min() <= block.max() < len(RELATIONS):
-                raise HamlearnError(
-                    f"{self.path}: found relations from {block.min()} to {block.max()}, expected"
-                    f" -1 to {len(RELATIONS) - 1}"
+        n, nodes = len(ids), 1 + objects.shape("boxes")[0]
+        self._check_arrays({"ids": ("text", (n,)), "relations": ("int8", (n, nodes, nodes))})
+        for start in range(0, n, BLOCK):
+            block = self.rows(range(start, min(start + BLOCK, n)))
+            if not NONE <= block.min() <= block.max() < len(RELATIONS):
+                raise self.error(
+                    f"found relations from {block.min()} to {block.max()}, expected {NONE} to"
+                    f" {len(RELATIONS) - 1}"
                 )

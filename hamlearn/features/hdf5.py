@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write
 
+# Of each array, its type, or "text", or "floats" of any precision; and its shape.
+Layout = dict[str, tuple[str, tuple[int, ...]]]
+
 
 class ArrayFile:
     """An HDF5 file open for reading. Text is in memory; rows of numbers are read on demand.
 
-    Subclasses check the arrays of their layout in `_check`.
+    Subclasses check their arrays in `_check`.
 
     Args:
         path: of the file.
@@ -43,31 +46,23 @@ class ArrayFile:
     """
 
     def __init__(self, path: str | Path, kinds: Sequence[str], version: int, command: str) -> None:
-        self.path = Path(path)
+        self.path, self._command = Path(path), command
         if not self.path.is_file():
             raise HamlearnError(f"{path}: no such file; expected one made by `{command}`")
         self._file = self.path.open("rb", buffering=0)
         try:
-            with h5py.File(self.path, "r") as file:
-                self.attributes = _attributes(self.path, file)
-                kind, found = (self.attributes.get(key) for key in ("kind", "schema_version"))
-                if kind not in kinds or found != version:
-                    raise HamlearnError(
-                        f"{path}: found {kind!r:.40} of layout version {found!s:.20}, expected"
-                        f" {' or '.join(kinds)} of version {version}; make it again with"
-                        f" `{command}`"
-                    )
-                self._read_arrays(file)
+            self._read(kinds, version)
             self._check()
-        except HamlearnError:
-            self.close()
-            raise
         except Exception as error:  # h5py raises almost anything on damaged files
             self.close()
-            raise HamlearnError(
-                f"{path}: not an HDF5 file, or a damaged one"
-                f" ({str(error) or type(error).__name__:.300}); make it again with `{command}`"
-            ) from error
+            if isinstance(error, HamlearnError):
+                raise
+            reason = f"{str(error) or type(error).__name__:.300}"
+            raise self.error(f"not an HDF5 file, or a damaged one ({reason})") from error
+
+    def error(self, problem: str) -> HamlearnError:
+        """Return an error that names the file and the command that makes it again."""
+        return HamlearnError(f"{self.path}: {problem}; make it again with `{self._command}`")
 
     def close(self) -> None:
         """Close the file."""
@@ -79,18 +74,52 @@ class ArrayFile:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _read_arrays(self, file: h5py.File) -> None:
+    def _read(self, kinds: Sequence[str], version: int) -> None:
+        self.attributes: dict[str, Any] = {}
         self.texts: dict[str, list[str]] = {}
         self.arrays: dict[str, Rows] = {}
-        for name in file:
-            dataset = _dataset(self.path, file, name)
-            if dataset.dtype.kind == "S":
-                self.texts[name] = [text.decode() for text in dataset[()].ravel().tolist()]
-            else:
-                self.arrays[name] = Rows(self._file, dataset)
+        size = self.path.stat().st_size
+        with h5py.File(self.path, "r") as file:
+            for name in file.attrs:
+                attribute = file.attrs.get_id(name)
+                if attribute.shape != () or attribute.dtype.kind not in "biufS":
+                    raise self.error(
+                        f"attribute `{name:.100}` is {attribute.dtype} of shape {attribute.shape},"
+                        " expected one number or text of fixed length"
+                    )
+                value = file.attrs[name].item()
+                self.attributes[name] = value.decode() if isinstance(value, bytes) else value
+            kind, found = (self.attributes.get(key) for key in ("kind", "schema_version"))
+            if kind not in kinds or found != version:
+                raise self.error(
+                    f"found {kind!r:.40} of layout version {found!s:.20}, expected"
+                    f" {' or '.join(kinds)} of version {version}"
+                )
+            for name in file:
+                if problem := _problem(file, name, size):
+                    raise self.error(f"`{name:.100}` {problem}")
+                dataset = file[name]
+                if dataset.dtype.kind == "S":
+                    self.texts[name] = [text.decode() for text in dataset[()].ravel().tolist()]
+                else:
+                    self.arrays[name] = Rows(self._file, dataset)
 
     def _check(self) -> None:
         """Raise HamlearnError if the arrays are not those of the layout."""
+
+    def _check_arrays(self, layout: Layout) -> None:
+        """Raise HamlearnError unless the file has exactly these arrays."""
+        found: Layout = {name: ("text", (len(text),)) for name, text in self.texts.items()}
+        for name, rows in self.arrays.items():
+            is_any = rows.dtype.kind == "f" and layout.get(name, ("",))[0] == "floats"
+            found[name] = ("floats" if is_any else rows.dtype.name, rows.shape)
+        for name in layout | found:
+            given, expected = (
+                "{} of shape {}".format(*arrays[name]) if name in arrays else "absent"
+                for arrays in (found, layout)
+            )
+            if given != expected:
+                raise self.error(f"`{name:.100}` is {given}, expected {expected}")
 
 
 class Rows:
@@ -145,47 +174,23 @@ class Rows:
             buffer, offset = buffer[count:], offset + count
 
 
-def _attributes(path: Path, file: h5py.File) -> dict[str, Any]:
-    """Return the numbers and text attached to the root of a file."""
-    found = {}
-    for name in file.attrs:
-        attribute = file.attrs.get_id(name)
-        if attribute.shape != () or attribute.dtype.kind not in "biufS":
-            raise HamlearnError(
-                f"{path}: attribute `{name:.100}` is {attribute.dtype} of shape {attribute.shape},"
-                " expected one number or text of fixed length; make a file of an older version"
-                " again"
-            )
-        value = file.attrs[name].item()
-        found[name] = value.decode() if isinstance(value, bytes) else value
-    return found
-
-
-def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    """Return a dataset, all of which lies within the file."""
+def _problem(file: h5py.File, name: str, size: int) -> str:
+    """Return why a member of a file of `size` bytes is no array stored in it; "" if it is one."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise HamlearnError(f"{path}: `{name:.100}` is a link, expected a dataset")
+        return "is a link, expected a dataset"
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise HamlearnError(f"{path}: `{name:.100}` is no array, expected a dataset")
+        return "is no array, expected a dataset"
     if dataset.dtype.kind not in "iufS":  # text of variable length is of kind O
-        raise HamlearnError(
-            f"{path}: `{name:.100}` holds {dataset.dtype}, expected numbers or text of fixed length"
-        )
+        return f"holds {dataset.dtype}, expected numbers or text of fixed length"
     properties = dataset.id.get_create_plist()
     if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_external_count():
-        raise HamlearnError(
-            f"{path}: `{name:.100}` is chunked or stored in another file, expected contiguous data"
-        )
+        return "is chunked or stored in another file, expected contiguous data"
     offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
     claimed = math.prod(dataset.shape) * dataset.dtype.itemsize
-    size = path.stat().st_size
     if claimed and (offset is None or stored != claimed or offset + claimed > size):
-        raise HamlearnError(
-            f"{path}: `{name:.100}` takes {claimed} bytes, which do not lie within the {size} of"
-            " the file; was it truncated?"
-        )
-    return dataset
+        return f"takes {claimed} bytes, which do not lie within the {size} of the file"
+    return ""
 
 
 class _Sink(io.FileIO):
@@ -225,11 +230,8 @@ class _Sink(io.FileIO):
 def atomic_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
     """Write an HDF5 file that appears at `path` when the block ends without an error.
 
-    Yields:
-        The file, and a function that raises OSError if the disk is full, to be called now and then.
-
-    Raises:
-        HamlearnError: the file could not be written.
+    Yields the file, and a function to be called now and then that raises OSError if the disk is
+    full, which becomes a HamlearnError that names the file.
     """
     with atomic_write(path) as part, _Sink(part, "w+") as sink:
         with h5py.File(sink, "w") as file:

@@ -34,7 +34,7 @@ from numpy.typing import DTypeLike, NDArray
 
 import hamlearn
 from hamlearn.errors import HamlearnError
-from hamlearn.features.hdf5 import ArrayFile, atomic_hdf5, write_attributes, write_texts
+from hamlearn.features.hdf5 import ArrayFile, Layout, atomic_hdf5, write_attributes, write_texts
 from hamlearn.io import canonical, digest_of_text
 
 SCHEMA_VERSION = 2
@@ -57,14 +57,12 @@ def image_columns(
         width: F.
         dtype: of the features.
         regions: whether the 7x7 map is stored too.
-        stages: F of each stage whose 2x2 map is stored; empty if none is.
+        stages: F of each stage whose 2x2 map is stored.
     """
     columns: Columns = {"features": ((width,), dtype)}
     if regions:
         columns["regions"] = ((49, width), dtype)
-    return columns | {
-        name: ((4, own), dtype) for name, own in zip(STAGES, stages, strict=bool(stages))
-    }
+    return columns | {name: ((4, own), dtype) for name, own in zip(STAGES, stages, strict=False)}
 
 
 def object_columns(width: int, objects: int, dtype: str) -> Columns:
@@ -117,17 +115,11 @@ class FeatureWriter:
     """Fills the rows of one feature file, in any order; see `feature_writer`."""
 
     def __init__(
-        self,
-        file: h5py.File,
-        check_disk: Callable[[], None],
-        ids: Sequence[str],
-        columns: Columns,
+        self, file: h5py.File, check_disk: Callable[[], None], ids: Sequence[str], columns: Columns
     ) -> None:
-        self._check_disk = check_disk
-        self._ids = list(ids)
-        self._columns = columns
-        self._reasons = [""] * len(ids)
-        self._written = np.zeros(len(ids), dtype=bool)
+        self._check_disk, self._ids, self._columns = check_disk, ids, columns
+        self.reasons: dict[int, str] = {}
+        self.missing = dict.fromkeys(range(len(ids)))  # rows that are not written yet, in order
         # Space is allocated now, so that the file does not depend on the order of the rows.
         early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -165,20 +157,13 @@ class FeatureWriter:
             self._data[name][row] = value
         self._data["sizes"][row] = size
         self._check_disk()
-        self._written[row] = True
+        self.missing.pop(row, None)
 
     def fail(self, row: int, status: int, reason: str) -> None:
         """Record why an image has no features; its numbers stay zero."""
         self._data["status"][row] = status
-        self._reasons[row] = reason
-        self._written[row] = True
-
-    def finish(self, file: h5py.File) -> None:
-        """Check that every row was written, and write the reasons."""
-        if not self._written.all():
-            missing = self._ids[int(np.flatnonzero(~self._written)[0])]
-            raise HamlearnError(f"image {missing} was not written; expected every image")
-        write_texts(file, "reasons", self._reasons)
+        self.reasons[row] = reason
+        self.missing.pop(row, None)
 
 
 @contextmanager
@@ -211,7 +196,9 @@ def feature_writer(
         writer = FeatureWriter(file, check_disk, ids, columns)
         check_disk()
         yield writer
-        writer.finish(file)
+        for row in writer.missing:
+            raise HamlearnError(f"image {ids[row]} was not written; expected every image")
+        write_texts(file, "reasons", [writer.reasons.get(row, "") for row in range(len(ids))])
 
 
 class FeatureFile(ArrayFile):
@@ -240,9 +227,7 @@ class FeatureFile(ArrayFile):
             IndexError: the dataset has no such row.
         """
         if name not in self.arrays:
-            raise HamlearnError(
-                f"{self.path}: no dataset `{name}`; it has {', '.join(sorted(self.arrays))}"
-            )
+            raise self.error(f"no dataset `{name}`; it has {', '.join(sorted(self.arrays))}")
         return self.arrays[name][indices]
 
     def has(self, name: str) -> bool:
@@ -262,37 +247,23 @@ class FeatureFile(ArrayFile):
         }
 
     def _check(self) -> None:
-        is_objects = self.attributes["kind"] == "objects"
-        expected_texts = {"ids", "reasons"} | ({"classes"} if is_objects else set())
-        if self.texts.keys() != expected_texts:
-            raise HamlearnError(
-                f"{self.path}: found text in {', '.join(self.texts) or 'no dataset'}, expected it"
-                f" in {', '.join(sorted(expected_texts))}"
-            )
-        self.ids, self.reasons = self.texts["ids"], self.texts["reasons"]
-        self.classes = self.texts.get("classes", [])
-        self.row_of = {image_id: row for row, image_id in enumerate(self.ids)}
-        if len(self.row_of) < len(self.ids):
-            raise HamlearnError(f"{self.path}: an image id occurs twice, expected each once")
         shape = self.shape("features") or (0,)
-        if is_objects:
-            expected = object_columns(shape[-1], shape[0], "float32")
+        n, self.classes = len(self.texts.get("ids", [])), self.texts.get("classes", [])
+        layout: Layout = {"ids": ("text", (n,)), "reasons": ("text", (n,))}
+        if self.attributes["kind"] == "objects":
+            columns = object_columns(shape[-1], shape[0], "float32")
+            layout["classes"] = ("text", (len(self.classes),))
         else:
             stages = [self.shape(name)[-1] for name in STAGES if self.has(name)]
-            expected = image_columns(shape[-1], "float32", self.has("regions"), stages)
-        expected |= _COMMON
-        if self.arrays.keys() != expected.keys() or len(self.reasons) != len(self.ids):
-            raise HamlearnError(
-                f"{self.path}: found numbers in {', '.join(self.arrays)}, expected them in"
-                f" {', '.join(expected)}, and as many reasons as ids"
-            )
-        for name, (row, dtype) in expected.items():
-            data, rows, kind = self.arrays[name], (len(self.ids), *row), np.dtype(dtype).kind
-            if data.shape != rows or data.dtype.kind != kind:
-                raise HamlearnError(
-                    f"{self.path}: `{name}` is {data.dtype} of shape {data.shape}, expected"
-                    f" {'floats' if kind == 'f' else np.dtype(dtype)} of shape {rows}"
-                )
+            columns = image_columns(shape[-1], "float32", self.has("regions"), stages)
+        for name, (row, dtype) in (columns | _COMMON).items():
+            type_ = np.dtype(dtype).name.replace("float32", "floats")  # any precision
+            layout[name] = (type_, (n, *row))
+        self._check_arrays(layout)
+        self.ids, self.reasons = self.texts["ids"], self.texts["reasons"]
+        self.row_of = {image_id: row for row, image_id in enumerate(self.ids)}
+        if len(self.row_of) < n:
+            raise self.error("an image id occurs twice, expected each once")
 
 
 def log_summary(what: str, count: int, failed: Counter[str], random_weights: bool) -> None:

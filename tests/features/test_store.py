@@ -180,10 +180,10 @@ def replace(name, value):
         ),
         (
             lambda file: write_attributes(file, {"kind": "objects"}),
-            "expected it in classes, ids, reasons",
+            "`classes` is absent, expected text",
         ),
         (lambda file: file.pop("features"), "no dataset `features`"),
-        (lambda file: file.pop("reasons"), "found text in ids, expected it in ids, reasons"),
+        (lambda file: file.pop("reasons"), r"`reasons` is absent, expected text of shape \(5,\)"),
         (
             replace("features", np.zeros((4, 3))),
             r"`features` is .*\(4, 3\), expected floats of shape \(5, 3\)",
@@ -197,7 +197,7 @@ def replace(name, value):
             r"`sizes` is .*\(5, 3\), expected int32 of shape \(5, 2\)",
         ),
         (replace("status", 3), r"`status` is int64 of shape \(\), expected uint8 of shape \(5,\)"),
-        (replace("ids", np.arange(5)), "found text in reasons, expected it in ids, reasons"),
+        (replace("ids", np.arange(5)), r"`ids` is int64 of shape \(5,\), expected text"),
     ],
 )
 def test_a_wrong_layout_is_named(tmp_path, change, message):

@@ -1,10 +1,10 @@
 """Extracting features from the images of a corpus: whole images (Eq. 2) and objects (Eq. 3)."""
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,16 +35,17 @@ from hamlearn.vision.base import (
     load_detector,
     select_top,
 )
-from hamlearn.vision.images import Decoded, ImageError, decode_images, set_threads
+from hamlearn.vision.images import Decoded, ImageError, decode_images, in_order, set_threads
 
 _AHEAD = 4  # images decoded ahead of a detector, which takes them at full size
-_PENDING = 4  # writes that may wait for the disk
+_PENDING = 3  # batches that may wait for the disk, in addition to the one that is written
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+Batch = Sequence[Decoded[Any]]
 Rows = Iterable[Mapping[str, Any]]  # of the feature file, one per image
 # Turns a batch into a function that returns its rows and runs in the thread that writes.
-Process = Callable[[Sequence[Decoded[Any]]], Callable[[], Rows]]
+Process = Callable[[Batch], Callable[[], Rows]]
 
 
 def extract_images(
@@ -60,7 +61,7 @@ def extract_images(
 
     Args:
         posts_path: prepared posts.
-        out: path of the feature file.
+        out: the feature file.
         settings: its sections `pictures` and `image_features` are used.
         backbone: a key of `image_features.backbones`.
         shard: (i, n) for the i-th of n equal parts of the images of the corpus, counted from 1.
@@ -89,7 +90,7 @@ def extract_images(
         net.network.to(on).to(memory_format=layout)
         full = compiled(net) if options.compile else net  # for batches of the full size
 
-        def process(batch: Sequence[Decoded[Any]]) -> Callable[[], Rows]:
+        def process(batch: Batch) -> Callable[[], Rows]:
             tensors: list[Any] = [item.value for item in batch]
             images = torch.stack(tensors).to(on, memory_format=layout)
             chosen = full if len(batch) == options.batch_size else net
@@ -110,7 +111,7 @@ def extract_images(
             list(paths),
             columns,
             attributes_of("images", backbone, weights.name, weights.digest, weights.random, used),
-            progress(queue, len(paths), f"images, {backbone}"),
+            queue,
             process,
             options.batch_size,
             is_strict=settings.pictures.unreadable == "error",
@@ -146,16 +147,16 @@ def extract_objects(
                 detector, configured(options.detectors, "detectors", detector), on
             )
             log.info("detector %s runs on %s", detector, net.backend)
-            per_class = net.nms_per_class
-            if options.nms_per_class is not None:
-                per_class = options.nms_per_class
+            per_class = (
+                net.nms_per_class if options.nms_per_class is None else options.nms_per_class
+            )
             used["score_threshold"] = options.score_threshold
             used |= {"nms_threshold": options.nms_threshold, "nms_per_class": per_class}
             queue = decode_images(
                 list(paths.values()), lambda image: image, max_pixels, workers, _AHEAD
             )
 
-        def process(batch: Sequence[Decoded[Any]]) -> Callable[[], Rows]:
+        def process(batch: Batch) -> Callable[[], Rows]:
             (item,) = batch  # padding a batch would change the features at the borders of images
             best: Any = item.value
             if detector != PRECOMPUTED:
@@ -176,7 +177,7 @@ def extract_objects(
             list(paths),
             object_columns(source.feature_width, options.objects, options.dtype),
             attributes_of("objects", detector, weights.name, weights.digest, weights.random, used),
-            progress(queue, len(paths), f"objects, {detector}"),
+            queue,
             process,
             is_strict=settings.pictures.unreadable == "error",
             where=f"{on}, {source.backend}",
@@ -191,27 +192,23 @@ def padded(best: Selection, n: int, size: tuple[int, int], classes: int) -> dict
     and the image's own features in the model.
 
     Args:
-        best: at most n objects.
+        best: at most n objects, with boxes in pixels of an image of this size.
         n: objects per row.
-        size: width and height of the image in pixels.
+        size: width and height of the image.
         classes: C, which is also the label of "none".
     """
     count = len(best.scores)
-    row: dict[str, Any] = {
-        "features": np.zeros((n, best.features.shape[1]), np.float32),
-        "boxes": np.zeros((n, 4), np.float32),
-        "scores": np.zeros(n, np.float32),
-        "labels": np.full(n, -1, np.int32),
-        "counts": max(count, 1),
-    }
+    columns = object_columns(best.features.shape[1], n, "float32")
+    row: dict[str, Any] = {name: np.zeros(shape, dtype) for name, (shape, dtype) in columns.items()}
+    row["labels"][:] = -1
+    row["counts"] = max(count, 1)
     if count == 0:
         row["boxes"][0] = (0, 0, 1, 1)
         row["labels"][0] = classes
         return row
-    row["features"][:count] = best.features.cpu().numpy()
+    for name in ("features", "scores", "labels"):
+        row[name][:count] = getattr(best, name).cpu().numpy()
     row["boxes"][:count] = np.clip(best.boxes.cpu().numpy() / np.array([*size, *size]), 0, 1)
-    row["scores"][:count] = best.scores.cpu().numpy()
-    row["labels"][:count] = best.labels.cpu().numpy()
     return row
 
 
@@ -243,54 +240,32 @@ def _write_shard(
     and backend, for the log.
     """
     failed: Counter[str] = Counter()
-    batch: list[Decoded[Any]] = []
-    with (
-        feature_writer(out, ids, columns, attributes, classes) as writer,
-        _background(_PENDING) as later,
-    ):
+    extractor = attributes["extractor"]
+    with feature_writer(out, ids, columns, attributes, classes) as writer:
 
-        def put(items: Sequence[Decoded[Any]], rows: Callable[[], Rows]) -> None:
-            for item, values in zip(items, rows(), strict=True):
-                writer.put(item.row, item.size, **values)
-
-        for item in queue:
-            if isinstance(item.value, ImageError):
+        def readable() -> Iterator[Decoded[Any]]:
+            for item in progress(queue, len(ids), f"{attributes['kind']}, {extractor}"):
                 error = item.value
+                if not isinstance(error, ImageError):
+                    yield item
+                    continue
                 if is_strict:
                     raise HamlearnError(
                         f"image {ids[item.row]}: {error}; with `pictures.unreadable: count` it is"
                         " counted and skipped"
                     ) from error
                 failed[error.status.name.lower()] += 1
-                later(writer.fail, item.row, error.status, error.reason)
-            else:
-                batch.append(item)
-                if len(batch) == batch_size:
-                    later(put, batch, process(batch))
-                    batch = []
-        if batch:
-            later(put, batch, process(batch))
-    name = f"{attributes['extractor']} on {where}"
-    log_summary(name, len(ids), failed, bool(attributes["random_weights"]))
+                writer.fail(item.row, error.status, error.reason)
 
+        def write(processed: tuple[Batch, Callable[[], Rows]]) -> None:
+            batch, rows = processed
+            for item, values in zip(batch, rows(), strict=True):
+                writer.put(item.row, item.size, **values)
 
-@contextmanager
-def _background(most: int) -> Iterator[Callable[..., None]]:
-    """Yield a function that makes calls in order in another thread, at most so many pending.
-
-    An error of a call is raised by a later one, or when the block ends.
-    """
-    pending: deque[Future[None]] = deque()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="write")
-
-    def later(call: Callable[..., None], *arguments: Any) -> None:
-        while len(pending) >= most:
-            pending.popleft().result()
-        pending.append(thread.submit(call, *arguments))
-
-    try:
-        yield later
-        while pending:
-            pending.popleft().result()
-    finally:
-        thread.shutdown(cancel_futures=True)
+        images = readable()
+        batches: Iterator[Batch] = iter(lambda: list(islice(images, batch_size)), [])
+        processed = ((batch, process(batch)) for batch in batches)
+        for _ in in_order(write, processed, ThreadPoolExecutor(1, "write"), _PENDING):
+            pass
+    random_weights = bool(attributes["random_weights"])
+    log_summary(f"{extractor} on {where}", len(ids), failed, random_weights)

@@ -40,13 +40,10 @@ def build_graphs(
                 " expected 'objects'"
             )
         source = objects.attributes
-        attributes = attributes_of(
-            "graphs",
-            *(source[name] for name in ("extractor", "weights", "weights_digest")),
-            random_weights=source["random_weights"],
-            settings=settings.model_dump(),
-            libraries=("numpy", "h5py"),
-        )
+        names = ("extractor", "weights", "weights_digest", "random_weights")
+        origin = {name: source[name] for name in names}
+        thresholds, libraries = settings.model_dump(), ("numpy", "h5py")
+        attributes = attributes_of("graphs", settings=thresholds, libraries=libraries, **origin)
         attributes["objects_settings_digest"] = source["settings_digest"]
         attributes["names"] = canonical(list(RELATIONS))
         n, (most, _) = len(objects.ids), objects.shape("boxes")
@@ -72,16 +69,10 @@ def build_graphs(
 
 def _relations(objects: FeatureFile, rows: range, settings: GraphSettings) -> NDArray[np.int64]:
     """Return the relations of some rows, (rows, N+1, N+1)."""
-    sizes = objects.rows("sizes", rows)
+    boxes, sizes, counts = (objects.rows(name, rows) for name in ("boxes", "sizes", "counts"))
+    thresholds = settings.overlap_iou, settings.far
     try:
-        return relation_matrices(
-            objects.rows("boxes", rows),
-            sizes[:, 0],
-            sizes[:, 1],
-            objects.rows("counts", rows),
-            settings.overlap_iou,
-            settings.far,
-        )
+        return relation_matrices(boxes, sizes[:, 0], sizes[:, 1], counts, *thresholds)
     except HamlearnError as error:
         if len(rows) > 1:  # repeat image by image, to name the one with the error
             for row in rows:
@@ -90,18 +81,7 @@ def _relations(objects: FeatureFile, rows: range, settings: GraphSettings) -> ND
 
 
 class Graphs(ArrayFile):
-    """A graph file open for reading, checked against the object file it belongs to.
-
-    Args:
-        path: of the graph file.
-        objects: the features of the objects that are related.
-
-    Attributes:
-        attributes: provenance, see `attributes_of`.
-
-    Raises:
-        HamlearnError: the file is absent, holds no graphs, or the graphs of other objects.
-    """
+    """A graph file open for reading, checked against the features of the objects it relates."""
 
     def __init__(self, path: str | Path, objects: FeatureFile) -> None:
         self._objects = objects

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.errors import HamlearnError
@@ -56,23 +57,29 @@ def merge(shards: Iterable[str | Path], ids: Sequence[str], path: str | Path) ->
         files = [stack.enter_context(FeatureFile(shard)) for shard in shards]
         if not files:
             raise HamlearnError(f"{path}: found no shards, expected at least one")
+        first, columns = files[0], files[0].columns()
         for file in files[1:]:
-            _check_same_extraction(files[0], file)
-        found, expected = Counter(chain.from_iterable(file.ids for file in files)), Counter(ids)
-        for image_id in found | expected:
-            if found[image_id] != expected[image_id]:
+            expected, found = _extraction(first), _extraction(file)
+            for name in sorted(expected.keys() | found.keys()):
+                if found.get(name) != expected.get(name):
+                    raise HamlearnError(
+                        f"{file.path}: `{name}` is {found.get(name)!r:.300}, but"
+                        f" {expected.get(name)!r:.300} in {first.path}; expected shards of the same"
+                        " extraction: delete one and extract it again"
+                    )
+        held, wanted = Counter(chain.from_iterable(file.ids for file in files)), Counter(ids)
+        for image_id in held | wanted:
+            if held[image_id] != wanted[image_id]:
                 raise HamlearnError(
-                    f"{path}: image {image_id} is in {found[image_id]} shards, expected"
-                    f" {expected[image_id]}; the corpus has {len(ids)} images"
+                    f"{path}: image {image_id} is in {held[image_id]} shards, expected"
+                    f" {wanted[image_id]}; the corpus has {len(ids)} images"
                 )
         file_of = {image_id: file for file in files for image_id in file.ids}
-        columns = files[0].columns()
-        with feature_writer(path, ids, columns, files[0].attributes, files[0].classes) as writer:
+        with feature_writer(path, ids, columns, first.attributes, first.classes) as writer:
             for number, image_id in enumerate(ids):
                 file = file_of[image_id]
                 row = file.row_of[image_id]
-                status = int(file.rows("status", [row])[0])
-                if status:
+                if status := int(file.rows("status", [row])[0]):
                     writer.fail(number, status, file.reasons[row])
                     continue
                 width, height = file.rows("sizes", [row])[0].tolist()
@@ -80,13 +87,6 @@ def merge(shards: Iterable[str | Path], ids: Sequence[str], path: str | Path) ->
                 writer.put(number, (width, height), **values)
 
 
-def _check_same_extraction(first: FeatureFile, other: FeatureFile) -> None:
-    for name in sorted(first.attributes.keys() | other.attributes.keys()):
-        expected, found = first.attributes.get(name), other.attributes.get(name)
-        if found != expected:
-            raise HamlearnError(
-                f"{other.path}: `{name}` is {found!r}, but {expected!r} in {first.path}; expected "
-                "shards of the same extraction: delete one and extract it again"
-            )
-    if first.classes != other.classes or first.columns() != other.columns():
-        raise HamlearnError(f"{other.path}: other classes or shapes than {first.path}")
+def _extraction(file: FeatureFile) -> dict[str, Any]:
+    """Return what all shards of an extraction have in common."""
+    return file.attributes | {"classes": file.classes, "columns": file.columns()}

@@ -1,6 +1,7 @@
 """Objects found by other software in place of a detector's: read by image id, and checked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +11,33 @@ from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
 from hamlearn.features.object_files import (
-    OWN,
     VINVL,
-    DrawnObjects,
-    NpzFolder,
     ObjectFiles,
     Row,
-    TsvFile,
+    drawn_objects,
+    npz_folder,
+    tsv_file,
 )
 from hamlearn.settings import PrecomputedSettings
 from hamlearn.vision.base import Selection, class_names, numbered_classes
 from hamlearn.vision.images import Decoded, ImageError, open_image
 from hamlearn.vision.weights import Weights
 
+FORMATS: dict[str, Callable[[Path], ObjectFiles]] = {
+    "npz": npz_folder,
+    "vinvl": partial(npz_folder, arrays=VINVL),
+    "tsv": tsv_file,
+    "drawn": drawn_objects,
+}
 UNNAMED = "object"  # the one class, if the files have no classes
 _SLACK = 2.0  # pixels by which a box may exceed its image
 
 
 class Precomputed:
-    """Returns the objects of an image by its image id.
+    """An `ObjectSource` that returns objects by image id, in place of a detector.
 
     Attributes:
-        backend: the format.
-        classes: names of the C classes, in the same order for every shard.
-        feature_width: F.
         weights: name and digest of the files, in place of a network's.
-        preprocessing: where the class names come from.
 
     Raises:
         HamlearnError: the files are absent or of another format, or classes have no names.
@@ -44,13 +46,7 @@ class Precomputed:
     def __init__(self, settings: PrecomputedSettings) -> None:
         path = Path(settings.path)
         self.backend: str = settings.format
-        self._files: ObjectFiles
-        if settings.format == "tsv":
-            self._files = TsvFile(path)
-        elif settings.format == "drawn":
-            self._files = DrawnObjects(path)
-        else:
-            self._files = NpzFolder(path, VINVL if settings.format == "vinvl" else OWN)
+        self._files = FORMATS[settings.format](path)
         if not self._files.width:
             raise HamlearnError(f"{path}: found no object, expected features of shape (O, F)")
         if settings.classes is not None:
@@ -118,20 +114,19 @@ class Precomputed:
         if given.shape != (count,):
             raise HamlearnError(f"{row.place}: {given.shape} classes, expected those of {count}")
         if row.names is not None:
-            for name in map(str, given):
-                if name not in self._label_of:
-                    raise HamlearnError(
-                        f"{row.place}: class {name!r:.80} is not among the {len(self.classes)} that"
-                        " `object_features.precomputed.classes` names"
-                    )
-            return np.array([self._label_of[str(name)] for name in given], np.int64)
-        top = len(self.classes) - 1
-        if count and given.dtype.kind not in "iu":
-            raise HamlearnError(f"{row.place}: classes are {given.dtype}, expected whole numbers")
-        if count and not 0 <= given.min() <= given.max() <= top:
+            names = [str(name) for name in given]
+            if unknown := [name for name in names if name not in self._label_of]:
+                raise HamlearnError(
+                    f"{row.place}: class {unknown[0]!r:.80} is not among the {len(self.classes)}"
+                    " that `object_features.precomputed.classes` names"
+                )
+            return np.array([self._label_of[name] for name in names], np.int64)
+        is_whole, top = given.dtype.kind in "iu", len(self.classes) - 1
+        if count and not (is_whole and 0 <= given.min() <= given.max() <= top):
+            span = f" from {given.min()} to {given.max()}" if is_whole else ""
             raise HamlearnError(
-                f"{row.place}: classes are {given.dtype} from {given.min()} to {given.max()},"
-                f" expected whole numbers from 0 to {top}"
+                f"{row.place}: classes are {given.dtype}{span}, expected whole numbers from 0 to"
+                f" {top}"
             )
         return given.astype(np.int64)
 
@@ -165,7 +160,7 @@ def _check_boxes(place: str, boxes: NDArray[np.float32], size: tuple[int, int]) 
         raise HamlearnError(f"{place}: a box ends before it begins; expected x1, y1, x2, y2")
     if boxes.max() <= 1 and min(size) > 2:
         raise HamlearnError(f"{place}: no box reaches past 1; expected pixels, not fractions")
-    right, low = float(boxes[:, 2].max()), float(boxes[:, 3].max())
+    right, low = boxes[:, 2:].max(axis=0).tolist()
     if right > width + _SLACK or low > height + _SLACK or boxes.min() < -_SLACK:
         raise HamlearnError(
             f"{place}: boxes reach {right:.0f},{low:.0f} in an image of {width}x{height}; expected"

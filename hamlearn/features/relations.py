@@ -71,15 +71,13 @@ def relation_matrices(
     overlap_iou: float = 0.5,
     far: float = 0.5,
 ) -> NDArray[np.int64]:
-    """Return the relations of many images at once; for the rules see `relation_matrix`.
+    """Return the relations of many images at once; for rules and thresholds see `relation_matrix`.
 
     Args:
         boxes: (n, O, 4); rows past the count of an image are ignored.
         widths: (n,), in pixels; ignored where the count is 0.
         heights: (n,), in pixels.
         counts: (n,), objects of each image.
-        overlap_iou: IoU above which boxes `overlap`.
-        far: fraction of the image's diagonal above which there is no edge.
 
     Returns:
         (n, O+1, O+1) int64, -1 where there is no edge, on the diagonal and on padding.
@@ -135,9 +133,7 @@ def _overlap(pixels: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]
 def _sector(pixels: NDArray[np.float64], most: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return class1..class8 for every pair of boxes (n, O, 4), NONE where they are far apart.
 
-    Args:
-        pixels: xyxy.
-        most: (n, 1, 1), the largest squared distance between centres.
+    `most` (n, 1, 1) is the largest squared distance between centres.
     """
     doubled = pixels[..., :2] + pixels[..., 2:]  # twice the centres, which is exact
     step = doubled[:, None, :] - doubled[:, :, None]  # (n, O, O, 2), from i to j
@@ -159,22 +155,16 @@ def _check(box: NDArray[np.float64], size: NDArray[np.float64], count: NDArray[n
             f"found boxes of {n} images, sizes of shape {size.shape} and counts of shape"
             f" {count.shape}; expected one size and one count per image"
         )
-    wrong = (count < 0) | (count > most)
-    if wrong.any():
-        row = int(wrong.argmax())
+    for row in np.flatnonzero((count < 0) | (count > most)):
         raise HamlearnError(f"image {row}: found {count[row]} objects, expected 0 to {most}")
-    wrong = (count > 0) & ~(np.isfinite(size) & (size > 0)).all(-1)
-    if wrong.any():
-        row = int(wrong.argmax())
+    for row in np.flatnonzero((count > 0) & ~(np.isfinite(size) & (size > 0)).all(-1)):
         raise HamlearnError(
             f"image {row}: found a size of {size[row, 0]:g} x {size[row, 1]:g} pixels,"
             " expected positive numbers"
         )
     real = np.arange(most) < count[:, None]
     good = np.isfinite(box).all(-1) & (box[..., :2] <= box[..., 2:]).all(-1)
-    wrong = real & ~good
-    if wrong.any():
-        row, place = (int(k) for k in np.argwhere(wrong)[0])
+    for row, place in np.argwhere(real & ~good):
         raise HamlearnError(
             f"image {row}, object {place}: found box {box[row, place].tolist()},"
             " expected left, top, right, bottom with left <= right and top <= bottom"

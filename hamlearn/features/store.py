@@ -51,13 +51,9 @@ log = logging.getLogger(__name__)
 def image_columns(
     width: int, dtype: str, regions: bool = False, stages: Sequence[int] = ()
 ) -> Columns:
-    """Return the columns of whole-image features.
+    """Return the columns of whole images, F = `width` features each.
 
-    Args:
-        width: F.
-        dtype: of the features.
-        regions: whether the 7x7 map is stored too.
-        stages: F of each stage whose 2x2 map is stored.
+    With `regions` the 7x7 map is stored too; `stages` are F of the stages whose 2x2 map is stored.
     """
     columns: Columns = {"features": ((width,), dtype)}
     if regions:
@@ -176,12 +172,7 @@ def feature_writer(
 ) -> Iterator[FeatureWriter]:
     """Write a feature file that appears at `path` when the block ends with every row written.
 
-    Args:
-        path: of the finished file.
-        ids: image ids, one per row.
-        columns: what is stored per image, in addition to size and status.
-        attributes: as returned by `attributes_of`.
-        classes: names of the object classes.
+    `ids` has the image of each row, `columns` what is stored of it in addition to size and status.
 
     Raises:
         HamlearnError: a row was not written, an id occurs twice, or the disk is full.
@@ -205,15 +196,11 @@ class FeatureFile(ArrayFile):
     """A feature file open for reading; rows of numbers are read on demand.
 
     Attributes:
-        path: of the file.
         attributes: see `attributes_of`.
         ids: the image id of each row.
         row_of: the row of each image id.
         classes: names of the C object classes; empty for whole images.
         reasons: of each row, why its image has no features; empty if it has.
-
-    Raises:
-        HamlearnError: the file is absent, not HDF5, or has another layout or version.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -6,7 +6,7 @@ The reports open images without PyTorch, so it is imported in functions alone.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
@@ -21,7 +21,9 @@ from hamlearn.errors import HamlearnError
 # or read further files (EPS, for one) are left out on purpose.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
+Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
+Result = TypeVar("Result")
 _pillow_limit = threading.Lock()
 log = logging.getLogger(__name__)
 
@@ -139,6 +141,22 @@ class Decoded(Generic[Prepared]):
     value: Prepared | ImageError
 
 
+def in_order(
+    call: Callable[[Item], Result], items: Iterable[Item], pool: ThreadPoolExecutor, ahead: int
+) -> Iterator[Result]:
+    """Yield `call(item)` in order of the items, while threads work on at most `ahead` next ones."""
+    queue: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            queue.append(pool.submit(call, item))
+            if len(queue) > ahead:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def decode_images(
     paths: Sequence[str | Path | None],
     prepare: Callable[[Image.Image], Prepared],
@@ -157,26 +175,20 @@ def decode_images(
     """
     import torch
 
-    def decode(row: int, path: str | Path | None) -> Decoded[Prepared]:
+    def decode(numbered: tuple[int, str | Path | None]) -> Decoded[Prepared]:
+        row, path = numbered
         try:
             image = open_image(path, max_pixels)
         except ImageError as error:
             return Decoded(row, (0, 0), error)
         return Decoded(row, image.size, prepare(image))
 
-    queue: deque[Future[Decoded[Prepared]]] = deque()
     # One PyTorch thread in each: more of them would compete with the network's own.
     torch_threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, "decode", torch.set_num_threads, (1,))
     try:
-        for row, path in enumerate(paths):
-            queue.append(pool.submit(decode, row, path))
-            if len(queue) > ahead:
-                yield queue.popleft().result()
-        while queue:
-            yield queue.popleft().result()
+        yield from in_order(decode, enumerate(paths), pool, ahead)
     finally:
-        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(torch_threads)  # the default of threads that start later
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hamlearn.errors import HamlearnError
-from hamlearn.features.object_files import COLUMNS, OWN, VINVL, DrawnObjects, NpzFolder, TsvFile
+from hamlearn.features.object_files import COLUMNS, OWN, VINVL, drawn_objects, npz_folder, tsv_file
 from hamlearn.vision.images import ImageError, Status
 from tests.features.object_samples import SIZE, made_up, tsv_line, write_vinvl
 
@@ -20,7 +20,7 @@ def same(row, objects):
 def test_vinvl_is_read_by_image_id(tmp_path):
     write_vinvl(tmp_path / "a.1.jpg.npz", made_up(0))
     write_vinvl(tmp_path / "O_2.npz", made_up(1))
-    reader = NpzFolder(tmp_path, VINVL)
+    reader = npz_folder(tmp_path, VINVL)
     same(reader.read("a.1"), made_up(0))
     same(reader.read("O_2"), made_up(1))
     assert (reader.width, reader.has_labels) == (4, False)
@@ -34,7 +34,7 @@ def test_our_own_layout_may_leave_parts_out(tmp_path):
     objects = made_up()
     np.savez_compressed(tmp_path / "a.npz", **objects)
     np.savez(tmp_path / "b.npz", boxes=objects["boxes"], features=objects["features"])
-    reader = NpzFolder(tmp_path, OWN)
+    reader = npz_folder(tmp_path, OWN)
     same(reader.read("a"), objects)
     row = reader.read("b")
     assert (row.scores, row.names, row.labels, row.size) == (None, None, None, None)
@@ -44,9 +44,9 @@ def test_the_digest_is_that_of_what_is_stored(tmp_path):
     digests = []
     for seed in (0, 1, 0):
         write_vinvl(tmp_path / "a.npz", made_up(seed))
-        digests.append(NpzFolder(tmp_path, VINVL).digest)
+        digests.append(npz_folder(tmp_path, VINVL).digest)
     write_vinvl(tmp_path / "b.npz", made_up(1))
-    digests.append(NpzFolder(tmp_path, VINVL).digest)
+    digests.append(npz_folder(tmp_path, VINVL).digest)
     assert digests[0] == digests[2]
     assert len(set(digests)) == 3
 
@@ -57,7 +57,7 @@ def test_arrays_that_need_unpickling_are_refused_by_name(tmp_path, name):
     values[name] = np.array([{"a": 1}] * 3, dtype=object)
     np.savez(tmp_path / "a.npz", **values)
     with pytest.raises(HamlearnError, match=rf"a\.npz: the array `{name}` holds Python objects"):
-        NpzFolder(tmp_path, VINVL).read("a")
+        npz_folder(tmp_path, VINVL).read("a")
 
 
 @pytest.mark.parametrize("kept", [0, 100, 0.5, -1])
@@ -71,7 +71,7 @@ def test_broken_files_are_the_failure_of_one_image(tmp_path, kept):
     else:
         content = content[: int(kept * len(content)) if kept < 1 else kept]
     (tmp_path / "cut.npz").write_bytes(content)
-    reader = NpzFolder(tmp_path, VINVL)
+    reader = npz_folder(tmp_path, VINVL)
     assert reader.width == 4
     with pytest.raises(ImageError, match=r"cut\.npz: its features") as error:
         reader.read("cut")
@@ -81,13 +81,13 @@ def test_broken_files_are_the_failure_of_one_image(tmp_path, kept):
 def test_folders_that_hold_something_else_are_named(tmp_path):
     for folder in (tmp_path / "absent", tmp_path):
         with pytest.raises(HamlearnError, match="found no npz files"):
-            NpzFolder(folder, VINVL)
+            npz_folder(folder, VINVL)
     np.savez(tmp_path / "a.npz", **made_up())
     with pytest.raises(HamlearnError, match=r"no array `bounding_boxes`, it has boxes, features"):
-        NpzFolder(tmp_path, VINVL)
+        npz_folder(tmp_path, VINVL)
     np.savez(tmp_path / "a.jpg.npz", **made_up())
     with pytest.raises(HamlearnError, match="the image 'a' occurs twice"):
-        NpzFolder(tmp_path, OWN)
+        npz_folder(tmp_path, OWN)
 
 
 @pytest.mark.parametrize("size", [{"width": 3}, {"width": "x", "height": 3}, {"height": [1, 2]}])
@@ -95,7 +95,7 @@ def test_sizes_are_two_numbers(tmp_path, size):
     objects = {name: value for name, value in made_up().items() if name not in ("width", "height")}
     np.savez(tmp_path / "a.npz", **objects, **size)
     with pytest.raises(HamlearnError, match="expected two numbers"):
-        NpzFolder(tmp_path, OWN).read("a")
+        npz_folder(tmp_path, OWN).read("a")
 
 
 def numbered(seed):
@@ -105,7 +105,7 @@ def numbered(seed):
 def test_bottom_up_attention_has_neither_classes_nor_scores(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("".join(tsv_line(f"{seed}.jpg", made_up(seed)) for seed in range(3)))
-    reader = TsvFile(path)
+    reader = tsv_file(path)
     for seed in (2, 0, 1):
         row = reader.read(str(seed))
         np.testing.assert_array_equal(row.boxes, made_up(seed)["boxes"])
@@ -123,7 +123,7 @@ def test_lxmert_has_classes_and_scores(tmp_path, header):
     names = "\t".join(COLUMNS[10]).replace("image_", "img_") + "\n"
     lines = [tsv_line(f"x_{seed}", numbered(seed), 10) for seed in range(2)]
     path.write_text(names * header + "".join(lines))
-    reader = TsvFile(path)
+    reader = tsv_file(path)
     row = reader.read("x_1")
     np.testing.assert_array_equal(row.features, made_up(1)["features"])
     np.testing.assert_array_equal(row.scores, made_up(1)["scores"])
@@ -137,7 +137,7 @@ def test_a_header_may_have_any_order_and_more(tmp_path):
     fields = {name: fields[name].strip() for name in reversed(COLUMNS[6])} | {"cls_prob": "?"}
     (tmp_path / "a.tsv").write_text("\t".join(fields) + "\n" + "\t".join(fields.values()))
     np.testing.assert_array_equal(
-        TsvFile(tmp_path / "a.tsv").read("a").features, made_up()["features"]
+        tsv_file(tmp_path / "a.tsv").read("a").features, made_up()["features"]
     )
 
 
@@ -145,8 +145,8 @@ def test_a_image_without_objects(tmp_path):
     nothing = made_up(count=0)
     path = tmp_path / "a.tsv"
     path.write_text(tsv_line("a", nothing) + tsv_line("b", made_up()))
-    assert TsvFile(path).read("a").boxes.shape == (0, 4)
-    assert TsvFile(path).width == 4
+    assert tsv_file(path).read("a").boxes.shape == (0, 4)
+    assert tsv_file(path).width == 4
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,13 @@ def test_malformed_files_are_named_with_line_and_column(tmp_path, change, said):
     path = tmp_path / "a.tsv"
     path.write_text(change(tsv_line("a", made_up())))
     with pytest.raises(HamlearnError) as error:
-        TsvFile(path).read("a")
+        tsv_file(path).read("a")
     assert said in str(error.value)
 
 
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(HamlearnError, match=r"a\.tsv: no such file"):
-        TsvFile(tmp_path / "a.tsv")
+        tsv_file(tmp_path / "a.tsv")
 
 
 def manifest(folder, *posts):
@@ -187,7 +187,7 @@ def test_the_classes_of_a_manifest_are_those_of_all_its_posts(tmp_path):
         for name, own in (("a", objects), ("b", []), ("c", [{"class": "dog", "box": [0, 0, 1, 1]}]))
     ]
     manifest(tmp_path, *posts)
-    reader = DrawnObjects(tmp_path)
+    reader = drawn_objects(tmp_path)
     assert (reader.width, reader.names, reader.has_labels) == (3, {"ball", "dog", "tree"}, False)
     row = reader.read("a")
     assert (row.names.tolist(), row.size) == (["tree", "ball"], (9, 8))
@@ -199,7 +199,7 @@ def test_the_classes_of_a_manifest_are_those_of_all_its_posts(tmp_path):
         reader.read("d")
     digest = reader.digest
     manifest(tmp_path, *posts[:2])
-    assert DrawnObjects(tmp_path).digest != digest
+    assert drawn_objects(tmp_path).digest != digest
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_the_classes_of_a_manifest_are_those_of_all_its_posts(tmp_path):
 def test_another_file_is_refused_by_line(tmp_path, line):
     (tmp_path / "manifest.jsonl").write_text(line + "\n")
     with pytest.raises(HamlearnError, match=r"manifest\.jsonl:1: .*expected a line of a manifest"):
-        DrawnObjects(tmp_path)
+        drawn_objects(tmp_path)
 
 
 def test_a_folder_that_was_not_drawn_is_named(tmp_path):
     with pytest.raises(HamlearnError, match="expected a corpus of the demo"):
-        DrawnObjects(tmp_path)
+        drawn_objects(tmp_path)

@@ -78,13 +78,8 @@ def extract_images(
     weights, stages = net.weights, net.stages if options.stages else ()
     paths = shard_of(image_paths(iterate_posts(posts_path)), shard)
     columns = image_columns(net.width, options.dtype, options.regions, stages)
-    used = {
-        "preprocessing": net.preprocessing,
-        "regions": options.regions,
-        "stages": options.stages,
-        "dtype": options.dtype,
-        "max_pixels": max_pixels,
-    }
+    used = options.model_dump(include={"regions", "stages", "dtype"})
+    used |= {"preprocessing": net.preprocessing, "max_pixels": max_pixels}
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     with free_device(device) as on:
         net.network.to(on).to(memory_format=layout)
@@ -138,7 +133,7 @@ def extract_objects(
     paths = shard_of(image_paths(iterate_posts(posts_path)), shard)
     with free_device("cpu" if detector == PRECOMPUTED else device) as on:
         source: ObjectSource
-        used: dict[str, Any] = {"objects": options.objects, "dtype": options.dtype}
+        used = options.model_dump(include={"objects", "dtype"})
         if detector == PRECOMPUTED:
             source = given = Precomputed(options.precomputed)
             queue: Iterator[Decoded[Any]] = given.found(paths, options.objects, max_pixels)
@@ -147,11 +142,10 @@ def extract_objects(
                 detector, configured(options.detectors, "detectors", detector), on
             )
             log.info("detector %s runs on %s", detector, net.backend)
-            per_class = (
-                net.nms_per_class if options.nms_per_class is None else options.nms_per_class
-            )
-            used["score_threshold"] = options.score_threshold
-            used |= {"nms_threshold": options.nms_threshold, "nms_per_class": per_class}
+            own = options.nms_per_class
+            per_class = net.nms_per_class if own is None else own
+            used |= options.model_dump(include={"score_threshold", "nms_threshold"})
+            used["nms_per_class"] = per_class
             queue = decode_images(
                 list(paths.values()), lambda image: image, max_pixels, workers, _AHEAD
             )
@@ -188,14 +182,8 @@ def extract_objects(
 def padded(best: Selection, n: int, size: tuple[int, int], classes: int) -> dict[str, Any]:
     """Return selected objects as a row of the feature file, padded to n objects.
 
-    An image without objects gets one: the whole image, of class "none", with zero features here
-    and the image's own features in the model.
-
-    Args:
-        best: at most n objects, with boxes in pixels of an image of this size.
-        n: objects per row.
-        size: width and height of the image.
-        classes: C, which is also the label of "none".
+    An image without objects gets one: the whole image, of class "none", whose label is C =
+    `classes`, with zero features here and the image's own features in the model.
     """
     count = len(best.scores)
     columns = object_columns(best.features.shape[1], n, "float32")

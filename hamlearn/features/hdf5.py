@@ -27,13 +27,8 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]
 class ArrayFile:
     """An HDF5 file open for reading. Text is in memory; rows of numbers are read on demand.
 
-    Subclasses check their arrays in `_check`.
-
-    Args:
-        path: of the file.
-        kinds: kinds of content that are accepted, compared with the attribute `kind`.
-        version: of the layout, compared with the attribute `schema_version`.
-        command: that makes such a file, for error messages.
+    The attributes `kind` and `schema_version` must be one of `kinds` and `version`; errors name the
+    `command` that makes such a file. Subclasses check their arrays in `_check`.
 
     Attributes:
         path: of the file.
@@ -127,10 +122,6 @@ class Rows:
 
     A memory map would be shorter, but its pages count as memory of the process, and a failing disk
     would kill the process.
-
-    Attributes:
-        shape: of the array.
-        dtype: of its numbers.
     """
 
     def __init__(self, file: BinaryIO, dataset: h5py.Dataset) -> None:

@@ -21,13 +21,9 @@ def merge_shards(
     out: str | Path,
     failures: str | Path | None = None,
 ) -> None:
-    """Merge the shards of a corpus, and list the images without features.
+    """Merge the shards of a corpus in the order of its prepared posts.
 
-    Args:
-        shards: feature files of the same extraction, in any order.
-        posts_path: prepared posts, in whose order the rows are written.
-        out: path of the merged feature file.
-        failures: path of a CSV with columns image, status, reason.
+    The images without features are listed in `failures`, a CSV of image, status and reason.
     """
     merge(shards, list(image_paths(iterate_posts(posts_path))), out)
     with FeatureFile(out) as file:

@@ -42,11 +42,6 @@ class Row:
     labels: NDArray[Any] | None = None
     size: tuple[int, int] | None = None
 
-    @property
-    def width(self) -> int:
-        """F, or 0 if the image has no object."""
-        return int(self.features.shape[1]) if self.features.ndim == 2 and len(self.features) else 0
-
 
 class ObjectFiles:
     """Objects of images, read by image id.
@@ -85,12 +80,7 @@ class ObjectFiles:
             self._readers[image_id] = reader
 
     def read(self, image_id: str) -> Row:
-        """Return the objects of one image.
-
-        Raises:
-            ImageError: the image is absent, or its file is damaged.
-            HamlearnError: the layout is another.
-        """
+        """Return the objects of one image, or raise ImageError if it is absent or damaged."""
         if image_id not in self._readers:
             raise ImageError(Status.MISSING, f"no features of this name in {self.path.name}")
         return self._readers[image_id]()
@@ -124,7 +114,7 @@ def npz_folder(path: Path, arrays: Mapping[str, str] = OWN) -> ObjectFiles:
             values = _load(file, arrays, parts, digest)
             names.update(map(str, values.get("names", np.empty(0)).ravel()))
             has_labels |= "labels" in values
-            width = width or Row("", np.empty(0), values["features"]).width
+            width = width or _width(values["features"])
     readers = ((file.stem, partial(_read_npz, file, arrays)) for file in files)
     return ObjectFiles(path, readers, digest.hexdigest(), width, names, has_labels)
 
@@ -173,6 +163,11 @@ def _load(
     return values
 
 
+def _width(features: NDArray[Any]) -> int:
+    """Return F of an image's features, 0 if it has no object."""
+    return int(features.shape[1]) if features.ndim == 2 and len(features) else 0
+
+
 # --- TSV ------------------------------------------------------------------------------------------
 
 # Columns of files without a header, by their number: those of bottom-up attention's authors, and
@@ -204,7 +199,7 @@ def tsv_file(path: Path) -> ObjectFiles:
                 readers.append((name.decode("utf-8", "replace"), reader))
             offset += len(line)
     files = ObjectFiles(path, readers, digest.hexdigest(), has_labels="objects_id" in columns)
-    files.width = next(filter(None, (read().width for _, read in readers)), 0)
+    files.width = next(filter(None, (_width(read().features) for _, read in readers)), 0)
     return files
 
 

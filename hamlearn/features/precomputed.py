@@ -68,14 +68,10 @@ class Precomputed:
     def found(
         self, image_paths: Mapping[str, str | Path | None], n: int, max_pixels: int
     ) -> Iterator[Decoded[Selection]]:
-        """Yield the objects of images, in order.
+        """Yield the n best objects of each image by score, or the first if there are no scores.
 
-        An image is opened only if its size is not stored with the features.
-
-        Args:
-            image_paths: path of each image id, or None if there is none.
-            n: objects returned at most: the best by score, or the first if there are no scores.
-            max_pixels: larger images are not opened.
+        An image is opened, unless it has more than `max_pixels`, only if its size is not stored
+        with the features.
 
         Raises:
             HamlearnError: a row is malformed; the message names its place.

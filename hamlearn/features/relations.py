@@ -73,11 +73,8 @@ def relation_matrices(
 ) -> NDArray[np.int64]:
     """Return the relations of many images at once; for rules and thresholds see `relation_matrix`.
 
-    Args:
-        boxes: (n, O, 4); rows past the count of an image are ignored.
-        widths: (n,), in pixels; ignored where the count is 0.
-        heights: (n,), in pixels.
-        counts: (n,), objects of each image.
+    `boxes` is (n, O, 4), where rows past the count of an image are ignored; `widths` and `heights`
+    in pixels and `counts` of objects are (n,); the size of an image without objects is ignored.
 
     Returns:
         (n, O+1, O+1) int64, -1 where there is no edge, on the diagonal and on padding.

@@ -83,14 +83,9 @@ def attributes_of(
 ) -> dict[str, str | int | bool]:
     """Return the provenance of features, as stored in the attributes of their file.
 
-    Args:
-        kind: "images" or "objects", or "graphs" for a file made from them.
-        extractor: name of the network.
-        weights: name or file name of its weights.
-        weights_digest: sha256 of the weights.
-        random_weights: whether the weights are random, so that the features carry no meaning.
-        settings: everything else that the features depend on.
-        libraries: distributions whose versions are recorded.
+    `settings` is everything that the features depend on, except the weights, whose sha256 is
+    `weights_digest`; random weights mean that the features carry no meaning. `libraries` are
+    distributions whose versions are recorded.
     """
     text = canonical(dict(settings))
     versions = {"python": platform.python_version(), "hamlearn": hamlearn.__version__}
@@ -207,12 +202,7 @@ class FeatureFile(ArrayFile):
         super().__init__(path, KINDS, SCHEMA_VERSION, "hamlearn features")
 
     def rows(self, name: str, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[Any]:
-        """Return a copy of rows of a dataset, in the order of `indices`.
-
-        Raises:
-            HamlearnError: the file has no such dataset, or cannot be read any more.
-            IndexError: the dataset has no such row.
-        """
+        """Return a copy of rows of a dataset, in the order of `indices`; see `Rows`."""
         if name not in self.arrays:
             raise self.error(f"no dataset `{name}`; it has {', '.join(sorted(self.arrays))}")
         return self.arrays[name][indices]

@@ -108,16 +108,12 @@ class VisualReader(AbstractContextManager["VisualReader"]):
             for kind, path in {"images": images, "objects": objects}.items():
                 if path is None or kind not in inputs.files:
                     continue
-                file = self._files[kind] = stack.enter_context(FeatureFile(path))
-                if (found := file.attributes["kind"]) != kind:
-                    raise HamlearnError(
-                        f"{path}: found features of {found}, expected features of {kind}"
-                    )
+                self._files[kind] = stack.enter_context(FeatureFile(path, kind))
             if graphs is not None and inputs.graphs:
                 self._graphs = stack.enter_context(Graphs(graphs, self.objects))
             fields = {name: data for name, data in IMAGE_FIELDS.items() if getattr(inputs, name)}
             for name, datasets in fields.items():
-                absent = [dataset for dataset in datasets if not self.images.has(dataset)]
+                absent = [dataset for dataset in datasets if dataset not in self.images.arrays]
                 if absent:
                     raise HamlearnError(
                         f"{images}: found no {', '.join(absent)}, expected maps of each image:"

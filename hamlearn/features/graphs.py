@@ -33,12 +33,7 @@ def build_graphs(
     Raises:
         HamlearnError: the object file is absent, of another kind, or holds an invalid box.
     """
-    with FeatureFile(object_file) as objects:
-        if objects.attributes["kind"] != "objects":
-            raise HamlearnError(
-                f"{object_file}: found features of kind {objects.attributes['kind']!r},"
-                " expected 'objects'"
-            )
+    with FeatureFile(object_file, "objects") as objects:
         source = objects.attributes
         names = ("extractor", "weights", "weights_digest", "random_weights")
         origin = {name: source[name] for name in names}

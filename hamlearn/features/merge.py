@@ -25,25 +25,21 @@ def merge_shards(
 
     The images without features are listed in `failures`, a CSV of image, status and reason.
     """
-    merge(shards, list(image_paths(iterate_posts(posts_path))), out)
-    with FeatureFile(out) as file:
-        status = file.rows("status", range(len(file.ids)))
-        rows = [
-            (image_id, Status(number).name.lower(), reason)
-            for image_id, number, reason in zip(file.ids, status, file.reasons, strict=True)
-            if number != Status.OK
-        ]
-        failed = Counter(name for _, name, _ in rows)
-        log_summary(str(out), len(file.ids), failed, file.attributes["random_weights"])
+    failed = merge(shards, list(image_paths(iterate_posts(posts_path))), out)
     if failures is not None:
         with atomic_write(failures) as part, part.open("w", encoding="utf-8", newline="") as table:
             lines = csv.writer(table, lineterminator="\n")
             lines.writerow(("image", "status", "reason"))
-            lines.writerows(rows)
+            lines.writerows(failed)
 
 
-def merge(shards: Iterable[str | Path], ids: Sequence[str], path: str | Path) -> None:
+def merge(
+    shards: Iterable[str | Path], ids: Sequence[str], path: str | Path
+) -> list[tuple[str, str, str]]:
     """Merge shards into one file whose rows are in the order of `ids`, those of the corpus.
+
+    Returns:
+        Image id, status and reason of the images without features.
 
     Raises:
         HamlearnError: a shard is absent; shards come from different settings, weights or library
@@ -70,6 +66,7 @@ def merge(shards: Iterable[str | Path], ids: Sequence[str], path: str | Path) ->
                     f"{path}: image {image_id} is in {held[image_id]} shards, expected"
                     f" {wanted[image_id]}; the corpus has {len(ids)} images"
                 )
+        failed: list[tuple[str, str, str]] = []
         file_of = {image_id: file for file in files for image_id in file.ids}
         with feature_writer(path, ids, columns, first.attributes, first.classes) as writer:
             for number, image_id in enumerate(ids):
@@ -77,10 +74,14 @@ def merge(shards: Iterable[str | Path], ids: Sequence[str], path: str | Path) ->
                 row = file.row_of[image_id]
                 if status := int(file.rows("status", [row])[0]):
                     writer.fail(number, status, file.reasons[row])
+                    failed.append((image_id, Status(status).name.lower(), file.reasons[row]))
                     continue
                 width, height = file.rows("sizes", [row])[0].tolist()
                 values = {name: file.rows(name, [row])[0] for name in columns}
                 writer.put(number, (width, height), **values)
+        counts = Counter(status for _, status, _ in failed)
+        log_summary(str(path), len(ids), counts, first.attributes["random_weights"])
+    return failed
 
 
 def _extraction(file: FeatureFile) -> dict[str, Any]:

@@ -38,7 +38,6 @@ from hamlearn.features.hdf5 import ArrayFile, Layout, atomic_hdf5, write_attribu
 from hamlearn.io import canonical, digest_of_text
 
 SCHEMA_VERSION = 2
-KINDS = ("images", "objects")
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 # Of each column, the shape of a row and the type of its numbers.
@@ -129,8 +128,7 @@ class FeatureWriter:
         """Write width, height and features of one image; `values` has an array for each column.
 
         Raises:
-            HamlearnError: a value has another shape than its column, or is not finite in the dtype
-                of its column.
+            HamlearnError: a value has another shape than its column, or is not finite in its dtype.
             OSError: the disk is full; `feature_writer` turns it into an error that names the file.
         """
         for name, (shape, dtype) in self._columns.items():
@@ -188,7 +186,7 @@ def feature_writer(
 
 
 class FeatureFile(ArrayFile):
-    """A feature file open for reading; rows of numbers are read on demand.
+    """A feature file of either kind, or of one, open for reading; rows are read on demand.
 
     Attributes:
         attributes: see `attributes_of`.
@@ -198,18 +196,15 @@ class FeatureFile(ArrayFile):
         reasons: of each row, why its image has no features; empty if it has.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path, KINDS, SCHEMA_VERSION, "hamlearn features")
+    def __init__(self, path: str | Path, kind: str | None = None) -> None:
+        kinds = ("images", "objects") if kind is None else (kind,)
+        super().__init__(path, kinds, SCHEMA_VERSION, "hamlearn features")
 
     def rows(self, name: str, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[Any]:
         """Return a copy of rows of a dataset, in the order of `indices`; see `Rows`."""
         if name not in self.arrays:
             raise self.error(f"no dataset `{name}`; it has {', '.join(sorted(self.arrays))}")
         return self.arrays[name][indices]
-
-    def has(self, name: str) -> bool:
-        """Return True if the file has a dataset of numbers with this name."""
-        return name in self.arrays
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of one row of a dataset."""
@@ -231,8 +226,8 @@ class FeatureFile(ArrayFile):
             columns = object_columns(shape[-1], shape[0], "float32")
             layout["classes"] = ("text", (len(self.classes),))
         else:
-            stages = [self.shape(name)[-1] for name in STAGES if self.has(name)]
-            columns = image_columns(shape[-1], "float32", self.has("regions"), stages)
+            stages = [self.shape(name)[-1] for name in STAGES if name in self.arrays]
+            columns = image_columns(shape[-1], "float32", "regions" in self.arrays, stages)
         for name, (row, dtype) in (columns | _COMMON).items():
             type_ = np.dtype(dtype).name.replace("float32", "floats")  # any precision
             layout[name] = (type_, (n, *row))

@@ -19,7 +19,7 @@ def test_graphs_of_other_objects_are_refused(paths, tmp_path):
 
 
 def test_files_in_the_wrong_place_are_named(paths, tmp_path):
-    with pytest.raises(HamlearnError, match=r"objects\.h5: found features of objects, expected"):
+    with pytest.raises(HamlearnError, match=r"objects\.h5: found 'objects' .*expected images"):
         VisualReader(paths["objects"], paths["objects"], paths["graphs"])
     with pytest.raises(HamlearnError, match=r"none\.h5: no such file"):
         VisualReader(paths["images"], paths["objects"], tmp_path / "none.h5")

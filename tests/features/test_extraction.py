@@ -102,7 +102,7 @@ def test_stages_are_the_quarters_of_each_stages_map(posts, tmp_path):
     layers = backbone.network.layers
     maps = backbone.preprocess(opened_image(posts, GOOD[0]))[None]
     with FeatureFile(tmp_path / "a.h5") as file, torch.no_grad():
-        assert not file.has("regions")
+        assert "regions" not in file.arrays
         row = [file.row_of[GOOD[0]]]
         maps = layers[:4](maps)  # the stem
         for number, layer in enumerate(layers[4:], start=1):

@@ -52,7 +52,7 @@ def test_features_must_be_made_as_those_of_the_training(made):
     wrong = replace(files, images=files.objects)
     with (
         Tagger.load(made.exported["full"], features=wrong) as tagger,
-        pytest.raises(HamlearnError, match="found features of objects, expected features of"),
+        pytest.raises(HamlearnError, match=r"found 'objects' .*expected images of"),
     ):
         _ = tagger.image_encoder
     tagger = Tagger.load(made.exported["full"], features=files)

@@ -43,12 +43,7 @@ def relation_matrix(
        Coincident centres have no direction and are `class1` both ways;
     5. otherwise there is no edge.
 
-    Args:
-        boxes: (O, 4), xyxy normalised to [0, 1].
-        width: of the image, in pixels.
-        height: of the image, in pixels.
-        overlap_iou: IoU above which boxes `overlap`.
-        far: fraction of the image's diagonal above which there is no edge.
+    `boxes` is (O, 4), xyxy normalised to [0, 1]; `width` and `height` are in pixels.
 
     Returns:
         (O+1, O+1) int64, [i, j] an index into RELATIONS, -1 where there is no edge and on the

@@ -186,7 +186,7 @@ def feature_writer(
 
 
 class FeatureFile(ArrayFile):
-    """A feature file of either kind, or of one, open for reading; rows are read on demand.
+    """A feature file open for reading, of `kind` unless it is None; rows are read on demand.
 
     Attributes:
         attributes: see `attributes_of`.

@@ -223,11 +223,8 @@ def read_detections(
     Raises:
         HamlearnError: features or graphs are absent, or do not belong together.
     """
-    with FeatureFile(results / "features" / corpus.name / "objects" / f"{detector}.h5") as file:
-        if file.attributes["kind"] != "objects":
-            raise HamlearnError(
-                f"{file.path}: found features of kind {file.attributes['kind']!r}, expected objects"
-            )
+    path = results / "features" / corpus.name / "objects" / f"{detector}.h5"
+    with FeatureFile(path, "objects") as file:
         everything = range(len(file.ids))
         usable = file.rows("status", everything) == int(Status.OK)
         labels, scores = (file.rows(name, everything) for name in ("labels", "scores"))

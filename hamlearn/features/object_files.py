@@ -142,14 +142,14 @@ def _load(
         with np.load(file, allow_pickle=False) as stored:
             for member in stored.zip.infolist() if digest else ():
                 digest.update(f"{member.filename}\0{member.CRC}\0".encode())
-            for name in (arrays["boxes"], arrays["features"]):
-                if name not in stored.files:
+            for required in (arrays["boxes"], arrays["features"]):
+                if required not in stored.files:
                     raise HamlearnError(
-                        f"{file}: no array `{name}`, it has {', '.join(stored.files) or 'none'};"
-                        " has it another `format`?"
+                        f"{file}: no array `{required}`, it has"
+                        f" {', '.join(stored.files) or 'none'}; has it another `format`?"
                     )
             for part in parts:
-                if (name := arrays.get(part, "")) in stored.files:
+                if (name := arrays.get(part)) in stored.files:
                     values[part] = np.asarray(stored[name])
     except HamlearnError:
         raise

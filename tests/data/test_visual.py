@@ -12,7 +12,9 @@ def test_graphs_of_other_objects_are_refused(paths, tmp_path):
         VisualReader(paths["images"], other, paths["graphs"])
     ids.reverse()
     wider = write_object_features(tmp_path / "wider.h5", ids, objects=7)
-    with pytest.raises(HamlearnError, match=r"`relations` is int8 of shape .*5, 5\), expected .*8, 8\)"):
+    with pytest.raises(
+        HamlearnError, match=r"`relations` is int8 of shape .*5, 5\), expected .*8, 8\)"
+    ):
         VisualReader(paths["images"], wider, paths["graphs"])
     write_graphs(tmp_path / "graphs.h5", wider)
     VisualReader(paths["images"], wider, tmp_path / "graphs.h5").close()

@@ -126,7 +126,7 @@ def test_a_metric_is_a_property_and_its_name(checkout):
     (added,) = re.findall(
         r"^```python\n(.*?)^```", section("Add a metric"), re.DOTALL | re.MULTILINE
     )
-    checkout.edit("hamlearn/evaluation/scores.py", r"^(    support: int\n)", rf"\g<1>\n{added}")
+    checkout.edit("hamlearn/evaluation/scores.py", r"^(    support: int\b.*\n)", rf"\g<1>\n{added}")
     checkout.edit("hamlearn/evaluation/evaluate.py", r"^(NUMBERS = \()", r'\g<1>"missed", ')
     posts = (checkout.folder / "posts" / "posts.jsonl").read_text().splitlines()
     with (checkout.folder / "dev.jsonl").open("w") as file:

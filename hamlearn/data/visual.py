@@ -13,7 +13,8 @@ from hamlearn.errors import HamlearnError
 from hamlearn.features.graphs import Graphs
 from hamlearn.features.relations import RELATIONS
 from hamlearn.features.store import STAGES, FeatureFile
-from hamlearn.runs import FeatureSizes
+from hamlearn.runs import FeatureSizes, VisionNetwork
+from hamlearn.settings import GraphSettings
 from hamlearn.systems import Inputs
 
 HAMLEARNING_INPUTS = Inputs(image=True, objects=True, graphs=True)
@@ -49,15 +50,21 @@ class VisualFeatures:
 
 
 class VisualSource(Protocol):
-    """Features by image id, all with the same widths.
+    """Features by image id, all with the same widths."""
 
-    Attributes:
-        inputs: which features are read.
-        sizes: of the features; 0 for what is not read.
-    """
+    inputs: Inputs  # which features are read
+    sizes: FeatureSizes  # 0 for what is not read
+    classes: list[str]  # names of the C object classes, without "none"
 
-    inputs: Inputs
-    sizes: FeatureSizes
+    @property
+    def networks(self) -> dict[str, VisionNetwork]:
+        """The networks that computed the features, by kind of file."""
+        ...
+
+    @property
+    def graph(self) -> GraphSettings | None:
+        """The thresholds of the relations, if they are read."""
+        ...
 
     def __contains__(self, image_id: str) -> bool: ...
 
@@ -80,10 +87,7 @@ class VisualReader(AbstractContextManager["VisualReader"]):
         inputs: which features are read; files of others are not opened.
 
     Attributes:
-        inputs, sizes: see `VisualSource`.
-        classes: names of the C object classes, without "none".
-        provenance: attributes of the feature files, by kind.
-        graph_attributes: of the graph file; empty if graphs are not read.
+        inputs, sizes, classes: see `VisualSource`.
 
     Raises:
         HamlearnError: a file is absent or of another kind, or lacks features that are read, or
@@ -125,8 +129,6 @@ class VisualReader(AbstractContextManager["VisualReader"]):
             for kind, file in self._files.items()
         }
         self.classes = list(self.objects.classes) if "objects" in self._files else []
-        self.provenance = {kind: file.attributes for kind, file in self._files.items()}
-        self.graph_attributes = self._graphs.attributes if self._graphs else {}
         self.sizes = FeatureSizes(
             image=self.images.shape("features")[-1] if "images" in self._files else 0,
             object=self.objects.shape("features")[-1] if inputs.objects else 0,
@@ -134,6 +136,19 @@ class VisualReader(AbstractContextManager["VisualReader"]):
             relations=len(RELATIONS) if inputs.graphs else 0,
             stages=tuple(self.images.shape(name)[-1] for name in STAGES if inputs.stages),
         )
+
+    @property
+    def networks(self) -> dict[str, VisionNetwork]:
+        """The networks that computed the features, by kind of file."""
+        files = self._files.items()
+        return {kind: VisionNetwork.from_attributes(file.attributes) for kind, file in files}
+
+    @property
+    def graph(self) -> GraphSettings | None:
+        """The thresholds of the relations, if they are read."""
+        if self._graphs is None:
+            return None
+        return GraphSettings.model_validate_json(self._graphs.attributes.get("settings", "{}"))
 
     @property
     def images(self) -> FeatureFile:

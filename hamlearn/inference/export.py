@@ -32,14 +32,10 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 def export(folder: str | Path, out: str | Path, scores: str | Path | None = None) -> None:
     """Copy a model folder, with a model card and, if given, its scores.
 
-    The copy is written atomically, and loaded before that. It names no folder of this machine. The
-    same model and scores give the same bytes.
-
-    Args:
-        folder: of a trained model.
-        out: the copy; an existing model folder is replaced.
-        scores: a scores file of the workflow, or metrics.csv; the rows of this system, seed and
-            detector are copied.
+    The copy is written atomically, and loaded before that; a model folder at `out` is replaced. It
+    names no folder of this machine. The same model and scores give the same bytes. `scores` is a
+    scores file of the workflow or metrics.csv, of which the rows of this system, seed and detector
+    are copied.
 
     Raises:
         HamlearnError: the model cannot be loaded, `out` holds something else, or the scores have no
@@ -63,12 +59,7 @@ def export(folder: str | Path, out: str | Path, scores: str | Path | None = None
 
 
 def model_card(facts: RunFacts, rows: list[dict[str, Any]]) -> str:
-    """Return the model card as Markdown.
-
-    Args:
-        facts: of the model.
-        rows: scores to show, with the columns of a scores file; if empty, those on dev are shown.
-    """
+    """Return the model card as Markdown, with these rows of a scores file, or the scores on dev."""
     templates = environment("hamlearn.inference", autoescape=False)  # `cell` escapes Markdown
     templates.filters["cell"] = _cell
     return (

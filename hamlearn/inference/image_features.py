@@ -1,10 +1,10 @@
 """Features of images for a tagger: computed by the networks of the training, or read from files."""
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from hamlearn.settings import (
 )
 from hamlearn.vision.images import ImageError, Status, open_image
 
+if TYPE_CHECKING:
+    from hamlearn.vision.base import Backbone, Detector
+
 CACHED = 16  # images whose features are kept, for posts that share one
 CONVERTED = Path("results/weights")  # where the workflow puts converted weights
 CHECKOUT = Path(__file__).parents[2]  # for weights in the repository
@@ -38,10 +41,7 @@ AnySettings = TypeVar("AnySettings", bound=WeightSettings)
 class NetworkEncoder:
     """Computes features by the vision networks of the training. Nothing is downloaded.
 
-    Args:
-        facts: of a model that reads images.
-        weights: folder searched for weights before the usual places.
-        device: where the networks run.
+    The folder `weights` is searched for weights before the usual places.
 
     Raises:
         HamlearnError: weights are absent or are not those of the training, or the objects of the
@@ -53,6 +53,9 @@ class NetworkEncoder:
 
         self._inputs, self._graph = facts.inputs, facts.graph or GraphSettings()
         self._device, self.classes = torch.device(device), facts.classes
+        limits = (one.settings.get("max_pixels", 100_000_000) for one in facts.networks.values())
+        max_pixels = int(min(limits))
+        self._open = lru_cache(CACHED)(lambda path: self._compute(open_image(path, max_pixels)))
         self._image_network = facts.networks.get("images")
         self._object_network = facts.networks.get("objects")
         if self._object_network is not None and self._object_network.name == PRECOMPUTED:
@@ -61,46 +64,31 @@ class NetworkEncoder:
                 f" {self._object_network.settings.get('backend')}; expected feature files, made in"
                 " the same way"
             )
-        found = {"image": 0, "object": 0, "classes": 0}
         if (network := self._image_network) is not None:
             chosen = find_weights(network, BACKBONES, WeightSettings, weights)
             self._backbone = load_backbone(network.name, chosen)
             self._backbone.network.to(self._device)
-            _check_loaded(network, self._backbone.weights.digest, self._backbone.preprocessing)
-            found["image"] = self._backbone.width
+            _check_loaded(network, self._backbone)
         if (network := self._object_network) is not None:
             settings = find_weights(network, DETECTORS, DetectorSettings, weights)
             self._detector = load_detector(network.name, settings, self._device)
-            _check_loaded(network, self._detector.weights.digest, self._detector.preprocessing)
-            self.classes = list(self._detector.classes)
-            found |= {"object": self._detector.feature_width, "classes": len(self.classes)}
-        for name, size in found.items():
-            expected = getattr(facts.sizes, name)
-            if expected and size != expected:
-                raise HamlearnError(f"vision: found {name} {size}, expected {expected}")
-        limits = (one.settings.get("max_pixels", 100_000_000) for one in facts.networks.values())
-        self._max_pixels = int(min(limits))
-        self._cache: OrderedDict[str, ImageFeatures] = OrderedDict()
+            _check_loaded(network, self._detector)
 
     def encode(self, image: ImageInput) -> ImageFeatures:
         """Return the features of an image; ImageError if it cannot be read."""
         if isinstance(image, Image.Image):
             return self._compute(image.convert("RGB"))
-        key = str(image)
-        if key not in self._cache:
-            self._cache[key] = self._compute(open_image(key, self._max_pixels))
-            while len(self._cache) > CACHED:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
+        return self._open(str(image))
 
     def close(self) -> None:
         """Drop cached features."""
-        self._cache.clear()
+        self._open.cache_clear()
 
     @torch.inference_mode()
     def _compute(self, image: Image.Image) -> ImageFeatures:
+        from hamlearn.features.extraction import padded
         from hamlearn.vision.backbones import features_of
+        from hamlearn.vision.base import select_top
 
         fields: dict[str, NDArray[Any]] = {}
         scores = np.zeros(0, np.float32)
@@ -112,45 +100,31 @@ class NetworkEncoder:
             fields = {"image": pooled, "regions": regions}
             if stages:
                 fields["stages"] = np.concatenate(stages, axis=-1)
-        if self._object_network is not None:
-            objects, scores = self._objects(image, self._object_network)
-            fields |= objects
+        if (network := self._object_network) is not None:
+            chosen, found = network.settings, self._detector.propose(image)
+            best = select_top(
+                found,
+                chosen["objects"],
+                chosen["nms_threshold"],
+                chosen["nms_per_class"],
+                chosen["score_threshold"],
+            )
+            row = padded(best, chosen["objects"], image.size, len(self.classes))
+            count, scores = row["counts"], row["scores"][: row["counts"]]
+            fields |= {
+                "objects": as_stored(row["features"][:count], network),
+                "classes": row["labels"][:count],
+                "boxes": row["boxes"][:count],
+            }
         if self._inputs.graphs:
             sides, graph = image.size, self._graph
             relations = relation_matrix(fields["boxes"], *sides, graph.overlap_iou, graph.far)
             fields["relations"] = relations
         return ImageFeatures(VisualFeatures(**fields), scores)
 
-    def _objects(
-        self, image: Image.Image, network: VisionNetwork
-    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.floating]]:
-        """Return the best objects of an image by field, selected as in training, and scores."""
-        from hamlearn.features.extraction import padded
-        from hamlearn.vision.base import select_top
-
-        chosen, found = network.settings, self._detector.propose(image)
-        best = select_top(
-            found,
-            chosen["objects"],
-            chosen["nms_threshold"],
-            chosen["nms_per_class"],
-            chosen["score_threshold"],
-        )
-        row = padded(best, chosen["objects"], image.size, len(self.classes))
-        row = {name: values[: row["counts"]] for name, values in row.items() if name != "counts"}
-        return {
-            "objects": as_stored(row["features"], network),
-            "classes": row["labels"],
-            "boxes": row["boxes"],
-        }, row["scores"]
-
 
 class FileEncoder:
     """Reads features that were extracted before, by the names of images.
-
-    Args:
-        facts: of a model that reads images.
-        files: feature files and graph file.
 
     Raises:
         HamlearnError: a file is absent or of another kind, or was made by other networks or
@@ -160,9 +134,8 @@ class FileEncoder:
     def __init__(self, facts: RunFacts, files: InputFiles) -> None:
         self._inputs = facts.inputs
         self._reader = VisualReader(files.images, files.objects, files.graphs, self._inputs)
-        for kind, attributes in self._reader.provenance.items():
-            path = getattr(files, kind)
-            found, expected = VisionNetwork.from_attributes(attributes), facts.networks[kind]
+        for kind, found in self._reader.networks.items():
+            path, expected = getattr(files, kind), facts.networks[kind]
             _check_same(path, "extractor", found.name, expected.name)
             _check_same(path, "sha256 of the weights", found.sha256, expected.sha256)
             for name in sorted((found.settings.keys() | expected.settings.keys()) - {"max_pixels"}):
@@ -202,13 +175,9 @@ def find_weights(
     kind: type[AnySettings],
     folder: str | Path | None,
 ) -> AnySettings:
-    """Return the settings that load a network as it was in training.
+    """Return the settings, of type `kind`, that load a network as it was in training.
 
-    Args:
-        network: of the training.
-        table: the built-in networks.
-        kind: type of the settings.
-        folder: searched first.
+    `table` has the built-in networks; weights are searched in `folder` first.
 
     Raises:
         HamlearnError: the weights are absent; the message lists the places.
@@ -253,10 +222,11 @@ def as_stored(values: NDArray[np.floating], network: VisionNetwork) -> NDArray[n
     return rounded
 
 
-def _check_loaded(network: VisionNetwork, digest: str, preprocessing: Mapping[str, Any]) -> None:
+def _check_loaded(network: VisionNetwork, loaded: "Backbone | Detector") -> None:
     """Refuse a network with other weights or another preprocessing than in training."""
+    digest = loaded.weights.digest
     _check_same(network.name, f"sha256 of {network.weights}", digest, network.sha256)
-    found = json.loads(canonical(preprocessing))
+    found = json.loads(canonical(loaded.preprocessing))
     _check_same(network.name, "preprocessing", found, network.settings.get("preprocessing"))
 
 

@@ -14,15 +14,10 @@ from hamlearn.runs import RunFacts
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatures:
-    """Features of one image.
+    """Features of one image."""
 
-    Attributes:
-        visual: features, with the objects in descending order of score.
-        scores: (O,) of the objects; empty for a system that reads no objects.
-    """
-
-    visual: VisualFeatures
-    scores: NDArray[np.floating]
+    visual: VisualFeatures  # with the objects in descending order of score
+    scores: NDArray[np.floating]  # (O,) of the objects; empty for a system that reads no objects
 
 
 def combine(images: Sequence[ImageFeatures], most: int, none: int) -> VisualFeatures:
@@ -31,12 +26,7 @@ def combine(images: Sequence[ImageFeatures], most: int, none: int) -> VisualFeat
     Features of whole images are averaged. The objects are the `most` best of all images by score;
     boxes stay relative to their own image. Node 0 stands for all images together; objects of
     different images have no relation. The whole image standing in where nothing was detected is
-    kept only if nothing was detected in any.
-
-    Args:
-        images: one or more.
-        most: N.
-        none: the class of an image that stands in as an object.
+    kept only if nothing was detected in any. `none` is the class of such an image.
     """
     if len(images) == 1 and len(images[0].scores) <= most:
         return images[0].visual
@@ -74,16 +64,12 @@ def combine(images: Sequence[ImageFeatures], most: int, none: int) -> VisualFeat
 
 
 class InMemoryVisuals:
-    """A visual source of features in memory.
-
-    Args:
-        features: by image id.
-        facts: of the model that reads them.
-    """
+    """Features in memory by image id, a `VisualSource` for the model with these facts."""
 
     def __init__(self, features: Mapping[str, VisualFeatures], facts: RunFacts) -> None:
-        self._features, self._classes = features, facts.classes
-        self.inputs, self.sizes = facts.inputs, facts.sizes
+        self._features = features
+        self.inputs, self.sizes, self.classes = facts.inputs, facts.sizes, facts.classes
+        self.networks, self.graph = facts.networks, facts.graph
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._features
@@ -95,4 +81,4 @@ class InMemoryVisuals:
     def names(self, image_id: str) -> list[str]:
         """Return the class names of an image's objects in descending order of score."""
         numbers = self._features[image_id].classes.tolist()
-        return [self._classes[number] for number in numbers if number < len(self._classes)]
+        return [self.classes[number] for number in numbers if number < len(self.classes)]

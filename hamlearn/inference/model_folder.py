@@ -15,7 +15,6 @@ Nothing in it is unpickled, and no program code is loaded from it.
 import csv
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,21 +61,13 @@ class Manifest(Section):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model and what is needed to use it.
+    """A trained model and what is needed to use it."""
 
-    Attributes:
-        network: in evaluation mode, on the CPU.
-        tokenizer: of the text encoder.
-        facts: run.json.
-        lexicon: vocabularies of a system without a text encoder, else None.
-        digest: sha256 of the manifest, which identifies the content of the folder.
-    """
-
-    network: TaggingModel
+    network: TaggingModel  # in evaluation mode, on the CPU
     tokenizer: PreTrainedTokenizerBase
     facts: RunFacts
-    lexicon: Lexicon | None
-    digest: str
+    lexicon: Lexicon | None  # of a system without a text encoder
+    digest: str  # sha256 of the manifest, which identifies the content of the folder
 
     @property
     def labels(self) -> list[str]:
@@ -95,14 +86,8 @@ def write_model_folder(
 ) -> None:
     """Write a model folder atomically.
 
-    Args:
-        out: the folder.
-        network: trained.
-        tokenizer: of the encoder; every system cuts long posts by it.
-        facts: of the run.
-        history: one row of COLUMNS per epoch.
-        config: of the text encoder.
-        lexicon: of a system without a text encoder.
+    Configuration and tokenizer are those of the text encoder; every system cuts long posts by the
+    tokenizer. `history` has one row of COLUMNS per epoch.
     """
     with atomic_write(out) as part:
         part.mkdir()
@@ -169,15 +154,11 @@ def load_model(folder: str | Path) -> TrainedModel:
             f"{folder / WEIGHTS}: not the weights of the model that {FACTS} and"
             f" {ENCODER}/config.json describe ({error!s:.300})"
         ) from error
-    lexicon = None
-    if facts.inputs.lexicon:
-        lexicon = Lexicon.read(folder / LEXICON)
-        for name, size in lexicon.sizes.items():
-            if size != getattr(facts.sizes, name):
-                raise HamlearnError(
-                    f"{folder / LEXICON}: found {size} {name}, expected"
-                    f" {getattr(facts.sizes, name)} as in training"
-                )
+    lexicon = Lexicon.read(folder / LEXICON) if facts.inputs.lexicon else None
+    for name, size in lexicon.sizes.items() if lexicon else ():
+        if size != (expected := getattr(facts.sizes, name)):
+            fault = f"found {size} {name}, expected {expected} as in training"
+            raise HamlearnError(f"{folder / LEXICON}: {fault}")
     tokenizer = load_tokenizer(folder / ENCODER)
     return TrainedModel(
         network.eval(), tokenizer, facts, lexicon, digest_of_file(folder / MANIFEST)
@@ -193,7 +174,7 @@ def verify(folder: str | Path) -> Mapping[str, FileEntry]:
     """
     folder = Path(folder)
     path = folder / MANIFEST
-    if not path.is_file() or path.is_symlink():
+    if not path.is_file():
         raise HamlearnError(
             f"{folder}: found no {MANIFEST}; expected a folder written by `hamlearn train` or"
             " `hamlearn export`"
@@ -204,12 +185,11 @@ def verify(folder: str | Path) -> Mapping[str, FileEntry]:
         fault = error.errors()[0]
         key = ".".join(map(str, fault["loc"]))
         raise HamlearnError(f"{path}: {key:.200}: {fault['msg']:.200}; train again") from error
-    for name in entries:
-        if not is_allowed(name) or name == MANIFEST:
-            raise HamlearnError(f"{path}: lists {name!r:.80}, which no model folder holds")
-    for name in REQUIRED:
+    for name in [*REQUIRED, *entries]:
         if name not in entries:
             raise HamlearnError(f"{path}: lists no {name}, expected it")
+        if not is_allowed(name) or name == MANIFEST:
+            raise HamlearnError(f"{path}: lists {name!r:.80}, which no model folder holds")
     present = _files_in(folder)
     for name in sorted(present - entries.keys() - {MANIFEST}):
         raise HamlearnError(f"{folder / name}: a foreign file: {MANIFEST} does not list it")
@@ -227,15 +207,14 @@ def verify(folder: str | Path) -> Mapping[str, FileEntry]:
 
 def _files_in(folder: Path) -> set[str]:
     """Return the names of all files below a folder; links and other special files are refused."""
-    found: set[str] = set()
-    for place, folders, files in os.walk(folder, followlinks=False):
-        for name in [*folders, *files]:
-            path = Path(place, name)
-            if path.is_symlink():
-                raise HamlearnError(f"{path}: a symbolic link; a model folder holds none")
-            if name in files and not path.is_file():
-                raise HamlearnError(f"{path}: not a regular file")
-        found |= {Path(place, name).relative_to(folder).as_posix() for name in files}
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            raise HamlearnError(f"{path}: a symbolic link; a model folder holds none")
+        if path.is_file():
+            found.add(path.relative_to(folder).as_posix())
+        elif not path.is_dir():
+            raise HamlearnError(f"{path}: not a regular file")
     return found
 
 

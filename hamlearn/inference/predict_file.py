@@ -8,12 +8,13 @@ at the end OUT.part is renamed to OUT, with the same bytes as of an uninterrupte
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import hamlearn
 from hamlearn.data.sources import InputFiles
@@ -63,21 +64,11 @@ def predict_file(
     device: str | None = None,
     threads: int | None = None,
 ) -> Counts:
-    """Write the entities of every post of a file as JSON lines.
+    """Write the entities of every post of a file as JSON lines with the fields of `Tagged`.
 
-    Args:
-        model: a model folder.
-        posts: a file that `hamlearn.inference.readers` reads.
-        out: one object per post: id, text, words, entities, relevance, has_image, note, error.
-        images: folder of the images that the posts name.
-        features: feature files of these images, instead of the folder.
-        no_images: ignore the images of posts.
-        weights: folder searched for the weights of vision networks.
-        form: format of the posts; None: by the suffix.
-        shard: (i, n) for the i-th of n equal parts of the posts, counted from 1.
-        batch_size: posts per batch of the network; None: as in training.
-        device: None takes a GPU, if any.
-        threads: CPU threads of torch; None leaves them as they are.
+    The images that posts name are in the folder `images`, or their features in the files
+    `features`; with `no_images`, the text alone is read. `shard` (i, n) is the i-th of n equal
+    parts of the posts, counted from 1. For all else, see `read_posts`, `Tagger` and `Tagger.tag`.
 
     Raises:
         HamlearnError: the model, the file or the folder cannot be read; posts name images and
@@ -86,15 +77,15 @@ def predict_file(
     posts, out = Path(posts), Path(out)
     if out.is_dir():
         raise HamlearnError(f"{out}: is a folder, expected the name of a file to write")
+    number, count = shard
+    if not 1 <= number <= count:
+        raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
     locate = str if images is None else locate_in(images)
     has_source = images is not None or features is not None
     with Tagger.load(model, device, threads, weights, features) as tagger:
         reads_images = tagger.reads_images and not no_images
         if reads_images and has_source:
             _ = tagger.image_encoder  # so that absent weights are reported before any work
-        number, count = shard
-        if not 1 <= number <= count:
-            raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
         total = sum(1 for _ in read_posts(posts, str, form))
         begin, end = (total * place // count for place in (number - 1, number))
         options = {
@@ -186,7 +177,13 @@ def _part_file(out: Path, run: str) -> Iterator[_PartFile]:
         out.parent.mkdir(parents=True, exist_ok=True)
         with file_lock(lock, timeout=0), part.open("ab") as file:
             size = file.seek(0, os.SEEK_END)
-            posts, kept = _resumable(state, run, size)
+            try:
+                values = json.loads(state.read_text(encoding="utf-8"))
+                posts, kept = int(values["posts"]), int(values["bytes"])
+                fits = values["run"] == run and posts > 0 and 0 < kept <= size
+            except (OSError, ValueError, KeyError, TypeError):
+                fits = False
+            posts, kept = (posts, kept) if fits else (0, 0)
             if posts:
                 log.info("%s: resuming after %d posts", part, posts)
             elif size:
@@ -199,17 +196,6 @@ def _part_file(out: Path, run: str) -> Iterator[_PartFile]:
             lock.unlink()
 
 
-def _resumable(state: Path, run: str, size: int) -> tuple[int, int]:
-    """Return how many posts of OUT.part count, and their bytes; zeros to start again."""
-    try:
-        values: Any = json.loads(state.read_text(encoding="utf-8"))
-        posts, kept = int(values["posts"]), int(values["bytes"])
-        is_same = values["run"] == run
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0, 0
-    return (posts, kept) if is_same and posts > 0 and 0 < kept <= size else (0, 0)
-
-
 # --- joining shards ---------------------------------------------------------------------------
 
 
@@ -218,13 +204,8 @@ def join(
 ) -> int:
     """Join the outputs of all shards into one file, and return its number of lines.
 
-    Each line is compared with its post; one line and one post are in memory at a time.
-
-    Args:
-        posts: the file of posts.
-        parts: outputs of its shards; if they are named `I-of-N.jsonl`, in any order.
-        out: the file, written atomically.
-        form: format of the posts; None: by the suffix.
+    Each line is compared with its post; one line and one post are in memory at a time. Outputs
+    named `I-of-N.jsonl` may be given in any order.
 
     Raises:
         HamlearnError: a file cannot be read, or lines and posts differ in number, order or id.
@@ -244,7 +225,12 @@ def join(
                     " post"
                 )
             place, line = found
-            id_ = _id_of(place, line)
+            try:
+                id_ = json.loads(line)["id"]
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise HamlearnError(f"{place}: not a line that `predict` wrote") from error
+            if not line.endswith(b"\n"):
+                raise HamlearnError(f"{place}: truncated, expected the end of a line")
             count += 1
             if id_ != record.id:
                 raise HamlearnError(
@@ -263,22 +249,12 @@ def in_order(parts: Sequence[str | Path]) -> list[Path]:
         HamlearnError: a shard is missing or occurs twice.
     """
     paths = [Path(part) for part in parts]
-    names = [path.stem.split("-of-") for path in paths]
-    if not all(len(words) == 2 and all(map(str.isdecimal, words)) for words in names):
+    names = [re.fullmatch(r"(\d+)-of-(\d+)", path.stem) for path in paths]
+    shards = [(int(name[1]), int(name[2])) for name in names if name]
+    if len(shards) < len(paths):
         return paths
-    numbered = sorted((int(words[0]), path) for words, path in zip(names, paths, strict=True))
-    expected = [(number, len(paths)) for number in range(1, len(paths) + 1)]
-    if sorted((int(number), int(of)) for number, of in names) != expected:
-        found = ", ".join(path.name for _, path in numbered)
+    ordered = sorted(zip(shards, paths, strict=True))
+    if sorted(shards) != [(number, len(paths)) for number in range(1, len(paths) + 1)]:
+        found = ", ".join(path.name for _, path in ordered)
         raise HamlearnError(f"parts: found {found:.200}, expected each of N shards once")
-    return [path for _, path in numbered]
-
-
-def _id_of(place: str, line: bytes) -> str | int | None:
-    try:
-        found: str | int | None = json.loads(line)["id"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise HamlearnError(f"{place}: not a line that `predict` wrote") from error
-    if not line.endswith(b"\n"):
-        raise HamlearnError(f"{place}: truncated, expected the end of a line")
-    return found
+    return [path for _, path in ordered]

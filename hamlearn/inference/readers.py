@@ -16,6 +16,8 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
@@ -39,6 +41,8 @@ _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what `_open` makes of other bytes
 
 Record: TypeAlias = Post | Unreadable
 Locate: TypeAlias = Callable[[str], ImageInput]
+# What a format yields: the line, the id of a post that states none, and its values or its fault.
+Found: TypeAlias = Iterator[tuple[int, str, Any]]
 
 
 def read_posts(path: str | Path, locate: Locate, form: str | None = None) -> Iterator[Record]:
@@ -55,7 +59,51 @@ def read_posts(path: str | Path, locate: Locate, form: str | None = None) -> Ite
     path = Path(path)
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file; expected posts")
-    return FORMATS[format_of(path, form)](path, locate)
+    found = FORMATS[format_of(path, form)](path)
+    return (
+        _record(f"{path.name}:{number}", default_id, values, locate)
+        for number, default_id, values in found
+    )
+
+
+def _record(place: str, default_id: str, values: Any, locate: Locate) -> Record:
+    """Return the post with these values, or an error that names its place."""
+    id_: str | int = default_id
+    try:
+        if isinstance(values, HamlearnError):
+            raise values
+        if not isinstance(values, dict):
+            raise HamlearnError(f"found {type(values).__name__}, expected an object")
+        given = values.get("id")
+        if given is not None:
+            if not isinstance(given, str | int) or isinstance(given, bool):
+                raise HamlearnError(f"id: found {given!r:.80}, expected text or an integer")
+            id_ = given
+        for key in ("text", "caption"):
+            if not isinstance(values.get(key), str | None):
+                raise HamlearnError(f"{key}: found {values[key]!r:.80}, expected text")
+        words, images = values.get("words"), values.get("images") or []
+        if words is not None and not _are_texts(words):
+            raise HamlearnError(f"words: found {words!r:.80}, expected a list of text")
+        if words is None and values.get("text") is None:
+            raise HamlearnError("found neither `text` nor `words`, expected one of them")
+        images = images if isinstance(images, list) else [images]
+        images = images if values.get("image") is None else [values["image"], *images]
+        if not _are_texts(images):
+            raise HamlearnError(f"image: found {images!r:.80}, expected names of files")
+        return Post(
+            text=values.get("text"),
+            words=None if words is None else tuple(words),
+            images=tuple(map(locate, images)),
+            caption=values.get("caption"),
+            id=id_,
+        )
+    except HamlearnError as error:
+        return Unreadable(id_, f"{place}: {error}")
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def format_of(path: Path, form: str | None = None) -> str:
@@ -82,10 +130,9 @@ def format_of(path: Path, form: str | None = None) -> str:
 
 
 def locate_in(folder: str | Path) -> Locate:
-    """Return a function that finds images by name in a folder and never outside of it.
+    """Return a function that finds images by name in a folder and refuses names that leave it.
 
-    A name may lack its extension, as an IMGID does, and may include a subfolder. The function
-    raises HamlearnError for a name that leaves the folder.
+    A name may lack its extension, as an IMGID does, and may include a subfolder.
 
     Raises:
         HamlearnError: there is no such folder.
@@ -115,60 +162,20 @@ def locate_in(folder: str | Path) -> Locate:
     return locate
 
 
-def _jsonl(path: Path, locate: Locate) -> Iterator[Record]:
+def _jsonl(path: Path) -> Found:
     for number, line in _lines(path):
-        if isinstance(line, HamlearnError):
-            yield Unreadable(str(number), str(line))
-        elif line.strip():
-            place, values = f"{path.name}:{number}", None
+        values: Any = line
+        if isinstance(line, str):
+            if not line.strip():
+                continue
             try:
                 values = json.loads(line)
-                if not isinstance(values, dict):
-                    raise HamlearnError(f"found {type(values).__name__}, expected an object")
-                yield _from_object(values, str(number), locate)
-            except HamlearnError as error:
-                yield Unreadable(_id_of(values, str(number)), f"{place}: {error}")
             except (ValueError, RecursionError) as error:
-                yield Unreadable(str(number), f"{place}: not JSON ({error!s:.120})")
+                values = HamlearnError(f"not JSON ({error!s:.120})")
+        yield number, str(number), values
 
 
-def _from_object(values: dict[str, Any], number: str, locate: Locate) -> Post:
-    """Return the post of a JSON object; HamlearnError where a value is of the wrong type."""
-    given = values.get("id")
-    if given is not None and _id_of(values, "") != given:
-        raise HamlearnError(f"id: found {given!r:.80}, expected text or an integer")
-    texts = {key: values.get(key) for key in ("text", "caption")}
-    for key, text in texts.items():
-        if text is not None and not isinstance(text, str):
-            raise HamlearnError(f"{key}: found {text!r:.80}, expected text")
-    words, images = values.get("words"), values.get("images") or []
-    if words is not None and not _are_texts(words):
-        raise HamlearnError(f"words: found {words!r:.80}, expected a list of text")
-    if words is None and texts["text"] is None:
-        raise HamlearnError("found neither `text` nor `words`, expected one of them")
-    images = images if isinstance(images, list) else [images]
-    images = images if values.get("image") is None else [values["image"], *images]
-    if not _are_texts(images):
-        raise HamlearnError(f"image: found {images!r:.80}, expected names of files")
-    return Post(
-        **texts,
-        words=None if words is None else tuple(words),
-        images=tuple(map(locate, images)),
-        id=_id_of(values, number),
-    )
-
-
-def _id_of(values: Any, number: str) -> str | int:
-    """Return the id in a JSON object, or the number of the line."""
-    found = values.get("id") if isinstance(values, dict) else None
-    return found if isinstance(found, str | int) and not isinstance(found, bool) else number
-
-
-def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
-
-
-def _table(path: Path, locate: Locate, **dialect: Any) -> Iterator[Record]:
+def _table(path: Path, **dialect: Any) -> Found:
     with _open(path, "") as file:
         reader = csv.reader(file, strict=True, **dialect)
         try:
@@ -181,80 +188,69 @@ def _table(path: Path, locate: Locate, **dialect: Any) -> Iterator[Record]:
                 " optionally `id`, `image` and `caption`, each once"
             )
         while True:
-            id_ = ""
+            values: Any
             try:
                 row = next(reader, None)
+            except csv.Error as error:
+                values = HamlearnError(f"not a row ({error})")
+            else:
                 if row is None:
                     return
-                if row:
-                    if len(row) != len(header):
-                        raise HamlearnError(f"found {len(row)} fields, expected {len(header)}")
-                    if _NOT_UTF8.search("".join(row)):
-                        raise HamlearnError("not UTF-8")
-                    values = dict(zip(header, row, strict=True))
-                    id_ = values.get("id") or str(reader.line_num)
-                    images = (locate(values["image"]),) if values.get("image") else ()
-                    caption = values.get("caption") or None
-                    yield Post(text=values["text"], images=images, caption=caption, id=id_)
-            except (csv.Error, HamlearnError) as error:
-                number = reader.line_num
-                fault = f"not a row ({error})" if isinstance(error, csv.Error) else error
-                yield Unreadable(id_ or str(number), f"{path.name}:{number}: {fault}")
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    values = HamlearnError(f"found {len(row)} fields, expected {len(header)}")
+                elif _NOT_UTF8.search("".join(row)):
+                    values = HamlearnError("not UTF-8")
+                else:
+                    cells = dict(zip(header, row, strict=True))
+                    values = {key: cells.get(key) or None for key in ("id", "image", "caption")}
+                    values["text"] = cells["text"]
+            yield reader.line_num, str(reader.line_num), values
 
 
-def _conll(path: Path, locate: Locate) -> Iterator[Record]:
+def _conll(path: Path) -> Found:
     """Yield posts of one word per line; what follows a word, such as a label, is ignored."""
-    image_id, begin, fault = "", 0, ""
+    image_id, begin = "", 0
     words: list[str] = []
-    for number, line in _lines(path, end=True):
-        text = "" if isinstance(line, HamlearnError) else line.strip(BLANKS)
+    fault: tuple[int, HamlearnError] | None = None  # the first of the post, with its line
+    for number, line in chain(_lines(path), [(0, "")]):
         if isinstance(line, HamlearnError):
-            fault, begin = fault or str(line), begin or number
+            fault, begin = fault or (number, line), begin or number
             continue
+        text = line.strip(BLANKS)
         if begin and (not text or text.startswith(MARK)):
-            id_ = image_id or str(begin)
-            try:
-                if fault or not words:
-                    lacking = f"{path.name}:{begin}: found no words, expected one per line"
-                    raise HamlearnError(fault or lacking)
-                images = (locate(image_id),) if image_id else ()
-                yield Post(words=tuple(words), images=images, id=id_)
-            except HamlearnError as error:
-                place = "" if str(error).startswith(f"{path.name}:") else f"{path.name}:{begin}: "
-                yield Unreadable(id_, f"{place}{error}")
-            image_id, begin, fault, words = "", 0, "", []
+            if not words and fault is None:
+                fault = begin, HamlearnError("found no words, expected one per line")
+            values = {"words": words, "image": image_id or None}
+            place, found = fault or (begin, values)
+            yield place, image_id or str(begin), found
+            image_id, begin, words, fault = "", 0, [], None
         if text.startswith(MARK):
             image_id, begin = text.removeprefix(MARK).strip(BLANKS), number
         elif text:
             begin = begin or number
             words.append(BETWEEN.split(text)[0])
             if len(words) > MAX_WORDS:
-                fault = fault or f"{path.name}:{number}: more than {MAX_WORDS} words in one post"
-                words = words[:1]
+                more = f"more than {MAX_WORDS} words in one post"
+                fault, words = fault or (number, HamlearnError(more)), words[:1]
 
 
-def _text(path: Path, locate: Locate) -> Iterator[Record]:
+def _text(path: Path) -> Found:
     for number, line in _lines(path):
-        if isinstance(line, HamlearnError):
-            yield Unreadable(str(number), str(line))
-        else:
-            yield Post(text=line, id=str(number))
+        yield number, str(number), line if isinstance(line, HamlearnError) else {"text": line}
 
 
-def _lines(path: Path, end: bool = False) -> Iterator[tuple[int, str | HamlearnError]]:
-    """Yield number and text of each line, or its fault; with `end`, an empty line at the end."""
-    number = 0
+def _lines(path: Path) -> Iterator[tuple[int, str | HamlearnError]]:
+    """Yield number and text of each line, or its fault."""
     with _open(path, "\n") as file:
         for number, line in enumerate(file, start=1):
             if len(line) > MAX_LINE:
-                fault = f"longer than {MAX_LINE} characters"
-                yield number, HamlearnError(f"{path.name}:{number}: {fault}")
+                yield number, HamlearnError(f"longer than {MAX_LINE} characters")
             elif _NOT_UTF8.search(line):
-                yield number, HamlearnError(f"{path.name}:{number}: not UTF-8")
+                yield number, HamlearnError("not UTF-8")
             else:
                 yield number, line.removesuffix("\n").removesuffix("\r")
-    if end:
-        yield number + 1, ""
 
 
 def _open(path: Path, newline: str) -> TextIO:
@@ -262,10 +258,10 @@ def _open(path: Path, newline: str) -> TextIO:
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-FORMATS: dict[str, Callable[[Path, Locate], Iterator[Record]]] = {
+FORMATS: dict[str, Callable[[Path], Found]] = {
     "jsonl": _jsonl,
     "csv": _table,
-    "tsv": lambda path, locate: _table(path, locate, delimiter="\t", quoting=csv.QUOTE_NONE),
+    "tsv": partial(_table, delimiter="\t", quoting=csv.QUOTE_NONE),
     "conll": _conll,
     "text": _text,
 }

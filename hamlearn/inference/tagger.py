@@ -77,10 +77,14 @@ class Tagger(AbstractContextManager["Tagger"]):
         weights: str | Path | None = None,
         features: InputFiles | None = None,
     ) -> None:
-        self.model = model
+        self.model, self.labels = model, model.labels
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._network = model.network.to(self.device).eval()
-        self._crf = self._network.crf or _independent_labels(len(model.labels)).to(self.device)
+        self._crf = self._network.crf
+        if self._crf is None:  # without transitions, the labels of words are independent
+            self._crf = CRF(len(self.labels), batch_first=True).to(self.device)
+            for parameter in self._crf.parameters():
+                nn.init.zeros_(parameter)
         self._weights, self._features = weights, features
         self._encoder: ImageEncoder | None = None
 
@@ -95,14 +99,8 @@ class Tagger(AbstractContextManager["Tagger"]):
     ) -> Self:
         """Load a model folder, as written by `hamlearn train` or `hamlearn export`.
 
-        Vision networks are loaded when the first image is read; nothing is downloaded.
-
-        Args:
-            folder: of the model.
-            device: see `Tagger`.
-            threads: CPU threads of torch in the whole process; None leaves them as they are.
-            weights: see `Tagger`.
-            features: see `Tagger`.
+        Vision networks are loaded when the first image is read; nothing is downloaded. `threads`
+        are those of torch on the CPU, in the whole process.
 
         Raises:
             HamlearnError: the folder is not as it was written; the message names the file.
@@ -110,11 +108,6 @@ class Tagger(AbstractContextManager["Tagger"]):
         if threads is not None:
             torch.set_num_threads(threads)
         return cls(load_model(folder), device, weights, features)
-
-    @property
-    def labels(self) -> list[str]:
-        """The BIO labels, in the order of the model's outputs."""
-        return self.model.labels
 
     @property
     def reads_images(self) -> bool:
@@ -131,12 +124,10 @@ class Tagger(AbstractContextManager["Tagger"]):
         facts = self.model.facts
         if not self.reads_images:
             raise HamlearnError(f"the model {facts.system} reads no images")
-        if self._encoder is None:
-            self._encoder = (
-                NetworkEncoder(facts, self._weights, self.device)
-                if self._features is None
-                else FileEncoder(facts, self._features)
-            )
+        if self._encoder is None and self._features is not None:
+            self._encoder = FileEncoder(facts, self._features)
+        elif self._encoder is None:
+            self._encoder = NetworkEncoder(facts, self._weights, self.device)
         return self._encoder
 
     def close(self) -> None:
@@ -154,11 +145,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         """Return the entities of posts, in order.
 
         A post that cannot be tagged has an `error` and does not affect the others. An image that
-        cannot be read is ignored, with a `note`.
-
-        Args:
-            posts: any number.
-            batch_size: posts per batch of the network; None: as in training.
+        cannot be read is ignored, with a `note`. The default `batch_size` is that of training.
 
         Raises:
             HamlearnError: a post has an image, and the vision networks cannot be loaded.
@@ -173,10 +160,7 @@ class Tagger(AbstractContextManager["Tagger"]):
     ) -> Iterator[Tagged]:
         """Yield what `tag` returns while posts are read; memory does not grow with their number.
 
-        Args:
-            posts: any number.
-            batch_size: posts per batch of the network; None: as in training.
-            window: number of posts that are read at a time and sorted by length.
+        A `window` of posts is read at a time and sorted by length.
         """
         size = batch_size or self.model.facts.training.eval_batch_size
         source = iter(posts)
@@ -211,7 +195,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         facts = self.model.facts
         network = facts.networks.get("objects")
         most = 0 if network is None else network.settings["objects"]
-        return (combine(found, most, len(facts.classes)) if found else None), note
+        return combine(found, most, len(facts.classes)) if found else None, note
 
     def _tag(self, posts: Sequence[_Prepared], batch_size: int) -> list[Tagged]:
         """Return the entities of posts; if a batch fails, of each post on its own."""
@@ -287,14 +271,6 @@ class Tagger(AbstractContextManager["Tagger"]):
         for (row, place), score in zip(entity_of, scores, strict=True):
             found[row][place] = min(1.0, found[row][place] + score)
         return found
-
-
-def _independent_labels(count: int) -> CRF:
-    """Return a CRF without transitions, under which the labels of words are independent."""
-    crf = CRF(count, batch_first=True)
-    for parameter in crf.parameters():
-        nn.init.zeros_(parameter)
-    return crf
 
 
 def _words(post: Post) -> tuple[str, list[Word]]:

@@ -6,7 +6,9 @@ are added: a grapheme cluster (an emoji with its joiners and selectors, a letter
 is never split, and an apostrophe is a word of its own, as in the field's corpora (`Jordan ' s`).
 """
 
+import re
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import regex
@@ -30,28 +32,13 @@ def split_words(text: str) -> list[Word]:
 
     Every character other than white space is in exactly one word.
 
-    Args:
-        text: of any length, in any script.
-
     Raises:
         HamlearnError: the rules take too long on a run of characters without a space.
     """
     words: list[Word] = []
-    start = 0
-    while start < len(text):
-        if text[start].isspace():
-            start += 1
-            continue
-        end = start
-        while end < len(text) and end - start < LONGEST_RUN and not text[end].isspace():
-            end += 1
-        run = text[start:end]
-        ends = _word_ends(run)
-        words += [
-            Word(run[left:right], start + left, start + right)
-            for left, right in zip([0, *ends], ends, strict=False)
-        ]
-        start = end
+    for run in re.finditer(rf"\S{{1,{LONGEST_RUN}}}", text):
+        ends = [run.start() + end for end in [0, *_word_ends(run.group())]]
+        words += [Word(text[start:end], start, end) for start, end in pairwise(ends)]
     return words
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -58,24 +59,19 @@ HEADERS = {
 
 
 def serve(tagger: Tagger, port: int, announce: Callable[[str], None]) -> None:
-    """Serve the page of a model until interrupted.
+    """Serve the page of a model until interrupted; port 0 takes a free one.
 
-    Args:
-        tagger: with its model.
-        port: 0 takes a free one.
-        announce: called with the address once the port is open.
+    `announce` is called with the address once the port is open.
 
     Raises:
         HamlearnError: the port is taken, or the vision networks cannot be loaded.
     """
     app = application(tagger)
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, port))
-            listener.listen()
-        except OSError as error:
-            raise HamlearnError(f"port {port}: {error.strerror}; expected a free one") from error
+    try:
+        listener = socket.create_server((LOOPBACK, port))
+    except OSError as error:
+        raise HamlearnError(f"port {port}: {error.strerror}; expected a free one") from error
+    with listener:
         announce(f"http://{LOOPBACK}:{listener.getsockname()[1]}/")
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
         with suppress(KeyboardInterrupt):
@@ -123,20 +119,16 @@ def application(tagger: Tagger) -> Starlette:
         ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"]),
-            Middleware(SizeLimit),
+            Middleware(limit_size),
         ],
         exception_handlers={HTTPException: _refuse},
     )
 
 
-class SizeLimit:
-    """Middleware that refuses requests of more than MAX_BYTES, whatever their headers state."""
+def limit_size(app: ASGIApp) -> ASGIApp:
+    """Refuse requests of more than MAX_BYTES, whatever their headers state."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application with a counting `receive`."""
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
         received = 0
 
         async def limited() -> Message:
@@ -147,7 +139,9 @@ class SizeLimit:
                 raise HTTPException(413, f"more than {MAX_BYTES // 10**6} MB were sent")
             return message
 
-        await self._app(scope, limited, send)
+        await app(scope, limited, send)
+
+    return counting
 
 
 async def _refuse(request: Request, error: Exception) -> HTMLResponse:
@@ -163,8 +157,7 @@ async def _refuse(request: Request, error: Exception) -> HTMLResponse:
 # --- answers -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(NamedTuple):
     """An image as it was sent."""
 
     name: str
@@ -214,26 +207,17 @@ class Answer:
 
 
 class Answerer:
-    """Answers one request at a time.
-
-    Args:
-        tagger: its vision networks are loaded at once, so that absent weights are reported here.
-    """
+    """Answers one request at a time."""
 
     def __init__(self, tagger: Tagger) -> None:
         self.tagger = tagger
         self.types = tagger.model.facts.types
         self._lock = threading.Lock()
         if tagger.reads_images:
-            _ = tagger.image_encoder
+            _ = tagger.image_encoder  # so that absent weights are reported here
 
     def answer(self, text: str, uploads: Sequence[Upload]) -> Answer:
-        """Tag a post; its images are stored in a temporary folder meanwhile.
-
-        Args:
-            text: of the post.
-            uploads: its images; only displayed if the model reads text alone.
-        """
+        """Tag a post, whose images are stored in a temporary folder meanwhile."""
         with self._lock, TemporaryDirectory(prefix="hamlearn-") as folder:
             paths, images = [], []
             for upload in uploads:

@@ -33,15 +33,10 @@ _PATIENCE = 5.0  # seconds for a process to end after its peer lost the connecti
 
 @dataclass(frozen=True)
 class Process:
-    """One process of a training.
+    """One process of a training."""
 
-    Attributes:
-        devices: of all processes, `cuda:i` or `cpu`.
-        rank: of this process; 0 is the one that starts the others and alone writes files and log.
-    """
-
-    devices: tuple[str, ...]
-    rank: int = 0
+    devices: tuple[str, ...]  # of all processes, `cuda:i` or `cpu`
+    rank: int = 0  # 0 is the process that starts the others and alone writes files and log
 
     @property
     def device(self) -> torch.device:
@@ -155,18 +150,13 @@ class BatchShares(Sampler[list[int]]):
     l_r their mean loss, the mean loss of the batch is Σ_r c_r l_r / b. DDP averages gradients over
     the processes, so each derives n c_r l_r / b. A process without rows still has to take the step:
     it takes the first row, with c_r = 0.
-
-    Attributes:
-        batches: rows of each step of this process, never empty.
-        counts: c_r of each step.
-        factors: n c_r / b of each step; 1 for a single process.
     """
 
     def __init__(self, batches: Sequence[list[int]], process: Process) -> None:
         rank, n = process.rank, process.count
-        self.batches = [rows[rank::n] or rows[:1] for rows in batches]
-        self.counts = [len(rows[rank::n]) for rows in batches]
-        self.factors = [n * len(rows[rank::n]) / len(rows) for rows in batches]
+        self.batches = [rows[rank::n] or rows[:1] for rows in batches]  # of each step, never empty
+        self.counts = [len(rows[rank::n]) for rows in batches]  # c_r
+        self.factors = [n * len(rows[rank::n]) / len(rows) for rows in batches]  # n c_r / b
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)
@@ -180,11 +170,7 @@ def eval_batches(
 ) -> list[list[int]]:
     """Return the batches of a process's share of the dev posts, each with all of its windows.
 
-    Args:
-        post_of: index of the post of each row.
-        lengths: sub-tokens of each row, by which posts are distributed evenly.
-        batch_size: maximum number of rows.
-        process: may get no posts.
+    Posts are distributed evenly by the `lengths` of their rows; a process may get none.
     """
     of_post = np.bincount(post_of, weights=lengths)
     own = set(np.argsort(-of_post, kind="stable")[process.rank :: process.count].tolist())
@@ -194,12 +180,9 @@ def eval_batches(
 
 
 def gather_posts(own: dict[int, list[int]], posts: int, process: Process) -> list[list[int]]:
-    """Return the labels that all processes decoded, in the order of the posts.
+    """Return the label numbers that all processes decoded, in the order of the posts.
 
-    Args:
-        own: label numbers that this process decoded, by index of the post.
-        posts: number of posts.
-        process: all of them have to call this.
+    All processes have to call this, with those that they decoded, by index of the post.
 
     Raises:
         RuntimeError: a post was decoded by no process, or by several.

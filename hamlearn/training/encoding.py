@@ -1,15 +1,12 @@
 """Write the outputs of a frozen text encoder for a corpus, which every run then reads."""
 
 import logging
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.data.batches import LengthBuckets
@@ -50,14 +47,7 @@ def encode(
     Each row, a post or a window over a long post, is encoded once, in evaluation mode and float32;
     rows with the same sub-tokens are stored once.
 
-    Args:
-        posts: prepared posts, of all splits.
-        encoder: hub name or folder of a pretrained text encoder.
-        settings: how posts are cut or read in windows.
-        out: the file, written atomically.
-        objects: features of objects, whose names follow the posts; None for none.
-        captions: file of captions that follow the posts; None for none.
-        threads: of torch on the CPU; None leaves them unchanged.
+    Names of `objects` and captions from the file `captions` follow the posts, if given.
 
     Raises:
         HamlearnError: an input is absent or unfit, or the encoder has no weights.
@@ -77,6 +67,7 @@ def encode(
     row_of: dict[bytes, int] = {}
     for row in range(len(data)):
         row_of.setdefault(key_of(data[row].window.ids), row)
+    rows = list(row_of.values())
     model = load_encoder(encoder).eval()
     added = [name for name, path in (("names", objects), ("captions", captions)) if path]
     attributes: dict[str, str | int | bool] = {
@@ -88,33 +79,25 @@ def encode(
         "long_posts": settings.long_posts,
         "image_text": " and ".join(added) or "nothing",
     }
-    with atomic_hdf5(out) as (file, check_disk), free_device() as device:
-        write_attributes(file, attributes)
-        file["keys"] = np.frombuffer(b"".join(row_of), np.uint8).reshape(-1, KEY)
-        _write_outputs(file, check_disk, model.to(device), data, list(row_of.values()), device)
-    log.info("%d posts: %d different rows encoded on %s", len(every), len(row_of), device)
-
-
-@torch.inference_mode()
-def _write_outputs(
-    file: h5py.File,
-    check_disk: Callable[[], None],
-    model: PreTrainedModel,
-    data: PostDataset,
-    rows: Sequence[int],
-    device: str,
-) -> None:
-    """Write `starts` and `hidden` of some rows, in their order."""
     lengths: NDArray[np.int64] = np.asarray([data.lengths[row] for row in rows])
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    file["starts"] = starts
-    width = int(model.config.hidden_size)
-    hidden = file.create_dataset("hidden", (int(starts[-1]), width), np.float32)
     buckets = LengthBuckets(lengths.tolist(), BATCH)
-    for places in progress(buckets, len(buckets), "batches of posts"):
-        batch = data.batch([rows[place] for place in places]).to(device)
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-        values = output.last_hidden_state.float().cpu().numpy()  # (B, S, D)
-        for place, own in zip(places, values, strict=True):
-            hidden[starts[place] : starts[place + 1]] = own[: lengths[place]]
-        check_disk()
+    with (
+        torch.inference_mode(),
+        atomic_hdf5(out) as (file, check_disk),
+        free_device() as device,
+    ):
+        write_attributes(file, attributes)
+        file["keys"] = np.frombuffer(b"".join(row_of), np.uint8).reshape(-1, KEY)
+        file["starts"] = starts
+        size = (int(starts[-1]), int(model.config.hidden_size))
+        hidden = file.create_dataset("hidden", size, np.float32)
+        model.to(device)
+        for places in progress(buckets, len(buckets), "batches of posts"):
+            batch = data.batch([rows[place] for place in places]).to(device)
+            output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+            values = output.last_hidden_state.float().cpu().numpy()  # (B, S, D)
+            for place, own in zip(places, values, strict=True):
+                hidden[starts[place] : starts[place + 1]] = own[: lengths[place]]
+            check_disk()
+    log.info("%d posts: %d different rows encoded on %s", len(every), len(rows), device)

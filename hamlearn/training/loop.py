@@ -37,20 +37,7 @@ TERMINATED = 143  # exit status of a process that ended on SIGTERM
 
 
 class TrainingLoop(pl.LightningModule):
-    """Trains a model; an epoch depends on the seed, its number and the weights before it alone.
-
-    Args:
-        model: to be trained.
-        train: posts of the training split.
-        dev: posts of the dev split.
-        setup: settings, labels and seed.
-        process: this process, of those that share the training.
-
-    Attributes:
-        history: one row per epoch, the columns of history.csv.
-        best_epoch: epoch with the best dev micro F1 (lenient), the later of equal ones, from 1.
-        best_weights: state of the model after that epoch, on the CPU; in the first process only.
-    """
+    """Trains a model; an epoch depends on the seed, its number and the weights before it alone."""
 
     def __init__(
         self,
@@ -65,9 +52,10 @@ class TrainingLoop(pl.LightningModule):
         self.model, self.train_posts, self.dev_posts = model, train, dev
         self.labels, self.settings, self.seed = setup.labels, setup.training, setup.seed
         self.precision, self.process = setup.precision, process
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, float]] = []  # one row per epoch, the columns of history.csv
+        # With the best micro F1 (lenient) on dev, the later of equal ones, counted from 1.
         self.best_epoch = 0
-        self.best_weights: dict[str, Tensor] = {}
+        self.best_weights: dict[str, Tensor] = {}  # on the CPU, in the first process only
 
     def train_dataloader(self) -> DataLoader[Example]:
         """Return the batches of this epoch; Lightning calls this before each."""

@@ -17,15 +17,9 @@ def make_optimizer(
 ) -> AdamW:
     """Return AdamW with one learning rate for the encoder and one for everything else.
 
-    Weight decay applies to matrices and embeddings, not to biases, norms and other vectors.
-
-    Args:
-        model: a tagging model.
-        lr: peak learning rate of the encoder.
-        head_lr: peak learning rate of everything else; None means `lr`.
-        weight_decay: of matrices and embeddings.
-        fused: update each parameter in one pass over memory, with the same results; None leaves
-            the choice to PyTorch.
+    Weight decay applies to matrices and embeddings, not to biases, norms and other vectors. If
+    `head_lr` is None, `lr` applies to everything. `fused` updates each parameter in one pass over
+    memory, with the same results; None leaves the choice to PyTorch.
     """
     groups = []
     for is_encoder, decays in product((True, False), repeat=2):

@@ -13,7 +13,7 @@ from hamlearn.corpus.posts import PostFile
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import require_weights
 from hamlearn.data.lexicon import Lexicon
-from hamlearn.data.sources import InputFiles, Sources, open_sources
+from hamlearn.data.sources import InputFiles, open_sources
 from hamlearn.data.text_encoder import (
     class_vectors,
     has_weights,
@@ -21,15 +21,14 @@ from hamlearn.data.text_encoder import (
     load_encoder,
     load_tokenizer,
 )
-from hamlearn.data.visual import VisualReader
 from hamlearn.devices import free_devices
 from hamlearn.inference.model_folder import FACTS, write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.build import build_untrained, compile_layers
 from hamlearn.model.spatial import resolve_graph_backend
 from hamlearn.model.visual import VisualEmbedding
-from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, VisionNetwork, read_run_facts
-from hamlearn.settings import GraphSettings, Settings
+from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, read_run_facts
+from hamlearn.settings import Settings
 from hamlearn.systems import check_can_freeze, inputs_of
 from hamlearn.training.checkpoints import LastCheckpoint
 from hamlearn.training.distributed import Process, other_processes
@@ -55,17 +54,8 @@ def train(
     folder, if nothing that it depends on has changed; on the same machine it ends with the weights
     of an uninterrupted run.
 
-    With `training.devices` above 1, further processes take their share of every batch.
-
-    Args:
-        posts: prepared posts.
-        encoder: hub name or folder of the text encoder.
-        settings: the sections `text`, `model` and `training` are used.
-        system: one of SYSTEMS.
-        seed: of the initial weights, the order of posts, and dropout.
-        out: the model folder, written atomically.
-        files: what the system reads in addition to the posts.
-        threads: of torch on the CPU, of all processes together; None: as many as torch uses.
+    With `training.devices` above 1, further processes take their share of every batch. `threads`
+    are those of torch on the CPU, of all processes together.
 
     Raises:
         HamlearnError: an input is absent or invalid, or the loss is not finite.
@@ -110,7 +100,29 @@ def _train(
             for name, split in splits.items()
         }
 
-        setup = _setup(settings, system, seed, labels, sources, data, process)
+        visual = sources.visual
+        sizes = FeatureSizes() if visual is None else visual.sizes
+        if lexicon is not None:
+            sizes = sizes.model_copy(update={**lexicon.sizes, "word": lexicon.width})
+        device = process.device.type  # a run may resume on another GPU of that kind
+        backend = settings.model.graph_backend
+        setup = RunSetup(
+            system=system,
+            seed=seed,
+            labels=labels,
+            sizes=sizes,
+            text=settings.text,
+            model=settings.model,
+            training=settings.training,
+            precision=resolve_precision(settings.training.precision, device),
+            device=device,
+            graph_backend=resolve_graph_backend(backend, device) if inputs.graphs else None,
+            splits={name: posts.counts for name, posts in data.items()},
+            word_vectors=None if lexicon is None else lexicon.source,
+            networks={} if visual is None else visual.networks,
+            classes=[] if visual is None else visual.classes,
+            graph=None if visual is None else visual.graph,
+        )
         pl.seed_everything(seed, verbose=False)
         text_encoder = load_encoder(encoder) if inputs.encoder else None
         if text_encoder is not None and sources.encoded is not None:
@@ -167,46 +179,6 @@ def resolve_precision(wanted: str, device: str) -> str:
     if wanted != "auto":
         return wanted
     return "bf16-mixed" if device == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
-
-
-def _setup(
-    settings: Settings,
-    system: str,
-    seed: int,
-    labels: list[str],
-    sources: Sources,
-    data: dict[str, PostDataset],
-    process: Process,
-) -> RunSetup:
-    visual = sources.visual if isinstance(sources.visual, VisualReader) else None
-    sizes = FeatureSizes() if visual is None else visual.sizes
-    lexicon = sources.lexicon
-    if lexicon is not None:
-        sizes = sizes.model_copy(update={**lexicon.sizes, "word": lexicon.width})
-    device = process.device.type  # a run may resume on another GPU of that kind
-    backend = graph = None
-    if inputs_of(system).graphs and visual is not None:
-        backend = resolve_graph_backend(settings.model.graph_backend, device)
-        thresholds = visual.graph_attributes.get("settings", "{}")
-        graph = GraphSettings.model_validate_json(thresholds)
-    networks = {} if visual is None else visual.provenance
-    return RunSetup(
-        system=system,
-        seed=seed,
-        labels=labels,
-        sizes=sizes,
-        text=settings.text,
-        model=settings.model,
-        training=settings.training,
-        precision=resolve_precision(settings.training.precision, device),
-        device=device,
-        graph_backend=backend,
-        splits={name: posts.counts for name, posts in data.items()},
-        word_vectors=None if lexicon is None else lexicon.source,
-        networks={kind: VisionNetwork.from_attributes(made) for kind, made in networks.items()},
-        classes=[] if visual is None else visual.classes,
-        graph=graph,
-    )
 
 
 def _log_setup(setup: RunSetup, parameters: int) -> None:

@@ -25,15 +25,8 @@ def write_scratch_encoder(posts_path: str | Path, out: str | Path, scratch: Scra
     """Write the folder of an untrained BERT whose vocabulary is made from the training split.
 
     The folder holds `config.json`, `tokenizer.json`, `tokenizer_config.json` and `vocab.txt`, and
-    no weights. The same posts and settings produce the same bytes.
-
-    Args:
-        posts_path: prepared posts; only the split `train` is used.
-        out: the folder, written atomically.
-        scratch: width, layers, heads, size and case of the vocabulary.
-
-    Returns:
-        The number of entries in the vocabulary.
+    no weights. It is written atomically; the same posts and settings produce the same bytes. The
+    number of entries in the vocabulary is returned.
 
     Raises:
         HamlearnError: the width is not a multiple of the heads, there is no training post, or the
@@ -70,12 +63,8 @@ def wordpieces(words: Counter[str], size: int, lowercase: bool) -> list[str]:
     Every character seen at least twice is an entry, as the start of a word and as a continuation;
     then the most frequent pair of neighbouring pieces is merged repeatedly by the trainer of the
     `tokenizers` library. The trainer numbers continuations in the order of a hash table and breaks
-    ties by number, so they are passed to it in a fixed order.
-
-    Args:
-        words: how often each word occurs.
-        size: maximum number of entries.
-        lowercase: the vocabulary has no upper case and no accents.
+    ties by number, so they are passed to it in a fixed order. With `lowercase`, the vocabulary has
+    no upper case and no accents.
 
     Raises:
         HamlearnError: `size` leaves no room for the characters.

@@ -24,25 +24,17 @@ REGIONS, PLACES = 49, 4  # of the 7x7 map, and of the 2x2 map of a stage
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row of a batch before padding; None for what the model does not read.
-
-    Attributes:
-        window: the sub-tokens of a post, or of a window over a long post.
-        labels: (W,) int64, of the window's words.
-        visual: features of the post's image; None if it has none.
-        lexical: ids of whole words and characters.
-        encoded: (S, D), stored outputs of a frozen encoder.
-    """
+    """One row of a batch before padding; None for what the model does not read."""
 
     window: Window
-    labels: NDArray[np.int64] | None = None
-    visual: VisualFeatures | None = None
+    labels: NDArray[np.int64] | None = None  # (W,), of the window's words
+    visual: VisualFeatures | None = None  # None also for a post without an image
     lexical: LexicalIds | None = None
-    encoded: NDArray[np.float32] | None = None
+    encoded: NDArray[np.float32] | None = None  # (S, D), stored outputs of a frozen encoder
 
 
 def collate(examples: Sequence[Example], pad: int, source: VisualSource | None) -> Batch:
-    """Pad examples to one batch.
+    """Pad B examples to one batch.
 
     Args:
         examples: B of them.

@@ -46,21 +46,15 @@ class Lexicon:
     """The words and characters that a run knows, and in training the initial word vectors.
 
     Words are looked up in lower case, characters as they are. A training word that is seen once and
-    has no vector is the unknown word, so the unknown word's vector is trained.
-
-    Attributes:
-        words: in lower case; the first has the id FIRST.
-        characters: likewise.
-        vectors: (width,) by word; words that are not in it start from random vectors.
-        width: of a word vector.
-        source: where the vectors come from.
+    has no vector is the unknown word, so the unknown word's vector is trained. Words that are not
+    in `vectors` start from random vectors.
     """
 
-    words: tuple[str, ...]
-    characters: tuple[str, ...]
+    words: tuple[str, ...]  # in lower case; the first has the id FIRST
+    characters: tuple[str, ...]  # likewise
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict, compare=False)
-    width: int = field(default=WIDTH, compare=False)
-    source: str = field(default="random", compare=False)
+    width: int = field(default=WIDTH, compare=False)  # of a word vector
+    source: str = field(default="random", compare=False)  # where the vectors come from
 
     @classmethod
     def from_posts(cls, posts: str | Path, vectors: str | Path | None = None) -> Self:

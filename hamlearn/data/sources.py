@@ -20,17 +20,13 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True)
 class InputFiles:
-    """Paths of the files that systems read in addition to posts.
+    """Paths of the files that systems read in addition to posts."""
 
-    Features of whole images, features of objects, relations between these objects, captions (which
-    no system requires), and outputs of a frozen text encoder (without which the encoder runs).
-    """
-
-    images: str | Path | None = None
-    objects: str | Path | None = None
-    graphs: str | Path | None = None
-    captions: str | Path | None = None
-    encoded: str | Path | None = None
+    images: str | Path | None = None  # features of whole images
+    objects: str | Path | None = None  # features of objects
+    graphs: str | Path | None = None  # relations between these objects
+    captions: str | Path | None = None  # which no system requires
+    encoded: str | Path | None = None  # outputs of a frozen encoder; None: the encoder runs
 
     def read_by(self, variant: str) -> "InputFiles":
         """Return the files that a variant reads, the others None."""
@@ -43,19 +39,12 @@ class InputFiles:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a dataset reads in addition to posts; None for what its system does not read.
+    """What a dataset reads in addition to posts; None for what its system does not read."""
 
-    Attributes:
-        visual: features of images, by image id.
-        image_text: text about images, put after the posts.
-        lexicon: ids of whole words and characters.
-        encoded: stored outputs of a frozen encoder.
-    """
-
-    visual: VisualSource | None = None
-    image_text: "ImageText | None" = None
-    lexicon: Lexicon | None = None
-    encoded: Encoded | None = None
+    visual: VisualSource | None = None  # features of images
+    image_text: "ImageText | None" = None  # text about images, put after the posts
+    lexicon: Lexicon | None = None  # ids of whole words and characters
+    encoded: Encoded | None = None  # stored outputs of a frozen encoder
 
 
 @contextmanager
@@ -92,25 +81,14 @@ def open_sources(
         yield Sources(visual, image_text, lexicon, encoded)
 
 
+@dataclass(frozen=True)
 class ImageText:
-    """Text about images as sub-tokens: names of detected objects, and a caption.
+    """Text about images as sub-tokens: names of detected objects, and a caption."""
 
-    Args:
-        tokenizer: of the encoder.
-        max_subtokens: maximum S of a post and the text after it.
-        visual: has the names of objects; None leaves them out.
-        captions: by image id.
-    """
-
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        max_subtokens: int,
-        visual: VisualSource | None = None,
-        captions: Mapping[str, str] | None = None,
-    ) -> None:
-        self.tokenizer, self.max_subtokens = tokenizer, max_subtokens
-        self.visual, self.captions = visual, captions or {}
+    tokenizer: PreTrainedTokenizerBase
+    max_subtokens: int  # maximum S of a post and the text after it
+    visual: VisualSource | None  # has the names of objects; None leaves them out
+    captions: Mapping[str, str]  # by image id
 
     def append_to(self, window: Window, image_id: str) -> Window:
         """Return a window followed by the text about an image.

@@ -30,23 +30,16 @@ def _nothing() -> NDArray[Any]:
 class VisualFeatures:
     """Features of one image, without padding; empty for what the system does not read.
 
-    Attributes:
-        image: (F,) pooled features of the whole image.
-        regions: (49, F) its 7x7 map.
-        stages: (4, sum of F) the 2x2 maps of the network's four stages, concatenated.
-        objects: (O, F) region features.
-        classes: (O,) class of each object.
-        boxes: (O, 4) xyxy, normalised to [0, 1].
-        relations: (O+1, O+1) relation of the edge i -> j or -1; node 0 is the image.
+    The fields of O objects and their relations are those of `ObjectBatch`.
     """
 
-    image: NDArray[np.floating] = field(default_factory=_nothing)
-    regions: NDArray[np.floating] = field(default_factory=_nothing)
-    stages: NDArray[np.floating] = field(default_factory=_nothing)
-    objects: NDArray[np.floating] = field(default_factory=_nothing)
-    classes: NDArray[np.integer] = field(default_factory=_nothing)
-    boxes: NDArray[np.floating] = field(default_factory=_nothing)
-    relations: NDArray[np.integer] = field(default_factory=_nothing)
+    image: NDArray[np.floating] = field(default_factory=_nothing)  # (F,) of the whole image
+    regions: NDArray[np.floating] = field(default_factory=_nothing)  # (49, F), its 7x7 map
+    stages: NDArray[np.floating] = field(default_factory=_nothing)  # (4, sum of F)
+    objects: NDArray[np.floating] = field(default_factory=_nothing)  # (O, F)
+    classes: NDArray[np.integer] = field(default_factory=_nothing)  # (O,)
+    boxes: NDArray[np.floating] = field(default_factory=_nothing)  # (O, 4)
+    relations: NDArray[np.integer] = field(default_factory=_nothing)  # (O+1, O+1)
 
 
 class VisualSource(Protocol):

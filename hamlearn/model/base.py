@@ -15,45 +15,29 @@ from hamlearn.model.batch import Batch, VisualBatch, require
 class Output:
     """What a network computes for a batch.
 
-    Attributes:
-        emissions: (B, W, K) float32, scores of labels before the CRF.
-        relevance: (B,) float32 by view ("semantic" and "spatial"), the mean of M for each post, 0
-            without an image; empty for a model that measures none or runs on text alone.
-        auxiliary: a scalar added to the loss of the labels in training, or None.
+    The relevance is the mean of M by view ("semantic" and "spatial"), 0 for a post without an
+    image; it is empty for a model that measures none or runs on text alone.
     """
 
-    emissions: Tensor
-    relevance: dict[str, Tensor] = field(default_factory=dict)
-    auxiliary: Tensor | None = None
+    emissions: Tensor  # (B, W, K) float32, scores of labels before the CRF
+    relevance: dict[str, Tensor] = field(default_factory=dict)  # (B,) float32 by view
+    auxiliary: Tensor | None = None  # a scalar added to the loss of the labels in training
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes that the corpus and the features decide; 0 for what a system does not read.
+    """Sizes that the corpus and the features decide; 0 for what a system does not read."""
 
-    Attributes:
-        labels: K.
-        image: F of the image's features and of its regions.
-        object: F of the objects' features.
-        classes: C, the detector's classes.
-        relations: R.
-        words: entries of the word vocabulary, padding and the unknown word included.
-        word: width of the word vectors.
-        characters: entries of the character vocabulary, likewise.
-        names: of the K labels, for a system that reads them.
-        stages: F of each of the four stages of the image's network.
-    """
-
-    labels: int
-    image: int = 0
-    object: int = 0
-    classes: int = 0
-    relations: int = 0
-    words: int = 0
-    word: int = 0
-    characters: int = 0
-    names: Sequence[str] = ()
-    stages: Sequence[int] = ()
+    labels: int  # K
+    image: int = 0  # F of the image's features and of its regions
+    object: int = 0  # F of the objects' features
+    classes: int = 0  # C, the detector's classes
+    relations: int = 0  # R
+    words: int = 0  # entries of the word vocabulary, padding and the unknown word included
+    word: int = 0  # width of the word vectors
+    characters: int = 0  # entries of the character vocabulary, likewise
+    names: Sequence[str] = ()  # of the K labels, for a system that reads them
+    stages: Sequence[int] = ()  # F of each of the four stages of the image's network
 
 
 class TaggingModel(nn.Module, ABC):
@@ -66,12 +50,11 @@ class TaggingModel(nn.Module, ABC):
     that do not divide the width D.
 
     Attributes:
-        crf: over the K labels; None labels each word by its largest emission.
         lr: learning rate of everything but the text encoder where `training.head_lr` is not set;
             None takes `training.lr`, which suits pretrained encoders.
     """
 
-    crf: CRF | None
+    crf: CRF | None  # over the K labels; None labels each word by its largest emission
     lr: float | None = None
 
     @abstractmethod
@@ -96,11 +79,7 @@ class TaggingModel(nn.Module, ABC):
         return None if batch.visual is None else batch.visual.masked(self.emit.weight.dtype)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the loss of the labels plus the auxiliary loss, a scalar.
-
-        Raises:
-            HamlearnError: the batch has no labels.
-        """
+        """Return the loss of the labels plus the auxiliary loss, a scalar."""
         output = self(batch)
         loss = self.loss_of(output.emissions, batch)
         return loss if output.auxiliary is None else loss + output.auxiliary
@@ -133,12 +112,7 @@ class TaggingModel(nn.Module, ABC):
 
     @torch.no_grad()
     def paths(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
-        """Return the best label sequence of each row.
-
-        Args:
-            emissions: (B, W, K).
-            mask: (B, W) bool, True on words.
-        """
+        """Return the best label sequence of each row, from (B, W, K) and the mask of words."""
         with torch.autocast(emissions.device.type, enabled=False):
             if self.crf is not None:
                 return self.crf.decode(emissions.float(), mask)

@@ -47,41 +47,26 @@ class TensorGroup:
 
 @dataclass
 class ObjectBatch(TensorGroup):
-    """The objects in the images of a batch.
+    """The objects in the images of a batch; O is at least 1, even where no post has an object."""
 
-    Attributes:
-        features: (B, O, F) float, region features.
-        classes: (B, O) int64, 0..C-1, and C ("none") for the whole image standing in as an object.
-        mask: (B, O) bool, True on objects; O is at least 1, even where no post has an object.
-        boxes: (B, O, 4) float, xyxy normalised to [0, 1].
-        relations: (B, O+1, O+1) int64, relation of the edge i -> j or -1; node 0 is the image.
-    """
-
-    features: Tensor
-    classes: Tensor
-    mask: Tensor
-    boxes: Tensor
-    relations: Tensor | None = None
+    features: Tensor  # (B, O, F) float, of the regions
+    classes: Tensor  # (B, O) int64, 0..C-1, and C ("none") for the whole image as an object
+    mask: Tensor  # (B, O) bool, True on objects
+    boxes: Tensor  # (B, O, 4) float, xyxy normalised to [0, 1]
+    relations: Tensor | None = None  # (B, O+1, O+1) int64, of the edge i -> j or -1; 0: the image
 
 
 @dataclass
 class VisualBatch(TensorGroup):
     """The images of a batch; an input that the model does not read is None.
 
-    Attributes:
-        has_image: (B,) bool, False where the image is missing or could not be decoded. Whatever
-            numbers the other tensors hold for such a post are ignored.
-        image: (B, F) float, pooled features of the whole image.
-        regions: (B, 49, F) float, the 7x7 map of the image, row by row.
-        stages: (B, 4, sum of F) float, the maps of the four stages of the image's network as 2x2,
-            row by row, the stages side by side.
-        objects: the objects in the images.
+    Whatever numbers the tensors hold for a post without an image are ignored.
     """
 
-    has_image: Tensor
-    image: Tensor | None = None
-    regions: Tensor | None = None
-    stages: Tensor | None = None
+    has_image: Tensor  # (B,) bool, False where the image is missing or could not be decoded
+    image: Tensor | None = None  # (B, F) float, pooled features of the whole image
+    regions: Tensor | None = None  # (B, 49, F) float, the 7x7 map of the image, row by row
+    stages: Tensor | None = None  # (B, 4, sum of F) float, 2x2 maps of four stages, side by side
     objects: ObjectBatch | None = None
 
     def masked(self, dtype: torch.dtype) -> Self:
@@ -101,44 +86,28 @@ class VisualBatch(TensorGroup):
 
 @dataclass
 class LexicalBatch(TensorGroup):
-    """Whole words and their characters, numbered by a lexicon.
+    """Whole words and their characters, numbered by a lexicon; 0 on padding."""
 
-    Attributes:
-        words: (B, W) int64, 0 on padding.
-        characters: (B, W, C) int64, 0 on padding; C is the longest word's length in this batch.
-    """
-
-    words: Tensor
-    characters: Tensor
+    words: Tensor  # (B, W) int64
+    characters: Tensor  # (B, W, C) int64, C the length of the longest word in this batch
 
 
 @dataclass
 class Batch(TensorGroup):
     """A padded batch of posts; an input that the model does not read is None.
 
-    Attributes:
-        input_ids: (B, S) int64, sub-tokens with [CLS] first.
-        attention_mask: (B, S) int64, 1 on sub-tokens, 0 on padding.
-        word_ids: (B, S) int64, the word that a sub-token belongs to; -1 on special tokens and
-            padding.
-        word_mask: (B, W) bool, True on words, at least one per post.
-        labels: (B, W) int64, label indices, 0 on padding; None where there are none.
-        target_mask: (B, W) bool, the words this row predicts where rows are windows over long
-            posts; None where every row predicts all of its words. The network ignores it.
-        lexical: whole words and characters, for a model without a text encoder.
-        encoded: (B, S, D) float, the stored outputs of a frozen text encoder; None where the
-            encoder has to run.
-        visual: the images; None makes every model run on the text alone.
+    Without `visual` every model runs on the text alone. Where rows are windows over long posts,
+    `target_mask` marks the words that a row predicts; the network ignores it.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    word_ids: Tensor
-    word_mask: Tensor
-    labels: Tensor | None = None
-    target_mask: Tensor | None = None
-    lexical: LexicalBatch | None = None
-    encoded: Tensor | None = None
+    input_ids: Tensor  # (B, S) int64, sub-tokens with [CLS] first
+    attention_mask: Tensor  # (B, S) int64, 1 on sub-tokens, 0 on padding
+    word_ids: Tensor  # (B, S) int64, the word of a sub-token; -1 on special tokens and padding
+    word_mask: Tensor  # (B, W) bool, True on words, at least one per post
+    labels: Tensor | None = None  # (B, W) int64, 0 on padding
+    target_mask: Tensor | None = None  # (B, W) bool; None where all words are predicted
+    lexical: LexicalBatch | None = None  # for a model without a text encoder
+    encoded: Tensor | None = None  # (B, S, D) float, stored outputs of a frozen text encoder
     visual: VisualBatch | None = None
 
     def __len__(self) -> int:
@@ -147,11 +116,7 @@ class Batch(TensorGroup):
 
 
 def require(value: T | None, name: str) -> T:
-    """Return an input that a model reads.
-
-    Raises:
-        HamlearnError: the batch lacks it.
-    """
+    """Return an input that a model reads, or raise HamlearnError if the batch lacks it."""
     if value is None:
         raise HamlearnError(f"found a batch without {name}, expected {name} for this model")
     return value

@@ -20,16 +20,12 @@ from hamlearn.settings import ModelSettings, TextSettings
 class Parts:
     """The parts of the model that an ablation may leave out.
 
-    Attributes:
-        semantic: the Transformer over the objects (Eq. 4).
-        spatial: the R-GCN over their relations (Eq. 5 to 7); without either view the model reads
-            text alone and has no visual parameter.
-        relevance: measuring relevance (Eq. 8 and 9); without it M = 1.
+    Without either view the model reads text alone and has no visual parameter.
     """
 
-    semantic: bool = True
-    spatial: bool = True
-    relevance: bool = True
+    semantic: bool = True  # the Transformer over the objects (Eq. 4)
+    spatial: bool = True  # the R-GCN over their relations (Eq. 5 to 7)
+    relevance: bool = True  # measuring relevance (Eq. 8 and 9); without it M = 1
 
 
 class HamLearning(TaggingModel):
@@ -41,11 +37,7 @@ class HamLearning(TaggingModel):
     parts = Parts()
 
     def __init__(
-        self,
-        encoder: PreTrainedModel,
-        sizes: Sizes,
-        text: TextSettings,
-        model: ModelSettings,
+        self, encoder: PreTrainedModel, sizes: Sizes, text: TextSettings, model: ModelSettings
     ) -> None:
         super().__init__()
         heads, dropout, parts = model.heads, model.dropout, self.parts

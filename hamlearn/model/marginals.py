@@ -9,21 +9,13 @@ from torchcrf import CRF
 
 
 class Span(NamedTuple):
-    """Consecutive labels in one post of a batch.
+    """Consecutive labels in one post of a batch."""
 
-    Attributes:
-        post: row in the batch.
-        start: first word.
-        labels: one label index per word, at least one.
-        not_before: labels that the previous word must not have.
-        not_after: labels that the next word must not have, because they continue the span.
-    """
-
-    post: int
-    start: int
-    labels: Sequence[int]
-    not_before: Sequence[int] = ()
-    not_after: Sequence[int] = ()
+    post: int  # row in the batch
+    start: int  # first word
+    labels: Sequence[int]  # one label index per word, at least one
+    not_before: Sequence[int] = ()  # labels that the previous word must not have
+    not_after: Sequence[int] = ()  # and the next word, because they continue the span
 
 
 @torch.no_grad()

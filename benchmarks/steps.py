@@ -122,7 +122,7 @@ def make_training(plan: Plan, device: str = "cpu") -> Training:
         object=FEATURES,
         classes=CLASSES,
         relations=len(RELATIONS),
-        names=LABELS,
+        names=tuple(LABELS),
     )
     torch.manual_seed(0)
     shape = BertConfig(

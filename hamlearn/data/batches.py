@@ -36,10 +36,7 @@ class Example:
 def collate(examples: Sequence[Example], pad: int, source: VisualSource | None) -> Batch:
     """Pad B examples to one batch.
 
-    Args:
-        examples: B of them.
-        pad: the id of [PAD].
-        source: has the widths of features; None for a model that reads the text only.
+    `pad` is the id of [PAD]; `source` has the widths of features, None for a model of text alone.
     """
     windows = [example.window for example in examples]
     batch = Batch(
@@ -78,12 +75,7 @@ def _pad(rows: Sequence[NDArray[Any]], value: int = 0) -> Tensor:
 
 
 def pad_features(found: Sequence[VisualFeatures | None], source: VisualSource) -> VisualBatch:
-    """Return the features of B images as a batch; all zero where a post has no image.
-
-    Args:
-        found: read from `source`; None for a post without an image.
-        source: decides which features there are, and their widths.
-    """
+    """Return the features of B images of a source as a batch; None for an image becomes zeros."""
     inputs, sizes, b = source.inputs, source.sizes, len(found)
     visual = VisualBatch(torch.tensor([features is not None for features in found]))
     if inputs.image:

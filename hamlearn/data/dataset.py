@@ -62,7 +62,6 @@ class PostDataset(Dataset[Example]):
         repair_labels: read I-X with no B-X before it as B-X.
 
     Attributes:
-        posts: as given.
         post_of: index of the post of each row.
         lengths: sub-tokens of each row.
         cut: of each post, the number of words past `text.max_subtokens` that are not read.
@@ -152,11 +151,11 @@ class PostDataset(Dataset[Example]):
             encoded = iter(sources.encoded.read(np.asarray([self._stored[row] for row in rows])))
         examples = []
         for row, index in zip(rows, owners, strict=True):
-            window = self._window(row)
-            words = slice(window.first, window.first + window.words)
+            count, first, start, stop = self._spans[row].tolist()
+            words = slice(first, first + count)
             examples.append(
                 Example(
-                    window=window,
+                    Window(self._ids[row], self._word_ids[row], count, first, (start, stop)),
                     labels=None if self._labels is None else self._labels[index][words],
                     visual=next(visual) if self.has_image(index) else None,
                     lexical=lexicon.encode(self.posts[index].words[words]) if lexicon else None,
@@ -164,10 +163,6 @@ class PostDataset(Dataset[Example]):
                 )
             )
         return examples
-
-    def _window(self, row: int) -> Window:
-        words, first, start, stop = self._spans[row].tolist()
-        return Window(self._ids[row], self._word_ids[row], words, first, (start, stop))
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """Return some rows as one batch."""
@@ -181,14 +176,9 @@ class PostDataset(Dataset[Example]):
 class WordDropout(Dataset[Example]):
     """A dataset in which some words are [UNK], different ones in each epoch.
 
-    Names not seen in training can only be recognised by their context, which this trains. The words
-    depend on seed, epoch and row only, so a resumed run drops the same ones.
-
-    Args:
-        data: the dataset.
-        rate: probability that a word is replaced.
-        seed: of the run.
-        epoch: of training.
+    Names not seen in training can only be recognised by their context, which this trains. A word is
+    replaced with the probability `rate`. The words depend on seed, epoch and row only, so a resumed
+    run drops the same ones.
     """
 
     def __init__(self, data: PostDataset, rate: float, seed: int, epoch: int) -> None:
@@ -197,24 +187,18 @@ class WordDropout(Dataset[Example]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, index: int) -> Example:
-        return self.__getitems__([index])[0]
-
     def __getitems__(self, rows: Sequence[int]) -> list[Example]:
-        """Return some rows; what they need from files is read together."""
+        """Return some rows, as a DataLoader requests them."""
         examples = self.data.__getitems__(rows)
-        if not self.rate:
-            return examples
-        return [self._drop(row, example) for row, example in zip(rows, examples, strict=True)]
-
-    def _drop(self, row: int, example: Example) -> Example:
-        rng = np.random.default_rng([self.seed, self.epoch, row])
-        dropped = rng.random(example.window.words) < self.rate
-        return replace(
-            example,
-            window=example.window.drop_words(dropped, self.data.unk),
-            lexical=example.lexical and example.lexical.drop(dropped),
-        )
+        for place, row in enumerate(rows if self.rate else ()):
+            example, rng = examples[place], np.random.default_rng([self.seed, self.epoch, row])
+            dropped = rng.random(example.window.words) < self.rate
+            examples[place] = replace(
+                example,
+                window=example.window.drop_words(dropped, self.data.unk),
+                lexical=example.lexical and example.lexical.drop(dropped),
+            )
+        return examples
 
 
 def _numbered(post: PostLike, numbers: dict[str, int], repair_labels: bool) -> list[int]:

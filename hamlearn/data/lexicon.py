@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from hamlearn.corpus.posts import iterate_posts
 from hamlearn.errors import HamlearnError
@@ -58,14 +59,10 @@ class Lexicon:
 
     @classmethod
     def from_posts(cls, posts: str | Path, vectors: str | Path | None = None) -> Self:
-        """Return the lexicon of a corpus.
+        """Return the lexicon of prepared posts.
 
         It has the words of the training split and every word of the corpus, of any split, that has
-        a pretrained vector; labels are not read.
-
-        Args:
-            posts: prepared posts.
-            vectors: file of word vectors, or None.
+        a vector in the file `vectors`; labels are not read.
 
         Raises:
             HamlearnError: a file is absent or unreadable.
@@ -125,16 +122,12 @@ class Lexicon:
         if not path.is_file():
             raise HamlearnError(f"{path}: no such file, expected the words that the run knows")
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            lists = [values["words"], values["characters"]]
-            for texts in lists:
-                if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-                    raise ValueError("expected lists of strings")
-            if any(len(set(texts)) < len(texts) for texts in lists):
+            lists = TypeAdapter(dict[str, tuple[str, ...]]).validate_json(path.read_bytes())
+            if any(len(set(texts)) < len(texts) for texts in lists.values()):
                 raise ValueError("expected each string once")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            return cls(lists["words"], lists["characters"])
+        except (ValueError, KeyError) as error:
             raise HamlearnError(f"{path}: not a lexicon ({error!s:.200})") from error
-        return cls(tuple(lists[0]), tuple(lists[1]))
 
     @cached_property
     def _words(self) -> dict[str, int]:
@@ -149,15 +142,8 @@ def read_vectors(path: str | Path, wanted: Iterable[str]) -> dict[str, NDArray[n
     """Read the vectors of some words from a file in GloVe's or word2vec's text format.
 
     A line is a word and its numbers, separated by single spaces; word2vec's files begin with a line
-    of two numbers, the entries and the width. Lines are read one at a time. A wanted word takes the
-    entry that equals it, or else the first entry that equals it in lower case.
-
-    Args:
-        path: of the file.
-        wanted: words in lower case.
-
-    Returns:
-        The vectors (width,) of the words in the file.
+    of two numbers, the entries and the width. Lines are read one at a time. A wanted word, which is
+    in lower case, takes the entry that equals it, or else the first that does in lower case.
 
     Raises:
         HamlearnError: the file is absent, or a line is not a word and as many numbers as the first

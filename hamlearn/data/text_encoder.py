@@ -36,9 +36,6 @@ def load_encoder(name: str | Path) -> PreTrainedModel:
     A folder with weights is loaded without network access; a folder with config.json alone returns
     an untrained encoder of that architecture. Any other name is looked up on the Hugging Face hub.
 
-    Args:
-        name: folder, or hub name such as `bert-base-uncased`.
-
     Raises:
         HamlearnError: there is no such encoder; the message names the places searched.
     """
@@ -50,18 +47,12 @@ def load_encoder(name: str | Path) -> PreTrainedModel:
     else:
         encoder = _from_hub(str(name))
     if getattr(encoder, "pooler", None) is not None:
-        encoder.add_module(
-            "pooler", None
-        )  # [CLS] itself is the sentence: it would never be trained
+        encoder.add_module("pooler", None)  # the sentence is [CLS]: it would never be trained
     return encoder.train()  # pretrained encoders are loaded in evaluation mode, untrained are not
 
 
 def load_config(name: str | Path) -> PretrainedConfig:
-    """Return the configuration of an encoder.
-
-    Raises:
-        HamlearnError: there is no such encoder.
-    """
+    """Return the configuration of an encoder."""
     try:
         return AutoConfig.from_pretrained(name, local_files_only=Path(name).is_dir())
     except (OSError, ValueError) as error:
@@ -106,17 +97,10 @@ def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
 def class_vectors(
     encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, classes: Sequence[str]
 ) -> Tensor:
-    """Return initial class embeddings E^v (Eq. 3) from the encoder's input embeddings.
+    """Return initial class embeddings E^v (Eq. 3), (C+1, E) float32, of C classes and "none".
 
-    The vector of a class is the mean over its name's sub-tokens.
-
-    Args:
-        encoder: the text encoder.
-        tokenizer: of the encoder.
-        classes: names of the C classes; "none" is added as the last.
-
-    Returns:
-        (C+1, E) float32, E the width of the encoder's input embeddings.
+    The vector of a class is the mean of the encoder's input embeddings, of width E, over the
+    sub-tokens of its name.
 
     Raises:
         HamlearnError: the classes have numbers for names.

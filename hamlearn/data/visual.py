@@ -73,11 +73,7 @@ class VisualSource(Protocol):
 class VisualReader(AbstractContextManager["VisualReader"]):
     """Reads features by image id from files, on demand. An image is in it if all files have it.
 
-    Args:
-        images: features of whole images.
-        objects: features of objects.
-        graphs: relations between the objects, made from `objects`.
-        inputs: which features are read; files of others are not opened.
+    Files of features that `inputs` lacks are not opened.
 
     Attributes:
         inputs, sizes, classes: see `VisualSource`.
@@ -197,10 +193,7 @@ class VisualReader(AbstractContextManager["VisualReader"]):
         ]
 
     def names(self, image_id: str) -> list[str]:
-        """Return the class names of an image's objects in descending order of score.
-
-        Objects of class "none" are left out.
-        """
+        """Return the names of an image's objects, best first, without those of class "none"."""
         classes = self._classes([image_id])[0].tolist()
         return [self.classes[number] for number in classes if number < len(self.classes)]
 

@@ -172,10 +172,7 @@ def target_spans(lengths: Sequence[int], spans: Sequence[tuple[int, int]]) -> li
 
     The context of a word in a window is the number of sub-tokens on its shorter side; among windows
     with equal context the first is chosen. Each window predicts consecutive words, perhaps none.
-
-    Args:
-        lengths: (W,) sub-tokens of each word.
-        spans: start and stop of each window, from left to right.
+    `lengths` and `spans` are those of `window_spans`.
     """
     before = np.concatenate([[0], np.cumsum(lengths)])  # (W+1,) sub-tokens left of each word
     best = np.full(len(lengths), -1)
@@ -207,10 +204,6 @@ def target_words(emissions: Tensor, batch: Batch) -> tuple[Tensor, Batch]:
     """Return emissions and a batch of the target words only, moved to the left.
 
     The result fits `TaggingModel.loss_of` and `paths`; a batch without windows is returned as is.
-
-    Args:
-        emissions: (B, W, K).
-        batch: with the `target_mask`, `word_mask` and `labels` of these words.
     """
     if batch.target_mask is None:
         return emissions, batch
@@ -225,25 +218,15 @@ def target_words(emissions: Tensor, batch: Batch) -> tuple[Tensor, Batch]:
 
 
 class WindowMerger:
-    """Merges outputs of windows post by post, in whatever order the windows are scored.
-
-    Args:
-        post_of: index of the post of each row, in ascending order.
-    """
+    """Merges outputs of windows post by post, in whatever order the windows are scored."""
 
     def __init__(self, post_of: Sequence[int]) -> None:
-        self.post_of = post_of
+        self.post_of = post_of  # index of the post of each row, in ascending order
         self._windows = np.bincount(post_of)  # of each post
         self._parts: dict[int, dict[int, tuple[Tensor, dict[str, Tensor]]]] = {}
 
     def add(self, rows: Sequence[int], output: Output, batch: Batch) -> Iterator[Scored]:
-        """Add the output of a batch and yield the posts that it completes.
-
-        Args:
-            rows: of the dataset, in the order of the batch.
-            output: of the network for this batch.
-            batch: the input of the network.
-        """
+        """Add the output for a batch of these rows, and yield the posts that it completes."""
         emissions, batch = target_words(output.emissions, batch)
         posts = [self.post_of[row] for row in rows]
         single = [place for place, post in enumerate(posts) if self._windows[post] == 1]

@@ -1,7 +1,6 @@
 """The interface of every system: emissions, then a CRF or a softmax over labels (Eq. 16 to 18)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torchcrf import CRF
 
 from hamlearn.model.batch import Batch, VisualBatch, require
+from hamlearn.runs import FeatureSizes
 
 
 @dataclass
@@ -24,20 +24,11 @@ class Output:
     auxiliary: Tensor | None = None  # a scalar added to the loss of the labels in training
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes that the corpus and the features decide; 0 for what a system does not read."""
+class Sizes(FeatureSizes):
+    """All sizes that a model is built with: those of features and vocabularies, and K."""
 
     labels: int  # K
-    image: int = 0  # F of the image's features and of its regions
-    object: int = 0  # F of the objects' features
-    classes: int = 0  # C, the detector's classes
-    relations: int = 0  # R
-    words: int = 0  # entries of the word vocabulary, padding and the unknown word included
-    word: int = 0  # width of the word vectors
-    characters: int = 0  # entries of the character vocabulary, likewise
-    names: Sequence[str] = ()  # of the K labels, for a system that reads them
-    stages: Sequence[int] = ()  # F of each of the four stages of the image's network
+    names: tuple[str, ...] = ()  # of the K labels, for a system that reads them
 
 
 class TaggingModel(nn.Module, ABC):

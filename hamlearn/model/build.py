@@ -21,14 +21,9 @@ def build_model(
     text: TextSettings,
     model: ModelSettings,
 ) -> TaggingModel:
-    """Return an untrained model.
+    """Return an untrained model; `encoder` is None for a system without one.
 
-    Args:
-        encoder: the text encoder; None for a system that needs none.
-        system: a name in SYSTEMS.
-        sizes: what the corpus and the features decide.
-        text: `transformer_layers` and `freeze` are read.
-        model: with `class_embedding: words`, class vectors are as wide as the encoder's words.
+    With `class_embedding: words`, class vectors are as wide as the encoder's words.
 
     Raises:
         HamlearnError: the system is unknown or lacks an encoder, or sizes do not fit together.
@@ -48,23 +43,17 @@ def build_model(
 
 
 def build_untrained(encoder: PreTrainedModel | None, setup: RunSetup) -> TaggingModel:
-    """Return the untrained model of a run; `encoder` is None for a system without one."""
-    sizes = Sizes(labels=len(setup.labels), names=setup.labels, **setup.sizes.model_dump())
+    """Return the untrained model of a run."""
+    names = tuple(setup.labels)
+    sizes = Sizes(labels=len(names), names=names, **setup.sizes.model_dump())
     return build_model(encoder, setup.system, sizes, setup.text, setup.model)
 
 
 def compile_layers(tagger: TaggingModel, backend: str = "inductor") -> list[nn.Module]:
-    """Compile the text encoder and every Transformer layer in place, for batches of any shape.
+    """Compile the text encoder and every Transformer layer in place, and return these parts.
 
-    Most of a training step is spent in these parts. Names and values of the weights do not change;
-    compilation happens at the first forward and backward pass.
-
-    Args:
-        tagger: any system.
-        backend: of torch.compile.
-
-    Returns:
-        The compiled parts.
+    They take any shape of batch. Most of a training step is spent in them. Names and values of the
+    weights do not change; compilation happens at the first forward and backward pass.
     """
     encoder = getattr(getattr(tagger, "text", None), "encoder", None)
     parts: list[nn.Module] = [] if encoder is None else [encoder]

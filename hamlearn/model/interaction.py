@@ -14,9 +14,6 @@ class ViewGate(nn.Module):
     """V = a * V^1 + (1 - a) * V^2 with a = W^V sigmoid(W^{V1} V^1 + W^{V2} V^2)   (Eq. 13, 14).
 
     As in the paper, `a` is not squashed again after W^V.
-
-    Args:
-        width: D.
     """
 
     def __init__(self, width: int) -> None:
@@ -34,11 +31,8 @@ class ViewGate(nn.Module):
 class Round(nn.Module):
     """The weights of one round: the gate, the words' Transformer, and one for each view.
 
-    Args:
-        width: D.
-        views: 1 or 2; with one view V is that view and there is no gate.
-        last: nothing reads the views after the last round, so it has no Transformer for them.
-        model: `heads` and `dropout` are read.
+    With one view V is that view and there is no gate. Nothing reads the views after the last round,
+    so it has no Transformer for them.
     """
 
     def __init__(self, width: int, views: int, last: bool, model: ModelSettings) -> None:

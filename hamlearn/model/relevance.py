@@ -12,11 +12,8 @@ class RelevanceFusion(nn.Module):
     v_i <- L([M * v_IMG, v_i])             (Eq. 10; V of Eq. 11 is all of them)
 
     h W_TI v_IMG is a sum of D^2 products. W_TI starts with a standard deviation of 1/D, so that the
-    sum begins with a variance near one and the tanh away from saturation, at any width.
-
-    Args:
-        width: D.
-        measured: False sets M to one (the ablation "w/o RM"), which leaves Eq. 10 alone.
+    sum begins with a variance near one and the tanh away from saturation, at any width. In the
+    ablation "w/o RM" nothing is measured: M is one, which leaves Eq. 10 alone.
     """
 
     def __init__(self, width: int, measured: bool = True) -> None:

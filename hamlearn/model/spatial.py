@@ -49,13 +49,9 @@ def dense_sums(relations: Tensor, n_relations: int) -> NeighbourSums:
 
 
 def dgl_sums(relations: Tensor, n_relations: int) -> NeighbourSums:
-    """Return the sums over neighbours as DGL's message passing.
+    """Return the same sums as `dense_sums`, as DGL's message passing.
 
     The edge j -> i of relation r sends v_j to the pair (r, i).
-
-    Args:
-        relations: (B, O+1, O+1) int64, [i, j] the relation of the edge i -> j, -1 for none.
-        n_relations: R.
     """
     dgl = import_dgl()
     posts, nodes, _ = relations.shape
@@ -90,12 +86,8 @@ class RGCNLayer(nn.Module):
     The sum of Eq. 5 is not divided by the number of neighbours. The relations' matrices therefore
     start with a standard deviation of 1/sqrt(16 D): sixteen neighbours of unit variance, the most
     that a node of a full graph has, make a message of unit variance, and stacked layers do not blow
-    up. PyTorch's default would make messages more than twice as large.
-
-    Args:
-        width: D.
-        n_relations: R.
-        normalize: divide the sum by the number of neighbours, as the original R-GCN does.
+    up. PyTorch's default would make messages more than twice as large. With `normalize` the sum is
+    divided, as in the original R-GCN.
     """
 
     def __init__(self, width: int, n_relations: int, normalize: bool) -> None:
@@ -135,11 +127,6 @@ class SpatialEncoder(nn.Module):
     """Project [x_c, y_c, h, w, v] to D and run the R-GCN.
 
     Dropout follows the projection and each layer but the last.
-
-    Args:
-        width: D.
-        n_relations: R.
-        model: `rgcn_layers`, `graph_backend`, `normalize_messages` and `dropout` are read.
     """
 
     def __init__(self, width: int, n_relations: int, model: ModelSettings) -> None:

@@ -35,12 +35,7 @@ class TextEncoder(nn.Module):
 
     The textual Transformer is post-norm, as BERT's own layers are: each of its sub-layers ends in a
     layer norm, so h^T needs no further one. The encoder's vectors carry the positions already.
-
-    Args:
-        encoder: a Hugging Face encoder of width D.
-        heads: attention heads of the textual Transformer.
-        layers: layers of the textual Transformer; 0 for none.
-        dropout: of the textual Transformer.
+    Heads, layers and dropout are those of the textual Transformer, which may have no layer.
     """
 
     def __init__(

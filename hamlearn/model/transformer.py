@@ -6,11 +6,7 @@ from hamlearn.errors import HamlearnError
 
 
 def attendable(mask: Tensor) -> Tensor:
-    """Return the mask with all-False rows set to True, so that no softmax is empty.
-
-    Args:
-        mask: (B, T) bool.
-    """
+    """Return a mask (B, T) with its all-False rows set to True, so that no softmax is empty."""
     return mask | ~mask.any(1, keepdim=True)
 
 
@@ -28,15 +24,8 @@ class TransformerStack(nn.Module):
 
     `nn.TransformerEncoder` starts all its layers as copies of one; here each draws its own weights.
     PyTorch's defaults are kept: linear maps begin with a standard deviation of 1/sqrt(3D), which is
-    BERT's 0.02 at D = 768 and suits narrower models too.
-
-    Args:
-        width: D.
-        heads: attention heads.
-        layers: number of layers.
-        dropout: of attention weights and of each sub-layer's output.
-        norm_first: True for pre-norm layers and one layer norm at the end (as in ViT), False for
-            post-norm layers and nothing after them (as in BERT).
+    BERT's 0.02 at D = 768 and suits narrower models too. With `norm_first` layers are pre-norm, and
+    one layer norm follows the last (as in ViT); without, they are post-norm (as in BERT).
     """
 
     def __init__(
@@ -53,12 +42,7 @@ class TransformerStack(nn.Module):
         self.norm = nn.LayerNorm(width) if norm_first else nn.Identity()
 
     def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
-        """Return the sequence in context, (B, T, D).
-
-        Args:
-            sequence: (B, T, D).
-            mask: (B, T) bool, False on padding; at least one True per post.
-        """
+        """Return the sequence (B, T, D) in context; the mask (B, T) has a True for each post."""
         hidden = ~mask
         for layer in self.layers:
             sequence = layer(sequence, src_key_padding_mask=hidden)
@@ -69,11 +53,6 @@ class CrossModalLayer(nn.Module):
     """Transformer(Q, K=V): cross-attention, add & norm, feed-forward (4D, GELU), add & norm.
 
     Post-norm. Where a post has nothing to attend to, the attention adds exactly zero.
-
-    Args:
-        width: D.
-        heads: attention heads.
-        dropout: of attention weights, of the feed-forward and of both sub-layers' outputs.
     """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -95,8 +74,7 @@ class CrossModalLayer(nn.Module):
         Args:
             query: (B, Q, D).
             memory: (B, M, D); None where no post has any.
-            memory_mask: (B, M) bool, True on what may be attended to; None for all of it. For a
-                post without any True the attention adds exactly zero.
+            memory_mask: (B, M) bool, True on what may be attended to; None for all of it.
         """
         if memory is not None:
             hidden = None if memory_mask is None else ~attendable(memory_mask)

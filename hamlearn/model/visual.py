@@ -15,12 +15,7 @@ class VisualEmbedding(nn.Module):
     v_i = L(f_i) + W_e E^v[class_i]       (Eq. 3)
 
     An object of class "none" is the whole image standing in where nothing was detected: its feature
-    is the image's own, so v_IMG takes the place of L(f_i).
-
-    Args:
-        sizes: F of the image's and of the objects' features, and C; class C is "none".
-        class_width: width of the class embedding E^v.
-        width: D.
+    is the image's own, so v_IMG takes the place of L(f_i). E^v is `class_width` wide.
 
     Raises:
         HamlearnError: features have no width.

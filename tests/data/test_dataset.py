@@ -164,7 +164,7 @@ def test_word_dropout_is_decided_by_seed_and_epoch(tokenizer):
 
 
 def _all(data):
-    return [data[index] for index in range(len(data))]
+    return data.__getitems__(range(len(data)))
 
 
 @pytest.mark.parametrize("overlap", [None, 3])

@@ -60,12 +60,12 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(HamlearnError, match="bert: found no text encoder"):
         build_model(None, "bert", SIZES, TextSettings(), ModelSettings())
     with pytest.raises(HamlearnError, match="found 0 words"):
-        tiny_tagger("bilstm_crf", sizes=Sizes(LABELS))
+        tiny_tagger("bilstm_crf", sizes=Sizes(labels=LABELS))
     with pytest.raises(HamlearnError, match="found 'wo_text', expected one of full, wo_rgcn"):
         build_model(None, "wo_text", SIZES, TextSettings(), ModelSettings())
     for system in ("full", "umgf", "mgcmt", "hvpnet"):
         with pytest.raises(HamlearnError, match="expected both to be positive"):
-            tiny_tagger(system, sizes=Sizes(LABELS))
+            tiny_tagger(system, sizes=Sizes(labels=LABELS))
     for system in ("full", "umt", "umgf", "maf", "mgcmt"):
         with pytest.raises(HamlearnError, match=r"model\.heads: found 5, expected a divisor of 24"):
             tiny_tagger(system, heads=5)

@@ -19,10 +19,10 @@ WIDTH, LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES = 24, 5, 7, 6, 3
 STAGES = (2, 3, 5, 7)
 NAMES = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
 SIZES = Sizes(
-    LABELS,
-    IMAGE_WIDTH,
-    OBJECT_WIDTH,
-    CLASSES,
+    labels=LABELS,
+    image=IMAGE_WIDTH,
+    object=OBJECT_WIDTH,
+    classes=CLASSES,
     relations=len(RELATIONS),
     words=20,
     word=10,

@@ -41,11 +41,7 @@ from hamlearn.settings import ModelSettings, TextSettings
 
 
 class GatedFusion(nn.Module):
-    """The fusion m_t of what was attended to in the image and in the text.
-
-    Args:
-        width: D.
-    """
+    """The fusion m_t of what was attended to in the image and in the text."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -61,11 +57,7 @@ class GatedFusion(nn.Module):
 
 
 class FiltrationGate(nn.Module):
-    """The filtration gate u_t.
-
-    Args:
-        width: D.
-    """
+    """The filtration gate u_t."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

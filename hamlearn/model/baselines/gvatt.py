@@ -34,12 +34,7 @@ from hamlearn.settings import ModelSettings, TextSettings
 
 
 class ModulationGate(nn.Module):
-    """The gate between a word and the image: h' = β_w ⊙ h + β_v ⊙ m.
-
-    Args:
-        width: D.
-        visual: width of v_c.
-    """
+    """The gate between a word and the image: h' = β_w ⊙ h + β_v ⊙ m; `visual` is v_c's width."""
 
     def __init__(self, width: int, visual: int) -> None:
         super().__init__()
@@ -48,12 +43,7 @@ class ModulationGate(nn.Module):
         self.modulation = nn.Linear(width + visual, width)
 
     def forward(self, words: Tensor, context: Tensor) -> Tensor:
-        """Return h' (B, W, D).
-
-        Args:
-            words: (B, W, D).
-            context: (B, 1, visual), v_c of each post.
-        """
+        """Return h' (B, W, D) of the words h (B, W, D) and of v_c (B, 1, visual)."""
         both = torch.cat([words, context.expand(-1, words.shape[1], -1)], dim=-1)
         modulated = torch.tanh(self.modulation(both))
         return self.word(both).sigmoid() * words + self.image(both).sigmoid() * modulated

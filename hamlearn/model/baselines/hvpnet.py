@@ -50,24 +50,14 @@ class Prefixes(DynamicCache):
 
 
 class DynamicGates(nn.Module):
-    """Σ_i a_i V_i with a = softmax(LeakyReLU(W_l mean V + b_l)), for each layer l.
-
-    Args:
-        layers: of the encoder.
-        levels: c.
-        width: of V.
-    """
+    """Σ_i a_i V_i with a = softmax(LeakyReLU(W_l mean V + b_l)), for each layer l."""
 
     def __init__(self, layers: int, levels: int, width: int) -> None:
         super().__init__()
         self.gates = nn.ModuleList(nn.Linear(width, levels) for _ in range(layers))
 
     def forward(self, levels: Tensor) -> list[Tensor]:
-        """Return the mixture of levels for each layer, (..., P, width).
-
-        Args:
-            levels: (..., c, P, width), P positions of each level.
-        """
+        """Return the mixture for each layer, (..., P, width), of levels (..., c, P, width)."""
         mean = levels.mean((-3, -2))  # (..., width)
         scores = [nn.functional.leaky_relu(gate(mean)).softmax(-1) for gate in self.gates]
         return [(score[..., None, None] * levels).sum(-3) for score in scores]
@@ -76,11 +66,7 @@ class DynamicGates(nn.Module):
 class VisualPrefix(nn.Module):
     """Keys and values of each layer, from the stages of an image and from its objects.
 
-    Args:
-        stages: F of each stage.
-        layers: of the encoder.
-        width: D.
-        heads: of the encoder.
+    `stages` has F of each stage; layers, width D and heads are those of the encoder.
     """
 
     def __init__(self, stages: Sequence[int], layers: int, width: int, heads: int) -> None:
@@ -93,9 +79,7 @@ class VisualPrefix(nn.Module):
     def forward(self, stages: Tensor, objects: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return keys and values for each layer, each (B, heads, 4+M, D/heads).
 
-        Args:
-            stages: (B, 4, sum of F).
-            objects: (B, M, D).
+        The stages are (B, 4, sum of F), the objects (B, M, D).
         """
         parts = zip(self.of_stage, stages.split(self.stages, dim=-1), strict=True)
         of_image = torch.stack([mlp(maps) for mlp, maps in parts], dim=1)  # (B, c, 4, 2D)

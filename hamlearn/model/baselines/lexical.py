@@ -18,13 +18,7 @@ class CharacterCNN(nn.Module):
     """Read the characters of each word by filters over 3 characters and their maximum.
 
     A position whose window is centred on padding does not count, so padding changes nothing; a word
-    of one letter has one position.
-
-    Args:
-        entries: of the character vocabulary.
-        width: of a character's vector.
-        out: number of filters, and width of the output.
-        dropout: of the characters' vectors.
+    of one letter has one position. There are `out` filters.
     """
 
     def __init__(
@@ -38,11 +32,7 @@ class CharacterCNN(nn.Module):
         self.convolution = nn.Conv1d(width, out, kernel_size=3, padding=1)
 
     def forward(self, characters: Tensor) -> Tensor:
-        """Return (N, out) of N words.
-
-        Args:
-            characters: (N, C) int64, 0 on padding; a row of padding alone returns zeros.
-        """
+        """Return (N, out) of N words (N, C), 0 on padding; a row of padding alone becomes zeros."""
         vectors = self.dropout(self.embedding(characters))  # (N, C, width)
         filtered = self.convolution(vectors.transpose(1, 2))  # (N, out, C)
         padding = (characters == 0)[:, None]
@@ -51,13 +41,7 @@ class CharacterCNN(nn.Module):
 
 
 class CharacterLSTM(nn.Module):
-    """Read the characters of each word from both sides; return the last state of each direction.
-
-    Args:
-        entries: of the character vocabulary.
-        width: of a character's vector.
-        units: in each direction; the output has twice as many.
-    """
+    """Read the characters of each word from both sides; return the last state of each direction."""
 
     def __init__(self, entries: int, width: int = 25, units: int = 25) -> None:
         super().__init__()
@@ -66,11 +50,7 @@ class CharacterLSTM(nn.Module):
         self.lstm = nn.LSTM(width, units, batch_first=True, bidirectional=True)
 
     def forward(self, characters: Tensor) -> Tensor:
-        """Return (N, 2 * units) of N words.
-
-        Args:
-            characters: (N, C) int64, 0 on padding; a row of padding alone returns zeros.
-        """
+        """Return (N, 2 * units) of N words (N, C), with padding as in `CharacterCNN`."""
         lengths = (characters != 0).sum(1)
         packed = pack_padded_sequence(
             self.embedding(characters),  # (N, C, width)
@@ -91,14 +71,10 @@ class LexicalTagger(TaggingModel):
     1e-3, which `training.head_lr` overrides (`training.lr` is that of a text encoder, and there is
     none). Words dropped in training (`training.word_dropout`) become the unknown word, with one
     unknown character. Dropout of 0.5 precedes and follows the BiLSTM.
-
-    Attributes:
-        units: of the LSTM in each direction.
-        character_model: reads the characters of words; None leaves them out.
     """
 
     lr = 1e-3
-    units: ClassVar[int]
+    units: ClassVar[int]  # of the LSTM in each direction
     character_model: ClassVar[type[CharacterCNN | CharacterLSTM] | None] = None
 
     def __init__(
@@ -119,11 +95,7 @@ class LexicalTagger(TaggingModel):
         self.add_output_layers(2 * self.units, sizes.labels, DROPOUT)
 
     def forward(self, batch: Batch) -> Output:
-        """Return the scores of all labels.
-
-        Raises:
-            HamlearnError: the batch has no words.
-        """
+        """Return the scores of all labels."""
         lexical = require(batch.lexical, "words")
         vectors = self.words(lexical.words)  # (B, W, D_w)
         if self.characters is not None:
@@ -188,13 +160,7 @@ def _draw(embedding: nn.Embedding) -> None:
 
 
 def run_lstm(lstm: nn.LSTM, sequence: Tensor, mask: Tensor) -> Tensor:
-    """Run an LSTM over sequences of different lengths; return (B, T, 2H), zeros on padding.
-
-    Args:
-        lstm: batch first.
-        sequence: (B, T, D).
-        mask: (B, T) bool, True on the first positions of each row, at least one.
-    """
+    """Run an LSTM over (B, T, D) with a mask (B, T); return (B, T, 2H), zeros on padding."""
     lengths = mask.sum(1).cpu()
     packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=False)
     output, _ = lstm(packed)

@@ -44,14 +44,7 @@ TEXT_TO_IMAGE = 0.5  # λ_c
 def contrast(
     text: Tensor, image: Tensor, temperature: float = TEMPERATURE, share: float = TEXT_TO_IMAGE
 ) -> Tensor:
-    """Return the contrastive loss L_A, a scalar.
-
-    Args:
-        text: (P, D), t of posts with an image.
-        image: (P, D), u of their images.
-        temperature: τ.
-        share: λ_c.
-    """
+    """Return the contrastive loss L_A, a scalar, of t and u (P, D) of the posts with an image."""
     text, image = nn.functional.normalize(text, dim=-1), nn.functional.normalize(image, dim=-1)
     similarity = text @ image.T / temperature  # (P, P)
     own = torch.arange(len(similarity), device=similarity.device)
@@ -61,24 +54,14 @@ def contrast(
 
 
 class Matching(nn.Module):
-    """The logit of p: whether an image belongs to a post.
-
-    Args:
-        width: D.
-    """
+    """The logit of p: whether an image belongs to a post."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.score = nn.Linear(2 * width, 1)
 
     def forward(self, words: Tensor, crossed: Tensor, mask: Tensor) -> Tensor:
-        """Return one number per post, (B,).
-
-        Args:
-            words: (B, W, D), H.
-            crossed: (B, W, D), C.
-            mask: (B, W) bool, at least one word per post.
-        """
+        """Return one number per post, (B,), of H and C (B, W, D) and the mask of words."""
         both = torch.cat([words, crossed], dim=-1) * mask[:, :, None]
         mean = both.sum(1) / mask.sum(1, keepdim=True)  # (B, 2D)
         return self.score(mean).squeeze(-1)

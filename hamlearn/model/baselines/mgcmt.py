@@ -48,13 +48,7 @@ class Mixture(PairGate):
 
 
 class Granularity(nn.Module):
-    """F of one granularity.
-
-    Args:
-        width: D.
-        heads: attention heads.
-        dropout: of the layers.
-    """
+    """F of one granularity."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

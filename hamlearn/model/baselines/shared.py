@@ -10,11 +10,6 @@ class AdditiveAttention(nn.Module):
     """Additive attention (Bahdanau et al. 2015): a small network compares queries and keys.
 
     e_ij = w · tanh(W_q q_i + W_k k_j + b),  a_i = softmax_j(e_ij),  out_i = Σ_j a_ij k_j
-
-    Args:
-        query: width of a query.
-        key: width of a key.
-        hidden: width of the hidden layer.
     """
 
     def __init__(self, query: int, key: int, hidden: int = HIDDEN) -> None:
@@ -39,12 +34,7 @@ class AdditiveAttention(nn.Module):
 
 
 class PairGate(nn.Module):
-    """g = sigmoid(W_1 x + W_2 y + b), a vector of D.
-
-    Args:
-        width: D.
-        bias: False leaves out b.
-    """
+    """g = sigmoid(W_1 x + W_2 y + b), a vector of D; without `bias`, b is left out."""
 
     def __init__(self, width: int, bias: bool = True) -> None:
         super().__init__()

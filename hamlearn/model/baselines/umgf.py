@@ -39,11 +39,7 @@ LAYERS = 2
 
 
 class GatedSum(nn.Module):
-    """M[u] = Σ_v sigmoid(W_1 C[u] + W_2 C'[v] + b) ⊙ C'[v], over the neighbours v of u.
-
-    Args:
-        width: D.
-    """
+    """M[u] = Σ_v sigmoid(W_1 C[u] + W_2 C'[v] + b) ⊙ C'[v], over the neighbours v of u."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -58,11 +54,7 @@ class GatedSum(nn.Module):
 class Half(nn.Module):
     """The part of a fusion layer that updates the nodes of one modality.
 
-    Args:
-        width: D.
-        heads: attention heads.
-        dropout: of attention weights and of each sub-layer's output.
-        updates: False for the objects of the last layer, of which only C_o is read.
+    `updates` is False for the objects of the last layer, of which only C_o is read.
     """
 
     def __init__(self, width: int, heads: int, dropout: float, updates: bool = True) -> None:
@@ -94,14 +86,7 @@ class Half(nn.Module):
 
 
 class FusionLayer(nn.Module):
-    """One layer of the graph.
-
-    Args:
-        width: D.
-        heads: attention heads.
-        dropout: of both halves.
-        last: nothing reads the objects any more.
-    """
+    """One layer of the graph; after the last one nothing reads the objects any more."""
 
     def __init__(self, width: int, heads: int, dropout: float, last: bool) -> None:
         super().__init__()
@@ -112,14 +97,7 @@ class FusionLayer(nn.Module):
     def forward(
         self, words: Tensor, word_mask: Tensor, objects: Tensor, object_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return words (B, W, D) and objects (B, N, D) of the next layer.
-
-        Args:
-            words: (B, W, D).
-            word_mask: (B, W) bool.
-            objects: (B, N, D).
-            object_mask: (B, N) bool.
-        """
+        """Return words (B, W, D) and objects (B, N, D) of the next layer."""
         own = self.words.within(words, word_mask)  # C_x
         other = self.objects.within(objects, object_mask)  # C_o
         words = self.words.update(own, other, object_mask)

@@ -44,11 +44,7 @@ SPAN_LOSS = 0.5  # λ
 
 
 def spans_of(names: Sequence[str]) -> Tensor:
-    """Return the index of the span label of each label, (K,).
-
-    Raises:
-        HamlearnError: a label is not BIO.
-    """
+    """Return the index of the span label of each label, (K,); refuse a label that is not BIO."""
     found = [name.partition("-")[0] for name in names]
     for name, span in zip(names, found, strict=True):
         if span not in SPANS:
@@ -57,11 +53,7 @@ def spans_of(names: Sequence[str]) -> Tensor:
 
 
 def conversion(spans: Tensor) -> Tensor:
-    """Return W^c (3, K): the labels of a span share its probability equally.
-
-    Args:
-        spans: (K,), the span label of each label.
-    """
+    """Return W^c (3, K), by which the labels of a span (K,) share its probability equally."""
     belongs = (spans == torch.arange(len(SPANS))[:, None]).float()  # (3, K)
     return belongs / belongs.sum(1, keepdim=True).clamp(min=1)
 
@@ -108,13 +100,7 @@ class UMT(TaggingModel):
         return Output(emissions + spans @ self.conversion, auxiliary=self._span_loss(spans, batch))
 
     def see(self, batch: Batch, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return image-aware words A and the gated word-aware image B, each (B, 1+W, D).
-
-        Args:
-            batch: with regions.
-            words: R, (B, 1+W, D).
-            mask: (B, 1+W) bool.
-        """
+        """Return image-aware words A and the gated word-aware image B of words R, (B, 1+W, D)."""
         visual = self.visual_of(batch)
         if visual is None:
             return self.to_words(words, None), torch.zeros_like(words)

@@ -81,4 +81,4 @@ def test_the_visual_gate_of_umt_is_its_equation():
 
 def test_umt_needs_the_names_of_the_labels():
     with pytest.raises(HamlearnError, match="found 0 names of 5 labels"):
-        tiny_tagger("umt", sizes=replace(SIZES, names=()))
+        tiny_tagger("umt", sizes=SIZES.model_copy(update={"names": ()}))

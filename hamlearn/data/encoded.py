@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from hamlearn.data.text_encoder import has_weights
 from hamlearn.data.visual import all_finite
 from hamlearn.errors import HamlearnError
 from hamlearn.features.hdf5 import ArrayFile
@@ -28,15 +27,6 @@ def digest_of_encoder(encoder: nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
         digest.update(value.cpu().contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def require_weights(encoder: str | Path) -> None:
-    """Raise HamlearnError if an encoder that is to be frozen is untrained."""
-    if Path(encoder).is_dir() and not has_weights(encoder):
-        raise HamlearnError(
-            f"text.freeze: {encoder} holds no weights, expected a pretrained encoder: an untrained"
-            " one has to learn"
-        )
 
 
 class Encoded(ArrayFile):

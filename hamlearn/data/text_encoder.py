@@ -39,13 +39,33 @@ def load_encoder(name: str | Path) -> PreTrainedModel:
     Raises:
         HamlearnError: there is no such encoder; the message names the places searched.
     """
-    folder = Path(name)
+    folder, options = Path(name), {"trust_remote_code": False, "dtype": torch.float32}
     if folder.is_dir():
-        encoder = _from_folder(folder)
+        if not (folder / "config.json").is_file():
+            raise HamlearnError(f"text.encoder: {folder}: found no config.json in this folder")
+        try:
+            if has_weights(folder):
+                encoder = AutoModel.from_pretrained(folder, local_files_only=True, **options)
+            else:
+                config = AutoConfig.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
+                encoder = AutoModel.from_config(config, **options)
+        except Exception as error:  # each library below transformers raises its own classes
+            raise HamlearnError(
+                f"text.encoder: {folder}: not a readable encoder: {error}"
+            ) from error
     elif folder.is_absolute() or str(name).startswith(".") or str(name).count("/") > 1:
         raise HamlearnError(f"text.encoder: {name}: no such folder; expected one with config.json")
     else:
-        encoder = _from_hub(str(name))
+        try:
+            encoder = AutoModel.from_pretrained(name, **options)
+        except (OSError, ValueError) as error:
+            raise HamlearnError(
+                f"text.encoder: found no folder '{name}' under {Path.cwd()}, and no such encoder in"
+                " the Hugging Face cache or on its hub (is there a network?); expected a hub name,"
+                f" or a folder with config.json. The hub said: {str(error).splitlines()[0]}"
+            ) from error
     if getattr(encoder, "pooler", None) is not None:
         encoder.add_module("pooler", None)  # the sentence is [CLS]: it would never be trained
     return encoder.train()  # pretrained encoders are loaded in evaluation mode, untrained are not
@@ -62,6 +82,15 @@ def load_config(name: str | Path) -> PretrainedConfig:
 def has_weights(folder: str | Path) -> bool:
     """Return True if a folder holds a pretrained encoder, not only its configuration."""
     return any((Path(folder) / file).is_file() for file in WEIGHT_FILES)
+
+
+def require_weights(encoder: str | Path) -> None:
+    """Raise HamlearnError if an encoder that is to be frozen is untrained."""
+    if Path(encoder).is_dir() and not has_weights(encoder):
+        raise HamlearnError(
+            f"text.freeze: {encoder} holds no weights, expected a pretrained encoder: an untrained"
+            " one has to learn"
+        )
 
 
 def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
@@ -118,28 +147,3 @@ def class_vectors(
     unknown = [tokenizer.unk_token_id]
     rows = [embeddings.weight[torch.tensor(of_name or unknown)].mean(dim=0) for of_name in ids]
     return torch.stack(rows).float()
-
-
-def _from_folder(folder: Path) -> PreTrainedModel:
-    if not (folder / "config.json").is_file():
-        raise HamlearnError(f"text.encoder: {folder}: found no config.json in this folder")
-    try:
-        if has_weights(folder):
-            return AutoModel.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
-            )
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
-    except Exception as error:  # each library below transformers raises its own classes
-        raise HamlearnError(f"text.encoder: {folder}: not a readable encoder: {error}") from error
-
-
-def _from_hub(name: str) -> PreTrainedModel:
-    try:
-        return AutoModel.from_pretrained(name, trust_remote_code=False, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise HamlearnError(
-            f"text.encoder: found no folder {name!r} under {Path.cwd()}, and no such encoder in the"
-            " Hugging Face cache or on its hub (is there a network?); expected a hub name, or a"
-            f" folder with config.json. The hub said: {str(error).splitlines()[0]}"
-        ) from error

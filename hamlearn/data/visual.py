@@ -155,9 +155,6 @@ class VisualReader(AbstractContextManager["VisualReader"]):
             row is not None and bool(self._has_features[kind][row]) for kind, row in rows.items()
         )
 
-    def __getitem__(self, image_id: str) -> VisualFeatures:
-        return self.read([image_id])[0]
-
     def read(self, image_ids: Sequence[str]) -> list[VisualFeatures]:
         """Return the features of some images, read together.
 

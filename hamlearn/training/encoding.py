@@ -11,16 +11,9 @@ from numpy.typing import NDArray
 from hamlearn.corpus.posts import read_posts
 from hamlearn.data.batches import LengthBuckets
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.encoded import (
-    KEY,
-    KIND,
-    SCHEMA_VERSION,
-    digest_of_encoder,
-    key_of,
-    require_weights,
-)
+from hamlearn.data.encoded import KEY, KIND, SCHEMA_VERSION, digest_of_encoder, key_of
 from hamlearn.data.sources import ImageText, Sources, read_captions
-from hamlearn.data.text_encoder import load_encoder, load_tokenizer
+from hamlearn.data.text_encoder import load_encoder, load_tokenizer, require_weights
 from hamlearn.data.visual import VisualReader
 from hamlearn.devices import free_device
 from hamlearn.features.hdf5 import atomic_hdf5, write_attributes
@@ -45,7 +38,7 @@ def encode(
     """Write the last hidden state of every sub-token of a corpus, in the layout of `Encoded`.
 
     Each row, a post or a window over a long post, is encoded once, in evaluation mode and float32;
-    rows with the same sub-tokens are stored once.
+    rows with the same sub-tokens are stored once. The file is written atomically.
 
     Names of `objects` and captions from the file `captions` follow the posts, if given.
 

@@ -11,7 +11,6 @@ import torch
 from hamlearn.corpus.labels import label_set
 from hamlearn.corpus.posts import PostFile
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.encoded import require_weights
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.sources import InputFiles, open_sources
 from hamlearn.data.text_encoder import (
@@ -20,6 +19,7 @@ from hamlearn.data.text_encoder import (
     load_config,
     load_encoder,
     load_tokenizer,
+    require_weights,
 )
 from hamlearn.devices import free_devices
 from hamlearn.inference.model_folder import FACTS, write_model_folder

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from tokenizers import BertWordPieceTokenizer, Tokenizer
@@ -48,9 +49,19 @@ def write_scratch_encoder(posts_path: str | Path, out: str | Path, scratch: Scra
         "do_lower_case": scratch.lowercase,
         "model_max_length": POSITIONS,
     } | {f"{name}_token": token for name, token in SPECIAL.items()}
+    config = {  # written by hand, since this stage imports no PyTorch
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "vocab_size": len(vocabulary),
+        "hidden_size": scratch.width,
+        "num_hidden_layers": scratch.layers,
+        "num_attention_heads": scratch.heads,
+        "intermediate_size": 4 * scratch.width,
+        "max_position_embeddings": POSITIONS,
+    }
     with atomic_write(out) as part:
         part.mkdir()
-        _write_json(part / "config.json", _config(scratch, len(vocabulary)))
+        _write_json(part / "config.json", config)
         _write_json(part / "tokenizer_config.json", tokenizer_config)
         (part / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary), "utf-8")
         (part / "tokenizer.json").write_text(tokenizer.to_str(pretty=True) + "\n", "utf-8")
@@ -101,20 +112,6 @@ def wordpieces(words: Counter[str], size: int, lowercase: bool) -> list[str]:
     return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
-def _config(scratch: ScratchSettings, vocabulary: int) -> dict[str, object]:
-    """Return the encoder's config.json; written by hand, since this stage imports no PyTorch."""
-    return {
-        "architectures": ["BertModel"],
-        "model_type": "bert",
-        "vocab_size": vocabulary,
-        "hidden_size": scratch.width,
-        "num_hidden_layers": scratch.layers,
-        "num_attention_heads": scratch.heads,
-        "intermediate_size": 4 * scratch.width,
-        "max_position_embeddings": POSITIONS,
-    }
-
-
-def _write_json(path: Path, values: dict[str, object]) -> None:
+def _write_json(path: Path, values: Mapping[str, object]) -> None:
     text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")

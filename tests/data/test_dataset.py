@@ -200,7 +200,7 @@ def test_a_split_in_chunks_is_each_post_by_itself(paths, tokenizer, monkeypatch,
             assert data.has_image(number) == (image in pictures)
             assert (example.visual is None) == (image not in pictures)
             if image in pictures:
-                assert np.array_equal(example.visual.objects, pictures[image].objects)
+                assert np.array_equal(example.visual.objects, pictures.read([image])[0].objects)
 
 
 def kept(path, tokenizer):

@@ -41,7 +41,7 @@ def read_features(files: dict[str, Path]) -> None:
     with VisualReader(files["images"], files["objects"], files["graphs"]) as pictures:
         for image in IDS:
             if image in pictures:
-                shown = pictures[image]
+                shown = pictures.read([image])[0]
                 assert np.isfinite(shown.objects).all()
                 assert shown.relations.max() < 11
 

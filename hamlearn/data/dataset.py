@@ -123,12 +123,8 @@ class PostDataset(Dataset[Example]):
         if self.counts.cut_words:
             log.info("%d words lie past %d sub-tokens and are cut", self.counts.cut_words, limit)
         if len(several):
-            log.info(
-                "%d posts have more than %d sub-tokens: they are read in %d windows",
-                len(several),
-                limit,
-                several.sum(),
-            )
+            message = "%d posts have more than %d sub-tokens: they are read in %d windows"
+            log.info(message, len(several), limit, several.sum())
 
     def __len__(self) -> int:
         return len(self.post_of)
@@ -204,11 +200,6 @@ class WordDropout(Dataset[Example]):
 def _numbered(post: PostLike, numbers: dict[str, int], repair_labels: bool) -> list[int]:
     """Return the labels of a post as indices."""
     labels = post.labels or ()
-    if len(labels) != len(post.words):
-        raise HamlearnError(
-            f"post {post.id}: found {len(post.words)} words and {len(labels)} labels, expected one"
-            " label per word"
-        )
     labels = repair(labels) if repair_labels else labels
     unknown = [label for label in labels if label not in numbers]
     if unknown:

@@ -104,7 +104,7 @@ class ImageText:
             if text and room > 0:
                 own = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
                 ids += [*own[:room], self.tokenizer.sep_token_id]
-        return window.append(ids) if ids else window
+        return window.append(ids)
 
 
 def read_captions(path: str | Path) -> dict[str, str]:

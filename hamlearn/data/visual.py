@@ -91,19 +91,18 @@ class VisualReader(AbstractContextManager["VisualReader"]):
         inputs: Inputs = HAMLEARNING_INPUTS,
     ) -> None:
         paths = {"images": images, "objects": objects, "graphs": graphs}
-        absent = [kind for kind in inputs.files if paths[kind] is None]
-        if absent:
-            raise HamlearnError(f"features: found no {', '.join(absent)}, expected a file of each")
         self.inputs = inputs
         self._files: dict[str, FeatureFile] = {}
         self._graphs: Graphs | None = None
         with ExitStack() as stack:
-            for kind, path in {"images": images, "objects": objects}.items():
-                if path is None or kind not in inputs.files:
-                    continue
-                self._files[kind] = stack.enter_context(FeatureFile(path, kind))
-            if graphs is not None and inputs.graphs:
-                self._graphs = stack.enter_context(Graphs(graphs, self.objects))
+            for kind in inputs.files:  # graphs come last
+                path = paths[kind]
+                if path is None:
+                    raise HamlearnError(f"features: found no {kind}, expected a file of them")
+                if kind == "graphs":
+                    self._graphs = stack.enter_context(Graphs(path, self.objects))
+                else:
+                    self._files[kind] = stack.enter_context(FeatureFile(path, kind))
             fields = {name: data for name, data in IMAGE_FIELDS.items() if getattr(inputs, name)}
             for name, datasets in fields.items():
                 absent = [dataset for dataset in datasets if dataset not in self.images.arrays]

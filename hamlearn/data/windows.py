@@ -44,11 +44,8 @@ class Window:
 
     def append(self, ids: Sequence[int]) -> "Window":
         """Return the window followed by sub-tokens that belong to no word."""
-        return replace(
-            self,
-            ids=np.concatenate([self.ids, np.asarray(ids, dtype=np.int64)]),
-            word_ids=np.concatenate([self.word_ids, np.full(len(ids), -1, dtype=np.int64)]),
-        )
+        word_ids = np.append(self.word_ids, np.full(len(ids), -1))
+        return replace(self, ids=np.append(self.ids, np.array(ids, np.int64)), word_ids=word_ids)
 
     def drop_words(self, dropped: NDArray[np.bool_], unk: int) -> "Window":
         """Replace all sub-tokens of each word that `dropped` (W,) marks by one [UNK]."""
@@ -109,8 +106,6 @@ def tokenize(
             f"text.max_subtokens: found {max_subtokens}, expected 3 to {limit}, the limit of"
             f" {tokenizer.name_or_path}"
         )
-    if not posts:
-        return []
     room = max_subtokens - 2
     cls, sep, unk = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id
     words = [list(post) for post in posts]

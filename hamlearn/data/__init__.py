@@ -1,1 +1,1 @@
-"""Batches, training and prediction."""
+"""Posts and features of their images to batches."""

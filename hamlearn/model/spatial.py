@@ -150,7 +150,7 @@ class SpatialEncoder(nn.Module):
         """
         initial = torch.cat([initial_boxes(boxes).to(nodes.dtype), nodes], dim=-1)  # (B, O+1, D+4)
         vectors = self.project(initial)
-        form = resolve_graph_backend(self.backend, nodes.device)
+        form = resolve_graph_backend(self.backend, nodes.device.type)
         sums = (dgl_sums if form == "dgl" else dense_sums)(relations, self.n_relations)
         receivers = find_receivers(relations, self.n_relations)
         degree = (relations >= 0).sum(1)[:, :, None].clamp(min=1)  # (B, O+1, 1)
@@ -185,7 +185,6 @@ def import_dgl() -> ModuleType:
         raise ImportError(f"DGL cannot be imported: {error}") from error
 
 
-@functools.cache
 def _obstacle(device_type: str) -> str | None:
     """Return why DGL does not work on a kind of device, or None where it does."""
     try:
@@ -202,23 +201,15 @@ def _obstacle(device_type: str) -> str | None:
     return None
 
 
-def resolve_graph_backend(name: str, device: torch.device | str) -> str:
+@functools.cache
+def resolve_graph_backend(name: str, device_type: str) -> str:
     """Return which form of the graph network runs, "dgl" or "dense"; log the choice once.
 
-    Args:
-        name: "auto" takes dgl where the installed build supports the device, else dense.
-        device: of the model.
+    "auto" takes dgl where the installed build supports devices of this type, else dense.
 
     Raises:
-        HamlearnError: dgl is requested by name and does not work, or the name is unknown.
+        HamlearnError: dgl is requested by name and does not work.
     """
-    return _resolve(name, torch.device(device).type)
-
-
-@functools.cache
-def _resolve(name: str, device_type: str) -> str:
-    if name not in ("auto", "dgl", "dense"):
-        raise HamlearnError(f"graph_backend: found {name!r}, expected auto, dgl or dense")
     obstacle = None if name == "dense" else _obstacle(device_type)
     if name == "dgl" and obstacle is not None:
         raise HamlearnError(

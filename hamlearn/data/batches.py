@@ -75,7 +75,7 @@ def _pad(rows: Sequence[NDArray[Any]], value: int = 0) -> Tensor:
 
 
 def pad_features(found: Sequence[VisualFeatures | None], source: VisualSource) -> VisualBatch:
-    """Return the features of B images of a source as a batch; None for an image becomes zeros."""
+    """Return the features of B images of a source as a batch; None, no image, becomes zeros."""
     inputs, sizes, b = source.inputs, source.sizes, len(found)
     visual = VisualBatch(torch.tensor([features is not None for features in found]))
     if inputs.image:

@@ -142,8 +142,8 @@ def read_vectors(path: str | Path, wanted: Iterable[str]) -> dict[str, NDArray[n
     """Read the vectors of some words from a file in GloVe's or word2vec's text format.
 
     A line is a word and its numbers, separated by single spaces; word2vec's files begin with a line
-    of two numbers, the entries and the width. Lines are read one at a time. A wanted word, which is
-    in lower case, takes the entry that equals it, or else the first that does in lower case.
+    of two numbers, the entries and the width. Lines are read one at a time. A wanted word is in
+    lower case and takes the entry that equals it, or else the first that does in lower case.
 
     Raises:
         HamlearnError: the file is absent, or a line is not a word and as many numbers as the first

@@ -53,7 +53,7 @@ class ObjectBatch(TensorGroup):
     classes: Tensor  # (B, O) int64, 0..C-1, and C ("none") for the whole image as an object
     mask: Tensor  # (B, O) bool, True on objects
     boxes: Tensor  # (B, O, 4) float, xyxy normalised to [0, 1]
-    relations: Tensor | None = None  # (B, O+1, O+1) int64, of the edge i -> j or -1; 0: the image
+    relations: Tensor | None = None  # (B, O+1, O+1) int64, edge i -> j, -1: none; node 0: image
 
 
 @dataclass

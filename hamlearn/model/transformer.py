@@ -42,7 +42,7 @@ class TransformerStack(nn.Module):
         self.norm = nn.LayerNorm(width) if norm_first else nn.Identity()
 
     def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
-        """Return the sequence (B, T, D) in context; the mask (B, T) has a True for each post."""
+        """Return the sequence (B, T, D) in context; the mask (B, T) is False on padding only."""
         hidden = ~mask
         for layer in self.layers:
             sequence = layer(sequence, src_key_padding_mask=hidden)

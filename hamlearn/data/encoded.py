@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hamlearn.data.visual import all_finite
-from hamlearn.errors import HamlearnError
 from hamlearn.features.hdf5 import ArrayFile
 
 KIND, SCHEMA_VERSION = "encoded", 1

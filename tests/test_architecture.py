@@ -45,7 +45,7 @@ UNMATCHED = {  # modules without a test file of the same name and the reverse, a
     "training/systems": "every system, through training/run and inference/prediction",
 }
 SUITES = {  # test folders that do not mirror hamlearn/
-    "benchmarks": "mirrors benchmarks/",
+    "benchmarks": "the groups of benchmarks/",
     "crash": "kills, full disks and cut inputs, across all stages",
     "fuzz": "broken and hostile files, for all readers",
     "workflow": "the rules, profiles and environments",

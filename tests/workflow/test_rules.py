@@ -72,7 +72,7 @@ def test_every_rule_has_a_log_and_a_benchmark_of_its_own(name, part):
     assert re.search(rf"^ +{part}:", RULES[name], re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", RULES.keys() - INHERITED)
+@pytest.mark.parametrize("name", sorted(RULES.keys() - INHERITED))
 def test_every_rule_has_an_environment_and_depends_on_its_source(name):
     assert re.search(r"^ +conda:", RULES[name], re.MULTILINE)
     if name != "merge_features":  # an edit would extract again, since its shards are temporary

@@ -19,8 +19,8 @@ MODEL = "results/models/demo/demo/full/seed0/model.safetensors"
 STAGES = {  # of SLURM's jobs: the partition of each, how often it ran, and memory of the first try
     "features images": ("gpu", 1, "2000M"),
     "features objects": ("gpu", 1, "4000M"),
-    "features merge": ("cpu", 3, "1000M"),  # one of two is made to fail once
-    "graphs": ("cpu", 1, "1000M"),
+    "features merge": ("cpu", 3, "2000M"),  # one of two is made to fail once
+    "graphs": ("cpu", 1, "2000M"),
     "train": ("gpu", 1, "2000M"),
 }
 
@@ -113,7 +113,7 @@ def test_a_job_that_failed_was_tried_again_with_twice_the_memory(ran):
         jobs = [job["facts"] for job in jobs_of(project) if job["stage"] == stage]
         expected = [memory] * len(jobs)
         if stage == "features merge":
-            expected[-1] = "2000M"
+            expected[-1] = "4000M"
         assert sorted(job["MinMemoryNode"] for job in jobs) == sorted(expected)
 
 

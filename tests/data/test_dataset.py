@@ -121,7 +121,7 @@ def test_text_alone_has_no_visual_field(tokenizer):
 
 
 def test_cut_words_are_counted_and_their_labels_dropped(tokenizer, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="hamlearn.data.dataset")  # a command may have raised it
     posts = [post("in", "Paris", "now", labels=("O", "B-LOC", "O")), post("now")]
     data = PostDataset(posts, tokenizer, TextSettings(max_subtokens=4), LABELS)
     assert data.counts.cut_words >= 1

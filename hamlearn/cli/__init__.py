@@ -5,11 +5,12 @@ Heavy packages are imported inside the commands, so that `--help` is fast.
 
 import logging
 import os
+import pkgutil
 import sys
 
 import typer
 
-from hamlearn.cli import corpus, demo, evaluation, features, models
+from hamlearn.cli import corpus, evaluation, features, models, serving
 from hamlearn.errors import HamlearnError
 from hamlearn.io import OneLineFormatter, printable
 
@@ -27,7 +28,9 @@ app.add_typer(evaluation.app)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(features.app, name="features")
 app.add_typer(features.weights_app, name="weights")
-app.add_typer(demo.app, name="demo")
+demo = pkgutil.resolve_name("hamlearn.demo.commands:app")
+demo.command("serve")(serving.serve_model)
+app.add_typer(demo, name="demo")
 app.add_typer(evaluation.paper_app, name="paper")
 
 

@@ -1,4 +1,4 @@
-"""Commands of the demo, and of the page that serves a model."""
+"""Commands of the demo; the command line finds them by name, since nothing imports the demo."""
 
 import os
 from pathlib import Path
@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from hamlearn.cli.options import Device, Out, Seed, Threads, Weights
-from hamlearn.errors import HamlearnError
-
 app = typer.Typer(help="The embedded demo, and a page to try a model.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="Output, written atomically.")]
+Seed = Annotated[int, typer.Option(min=0)]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
 
 
 @app.command("corpus")
@@ -54,28 +55,3 @@ def measure_vision(
     for name, value in scores.ap50.items():
         typer.echo(f"  {name:<14} {value:.4f}")
     typer.echo(f"pictures/second  {scores.images_per_second:.1f}")
-
-
-@app.command("serve")
-def serve_model(
-    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8765,
-    weights: Weights = None,
-    device: Device = None,
-    threads: Threads = None,
-) -> None:
-    """Serve a page to try a model, on this machine only: paste a post, drop images."""
-    try:
-        import python_multipart  # noqa: F401  (Starlette reads forms with it)
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise HamlearnError(
-            f"demo serve: found no package {error.name}; expected those of the extra `serve`:"
-            ' pip install "hamlearn[serve]"'
-        ) from error
-    from hamlearn.inference.tagger import Tagger
-    from hamlearn.serving.page import serve
-
-    with Tagger.load(model, device, threads, weights) as tagger:
-        serve(tagger, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))

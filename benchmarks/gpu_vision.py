@@ -12,7 +12,7 @@ from benchmarks.plan import Plan
 from benchmarks.results import Result
 from benchmarks.timing import Times, speedup, summarize, time_alternately
 from hamlearn.features.extraction import extract_images, extract_objects
-from hamlearn.settings import DetectorSettings
+from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import load_backbone
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN, load
 from hamlearn.vision.images import open_image

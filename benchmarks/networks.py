@@ -13,7 +13,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.features import extraction
-from hamlearn.settings import Settings, WeightSettings, load_settings
+from hamlearn.networks import WeightSettings
+from hamlearn.settings import Settings, load_settings
 from hamlearn.vision.backbones import features_of
 from hamlearn.vision.base import Backbone
 from hamlearn.vision.detectors.mask_rcnn import build_network

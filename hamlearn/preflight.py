@@ -5,7 +5,8 @@ from pathlib import Path
 
 from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors
-from hamlearn.settings import PRECOMPUTED, PrecomputedSettings, Settings
+from hamlearn.networks import PRECOMPUTED
+from hamlearn.settings import PrecomputedSettings, Settings
 from hamlearn.systems import inputs_of
 from hamlearn.vision import published
 

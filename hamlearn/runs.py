@@ -14,11 +14,10 @@ import hamlearn
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
 from hamlearn.io import canonical, digest_of_text
+from hamlearn.sections import Digest, Section
 from hamlearn.settings import (
-    Digest,
     GraphSettings,
     ModelSettings,
-    Section,
     Seed,
     TextSettings,
     TrainingSettings,

@@ -6,43 +6,25 @@ Every default marked ◇ in the method description is defined here only.
 import json
 import reprlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
 from hamlearn.errors import HamlearnError
 from hamlearn.io import parse_yaml, read_yaml
-from hamlearn.systems import NO_DETECTOR, SYSTEMS, check_can_freeze
-
-PRECOMPUTED = "precomputed"  # as a detector: objects that were detected elsewhere
+from hamlearn.networks import (
+    BACKBONES,
+    DETECTORS,
+    PRECOMPUTED,
+    DetectorSettings,
+    WeightSettings,
+    with_built_in,
+)
+from hamlearn.sections import Fraction, Name, Names, PositiveInt, Section, Seed
+from hamlearn.systems import SYSTEMS, check_can_freeze
 
 Variant = Literal[*SYSTEMS]  # type: ignore[valid-type]
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-NameList = Annotated[list[Name], Field(min_length=1)]
-Names = Annotated[  # a single name stands for a list of one
-    NameList,
-    BeforeValidator(
-        lambda given: given if isinstance(given, list) else [given],
-        json_schema_input_type=Name | NameList,
-    ),
-]
-Loader = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:\w+$")]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-
-
-class Section(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
-    """A section of the configuration: unknown keys are errors, values are read-only."""
 
 
 class GeneratorSettings(Section):
@@ -76,61 +58,6 @@ class PictureSettings(Section):
     max_pixels: PositiveInt = Field(100_000_000, description="larger images are not opened")
 
 
-class WeightSettings(Section):
-    """The loader of one network, its weights and their expected digest."""
-
-    source: Loader | None = Field(None, description="loader `module:function`; null: built in")
-    weights: str = Field(description="torchvision name, file, or `random` for untrained weights")
-    sha256: Digest | None = Field(None, description="expected digest of the weights file")
-
-
-class DetectorSettings(WeightSettings):
-    """Loader, weights and backend of one detector."""
-
-    backend: Literal["auto", "torchvision", "detectron2"] = "auto"
-    classes: str | None = Field(None, description="file of 1600 class names, for faster_rcnn")
-
-
-# A network is one line here and one function in a module: see hamlearn/vision/base.py.
-BACKBONES = {
-    "resnet152": WeightSettings(
-        source="hamlearn.vision.backbones:load_resnet152", weights="IMAGENET1K_V2"
-    ),
-    "demo": WeightSettings(
-        source="hamlearn.demo.vision:load_backbone", weights="resources/demo/resnet.safetensors"
-    ),
-}
-DETECTORS = {
-    "faster_rcnn": DetectorSettings(
-        source="hamlearn.vision.detectors.faster_rcnn:load",
-        weights="resources/weights/faster_rcnn_from_caffe_attr.pkl",
-    ),
-    "mask_rcnn": DetectorSettings(
-        source="hamlearn.vision.detectors.mask_rcnn:load", weights="COCO_V1"
-    ),
-    "demo": DetectorSettings(
-        source="hamlearn.demo.vision:load_detector", weights="resources/demo/detector.safetensors"
-    ),
-}
-
-
-def _with_built_in(built_in: dict[str, Any]) -> AfterValidator:
-    """Return a validator that adds the built-in networks, and their sources where none is given."""
-
-    def complete(networks: dict[str, Any]) -> dict[str, Any]:
-        for name, settings in networks.items():
-            if name in (PRECOMPUTED, NO_DETECTOR):
-                raise ValueError(f"{name} is not the name of a network, expected another name")
-            if settings.source is None:
-                if name not in built_in:
-                    known = ", ".join(built_in)
-                    raise ValueError(f"{name} needs a `source`; only {known} are built in")
-                networks[name] = settings.model_copy(update={"source": built_in[name].source})
-        return built_in | networks
-
-    return AfterValidator(complete)
-
-
 class PrecomputedSettings(Section):
     """Objects that were detected elsewhere, for `detector: precomputed`."""
 
@@ -148,7 +75,7 @@ class ImageFeatureSettings(Section):
     channels_last: bool = True
     compile: bool = Field(False, description="torch.compile, which each job repeats")
     dtype: Literal["float16", "float32"] = Field("float16", description="type of stored features")
-    backbones: Annotated[dict[Name, WeightSettings], _with_built_in(BACKBONES)] = BACKBONES
+    backbones: Annotated[dict[Name, WeightSettings], with_built_in(BACKBONES)] = BACKBONES
 
 
 class ObjectFeatureSettings(Section):
@@ -159,7 +86,7 @@ class ObjectFeatureSettings(Section):
     nms_threshold: Fraction = Field(0.5, description="IoU above which the weaker box is dropped")
     nms_per_class: bool | None = Field(None, description="within a class; null: by detector")
     dtype: Literal["float16", "float32"] = Field("float16", description="type of stored features")
-    detectors: Annotated[dict[Name, DetectorSettings], _with_built_in(DETECTORS)] = DETECTORS
+    detectors: Annotated[dict[Name, DetectorSettings], with_built_in(DETECTORS)] = DETECTORS
     precomputed: PrecomputedSettings = PrecomputedSettings()
 
 
@@ -285,7 +212,9 @@ class Settings(Section):
     detector: Names = Field(["faster_rcnn"], description="names of detectors, or `precomputed`")
     variants: list[Variant] = Field(["full"], min_length=1, description="systems to train")
     seeds: list[Seed] = Field([0], min_length=1, description="each seed trains every variant")
-    corpora: dict[Name, CorpusSettings] = {"demo": CorpusSettings(generator=GeneratorSettings())}
+    corpora: dict[Name, CorpusSettings] = Field(
+        {"demo": CorpusSettings(generator=GeneratorSettings())}
+    )
     pictures: PictureSettings = PictureSettings()
     image_features: ImageFeatureSettings = ImageFeatureSettings()
     object_features: ObjectFeatureSettings = ObjectFeatureSettings()

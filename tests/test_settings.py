@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import DETECTORS, Settings, load_settings, schema
+from hamlearn.settings import Settings, load_settings, schema
 
 
 def test_sections_that_are_absent_take_their_defaults():
@@ -17,11 +17,6 @@ def test_yaml_file_and_json_text_read_the_same(tmp_path):
     values = {"detector": "mask_rcnn", "object_features": {"objects": 9}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
     assert load_settings(tmp_path / "config.yaml") == load_settings(json.dumps(values))
-
-
-def test_one_word_swaps_the_detector():
-    assert load_settings('{"detector": "demo"}').detector == ["demo"]
-    assert load_settings('{"detector": ["demo", "mask_rcnn"]}').detector == ["demo", "mask_rcnn"]
 
 
 @pytest.mark.parametrize(
@@ -66,37 +61,3 @@ def test_the_schema_refuses_unknown_keys_everywhere():
     definitions = json.loads(schema())
     objects = [definitions, *definitions["$defs"].values()]
     assert all(part["additionalProperties"] is False for part in objects)
-
-
-def test_a_configuration_adds_networks_to_the_built_in_ones():
-    source = {"source": "my.module:load", "weights": "a.safetensors"}
-    given = {"mask_rcnn": {"weights": "random"}, "mine": source}
-    settings = load_settings(
-        json.dumps({"detector": "mine", "object_features": {"detectors": given}})
-    )
-    found = settings.object_features.detectors
-    assert found.keys() == {"faster_rcnn", "mask_rcnn", "demo", "mine"}
-    assert found["mine"].source == "my.module:load"
-    assert found["mask_rcnn"].weights == "random"
-    assert found["mask_rcnn"].source == DETECTORS["mask_rcnn"].source
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"backbone": "vgg"}, "backbone: found 'vgg', expected one of resnet152, demo"),
-        ({"experiments": {"detectors": ["vgg"]}}, "detector: found 'vgg'"),
-        ({"image_features": {"backbones": {"vgg": {"weights": "a"}}}}, "vgg needs a `source`"),
-        (
-            {"image_features": {"backbones": {"vgg": {"weights": "a", "source": "os.system"}}}},
-            "vgg.source: String should match pattern",
-        ),
-        (
-            {"object_features": {"detectors": {"none": {"weights": "a", "source": "a:b"}}}},
-            "none is not the name of a network",
-        ),
-    ],
-)
-def test_a_network_that_is_not_known_is_refused(values, said):
-    with pytest.raises(HamlearnError, match=said):
-        load_settings(json.dumps(values))

@@ -30,7 +30,7 @@ from hamlearn.demo.vision import (
     training_seed,
 )
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import WeightSettings
+from hamlearn.networks import WeightSettings
 from hamlearn.vision.weights import load_network
 
 log = logging.getLogger(__name__)

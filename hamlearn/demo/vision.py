@@ -23,7 +23,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from hamlearn.demo.objects import OBJECTS
 from hamlearn.demo.scenes import SCENES
 from hamlearn.io import atomic_write
-from hamlearn.settings import DetectorSettings, WeightSettings
+from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.vision.backbones import FrozenResNet
 from hamlearn.vision.base import Backbone, Detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, class_outputs

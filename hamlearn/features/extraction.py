@@ -25,7 +25,8 @@ from hamlearn.features.store import (
     object_columns,
 )
 from hamlearn.io import progress
-from hamlearn.settings import PRECOMPUTED, Settings
+from hamlearn.networks import PRECOMPUTED
+from hamlearn.settings import Settings
 from hamlearn.vision.backbones import compiled, features_of
 from hamlearn.vision.base import (
     ObjectSource,

@@ -18,15 +18,9 @@ from hamlearn.features.relations import relation_matrix
 from hamlearn.inference.image_sets import ImageFeatures
 from hamlearn.inference.posts import ImageInput
 from hamlearn.io import canonical
+from hamlearn.networks import BACKBONES, DETECTORS, PRECOMPUTED, DetectorSettings, WeightSettings
 from hamlearn.runs import RunFacts, VisionNetwork
-from hamlearn.settings import (
-    BACKBONES,
-    DETECTORS,
-    PRECOMPUTED,
-    DetectorSettings,
-    GraphSettings,
-    WeightSettings,
-)
+from hamlearn.settings import GraphSettings
 from hamlearn.vision.images import ImageError, Status, open_image
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from hamlearn.io import atomic_write, digest_of_file
 from hamlearn.model.base import TaggingModel
 from hamlearn.model.build import build_untrained
 from hamlearn.runs import RunFacts, RunSetup, read_run_facts
-from hamlearn.settings import Digest, Section
+from hamlearn.sections import Digest, Section
 
 FACTS, WEIGHTS, HISTORY, MANIFEST = "run.json", "model.safetensors", "history.csv", "manifest.json"
 SCORES, CARD, ENCODER, LEXICON = "scores.csv", "MODEL_CARD.md", "encoder", "encoder/lexicon.json"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet, ResNet152_Weights, resnet152
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import WeightSettings
+from hamlearn.networks import WeightSettings
 from hamlearn.vision.base import Backbone
 from hamlearn.vision.published import NAMED
 from hamlearn.vision.weights import load_network, scale_residuals

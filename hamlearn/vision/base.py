@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image, nms
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import BACKBONES, DETECTORS, DetectorSettings, WeightSettings
+from hamlearn.networks import BACKBONES, DETECTORS, DetectorSettings, WeightSettings
 from hamlearn.vision.weights import Weights
 
 VG_CLASSES = 1600  # of the Visual Genome detector, whose files number them

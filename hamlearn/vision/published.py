@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write, digest_of_file, file_lock
-from hamlearn.settings import PRECOMPUTED, DetectorSettings, Settings, WeightSettings
+from hamlearn.networks import PRECOMPUTED, DetectorSettings, WeightSettings
+from hamlearn.settings import Settings
 from hamlearn.systems import inputs_of
 
 RANDOM = "random"

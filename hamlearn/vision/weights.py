@@ -17,7 +17,7 @@ from torchvision.models.resnet import Bottleneck
 
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file
-from hamlearn.settings import WeightSettings
+from hamlearn.networks import WeightSettings
 from hamlearn.vision.published import RANDOM, cached, digest_in_name, fetch
 
 SEED = 0  # of random weights, so that all shards of an extraction use the same

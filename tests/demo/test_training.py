@@ -24,7 +24,7 @@ from hamlearn.demo.vision import (
     training_seed,
 )
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import WeightSettings
+from hamlearn.networks import WeightSettings
 from hamlearn.vision.weights import load_network
 
 WEIGHTS = Path(__file__).parents[2] / "resources" / "demo"

@@ -27,7 +27,8 @@ from hamlearn.demo.vision import (
 from hamlearn.errors import HamlearnError
 from hamlearn.features.extraction import extract_objects
 from hamlearn.features.store import FeatureFile
-from hamlearn.settings import WeightSettings, load_settings
+from hamlearn.networks import WeightSettings
+from hamlearn.settings import load_settings
 from hamlearn.vision.base import load_backbone, load_detector
 from hamlearn.vision.weights import load_network
 

@@ -7,7 +7,7 @@ from torchvision.models import ResNet, resnet152
 from torchvision.models.resnet import BasicBlock
 from torchvision.transforms.functional import pil_to_tensor
 
-from hamlearn.settings import WeightSettings
+from hamlearn.networks import WeightSettings
 from hamlearn.vision.backbones import FrozenResNet, crop_middle, features_of
 from hamlearn.vision.base import load_backbone
 

@@ -9,7 +9,8 @@ from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.features.store import FeatureFile
-from hamlearn.settings import BACKBONES, DETECTORS, DetectorSettings, WeightSettings, load_settings
+from hamlearn.networks import BACKBONES, DETECTORS, DetectorSettings, WeightSettings
+from hamlearn.settings import load_settings
 from hamlearn.vision.base import (
     Proposals,
     class_names,

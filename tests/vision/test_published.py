@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from hamlearn.cli import app
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import DetectorSettings, load_settings
+from hamlearn.networks import DetectorSettings
+from hamlearn.settings import load_settings
 from hamlearn.vision import published
 from hamlearn.vision.base import load_detector
 from hamlearn.vision.published import (

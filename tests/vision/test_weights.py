@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import WeightSettings
+from hamlearn.networks import WeightSettings
 from hamlearn.vision.weights import load_network, read_state
 
 

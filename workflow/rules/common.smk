@@ -18,7 +18,8 @@ sys.path.insert(0, str(ROOT))
 from hamlearn.experiments import all_detectors, as_json
 from hamlearn import preflight
 from hamlearn.preflight import generated_folder, precomputed_settings, required_backend
-from hamlearn.settings import PRECOMPUTED, load_settings
+from hamlearn.networks import PRECOMPUTED
+from hamlearn.settings import load_settings
 from hamlearn.systems import NO_DETECTOR, TEXT_INPUTS, IMAGE_MAPS, SYSTEMS
 
 # --- configuration ---------------------------------------------------------------------------

@@ -10,7 +10,10 @@ IMPORT = re.compile(
 )
 
 # Not followed: settings reach a stage through params, and the rest changes no result.
-IGNORED = ["__init__", "__main__", "cli/*", "errors", "io", "settings", "systems", "templates"]
+IGNORED = [
+    *("__init__", "__main__", "cli/*", "errors", "io"),
+    *("sections", "networks", "settings", "systems", "templates"),
+]
 
 
 @functools.cache

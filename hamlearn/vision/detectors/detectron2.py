@@ -13,7 +13,7 @@ from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResN
 from detectron2.structures import Boxes, ImageList
 from torch import Tensor, nn
 
-from hamlearn.settings import DetectorSettings
+from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import VG_CLASSES, Detector
 from hamlearn.vision.detectors import vg_network as vg
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN

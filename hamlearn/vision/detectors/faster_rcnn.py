@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import DetectorSettings
+from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import VG_CLASSES, Detector, Proposals, class_names, numbered_classes
 from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork
 from hamlearn.vision.detectors.vg_weights import read_weights, shapes

@@ -7,7 +7,7 @@ from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from hamlearn.settings import DetectorSettings
+from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import Detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, class_outputs
 from hamlearn.vision.published import NAMED, choose_backend

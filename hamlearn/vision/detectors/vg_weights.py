@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hamlearn.errors import HamlearnError
 from hamlearn.io import atomic_write, digest_of_file
-from hamlearn.settings import WeightSettings
+from hamlearn.networks import WeightSettings
 from hamlearn.vision.base import VG_CLASSES
 from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork, cell_anchors
 from hamlearn.vision.published import local_file

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import DetectorSettings
+from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import load_detector, select_top
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN
 from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork

@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import DetectorSettings
+from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import select_top
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN, load
 from hamlearn.vision.detectors.vg_network import MEAN, VisualGenomeNetwork

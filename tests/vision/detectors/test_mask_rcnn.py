@@ -11,7 +11,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import DetectorSettings
+from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import select_top
 from hamlearn.vision.detectors.mask_rcnn import build_network, load
 

@@ -4,7 +4,7 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import DetectorSettings
+from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import load_detector, select_top
 
 

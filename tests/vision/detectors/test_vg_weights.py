@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hamlearn.errors import HamlearnError
-from hamlearn.settings import DetectorSettings, WeightSettings
+from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.vision.detectors.faster_rcnn import load
 from hamlearn.vision.detectors.vg_network import cell_anchors
 from hamlearn.vision.detectors.vg_weights import convert, fitted, read_weights, shapes

@@ -1,12 +1,83 @@
-"""Find the image file of a post by its image id, which is a name and never a path."""
+"""Names of images: one rule by which IMGIDs, files, captions and features find each other.
 
+A name and a key are one image if `image_id_of` gives the same for both. Of several keys, the one
+that equals the name is taken; then one that differs in folder and accents alone; then one without
+an extension; then the first in the order of EXTENSIONS.
+"""
+
+import os
+import re
 import unicodedata
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from hamlearn.errors import HamlearnError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".jfif", ".jpe", ".bmp", ".tif", ".tiff"),
+    *(".heic", ".heif", ".avif"),  # not decoded, which the error of the image then says
+)
+# Twitter's sizes follow the extension, as in `x.jpg:large`; browsers replace the colon.
+_EXTENSION = re.compile(
+    rf"({'|'.join(map(re.escape, EXTENSIONS))})([:_-](thumb|small|medium|large|orig))?$",
+    re.IGNORECASE,
+)
+T = TypeVar("T")
+
+
+def file_name_of(name: str) -> str:
+    """Return a name without folders of any system and byte order mark, with composed accents."""
+    last = re.split(r"[/\\]", name.removeprefix("\ufeff").strip())[-1]
+    return unicodedata.normalize("NFC", last)
+
+
+def image_id_of(name: str) -> str:
+    r"""Return the image id of an IMGID, a path of an image, or a key of captions or features.
+
+    It is the file name without its extension, if that is one of images, and without one of
+    Twitter's sizes after it: `17_06.1` for `17_06.1`, `images\17_06.1.PNG` and
+    `17_06.1.jpg:large`.
+    """
+    file_name = file_name_of(name)
+    return _EXTENSION.sub("", file_name) or file_name
+
+
+class ByImage(Mapping[str, T]):
+    """Values by image name: a name finds the key of the same image, as the module describes."""
+
+    def __init__(self, items: Mapping[str, T]) -> None:
+        self._items = items
+
+    def __getitem__(self, name: str) -> T:
+        if name in self._items:
+            return self._items[name]
+        file_name = file_name_of(name)
+        keys = self._keys.get(image_id_of(name)) or self._keys.get(file_name)
+        if keys is None:
+            raise KeyError(name)
+        return self._items[min(keys, key=lambda key: (file_name_of(key) != file_name, _rank(key)))]
+
+    @cached_property
+    def _keys(self) -> dict[str, list[str]]:
+        """The keys of each image id; only a name that is no key needs them."""
+        keys: dict[str, list[str]] = {}
+        for key in self._items:
+            keys.setdefault(image_id_of(key), []).append(key)
+        return keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+def _rank(key: str) -> tuple[int, int]:
+    """Return the place of a key among others of its image."""
+    found = _EXTENSION.search(key)
+    return (EXTENSIONS.index(found[1].lower()), found.end() - found.end(1)) if found else (-1, 0)
 
 
 def is_file_name(image_id: str) -> bool:
@@ -17,9 +88,7 @@ def is_file_name(image_id: str) -> bool:
 def find_image(directory: str | Path, image_id: str) -> Path | None:
     """Return the path of an image, or None if the folder has no such file.
 
-    The id may have an extension; others are tried in the order of EXTENSIONS, in any case. Accents
-    may be composed in the id and not in the file name or the reverse, as in files copied from
-    another operating system.
+    The file of exactly this name comes first; see the module for the others.
 
     Raises:
         HamlearnError: the id is not a name, or the folder is absent.
@@ -30,34 +99,18 @@ def find_image(directory: str | Path, image_id: str) -> Path | None:
             "other than `.` and `..`"
         )
     directory = Path(directory)
-    extensions = ("", *EXTENSIONS) if image_id.lower().endswith(EXTENSIONS) else EXTENSIONS
-    for name in dict.fromkeys((image_id, _composed(image_id))):
-        for extension in extensions:
-            path = directory / f"{name}{extension}"
-            if path.is_file():
-                return path
+    if (directory / image_id).is_file():
+        return directory / image_id
     if not directory.is_dir():
         raise HamlearnError(f"{directory}: no such folder; expected the images of the corpus")
-    names = _unusual_names(directory, directory.stat().st_mtime_ns)
-    for extension in extensions:
-        if (unusual := names.get((_composed(image_id), extension))) is not None:
-            return directory / unusual
-    return None
+    name = _files(directory, directory.stat().st_mtime_ns).get(image_id)
+    return None if name is None else directory / name
 
 
 @lru_cache(maxsize=4)
-def _unusual_names(directory: Path, modified: int) -> dict[tuple[str, str], str]:
-    """Map name and extension to the images with upper-case extensions or decomposed accents."""
+def _files(directory: Path, modified: int) -> ByImage[str]:
+    """Return the names of the files of a folder by image."""
     del modified  # only part of the cache key, so that a changed folder is listed again
-    names = {}
-    for path in sorted(directory.iterdir(), reverse=True):
-        extension = path.suffix.lower()
-        is_unusual = path.suffix != extension or path.name != _composed(path.name)
-        if extension in EXTENSIONS and is_unusual and path.is_file():
-            names[_composed(path.stem), extension] = path.name
-            names[_composed(path.name), ""] = path.name
-    return names
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+    with os.scandir(directory) as entries:
+        names = sorted(entry.name for entry in entries if Path(entry).is_file())
+    return ByImage({name: name for name in names})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from hamlearn.corpus.image_files import ByImage, file_name_of
 from hamlearn.data.encoded import Encoded
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.visual import VisualReader, VisualSource
@@ -14,8 +15,6 @@ from hamlearn.data.windows import Window
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import TextSettings
 from hamlearn.systems import inputs_of
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,9 @@ def open_sources(
         if files.encoded is not None:
             encoded = stack.enter_context(Encoded(files.encoded))
         if inputs.names or inputs.captions:
-            captions = {} if files.captions is None else read_captions(files.captions)
+            captions = None if files.captions is None else read_captions(files.captions)
             named = visual if inputs.names else None
-            image_text = ImageText(tokenizer, text.max_subtokens, named, captions)
+            image_text = ImageText(tokenizer, text.max_subtokens, named, captions or {})
         yield Sources(visual, image_text, lexicon, encoded)
 
 
@@ -88,7 +87,7 @@ class ImageText:
     tokenizer: PreTrainedTokenizerBase
     max_subtokens: int  # maximum S of a post and the text after it
     visual: VisualSource | None  # has the names of objects; None leaves them out
-    captions: Mapping[str, str]  # by image id
+    captions: Mapping[str, str]  # by image
 
     def append_to(self, window: Window, image_id: str) -> Window:
         """Return a window followed by the text about an image.
@@ -107,10 +106,10 @@ class ImageText:
         return window.append(ids)
 
 
-def read_captions(path: str | Path) -> dict[str, str]:
-    """Read a file of `ID.jpg :caption` lines and return captions by image id.
+def read_captions(path: str | Path) -> ByImage[str]:
+    """Read a file of `ID.jpg :caption` lines and return captions by image.
 
-    The suffix may be omitted. If an image id occurs more than once, the first caption counts.
+    The extension may be omitted. If a name occurs more than once, the first caption counts.
 
     Raises:
         HamlearnError: the file is absent or not UTF-8, or a line has no caption; the message names
@@ -127,10 +126,9 @@ def read_captions(path: str | Path) -> dict[str, str]:
             name, colon, caption = line.decode("utf-8").rstrip("\r").partition(" :")
         except UnicodeDecodeError as error:
             raise HamlearnError(f"captions: {path}:{number}: not UTF-8 ({error})") from error
-        image_id = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
-        if not colon or not image_id:
+        if not colon or not file_name_of(name):
             raise HamlearnError(
                 f"captions: {path}:{number}: found {line[:60]!r}, expected `ID.jpg :caption`"
             )
-        captions.setdefault(image_id, caption.strip())
-    return captions
+        captions.setdefault(file_name_of(name), caption.strip())
+    return ByImage(captions)

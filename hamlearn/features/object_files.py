@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import codecs
 import hashlib
 import json
 import re
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from hamlearn.corpus.image_files import EXTENSIONS
+from hamlearn.corpus.image_files import ByImage, file_name_of, image_id_of
 from hamlearn.errors import HamlearnError
 from hamlearn.vision.images import ImageError, Status
 
@@ -48,14 +49,14 @@ class ObjectFiles:
 
     Args:
         path: of the file or folder.
-        readers: for each image, its id or the name of its file, and a function that reads it.
+        readers: for each image, its id or the path of its file, and a function that reads it.
         digest: sha256 that changes with the content.
         width: F, as in the first image that has an object; 0 if none has.
         names: every class name in use.
         has_labels: whether classes are given by number.
 
     Raises:
-        HamlearnError: an image occurs twice.
+        HamlearnError: an image occurs twice: in two folders, or with and without extension.
     """
 
     def __init__(
@@ -69,21 +70,24 @@ class ObjectFiles:
     ) -> None:
         self.path, self.digest, self.width = path, digest, width
         self.names, self.has_labels = set(names), has_labels
-        self._readers: dict[str, Callable[[], Row]] = {}
-        for name, reader in readers:
-            stem, dot, extension = name.rpartition(".")
-            image_id = stem if stem and dot + extension.lower() in EXTENSIONS else name
-            if image_id in self._readers:
+        found: dict[str, Callable[[], Row]] = {}
+        ids: set[str] = set()
+        for key, reader in readers:
+            name, image_id = file_name_of(key), image_id_of(key)
+            if name in found or image_id in found or (name == image_id and name in ids):
                 raise HamlearnError(
                     f"{path}: the image {image_id!r:.80} occurs twice, expected once"
                 )
-            self._readers[image_id] = reader
+            found[name] = reader
+            ids.add(image_id)
+        self._readers = ByImage(found)
 
     def read(self, image_id: str) -> Row:
         """Return the objects of one image, or raise ImageError if it is absent or damaged."""
-        if image_id not in self._readers:
+        reader = self._readers.get(image_id)
+        if reader is None:
             raise ImageError(Status.MISSING, f"no features of this name in {self.path.name}")
-        return self._readers[image_id]()
+        return reader()
 
 
 # --- npz ------------------------------------------------------------------------------------------
@@ -205,7 +209,8 @@ def tsv_file(path: Path) -> ObjectFiles:
 
 def _columns(path: Path, line: bytes) -> tuple[tuple[str, ...], bool]:
     """Return the columns, and True if the first line is a header."""
-    names = [field[:40].decode("utf-8", "replace") for field in line.rstrip(b"\r\n").split(b"\t")]
+    fields = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n").split(b"\t")
+    names = [field[:40].decode("utf-8", "replace") for field in fields]
     columns = tuple(_SYNONYMS.get(name, name) for name in names)
     if "image_id" in columns:
         if absent := sorted(set(COLUMNS[6]) - set(columns)):

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import hamlearn
+from hamlearn.corpus.image_files import ByImage
 from hamlearn.errors import HamlearnError
 from hamlearn.features.hdf5 import ArrayFile, Layout, atomic_hdf5, write_attributes, write_texts
 from hamlearn.io import canonical, digest_of_text
@@ -191,7 +192,7 @@ class FeatureFile(ArrayFile):
     Attributes:
         attributes: see `attributes_of`.
         ids: the image id of each row.
-        row_of: the row of each image id.
+        row_of: the row of each image, by its id or the name of its file.
         classes: names of the C object classes; empty for whole images.
         reasons: of each row, why its image has no features; empty if it has.
     """
@@ -233,7 +234,7 @@ class FeatureFile(ArrayFile):
             layout[name] = (type_, (n, *row))
         self._check_arrays(layout)
         self.ids, self.reasons = self.texts["ids"], self.texts["reasons"]
-        self.row_of = {image_id: row for row, image_id in enumerate(self.ids)}
+        self.row_of = ByImage({image_id: row for row, image_id in enumerate(self.ids)})
         if len(self.row_of) < n:
             raise self.error("an image id occurs twice, expected each once")
 

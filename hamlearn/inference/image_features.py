@@ -140,20 +140,19 @@ class FileEncoder:
         """Return the features of an image; ImageError if the files have none of its name."""
         if isinstance(image, Image.Image):
             raise ImageError(Status.MISSING, "an open image has no name to look up")
-        path, reader = Path(image), self._reader
-        for name in (str(image), path.name, path.stem):
-            if name in reader:
-                (visual,) = reader.read([name])
-                if "objects" not in self._inputs.files:
-                    return ImageFeatures(visual, np.zeros(0, np.float32))
-                row = [reader.objects.row_of[name]]
-                classes = reader.objects.rows("labels", row)[0]
-                count = int(reader.objects.rows("counts", row)[0])
-                scores = reader.objects.rows("scores", row)[0, :count]
-                if not self._inputs.objects:  # a system that reads their names alone
-                    visual = VisualFeatures(visual.image, classes=classes[:count])
-                return ImageFeatures(visual, scores)
-        raise ImageError(Status.MISSING, "the feature files have no readable image of its name")
+        name, reader = str(image), self._reader
+        if name not in reader:
+            raise ImageError(Status.MISSING, "the feature files have no readable image of its name")
+        (visual,) = reader.read([name])
+        if "objects" not in self._inputs.files:
+            return ImageFeatures(visual, np.zeros(0, np.float32))
+        row = [reader.objects.row_of[name]]
+        classes = reader.objects.rows("labels", row)[0]
+        count = int(reader.objects.rows("counts", row)[0])
+        scores = reader.objects.rows("scores", row)[0, :count]
+        if not self._inputs.objects:  # a system that reads their names alone
+            visual = VisualFeatures(visual.image, classes=classes[:count])
+        return ImageFeatures(visual, scores)
 
     def close(self) -> None:
         """Close the files."""

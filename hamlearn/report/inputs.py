@@ -229,8 +229,9 @@ def read_detections(
         usable = file.rows("status", everything) == int(Status.OK)
         labels, scores = (file.rows(name, everything) for name in ("labels", "scores"))
         test = dict.fromkeys(post.image_id for post in corpus.test)
-        rows = [file.row_of[name] for name in test if name in file.row_of]
-        rows = [row for row in rows if usable[row]]
+        row_of = {name: file.row_of[name] for name in test if name in file.row_of}
+        row_of = {name: row for name, row in row_of.items() if usable[row]}
+        rows = list(row_of.values())
         boxes = file.rows("boxes", rows)
         nodes = 1 + labels.shape[1]
         graphs = np.full((len(rows), nodes, nodes), NONE, np.int8)
@@ -239,9 +240,9 @@ def read_detections(
             with closing(Graphs(path, file)) as graph_file:
                 graphs = graph_file.rows(rows)
         images = {}
-        for row, corners, graph in zip(rows, boxes, graphs, strict=True):
+        for (name, row), corners, graph in zip(row_of.items(), boxes, graphs, strict=True):
             kept = np.flatnonzero((labels[row] >= 0) & (labels[row] < len(file.classes)))
-            images[file.ids[row]] = ImageObjects(
+            images[name] = ImageObjects(
                 names=[file.classes[label] for label in labels[row, kept]],
                 scores=scores[row, kept],
                 boxes=corners[kept],

@@ -1,6 +1,7 @@
 """Write the outputs of a frozen text encoder for a corpus, which every run then reads."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def encode(
         named = None
         if objects is not None:
             named = stack.enter_context(VisualReader(objects=objects, inputs=Inputs(names=True)))
-        by_image = {} if captions is None else read_captions(captions)
+        by_image: Mapping[str, str] = {} if captions is None else read_captions(captions)
         image_text = ImageText(tokenizer, settings.max_subtokens, named, by_image)
         data = PostDataset(every, tokenizer, settings, sources=Sources(image_text=image_text))
     row_of: dict[bytes, int] = {}

@@ -14,13 +14,25 @@ def ids_of(tokenizer, text):
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def test_captions_are_read_by_image_id(tmp_path):
+def test_captions_are_read_by_image(tmp_path):
     path = tmp_path / "captions.txt"
-    path.write_text("12.jpg :a dog: on ice\n16_05_01.JPG :two people\n\nO_1 :x\n12.jpg :again\n")
-    assert read_captions(path) == {"12": "a dog: on ice", "16_05_01": "two people", "O_1": "x"}
+    path.write_text(
+        "\ufeff12.jpg :a dog: on ice\na\\16_05_01.JPG :two people\n\nO_1 :x\n12.jpg :again\n"
+        "x.png :exact\nx.jpg :first\n7.webp :web\n"
+    )
+    captions = read_captions(path)
+    expected = {
+        "12": "a dog: on ice",
+        "16_05_01": "two people",
+        "O_1": "x",
+        "12.gif": "a dog: on ice",
+    }
+    expected |= {"O_1.jpg": "x", "x.png": "exact", "x.jpg": "first", "x": "first", "7": "web"}
+    assert {name: captions[name] for name in expected} == expected
+    assert "16" not in captions
 
 
-@pytest.mark.parametrize("text", ["12.jpg a dog\n", " :a dog\n"])
+@pytest.mark.parametrize("text", ["12.jpg a dog\n", " :a dog\n", "a/ :a dog\n"])
 def test_a_line_that_is_no_caption_is_named(tmp_path, text):
     (tmp_path / "captions.txt").write_text("1.jpg :fine\n" + text)
     with pytest.raises(HamlearnError, match=r"captions\.txt:2: found"):

@@ -30,6 +30,25 @@ def test_vinvl_is_read_by_image_id(tmp_path):
     assert error.value.status == Status.MISSING
 
 
+@pytest.mark.parametrize("end", [".jpg", ".webp", ".JPEG", ".gif", ".jpg_large", ".jpg:large", ""])
+def test_an_image_id_finds_its_features_whatever_their_extension(tmp_path, end):
+    write_vinvl(tmp_path / f"17_06.1{end}.npz", made_up(0))
+    path = tmp_path / "a.tsv"
+    path.write_text("\ufeff" + tsv_line(f"D:\\images/17_06.1{end}", made_up(0)))
+    for reader in (npz_folder(tmp_path, VINVL), tsv_file(path)):
+        for image_id in ("17_06.1", f"17_06.1{end}", "17_06.1.jpg"):
+            np.testing.assert_array_equal(reader.read(image_id).boxes, made_up(0)["boxes"])
+
+
+def test_two_images_may_differ_in_their_extension(tmp_path):
+    write_vinvl(tmp_path / "a.png.npz", made_up(0))
+    write_vinvl(tmp_path / "a.jpg.npz", made_up(1))
+    reader = npz_folder(tmp_path, VINVL)
+    same(reader.read("a.png"), made_up(0))
+    same(reader.read("a.jpg"), made_up(1))
+    same(reader.read("a"), made_up(1))
+
+
 def test_our_own_layout_may_leave_parts_out(tmp_path):
     objects = made_up()
     np.savez_compressed(tmp_path / "a.npz", **objects)
@@ -135,7 +154,9 @@ def test_lxmert_has_classes_and_scores(tmp_path, header):
 def test_a_header_may_have_any_order_and_more(tmp_path):
     fields = dict(zip(COLUMNS[6], tsv_line("a", made_up()).split("\t"), strict=True))
     fields = {name: fields[name].strip() for name in reversed(COLUMNS[6])} | {"cls_prob": "?"}
-    (tmp_path / "a.tsv").write_text("\t".join(fields) + "\n" + "\t".join(fields.values()))
+    (tmp_path / "a.tsv").write_text(
+        "\ufeff" + "\t".join(fields) + "\n" + "\t".join(fields.values())
+    )
     np.testing.assert_array_equal(
         tsv_file(tmp_path / "a.tsv").read("a").features, made_up()["features"]
     )
@@ -155,6 +176,7 @@ def test_a_image_without_objects(tmp_path):
         (lambda line: line.replace("\t", " ", 1), "5 columns and no header"),
         (lambda line: line + line[:9], "a.tsv:2: found 3 columns, expected 6"),
         (lambda line: line + line, "the image 'a' occurs twice"),
+        (lambda line: line + "x/" + line, "the image 'a' occurs twice"),
         (lambda line: line.replace("\t3\t", "\t4\t"), "a.tsv:1: boxes has 12 numbers, expected 16"),
         (lambda line: line.replace("\t3\t", "\tx\t"), "num_boxes is b'x', expected a whole number"),
         (lambda line: line.replace("\t200\t", "\t2e2\t"), "image_w is b'2e2'"),

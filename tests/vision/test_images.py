@@ -118,7 +118,7 @@ def test_zero_bytes_truncated_and_not_a_picture(tmp_path):
     assert {error.status for error in reasons.values()} == {Status.UNDECODABLE}
     assert reasons["empty"].reason == "zero bytes"
     assert "truncated" in reasons["cut"].reason
-    assert reasons["text"].reason == "not a picture of a known format"
+    assert reasons["text"].reason.startswith("found HTML, expected one of JPEG, ")
     assert reasons["folder"].reason == "not a file"
 
 
@@ -241,3 +241,38 @@ def test_threads_that_decode_compute_alone_and_others_as_before(paths):
         torch.set_num_threads(before)
     assert seen == [1] * 12
     assert later == [2]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "found HEIC, expected one of JPEG, PNG"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", "found AVIF"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "found MP4"),
+        (b"\x1a\x45\xdf\xa3\x01\0\0\0", "found WebM"),
+        (b"\n<!DOCTYPE html>\n<title>404</title>", "found HTML"),
+        (b"\xef\xbb\xbf<html>", "found HTML"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="">', "found SVG"),
+        (b'<?xml version="1.0"?><Error/>', "found XML"),
+        (b"%PDF-1.7\n", "found PDF"),
+        (b"\xff\xd8\xff", "found a damaged JPEG"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "found a pointer of Git LFS"),
+        (b'{"error": "gone"}', 'found text that begins \'{"error": "gone"}\''),
+        ("é".encode() * 2000, "found text that begins 'éééé"),
+        (b"x" + "é".encode() * 2000, "found text that begins 'xééé"),
+        (b"\0" * 900, "found zero bytes alone"),
+        (b"\x01\x02\xfe\xff", "found an unknown format that begins 01 02 fe ff"),
+    ],
+)
+def test_what_lies_behind_the_name_of_an_image_is_said(tmp_path, content, said):
+    (tmp_path / "a.jpg").write_bytes(content)
+    error = failure(tmp_path / "a.jpg")
+    assert error.status == Status.UNDECODABLE
+    assert error.reason.startswith(said)
+
+
+@pytest.mark.parametrize("place", ["", "images/"])
+def test_a_url_in_place_of_a_file_is_named(place):
+    error = failure(f"{place}https://example.org/media/AbCd.jpg")
+    assert error.status == Status.MISSING
+    assert error.reason == "found a URL, expected the name of a file"

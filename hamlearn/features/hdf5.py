@@ -4,11 +4,12 @@ Text, in arrays and in attributes, has a fixed length. So every row has its plac
 file from elsewhere that is damaged or hostile is refused before HDF5 decodes anything of it.
 """
 
+import fcntl
 import io
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -27,6 +28,8 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]
 class ArrayFile:
     """An HDF5 file open for reading. Text is in memory; rows of numbers are read on demand.
 
+    The file is opened once, so one that replaces it later under the same name is not read.
+
     The attributes `kind` and `schema_version` must be one of `kinds` and `version`; errors name the
     `command` that makes such a file. Subclasses check their arrays in `_check`.
 
@@ -42,9 +45,9 @@ class ArrayFile:
 
     def __init__(self, path: str | Path, kinds: Sequence[str], version: int, command: str) -> None:
         self.path, self._command = Path(path), command
+        self._file: BinaryIO | None = None
         if not self.path.is_file():
             raise HamlearnError(f"{path}: no such file; expected one made by `{command}`")
-        self._file = self.path.open("rb", buffering=0)
         try:
             self._read(kinds, version)
             self._check()
@@ -61,7 +64,8 @@ class ArrayFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -73,8 +77,11 @@ class ArrayFile:
         self.attributes: dict[str, Any] = {}
         self.texts: dict[str, list[str]] = {}
         self.arrays: dict[str, Rows] = {}
-        size = self.path.stat().st_size
-        with h5py.File(self.path, "r") as file:
+        with h5py.File(self.path, "r", driver="sec2") as file:
+            self._file = os.fdopen(os.dup(file.id.get_vfd_handle()), "rb", buffering=0)
+            with suppress(OSError):  # of a file system without locks
+                fcntl.flock(self._file, fcntl.LOCK_UN)  # the copy would keep the lock of HDF5
+            size = os.fstat(self._file.fileno()).st_size
             for name in file.attrs:
                 attribute = file.attrs.get_id(name)
                 if attribute.shape != () or attribute.dtype.kind not in "biufS":
@@ -97,7 +104,7 @@ class ArrayFile:
                 if dataset.dtype.kind == "S":
                     self.texts[name] = [text.decode() for text in dataset[()].ravel().tolist()]
                 else:
-                    self.arrays[name] = Rows(self._file, dataset)
+                    self.arrays[name] = Rows(self._file, self.path, dataset)
 
     def _check(self) -> None:
         """Raise HamlearnError if the arrays are not those of the layout."""
@@ -124,8 +131,8 @@ class Rows:
     would kill the process.
     """
 
-    def __init__(self, file: BinaryIO, dataset: h5py.Dataset) -> None:
-        self._file, self._offset = file, dataset.id.get_offset() or 0
+    def __init__(self, file: BinaryIO, path: Path, dataset: h5py.Dataset) -> None:
+        self._file, self._path, self._offset = file, path, dataset.id.get_offset() or 0
         self.shape: tuple[int, ...] = dataset.shape
         self.dtype: np.dtype[Any] = dataset.dtype
 
@@ -139,7 +146,7 @@ class Rows:
         wanted = np.asarray(indices, np.int64)
         n = self.shape[0]
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < n:
-            raise IndexError(f"{self._file.name}: found a row outside 0 to {n - 1}")
+            raise IndexError(f"{self._path}: found a row outside 0 to {n - 1}")
         rows = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         if rows.nbytes:
             size, buffer = rows[0].nbytes, rows.reshape(-1).view(np.uint8).data
@@ -156,10 +163,10 @@ class Rows:
             try:
                 count = os.preadv(self._file.fileno(), [buffer], offset)
             except OSError as error:
-                raise HamlearnError(f"{self._file.name}: cannot be read: {error}") from error
+                raise HamlearnError(f"{self._path}: cannot be read: {error}") from error
             if not count:
                 raise HamlearnError(
-                    f"{self._file.name}: ends at byte {offset}, expected {len(buffer)} more; was it"
+                    f"{self._path}: ends at byte {offset}, expected {len(buffer)} more; was it"
                     " changed while it was open?"
                 )
             buffer, offset = buffer[count:], offset + count

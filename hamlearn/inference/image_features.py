@@ -1,6 +1,7 @@
 """Features of images for a tagger: computed by the networks of the training, or read from files."""
 
 import json
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -49,7 +50,9 @@ class NetworkEncoder:
         self._device, self.classes = torch.device(device), facts.classes
         limits = (one.settings.get("max_pixels", 100_000_000) for one in facts.networks.values())
         max_pixels = int(min(limits))
-        self._open = lru_cache(CACHED)(lambda path: self._compute(open_image(path, max_pixels)))
+        self._open = lru_cache(CACHED)(
+            lambda path, state: self._compute(open_image(path, max_pixels))
+        )
         self._image_network = facts.networks.get("images")
         self._object_network = facts.networks.get("objects")
         if self._object_network is not None and self._object_network.name == PRECOMPUTED:
@@ -72,7 +75,7 @@ class NetworkEncoder:
         """Return the features of an image; ImageError if it cannot be read."""
         if isinstance(image, Image.Image):
             return self._compute(image.convert("RGB"))
-        return self._open(str(image))
+        return self._open(str(image), _state_of(image))
 
     def close(self) -> None:
         """Drop cached features."""
@@ -213,6 +216,15 @@ def as_stored(values: NDArray[np.floating], network: VisionNetwork) -> NDArray[n
     if not np.isfinite(rounded).all():
         raise ImageError(Status.UNDECODABLE, f"its features are not finite as {dtype.__name__}")
     return rounded
+
+
+def _state_of(path: str | Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or overwritten; () if there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # which opening the image will report
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _check_loaded(network: VisionNetwork, loaded: "Backbone | Detector") -> None:

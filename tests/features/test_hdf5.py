@@ -77,6 +77,29 @@ def test_rows_are_not_kept_in_memory(path):
         assert (file.arrays["half"][[3]] == 1).all()
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_file_that_is_replaced_while_it_is_opened_is_not_mixed(path, monkeypatch, moment):
+    other, opening = path.with_name("b.h5"), h5py.File
+    with opening(path) as file:
+        expected = {"before": np.full(N, 77), "after": file["numbers"][:]}[moment]
+    with opening(other, "w") as file:
+        write_attributes(file, ATTRIBUTES)
+        file["half"] = np.zeros((N, 9), np.float16)
+        file["numbers"] = np.full(N, 77, np.int32)
+
+    def replacing(*arguments, **options):
+        if moment == "before":
+            os.replace(other, path)
+        file = opening(*arguments, **options)
+        if moment == "after":
+            os.replace(other, path)
+        return file
+
+    monkeypatch.setattr(h5py, "File", replacing)
+    with opened(path) as file:
+        assert file.arrays["numbers"][range(N)].tolist() == expected.tolist()
+
+
 def test_a_file_that_is_truncated_while_it_is_open(path):
     with opened(path) as file:
         with h5py.File(path) as other:

@@ -1,3 +1,4 @@
+import os
 import shutil
 from dataclasses import replace
 
@@ -6,6 +7,7 @@ import pytest
 
 from hamlearn import Post, Tagger
 from hamlearn.errors import HamlearnError
+from hamlearn.vision.images import ImageError
 from tests.inference.conftest import WEIGHTS
 
 
@@ -26,6 +28,24 @@ def test_networks_compute_what_the_feature_files_hold(made, system):
             np.testing.assert_allclose(found, expected, atol=2e-2, err_msg=name)
     assert stored.visual.regions.size > 0 or not inputs.regions
     assert stored.visual.stages.size > 0 or not inputs.stages
+
+
+def test_an_image_that_was_overwritten_is_read_again(made, tmp_path):
+    paths = [made.images / f"{post.image_id}.jpg" for post in made.posts[:2]]
+    image, time = tmp_path / "a.jpg", 1_700_000_000
+    with Tagger.load(made.run("full"), weights=WEIGHTS, device="cpu") as tagger:
+        encode = tagger.image_encoder.encode
+        expected = [encode(path).visual.image.tolist() for path in paths]
+        assert expected[0] != expected[1]
+        size = max(path.stat().st_size for path in paths)
+        for path, features in zip(paths, expected, strict=True):
+            image.write_bytes(path.read_bytes().ljust(size, b"\0"))  # of the same size and time
+            os.utime(image, (time, time))
+            assert encode(image).visual.image.tolist() == features
+            assert encode(image) is encode(str(image))
+        image.unlink()
+        with pytest.raises(ImageError, match="no such file"):
+            encode(image)
 
 
 def test_weights_must_be_those_of_the_training(made, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ MODULES = {
 }
 BASE = {  # top-level modules
     *("errors", "io", "sections", "networks", "settings", "systems", "templates", "devices"),
-    "runs",
+    *("runs", "encoder_files"),
 }
 ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import BASE only
     "corpus": set(),
@@ -152,6 +152,7 @@ WITHOUT = {
     "hamlearn.cli": ALL,
     "hamlearn.corpus.prepare": ALL - TABLES,
     "hamlearn.demo.corpus": ALL - {"numpy", "PIL"},
+    "hamlearn.encoder_files": ALL - SETTINGS,
     "hamlearn.training.scratch_encoder": ALL - SETTINGS - {"tokenizers"},
     "hamlearn.features.merge": ALL - SETTINGS - {"numpy", "h5py", "PIL"},
     "hamlearn.features.graphs": ALL - SETTINGS - {"numpy", "h5py"},

@@ -82,8 +82,10 @@ class ObjectFeatureSettings(Section):
     """Features of the objects in an image (Eq. 3) and their selection."""
 
     objects: PositiveInt = Field(15, description="N, maximum number of objects")
-    score_threshold: Fraction = Field(0.2, description="minimum score of an object")
-    nms_threshold: Fraction = Field(0.5, description="IoU above which the weaker box is dropped")
+    score_threshold: Fraction | None = Field(None, description="minimum score; null: by detector")
+    nms_threshold: Fraction | None = Field(
+        None, description="IoU above which the weaker box is dropped; null: by detector"
+    )
     nms_per_class: bool | None = Field(None, description="within a class; null: by detector")
     dtype: Literal["float16", "float32"] = Field("float16", description="type of stored features")
     detectors: Annotated[dict[Name, DetectorSettings], with_built_in(DETECTORS)] = DETECTORS

@@ -161,4 +161,5 @@ def load_detector(settings: DetectorSettings, device: str | torch.device = "cpu"
     """Load the object network as a detector."""
     choose_backend("demo", settings)
     network, weights = load_network(build_detector, settings, {})
-    return TorchvisionRCNN(network, class_outputs(CLASSES), REGION_WIDTH, weights, device)
+    classes = class_outputs(CLASSES)
+    return TorchvisionRCNN(network, classes, REGION_WIDTH, weights, device, score_threshold=0.2)

@@ -35,6 +35,7 @@ from hamlearn.vision.base import (
     load_backbone,
     load_detector,
     select_top,
+    selection_of,
 )
 from hamlearn.vision.images import Decoded, ImageError, decode_images, in_order, set_threads
 
@@ -143,10 +144,8 @@ def extract_objects(
                 detector, configured(options.detectors, "detectors", detector), on
             )
             log.info("detector %s runs on %s", detector, net.backend)
-            own = options.nms_per_class
-            per_class = net.nms_per_class if own is None else own
-            used |= options.model_dump(include={"score_threshold", "nms_threshold"})
-            used["nms_per_class"] = per_class
+            selection = selection_of(net, options)
+            used |= selection
             queue = decode_images(
                 list(paths.values()), lambda image: image, max_pixels, workers, _AHEAD
             )
@@ -155,14 +154,7 @@ def extract_objects(
             (item,) = batch  # padding a batch would change the features at the borders of images
             best: Any = item.value
             if detector != PRECOMPUTED:
-                found = net.propose(best)
-                best = select_top(
-                    found,
-                    options.objects,
-                    options.nms_threshold,
-                    per_class,
-                    options.score_threshold,
-                )
+                best = select_top(net.propose(best), options.objects, **selection)
             return lambda: [padded(best, options.objects, item.size, len(source.classes))]
 
         used |= {"backend": source.backend, "preprocessing": source.preprocessing}

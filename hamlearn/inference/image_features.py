@@ -85,7 +85,7 @@ class NetworkEncoder:
     def _compute(self, image: Image.Image) -> ImageFeatures:
         from hamlearn.features.extraction import padded
         from hamlearn.vision.backbones import features_of
-        from hamlearn.vision.base import select_top
+        from hamlearn.vision.base import SELECTION, select_top
 
         fields: dict[str, NDArray[Any]] = {}
         scores = np.zeros(0, np.float32)
@@ -99,13 +99,8 @@ class NetworkEncoder:
                 fields["stages"] = np.concatenate(stages, axis=-1)
         if (network := self._object_network) is not None:
             chosen, found = network.settings, self._detector.propose(image)
-            best = select_top(
-                found,
-                chosen["objects"],
-                chosen["nms_threshold"],
-                chosen["nms_per_class"],
-                chosen["score_threshold"],
-            )
+            selection = {key: chosen[key] for key in SELECTION}
+            best = select_top(found, chosen["objects"], **selection)
             row = padded(best, chosen["objects"], image.size, len(self.classes))
             count, scores = row["counts"], row["scores"][: row["counts"]]
             fields |= {

@@ -1,6 +1,9 @@
 """The whole image as a vector: a frozen ResNet (paper, Eq. 2)."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Self, cast
 
 import torch
@@ -11,13 +14,14 @@ from torchvision.models import ResNet, ResNet152_Weights, resnet152
 from hamlearn.errors import HamlearnError
 from hamlearn.networks import WeightSettings
 from hamlearn.vision.base import Backbone
-from hamlearn.vision.published import NAMED
-from hamlearn.vision.weights import load_network, scale_residuals
+from hamlearn.vision.published import NAMED, digest_in_name, file_name
+from hamlearn.vision.weights import Weights, load_network, scale_residuals
 
 # An image is cropped to this aspect ratio before it is resized: the network sees only its middle
 # square, and a strip of 1x10000 pixels would grow to half a billion of them.
 _MAX_ASPECT = 8
 _STEM = 4  # layers before the first stage
+log = logging.getLogger(__name__)
 
 
 class FrozenResNet(nn.Module):
@@ -60,11 +64,14 @@ def _rows(maps: Tensor) -> Tensor:
 def load_resnet152(settings: WeightSettings) -> Backbone:
     """Load ResNet-152.
 
-    Weights from a file, and random ones, use the preprocessing of IMAGENET1K_V2: a file published
-    as IMAGENET1K_V1 should be configured by that name.
+    A file with the published name or digest of IMAGENET1K_V1 has the preprocessing of those
+    weights; any other file, and random weights, that of IMAGENET1K_V2.
     """
-    resnet, weights = load_network(_build_resnet152, settings, NAMED["resnet152"])
-    named = weights.name if weights.name in NAMED["resnet152"] else "IMAGENET1K_V2"
+    published = NAMED["resnet152"]
+    resnet, weights = load_network(_build_resnet152, settings, published)
+    named = published_name(weights, published) or "IMAGENET1K_V2"
+    if weights.name not in published and not weights.random:
+        log.info("%s: images are preprocessed as for %s", weights.name, named)
     transform = ResNet152_Weights[named].transforms()
     return Backbone(
         FrozenResNet(resnet),
@@ -80,6 +87,19 @@ def load_resnet152(settings: WeightSettings) -> Backbone:
             "interpolation": transform.interpolation.value,
         },
     )
+
+
+def published_name(weights: Weights, published: Mapping[str, str]) -> str | None:
+    """Return the name under which weights are published, by their digest or else their file's name.
+
+    `published` has the URL of each name; torchvision's file names hold the beginning of the sha256.
+    """
+    for name, url in published.items():
+        digest = digest_in_name(Path(url))
+        if digest and weights.digest.startswith(digest):
+            return name
+    stems = {Path(file_name(url)).stem: name for name, url in published.items()}
+    return weights.name if weights.name in published else stems.get(Path(weights.name).stem)
 
 
 def _build_resnet152() -> ResNet:

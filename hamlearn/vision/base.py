@@ -10,7 +10,7 @@ pixels of the image.
 """
 
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -22,8 +22,11 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, nms
 
 from hamlearn.errors import HamlearnError
 from hamlearn.networks import BACKBONES, DETECTORS, DetectorSettings, WeightSettings
+from hamlearn.settings import ObjectFeatureSettings
 from hamlearn.vision.weights import Weights
 
+# The arguments of `select_top` that a feature file records.
+SELECTION = ("score_threshold", "nms_threshold", "nms_per_class")
 VG_CLASSES = 1600  # of the Visual Genome detector, whose files number them
 Chosen = TypeVar("Chosen", bound=WeightSettings)
 
@@ -97,6 +100,9 @@ class Detector(ObjectSource, Protocol):
 
     Attributes:
         nms_per_class: whether its authors suppress overlapping boxes only within a class.
+
+    It may also have `score_threshold` and `nms_thresholds`, which `null` in the configuration
+    stands for; see `selection_of`.
     """
 
     nms_per_class: bool
@@ -173,8 +179,27 @@ class Selection:
     features: Tensor
 
 
+def selection_of(detector: Detector, options: ObjectFeatureSettings) -> dict[str, Any]:
+    """Return thresholds of score and NMS, and whether NMS is within a class, as JSON values.
+
+    They are those of the configuration and, for null, the detector's own; a detector that states
+    no thresholds has 0.2 and 0.5.
+    """
+    score, nms, per_class = options.score_threshold, options.nms_threshold, options.nms_per_class
+    own = list(getattr(detector, "nms_thresholds", (0.5,)))
+    return {
+        "score_threshold": getattr(detector, "score_threshold", 0.2) if score is None else score,
+        "nms_threshold": nms if nms is not None else own[0] if len(own) == 1 else own,
+        "nms_per_class": detector.nms_per_class if per_class is None else per_class,
+    }
+
+
 def select_top(
-    found: Proposals, n: int, nms_threshold: float, per_class: bool, score_threshold: float
+    found: Proposals,
+    n: int,
+    nms_threshold: float | Sequence[float],
+    nms_per_class: bool,
+    score_threshold: float,
 ) -> Selection:
     """Select the n best objects after non-maximum suppression (paper, Eq. 3: the top N).
 
@@ -183,13 +208,14 @@ def select_top(
     Args:
         found: proposals of one image.
         n: maximum number of objects.
-        nms_threshold: IoU above which the weaker box is dropped.
-        per_class: if False, a proposal is one candidate, of its best class, and any box suppresses
-            any other; if True, each class of a proposal is a candidate, and a box suppresses only
-            boxes of its class, so that one proposal can be selected as two classes.
+        nms_threshold: IoU above which the weaker box is dropped; of several, the first that leaves
+            n objects, else the last.
+        nms_per_class: if False, a proposal is one candidate, of its best class, and any box
+            suppresses any other; if True, each class of a proposal is a candidate, and a box
+            suppresses only boxes of its class, so that one proposal can be selected as two classes.
         score_threshold: candidates below are dropped.
     """
-    if per_class:
+    if nms_per_class:
         proposal, labels = torch.nonzero(found.probs >= score_threshold, as_tuple=True)
         scores = found.probs[proposal, labels]
     else:
@@ -201,10 +227,15 @@ def select_top(
     proposal, labels, scores, boxes = (
         values[solid] for values in (proposal, labels, scores, boxes)
     )
-    if per_class:
-        kept = batched_nms(boxes, scores, labels, nms_threshold)[:n]
-    else:
-        kept = nms(boxes, scores, nms_threshold)[:n]
+    ladder = nms_threshold if isinstance(nms_threshold, Sequence) else [nms_threshold]
+    for threshold in ladder:
+        if nms_per_class:
+            kept = batched_nms(boxes, scores, labels, threshold)
+        else:
+            kept = nms(boxes, scores, threshold)
+        if len(kept) >= n:
+            break
+    kept = kept[:n]
     return Selection(boxes[kept], scores[kept], labels[kept], found.features[proposal[kept]])
 
 

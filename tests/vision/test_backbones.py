@@ -3,13 +3,15 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional
-from torchvision.models import ResNet, resnet152
+from torchvision.models import ResNet, ResNet152_Weights, resnet152
 from torchvision.models.resnet import BasicBlock
 from torchvision.transforms.functional import pil_to_tensor
 
 from hamlearn.networks import WeightSettings
-from hamlearn.vision.backbones import FrozenResNet, crop_middle, features_of
+from hamlearn.vision.backbones import FrozenResNet, crop_middle, features_of, published_name
 from hamlearn.vision.base import load_backbone
+from hamlearn.vision.published import NAMED
+from hamlearn.vision.weights import Weights
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +25,15 @@ def state():
 
 
 @pytest.fixture(scope="module")
-def backbone(state, tmp_path_factory):
+def weights_file(state, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "resnet152.safetensors"
     save_file(state, path)
-    return load_backbone("resnet152", WeightSettings(weights=str(path)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def backbone(weights_file):
+    return load_backbone("resnet152", WeightSettings(weights=str(weights_file)))
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +111,34 @@ def test_preprocessing_is_that_of_the_weights(backbone):
     expected = (crop - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     torch.testing.assert_close(backbone.preprocess(picture), expected)
     assert backbone.preprocessing["resize"] == 232
+
+
+@pytest.mark.parametrize(
+    ("name", "digest", "published"),
+    [
+        ("IMAGENET1K_V1", "0", "IMAGENET1K_V1"),
+        ("resnet152-394f9c45.pth", "0", "IMAGENET1K_V1"),
+        ("resnet152-394f9c45.safetensors", "0", "IMAGENET1K_V1"),
+        ("mine.pth", "394f9c45", "IMAGENET1K_V1"),
+        ("resnet152-394f9c45.pth", "f82ba261", "IMAGENET1K_V2"),
+        ("resnet152-f82ba261.pth", "0", "IMAGENET1K_V2"),
+        ("mine.pth", "0", None),
+        ("random", "0", None),
+    ],
+)
+def test_published_weights_are_known_by_digest_or_name(name, digest, published):
+    assert published_name(Weights(name, digest.ljust(64, "0")), NAMED["resnet152"]) == published
+
+
+def test_a_file_of_the_first_weights_has_their_preprocessing(backbone, weights_file, tmp_path):
+    (tmp_path / "resnet152-394f9c45.safetensors").symlink_to(weights_file)
+    first = load_backbone(
+        "resnet152", WeightSettings(weights=str(tmp_path / "resnet152-394f9c45.safetensors"))
+    )
+    assert (first.preprocessing["resize"], backbone.preprocessing["resize"]) == (256, 232)
+    picture = Image.effect_noise((400, 300), 60).convert("RGB")
+    expected = ResNet152_Weights.IMAGENET1K_V1.transforms()(picture)
+    torch.testing.assert_close(first.preprocess(picture), expected)
 
 
 def test_long_pictures_keep_their_middle():

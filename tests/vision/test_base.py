@@ -10,7 +10,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.features.extraction import extract_images, extract_objects
 from hamlearn.features.store import FeatureFile
 from hamlearn.networks import BACKBONES, DETECTORS, DetectorSettings, WeightSettings
-from hamlearn.settings import load_settings
+from hamlearn.settings import ObjectFeatureSettings, load_settings
 from hamlearn.vision.base import (
     Proposals,
     class_names,
@@ -18,7 +18,9 @@ from hamlearn.vision.base import (
     load_detector,
     numbered_classes,
     select_top,
+    selection_of,
 )
+from hamlearn.vision.detectors.faster_rcnn import NMS_THRESHOLDS
 
 OUTSIDE = "tests.vision.outside"
 
@@ -98,6 +100,12 @@ def proposals(probs, class_boxes, features):
 
 def slow(probs, boxes, features, n, nms_threshold, per_class, score_threshold):
     """The same by loops over candidates, best first."""
+    if isinstance(nms_threshold, list):  # the authors' procedure with MIN = MAX = n
+        for threshold in nms_threshold:
+            found = slow(probs, boxes, features, n, threshold, per_class, score_threshold)
+            if len(found[0]) == n:
+                return found
+        return found
     candidates = []
     for p, row in enumerate(probs):
         classes = range(len(row)) if per_class else [int(np.argmax(row))]
@@ -135,6 +143,46 @@ def test_equals_the_slow_reference(seed, per_class):
         assert found.scores.tolist() == scores
         assert found.labels.tolist() == labels
         assert found.features.tolist() == vectors
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_threshold_rises_until_n_are_left(seed):
+    rng = np.random.default_rng(seed)
+    corners = np.tile(np.array([0, 0, 60, 60], np.float32), (30, 4, 1))
+    corners += (rng.random((30, 4, 4)) * 25).astype(np.float32)  # boxes that nearly coincide
+    probs = rng.random((30, 4)).astype(np.float32)
+    features = rng.random((30, 2)).astype(np.float32)
+    found = proposals(*map(torch.from_numpy, (probs, corners, features)))
+    counts = []
+    for n in (2, 4, 9, 15, 30):
+        options = (n, [*NMS_THRESHOLDS], False, 0.0)
+        ours, theirs = select_top(found, *options), slow(probs, corners, features, *options)
+        assert [ours.boxes.tolist(), ours.scores.tolist(), ours.labels.tolist()] == [*theirs[:3]]
+        counts.append((len(ours.scores), len(select_top(found, n, 0.3, False, 0.0).scores)))
+    assert [count for count, _ in counts[:3]] == [2, 4, 9]
+    assert all(alone < count for count, alone in counts[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "nms", "per_class"),
+    [
+        ("demo", 0.2, 0.5, True),
+        ("mask_rcnn", 0.05, 0.5, True),
+        ("faster_rcnn", 0.0, [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], False),
+    ],
+)
+def test_null_is_what_the_authors_of_a_detector_do(name, score, nms, per_class):
+    detector = load_detector(name, DETECTORS[name].model_copy(update={"weights": "random"}))
+    own = selection_of(detector, ObjectFeatureSettings())
+    assert own == {"score_threshold": score, "nms_threshold": nms, "nms_per_class": per_class}
+    chosen = {"score_threshold": 0.0, "nms_threshold": 0.0, "nms_per_class": not per_class}
+    assert selection_of(detector, ObjectFeatureSettings(**chosen)) == chosen
+
+
+def test_a_detector_that_states_no_thresholds_has_usual_ones():
+    detector = load_detector("mine", DetectorSettings(**network("Halves")))
+    own = selection_of(detector, ObjectFeatureSettings())
+    assert own == {"score_threshold": 0.2, "nms_threshold": 0.5, "nms_per_class": True}
 
 
 def test_by_hand():

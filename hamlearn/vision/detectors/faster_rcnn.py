@@ -20,6 +20,8 @@ from hamlearn.vision.weights import Weights, random_state, random_weights
 if TYPE_CHECKING:
     from hamlearn.vision.detectors.detectron2 import Detectron2Network
 
+# Its authors raise the threshold until as many objects are left as they want, of any score.
+NMS_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _MIN_SIDE = 32  # pixels; a side that would be shrunk below is stretched to it
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,9 @@ class FasterRCNN:
         self.classes = classes
         self.feature_width = network.feature_width
         self.nms_per_class = network.nms_per_class
+        is_mask_rcnn = network.nms_per_class
+        self.score_threshold = 0.05 if is_mask_rcnn else 0.0
+        self.nms_thresholds = (0.5,) if is_mask_rcnn else NMS_THRESHOLDS
         self.weights = weights
         self.device = torch.device(device)
         self.preprocessing: dict[str, Any] = {

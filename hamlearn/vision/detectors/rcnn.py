@@ -26,10 +26,12 @@ class TorchvisionRCNN:
         network: frozen and in evaluation mode, with background as class 0.
         classes: names of those outputs of the network that are classes.
         feature_width: F, the width of the box head's output.
+        score_threshold: minimum score of an object, unless configured.
     """
 
     backend = "torchvision"
     nms_per_class = True
+    nms_thresholds = (0.5,)
 
     def __init__(
         self,
@@ -38,7 +40,9 @@ class TorchvisionRCNN:
         feature_width: int,
         weights: Weights,
         device: str | torch.device = "cpu",
+        score_threshold: float = 0.05,
     ) -> None:
+        self.score_threshold = score_threshold
         self.classes = list(classes.values())
         self.feature_width = feature_width
         self.weights = weights

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hamlearn.vision.base import select_top
+from hamlearn.settings import ObjectFeatureSettings
+from hamlearn.vision.base import select_top, selection_of
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN
 from hamlearn.vision.detectors.vg_weights import fitted
 from hamlearn.vision.weights import Weights
@@ -41,8 +42,7 @@ def detected(reference, network):
     detector = FasterRCNN(network, names, source, min_size=min(blue_first.shape[1:]))
     image = Image.fromarray(np.ascontiguousarray(blue_first[::-1].transpose(1, 2, 0)))
     found = detector.propose(image)
-    threshold = float(reference["nms_threshold"])
-    best = select_top(found, 15, threshold, False, score_threshold=0)
+    best = select_top(found, 15, **selection_of(detector, ObjectFeatureSettings()))
     return found, best
 
 

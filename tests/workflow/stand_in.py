@@ -31,6 +31,8 @@ def main(words: list[str]) -> None:
     told["path"] = os.environ.get("PYTHONPATH")
     with open("calls.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(told) + "\n")
+    if words[0] == os.environ.get("STAND_IN_FAILS"):
+        sys.exit("made to fail")
     if words[0] == os.environ.get("STAND_IN_SLOW"):
         Path("waiting").touch()
         time.sleep(60)

@@ -113,3 +113,16 @@ def lock_workdir():
         WORKDIR_LOCK.acquire(blocking=False)
     except Timeout as error:
         raise WorkflowError(f"{Path.cwd()}: another snakemake is running here") from error
+
+
+# --- after a failure -------------------------------------------------------------------------
+
+
+def mark_unfinished():
+    """Mark all outputs that this run was to make and did not make, so that the next run does.
+
+    Snakemake writes down the new parameters of a failed job too. Where its outputs, or results that
+    depend on them, are left from an earlier run, it would find nothing to be done.
+    """
+    for job in workflow.dag.needrun_jobs():
+        workflow.persistence.started(job)

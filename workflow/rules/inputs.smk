@@ -137,6 +137,11 @@ def encoder_files(wildcards):
     return experiments.encoder_files(SETTINGS, wildcards.corpus)
 
 
+def kept(path):
+    """Return an output that a failed job leaves as it was (where files are not in a storage)."""
+    return path if workflow.storage_settings.default_storage_provider else update(path)
+
+
 def encoder_option(wildcards, input):
     """Return the command-line option for an encoder made by the workflow."""
     return ["--encoder", input.encoder] if SCRATCH else []

@@ -55,10 +55,10 @@ rule train:
         encoder=encoder_files,
         vectors=word_vectors,
     output:
-        model=f"results/models/{RUN}/model.safetensors",
-        facts=f"results/models/{RUN}/run.json",
-        history=f"results/models/{RUN}/history.csv",
-        manifest=f"results/models/{RUN}/manifest.json",
+        model=kept(f"results/models/{RUN}/model.safetensors"),
+        facts=kept(f"results/models/{RUN}/run.json"),
+        history=kept(f"results/models/{RUN}/history.csv"),
+        manifest=kept(f"results/models/{RUN}/manifest.json"),
     log:
         f"results/logs/train/{RUN}.log",
     benchmark:

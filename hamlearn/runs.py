@@ -14,6 +14,7 @@ import hamlearn
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
 from hamlearn.io import canonical, digest_of_text
+from hamlearn.networks import PRECOMPUTED
 from hamlearn.sections import Digest, Section
 from hamlearn.settings import (
     GraphSettings,
@@ -78,6 +79,27 @@ class VisionNetwork(Section):
         """The sha256 of the settings, as the feature file states it."""
         return digest_of_text(canonical(self.settings))
 
+    def check_same(self, run: Self, path: str | Path) -> None:
+        """Check that features of this network, from the file `path`, are of the kind of a run's.
+
+        Name, weights and settings are compared; a limit of pixels and further maps in the file
+        change no feature that is read. Precomputed objects differ by corpus, so the digest of their
+        files is left out, and so is the path of their class names, which are compared by name.
+
+        Raises:
+            HamlearnError: one differs; the message names the file and the key.
+        """
+        ignored = {"max_pixels", "regions", "stages"}
+        pairs: list[tuple[str, Any, Any]] = [("extractor", self.name, run.name)]
+        if run.name == PRECOMPUTED:
+            ignored.add("preprocessing")
+        else:
+            pairs.append(("sha256 of the weights", self.sha256, run.sha256))
+        for key in sorted((self.settings.keys() | run.settings.keys()) - ignored):
+            pairs.append((key, self.settings.get(key), run.settings.get(key)))
+        for key, found, expected in pairs:
+            check_as_in_run(path, key, found, expected)
+
 
 class SplitCounts(Section):
     """What training read of one split."""
@@ -139,6 +161,15 @@ class RunFacts(RunSetup):
     dev_f1: dict[str, float]  # micro F1 at that epoch, 0 to 1, by scheme
     seconds: float  # of all epochs
     seconds_per_epoch: float
+
+
+def check_as_in_run(place: str | Path, key: str, found: Any, expected: Any) -> None:
+    """Raise HamlearnError if a value differs from that of a run."""
+    if found != expected:
+        raise HamlearnError(
+            f"{place}: {key}: found {found!r:.80}, expected {expected!r:.80} as in training; make"
+            " the file again as in training, or train again"
+        )
 
 
 def read_run_facts(path: str | Path) -> RunFacts:

@@ -4,6 +4,7 @@ Feature files are written here with h5py alone, so that the tests of their reade
 the writers under test.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -164,8 +165,11 @@ def write_graphs(path: Path, objects: Path, seed: int = 3) -> Path:
     """Write relations of the objects of a feature file: the image's edges, and random ones."""
     rng = np.random.default_rng(seed)
     with h5py.File(objects) as file:
-        ids, counts = file["ids"].asstr()[:], file["counts"][:]
+        ids, counts = file["ids"].asstr()[:].tolist(), file["counts"][:]
         nodes = 1 + file["boxes"].shape[1]
+        digest = hashlib.sha256(json.dumps(ids, separators=(",", ":"), ensure_ascii=False).encode())
+        for name in ("boxes", "sizes", "counts") if ids else ():
+            digest.update(file[name][:].tobytes())
     relations = np.full((len(ids), nodes, nodes), -1, dtype=np.int8)
     for row, count in enumerate(counts):
         inner = rng.integers(-1, 11, (count, count))
@@ -177,7 +181,9 @@ def write_graphs(path: Path, objects: Path, seed: int = 3) -> Path:
     with h5py.File(path, "w") as file:
         write_texts(file, "ids", ids)
         file["relations"] = relations
-        write_attributes(file, {"schema_version": 2, "kind": "graphs"})
+        known = {"schema_version": 2, "kind": "graphs", "boxes_digest": digest.hexdigest()}
+        settings = GraphSettings().model_dump_json()
+        write_attributes(file, known | {"settings": settings})
     return path
 
 

@@ -134,9 +134,7 @@ class VisualReader(AbstractContextManager["VisualReader"]):
     @property
     def graph(self) -> GraphSettings | None:
         """The thresholds of the relations, if they are read."""
-        if self._graphs is None:
-            return None
-        return GraphSettings.model_validate_json(self._graphs.attributes.get("settings", "{}"))
+        return None if self._graphs is None else self._graphs.settings
 
     @property
     def images(self) -> FeatureFile:

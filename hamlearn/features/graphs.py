@@ -1,11 +1,13 @@
 """Relation graphs of a corpus: built from object features, stored in one file, read by row."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from hamlearn.errors import HamlearnError
 from hamlearn.features.hdf5 import ArrayFile, atomic_hdf5, write_attributes, write_texts
@@ -40,6 +42,7 @@ def build_graphs(
         thresholds, libraries = settings.model_dump(), ("numpy", "h5py")
         attributes = attributes_of("graphs", settings=thresholds, libraries=libraries, **origin)
         attributes["objects_settings_digest"] = source["settings_digest"]
+        attributes["boxes_digest"] = digest_of_boxes(objects)
         attributes["names"] = canonical(list(RELATIONS))
         n, (most, _) = len(objects.ids), objects.shape("boxes")
         edges = np.zeros(len(RELATIONS), dtype=np.int64)
@@ -75,8 +78,21 @@ def _relations(objects: FeatureFile, rows: range, settings: GraphSettings) -> ND
         raise HamlearnError(f"{objects.path}: {objects.ids[rows.start]}: {error}") from error
 
 
+def digest_of_boxes(objects: FeatureFile) -> str:
+    """Return the sha256 of all that relations depend on in a file of objects: images and boxes."""
+    n, digest = len(objects.ids), hashlib.sha256(canonical(objects.ids).encode())
+    for name in ("boxes", "sizes", "counts"):
+        for start in range(0, n, BLOCK):
+            digest.update(objects.rows(name, range(start, min(start + BLOCK, n))).data)
+    return digest.hexdigest()
+
+
 class Graphs(ArrayFile):
-    """A graph file open for reading, checked against the features of the objects it relates."""
+    """A graph file open for reading, checked against the features of the objects it relates.
+
+    Attributes:
+        settings: the thresholds of the relations.
+    """
 
     def __init__(self, path: str | Path, objects: FeatureFile) -> None:
         self._objects = objects
@@ -102,3 +118,15 @@ class Graphs(ArrayFile):
                     f"found relations from {block.min()} to {block.max()}, expected {NONE} to"
                     f" {len(RELATIONS) - 1}"
                 )
+        found, expected = self.attributes.get("boxes_digest"), digest_of_boxes(objects)
+        if found != expected:
+            raise self.error(
+                f"boxes_digest: found {found!s:.12}, expected {expected:.12}, that of the boxes in"
+                f" {objects.path}: they have changed since, or are others"
+            )
+        try:
+            self.settings = GraphSettings.model_validate_json(self.attributes.get("settings", ""))
+        except ValidationError as error:
+            raise self.error(
+                "settings: found no thresholds, expected overlap_iou and far"
+            ) from error

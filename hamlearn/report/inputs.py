@@ -20,7 +20,7 @@ from hamlearn.evaluation.tables import read_table
 from hamlearn.features.graphs import Graphs
 from hamlearn.features.relations import NONE
 from hamlearn.features.store import FeatureFile
-from hamlearn.runs import RunFacts, read_run_facts
+from hamlearn.runs import RunFacts, VisionNetwork, check_as_in_run, read_run_facts
 from hamlearn.settings import Settings
 from hamlearn.systems import IMAGE_MAPS, NO_DETECTOR, image_features_name
 from hamlearn.vision.images import Status
@@ -221,10 +221,14 @@ def read_detections(
     """Read what a detector found; without `relations`, the graphs are not read.
 
     Raises:
-        HamlearnError: features or graphs are absent, or do not belong together.
+        HamlearnError: features or graphs are absent, or do not belong together or to the runs.
     """
     path = results / "features" / corpus.name / "objects" / f"{detector}.h5"
+    runs = [run.facts for run in corpus.runs if run.detector == detector]
     with FeatureFile(path, "objects") as file:
+        for facts in runs:
+            network = VisionNetwork.from_attributes(file.attributes)
+            network.check_same(facts.networks["objects"], path)
         everything = range(len(file.ids))
         usable = file.rows("status", everything) == int(Status.OK)
         labels, scores = (file.rows(name, everything) for name in ("labels", "scores"))
@@ -239,6 +243,12 @@ def read_detections(
             path = results / "graphs" / corpus.name / f"{detector}.h5"
             with closing(Graphs(path, file)) as graph_file:
                 graphs = graph_file.rows(rows)
+            for facts in runs:
+                if facts.graph is not None:
+                    found, expected = (
+                        one.model_dump() for one in (graph_file.settings, facts.graph)
+                    )
+                    check_as_in_run(path, "graph", found, expected)
         images = {}
         for (name, row), corners, graph in zip(row_of.items(), boxes, graphs, strict=True):
             kept = np.flatnonzero((labels[row] >= 0) & (labels[row] < len(file.classes)))

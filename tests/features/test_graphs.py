@@ -9,6 +9,7 @@ import pytest
 from hamlearn.errors import HamlearnError
 from hamlearn.features import graphs as build
 from hamlearn.features.graphs import Graphs, build_graphs
+from hamlearn.features.hdf5 import write_attributes
 from hamlearn.features.relations import RELATIONS, relation_matrix
 from hamlearn.features.store import FeatureFile
 from hamlearn.settings import GraphSettings
@@ -122,4 +123,55 @@ def test_graphs_of_other_objects_are_refused(tmp_path, objects, ids, most, value
     with h5py.File(path, "r+") as file:
         file["relations"][4, 1, 2] = value
     with FeatureFile(objects) as file, pytest.raises(HamlearnError, match=message):
+        Graphs(path, file)
+
+
+def mirrored(file):
+    left, right = file["boxes"][:, :, 0].copy(), file["boxes"][:, :, 2].copy()
+    file["boxes"][:, :, 0], file["boxes"][:, :, 2] = 1 - right, 1 - left
+
+
+def one_box(file):
+    file["boxes"][7, 0, 3] -= 1e-3
+
+
+def other_sizes(file):
+    file["sizes"][0] = (48, 64)
+
+
+def fewer(file):
+    row = int(file["counts"][:].argmax())
+    file["counts"][row] -= 1
+
+
+@pytest.mark.parametrize("block", [5, 2000])
+@pytest.mark.parametrize("change", [mirrored, one_box, other_sizes, fewer])
+def test_graphs_are_of_these_very_boxes(tmp_path, objects, monkeypatch, change, block):
+    path = tmp_path / "graphs.h5"
+    build_graphs(objects, path, GraphSettings(far=0.3))
+    monkeypatch.setattr(build, "BLOCK", block)
+    with FeatureFile(objects) as file, Graphs(path, file) as graphs:
+        assert graphs.settings == GraphSettings(far=0.3)
+    with h5py.File(objects, "r+") as file:
+        file["features"][:] += 1  # which no relation depends on
+    with FeatureFile(objects) as file:
+        Graphs(path, file).close()
+    with h5py.File(objects, "r+") as file:
+        change(file)
+    message = r"graphs\.h5: boxes_digest: found \w{12}, expected \w{12}, that of .*objects\.h5"
+    with FeatureFile(objects) as file, pytest.raises(HamlearnError, match=message):
+        Graphs(path, file)
+
+
+@pytest.mark.parametrize("settings", [None, "", '{"far": "x"}'])
+def test_graphs_of_an_earlier_version_are_refused(tmp_path, objects, settings):
+    path = tmp_path / "graphs.h5"
+    build_graphs(objects, path, GraphSettings())
+    with h5py.File(path, "r+") as file:
+        if settings is None:
+            del file.attrs["boxes_digest"]
+        else:
+            write_attributes(file, {"settings": settings})
+    said = "boxes_digest: found None" if settings is None else "settings: found no thresholds"
+    with FeatureFile(objects) as file, pytest.raises(HamlearnError, match=said):
         Graphs(path, file)

@@ -116,7 +116,15 @@ def make(root: Path, **changes: Any) -> Made:
         ids = [post.image_id for post in posts]
         for name in made.detectors:
             objects = features / "objects" / f"{name}.h5"
-            write_object_features(objects, ids, list(made.failures))
+            network = facts(made, name, "full", 0).networks["objects"]
+            write_object_features(
+                objects,
+                ids,
+                list(made.failures),
+                extractor=network.name,
+                weights_digest=network.sha256,
+                settings=json.dumps(network.settings),
+            )
             write_graphs(root / "graphs" / corpus / f"{name}.h5", objects)
         for post in posts if made.pictures else ():
             if post.image_path is not None:

@@ -14,6 +14,7 @@ from hamlearn.report.contact import SHOWN, SIDE, contact_sheet, evenly
 from hamlearn.report.inputs import CorpusResults, read_detections, read_results
 from hamlearn.report.page import write_report
 from hamlearn.settings import ReportSettings, Settings
+from tests.builders import write_graphs
 from tests.report.fabricated import Made, make
 from tests.report.markup import without_scripts
 
@@ -40,6 +41,10 @@ def page(made: Made, settings: Settings | None = None) -> str:
 
 def objects(made: Made) -> Path:
     return made.root / "features" / "demo" / "objects" / "demo.h5"
+
+
+def graphs(made: Made) -> Path:
+    return made.root / "graphs" / "demo" / "demo.h5"
 
 
 def change(path: Path, name: str, row: int, value: object) -> None:
@@ -93,20 +98,22 @@ def test_thumbnails_are_small_jpegs(seen: Made) -> None:
 
 
 def test_edges_are_those_of_the_graph(seen: Made) -> None:
-    with h5py.File(seen.root / "graphs" / "demo" / "demo.h5", "r+") as file:
+    with h5py.File(objects(seen)) as file:
         row = list(file["ids"].asstr()[:]).index("test_0")
-        relations = np.full((5, 5), -1, np.int8)
-        relations[1, 2], relations[2, 1] = 0, 1  # inside, cover
-        relations[1, 3], relations[3, 1] = 5, 9  # class3, class7
-        relations[3, 2] = 2  # overlap, one way
-        relations[0, 1:], relations[1:, 0] = 0, 1
-        file["relations"][row] = relations
     for name, value in (
         ("counts", 3),
         ("labels", [0, 1, 2, -1]),
         ("boxes", [(0, 0, 0.8, 0.8), (0.1, 0.1, 0.3, 0.3), (0.6, 0.6, 1, 1), (0, 0, 0, 0)]),
     ):
         change(objects(seen), name, row, value)
+    write_graphs(graphs(seen), objects(seen))
+    with h5py.File(graphs(seen), "r+") as file:
+        relations = np.full((5, 5), -1, np.int8)
+        relations[1, 2], relations[2, 1] = 0, 1  # inside, cover
+        relations[1, 3], relations[3, 1] = 5, 9  # class3, class7
+        relations[3, 2] = 2  # overlap, one way
+        relations[0, 1:], relations[1:, 0] = 0, 1
+        file["relations"][row] = relations
     edges = {edge.title: edge for edge in sheet(seen).images[0].edges}
     assert set(edges) == {
         "1 person to 2 dog: inside; 2 dog to 1 person: cover",
@@ -129,6 +136,7 @@ def test_labels_of_the_same_box_lie_apart(seen: Made) -> None:
     change(objects(seen), "counts", row, 4)
     change(objects(seen), "labels", row, [0, 1, 2, 0])
     change(objects(seen), "boxes", row, [(0.2, 0.2, 0.5, 0.5)] * 4)
+    write_graphs(graphs(seen), objects(seen))
     first = sheet(seen).images[0]
     lines = sorted(box.label[1] for box in first.boxes)
     assert min(np.diff(lines)) >= 11
@@ -178,6 +186,7 @@ def test_what_is_found_nowhere_has_no_table(seen: Made) -> None:
     with h5py.File(objects(seen), "r+") as file:
         file["labels"][:] = [3, -1, -1, -1]
         file["counts"][:] = 1
+    write_graphs(graphs(seen), objects(seen))
     found = sheet(seen)
     assert found.classes is None
     assert all(not shown.boxes and not shown.edges for shown in found.images)

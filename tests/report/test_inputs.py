@@ -6,6 +6,7 @@ import h5py
 import pytest
 
 from hamlearn.errors import HamlearnError
+from hamlearn.features.hdf5 import write_attributes
 from hamlearn.report.inputs import read_detections, read_results
 from tests.report.fabricated import Made, make
 
@@ -134,3 +135,26 @@ def test_an_absent_feature_file_is_named(made: Made, tmp_path: Path, place: str)
     (results / place / "demo.h5").unlink()
     with pytest.raises(HamlearnError, match=re.escape(f"{place}/demo.h5")):
         read_detections(corpus, "demo", results)
+
+
+@pytest.mark.parametrize(
+    ("file", "attributes", "said"),
+    [
+        (
+            "features/demo/objects",
+            {"weights_digest": "1" * 64},
+            "sha256 of the weights: found '111",
+        ),
+        ("features/demo/objects", {"extractor": "other"}, "extractor: found 'other', expected"),
+        ("graphs/demo", {"settings": '{"far":0.1}'}, r"graph: found {.*'far': 0\.1}, expected"),
+    ],
+)
+def test_features_and_graphs_are_those_of_the_runs(
+    made: Made, tmp_path: Path, file: str, attributes: dict[str, str], said: str
+) -> None:
+    (corpus,) = read_results(made.settings, made.metrics, made.root)
+    path = copied(made, tmp_path) / file / "demo.h5"
+    with h5py.File(path, "r+") as opened:
+        write_attributes(opened, attributes)
+    with pytest.raises(HamlearnError, match=rf"{file}/demo\.h5: {said}"):
+        read_detections(corpus, "demo", tmp_path / "results")

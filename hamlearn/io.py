@@ -11,9 +11,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from hamlearn.errors import HamlearnError
+
+MAX_LINE = 1 << 24  # bytes of a line of any text file, unless its reader says otherwise
+MAX_FILE = 1 << 26  # bytes of a file that is read whole
+MAX_YAML = 1 << 22
 
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
@@ -111,6 +115,55 @@ def file_lock(path: str | Path, timeout: float = -1) -> Iterator[None]:
         lock.release()
 
 
+# --- reading ----------------------------------------------------------------------------------
+
+
+def lines(file: BinaryIO, limit: int = MAX_LINE) -> Iterator[tuple[int, bytes]]:
+    """Yield number and bytes of each line of a text file, with its end; a line is held at a time.
+
+    Args:
+        file: opened by path for reading bytes.
+        limit: bytes of a line.
+
+    Raises:
+        HamlearnError: a line is longer, or all lines end with CR alone.
+    """
+    for number, line in enumerate(cut_lines(file, limit), start=1):
+        if number == 1 and line.rstrip(b"\r\n").count(b"\r") and not line.endswith(b"\n"):
+            raise HamlearnError(
+                f"{file.name}:1: found lines that end with CR alone, expected LF or CR LF;"
+                " `tr '\\r' '\\n'` converts them"
+            )
+        if len(line) > limit:
+            raise HamlearnError(
+                f"{file.name}:{number}: found a line of more than {limit} bytes, expected a"
+                " shorter one"
+            )
+        yield number, line
+
+
+def cut_lines(file: BinaryIO, limit: int) -> Iterator[bytes]:
+    """Yield the lines of a file with their ends; of a line of more bytes, the first limit + 1."""
+    while line := file.readline(limit + 1):
+        yield line
+        while len(line) > limit and not line.endswith(b"\n"):
+            line = file.readline(limit + 1)
+
+
+def read_limited(path: Path, limit: int = MAX_FILE) -> bytes:
+    """Return the content of a file that is read whole, such as JSON or YAML.
+
+    Raises:
+        HamlearnError: it has more than `limit` bytes.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise HamlearnError(f"{path}: found more than {limit} bytes, expected fewer")
+    return content
+
+
 # --- digests ----------------------------------------------------------------------------------
 
 
@@ -142,11 +195,13 @@ def read_yaml(path: str | Path) -> dict[Any, Any]:
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_limited(path, MAX_YAML).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise HamlearnError(
             f"{path}: byte {error.start + 1}, 0x{error.object[error.start]:02x}, is not UTF-8"
         ) from error
+    except HamlearnError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise HamlearnError(f"{path!s:.200}: {reason}; expected a YAML file") from error

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 import hamlearn
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
-from hamlearn.io import canonical, digest_of_text
+from hamlearn.io import canonical, digest_of_text, read_limited
 from hamlearn.networks import PRECOMPUTED
 from hamlearn.sections import Digest, Section
 from hamlearn.settings import (
@@ -181,9 +181,11 @@ def read_run_facts(path: str | Path) -> RunFacts:
     """
     path = Path(path)
     try:
-        values = json.loads(path.read_bytes().decode())
+        values = json.loads(read_limited(path).decode())
     except OSError as error:
         raise HamlearnError(f"{path}: no such file; expected the facts of a run") from error
+    except HamlearnError:
+        raise
     except (ValueError, RecursionError) as error:
         raise HamlearnError(f"{path}: not JSON ({error!s:.200})") from error
     if not isinstance(values, dict):

@@ -15,9 +15,11 @@ from hamlearn.io import (
     digest_of_file,
     digest_of_text,
     file_lock,
+    lines,
     parse_yaml,
     printable,
     progress,
+    read_limited,
     read_yaml,
 )
 
@@ -178,3 +180,43 @@ def test_ids_and_labels_of_posts_do_not_reach_the_terminal_as_they_are(
     assert "\\x1b[31mPER" in said.out
     assert "\\x1b[31m/" in said.err
     assert "\x1b" not in said.out + said.err
+
+
+def numbered(path, content, limit):
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        return list(lines(file, limit))
+
+
+def test_lines_have_their_numbers_and_ends(tmp_path):
+    path = tmp_path / "a.txt"
+    expected = [(1, b"one\n"), (2, b"\n"), (3, b"two\r\n"), (4, b"th\rree")]
+    assert numbered(path, b"one\n\ntwo\r\nth\rree", 7) == expected
+    assert numbered(path, b"", 7) == []
+    assert numbered(path, b"1234567", 7) == [(1, b"1234567")]
+
+
+@pytest.mark.parametrize("content", [b"ok\n12345678", b"ok\n1234567\n", b"ok\n" + b"x" * 99])
+def test_a_line_over_the_limit_is_an_error_with_its_number(tmp_path, content):
+    with pytest.raises(HamlearnError, match=r"a\.txt:2: found a line of more than 7 bytes"):
+        numbered(tmp_path / "a.txt", content, 7)
+
+
+@pytest.mark.parametrize(
+    ("content", "limit"), [(b"a\rb\rc", 99), (b"a\rb\rc\r", 99), (b"a\rb" * 9, 5)]
+)
+def test_lines_that_end_with_cr_alone_are_named(tmp_path, content, limit):
+    with pytest.raises(HamlearnError, match=r"a\.txt:1: found lines that end with CR alone"):
+        numbered(tmp_path / "a.txt", content, limit)
+
+
+def test_one_line_may_end_with_cr(tmp_path):
+    assert numbered(tmp_path / "a.txt", b"one\r", 9) == [(1, b"one\r")]
+
+
+def test_a_file_read_whole_has_a_limit(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"12345")
+    assert read_limited(path, 5) == b"12345"
+    with pytest.raises(HamlearnError, match=r"a\.json: found more than 4 bytes, expected fewer"):
+        read_limited(path, 4)

@@ -12,6 +12,7 @@ from hamlearn.corpus.image_files import find_image, is_file_name
 from hamlearn.corpus.labels import is_label
 from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.errors import HamlearnError
+from hamlearn.io import lines
 
 MARK = "IMGID:"
 BLANKS = "\t "  # no other white space separates: a NO-BREAK SPACE is a token
@@ -164,7 +165,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file; expected IMGID CoNLL text")
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in lines(file):
             try:
                 text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
             except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, overload
 
 from hamlearn.corpus.labels import check_label
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write
+from hamlearn.io import atomic_write, lines
 
 SPLITS = ("train", "dev", "test")
 _LISTS = ("words", "labels", "cues")
@@ -53,7 +53,7 @@ def read_posts(path: str | Path, split: str | None = None) -> list[CorpusPost]:
 def iterate_posts(path: str | Path, split: str | None = None) -> Iterator[CorpusPost]:
     """Yield the posts that `read_posts` returns, one at a time."""
     with _open(Path(path)) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in lines(file):
             post = _parse(line, f"{path}:{number}")
             if split is None or post.split == split:
                 yield post
@@ -89,7 +89,7 @@ class PostFile(Sequence[CorpusPost], AbstractContextManager["PostFile"]):
         self._spans, end, digest = array("q"), 0, hashlib.sha256()
         self._file = _open(self.path)
         try:
-            for number, line in enumerate(self._file, start=1):
+            for number, line in lines(self._file):
                 begin, end = end, end + len(line)
                 post = _parse(line, f"{path}:{number}")
                 if post.split == split:

@@ -13,7 +13,7 @@ from hamlearn.corpus.labels import Entity, entities, label_set
 from hamlearn.corpus.posts import SPLITS, CorpusPost, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write
+from hamlearn.io import atomic_write, lines
 
 DEV_SHARE, DEV_SEED = 0.1, 0
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def with_cues(posts: Sequence[CorpusPost], manifest: Path) -> list[CorpusPost]:
     by_id = {post.id: post for post in posts}
     seen: set[str] = set()
     with manifest.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in lines(file):
             if not line.strip():
                 continue
             place = f"{manifest}:{number}"

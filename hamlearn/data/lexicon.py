@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from hamlearn.corpus.posts import iterate_posts
 from hamlearn.errors import HamlearnError
+from hamlearn.io import lines, read_limited
 from hamlearn.model.base import TaggingModel
 
 log = logging.getLogger(__name__)
@@ -122,10 +123,12 @@ class Lexicon:
         if not path.is_file():
             raise HamlearnError(f"{path}: no such file, expected the words that the run knows")
         try:
-            lists = TypeAdapter(dict[str, tuple[str, ...]]).validate_json(path.read_bytes())
+            lists = TypeAdapter(dict[str, tuple[str, ...]]).validate_json(read_limited(path))
             if any(len(set(texts)) < len(texts) for texts in lists.values()):
                 raise ValueError("expected each string once")
             return cls(lists["words"], lists["characters"])
+        except HamlearnError:
+            raise
         except (ValueError, KeyError) as error:
             raise HamlearnError(f"{path}: not a lexicon ({error!s:.200})") from error
 
@@ -156,7 +159,7 @@ def read_vectors(path: str | Path, wanted: Iterable[str]) -> dict[str, NDArray[n
     lowered: dict[str, NDArray[np.float32]] = {}
     width = 0
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in lines(file):
             fields = line.rstrip(b" \r\n").split(b" ")
             if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
                 width = int(fields[1])

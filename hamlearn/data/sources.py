@@ -13,6 +13,7 @@ from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.visual import VisualReader, VisualSource
 from hamlearn.data.windows import Window
 from hamlearn.errors import HamlearnError
+from hamlearn.io import lines
 from hamlearn.settings import TextSettings
 from hamlearn.systems import inputs_of
 
@@ -119,16 +120,17 @@ def read_captions(path: str | Path) -> ByImage[str]:
     if not path.is_file():
         raise HamlearnError(f"captions: {path}: no such file, expected `ID.jpg :caption` lines")
     captions: dict[str, str] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            name, colon, caption = line.decode("utf-8").rstrip("\r").partition(" :")
-        except UnicodeDecodeError as error:
-            raise HamlearnError(f"captions: {path}:{number}: not UTF-8 ({error})") from error
-        if not colon or not file_name_of(name):
-            raise HamlearnError(
-                f"captions: {path}:{number}: found {line[:60]!r}, expected `ID.jpg :caption`"
-            )
-        captions.setdefault(file_name_of(name), caption.strip())
+    with path.open("rb") as file:
+        for number, line in lines(file):
+            if not line.strip():
+                continue
+            try:
+                name, colon, caption = line.decode("utf-8").partition(" :")
+            except UnicodeDecodeError as error:
+                raise HamlearnError(f"captions: {path}:{number}: not UTF-8 ({error})") from error
+            if not colon or not file_name_of(name):
+                raise HamlearnError(
+                    f"captions: {path}:{number}: found {line[:60]!r}, expected `ID.jpg :caption`"
+                )
+            captions.setdefault(file_name_of(name), caption.strip())
     return ByImage(captions)

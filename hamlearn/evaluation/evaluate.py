@@ -13,6 +13,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.cues import cues_of, of_cue
 from hamlearn.evaluation.scores import ALL, score
 from hamlearn.evaluation.tables import read_table
+from hamlearn.io import lines
 
 RUN = ("corpus", "detector", "variant", "seed")
 NUMBERS = ("precision", "recall", "f1", "support", "predicted")
@@ -78,11 +79,13 @@ def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[Pred
         raise HamlearnError(f"{path}: no such file, expected predictions made by `hamlearn`")
     expected = {post.id: post for post in posts}
     found: dict[str, Prediction] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"{path}:{number}"
-        entry = _entry(line, place)
+    with path.open("rb") as file:
+        entries = [
+            (f"{path}:{number}", _entry(line, f"{path}:{number}"))
+            for number, line in lines(file)
+            if line.strip()
+        ]
+    for place, entry in entries:
         post = expected.get(str(entry["id"]))
         if post is None:
             raise HamlearnError(f"{place}: {entry['id']!r} is not the id of a post of this split")

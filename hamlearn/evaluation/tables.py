@@ -9,7 +9,7 @@ import pandas as pd
 
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
-from hamlearn.io import atomic_write
+from hamlearn.io import atomic_write, read_limited
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +37,7 @@ def read_table(
     path = Path(path)
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file, expected a table made by `{made_by}`")
-    content = path.read_bytes()
+    content = read_limited(path)
     if content and not content.endswith(b"\n"):
         raise HamlearnError(f"{path}: ends within a line, so it is cut short; delete and remake it")
     try:

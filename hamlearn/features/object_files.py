@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from hamlearn.corpus.image_files import ByImage, file_name_of, image_id_of
 from hamlearn.errors import HamlearnError
+from hamlearn.io import lines
 from hamlearn.vision.images import ImageError, Status
 
 
@@ -183,6 +184,7 @@ COLUMNS = {
         *("attrs_id", "attrs_conf", "num_boxes", "boxes", "features"),
     ),
 }
+MAX_ROW = 1 << 26  # bytes: 1000 objects of 8192 numbers in float32 are 44 million
 _SYNONYMS = {"img_id": "image_id", "img_w": "image_w", "img_h": "image_h"}
 
 
@@ -193,7 +195,7 @@ def tsv_file(path: Path) -> ObjectFiles:
     digest, offset, columns, is_header = hashlib.sha256(), 0, COLUMNS[6], False
     readers: list[tuple[str, Callable[[], Row]]] = []
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in lines(file, MAX_ROW):
             digest.update(line)
             if number == 1:
                 columns, is_header = _columns(path, line)
@@ -290,21 +292,23 @@ def drawn_objects(folder: Path) -> ObjectFiles:
     path = folder / "manifest.jsonl"
     if not path.is_file():
         raise HamlearnError(f"{folder}: no manifest.jsonl in it, expected a corpus of the demo")
-    text = path.read_bytes()
+    digest = hashlib.sha256()
     posts: list[tuple[Any, ...]] = []  # image id, and the arguments of `read`
-    for number, line in enumerate(text.splitlines(), start=1):
-        place = f"{path}:{number}"
-        try:
-            post: dict[str, Any] = json.loads(line)
-            names = [str(found["class"]) for found in post["objects"]]
-            boxes = np.array([found["box"] for found in post["objects"]], np.float32)
-            size = (int(post["width"]), int(post["height"]))
-            posts.append((str(post["id"]), place, names, boxes, size))
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise HamlearnError(
-                f"{place}: {error!s:.200}; expected a line of a manifest of the demo, with id,"
-                " width, height, and class and box of each object"
-            ) from error
+    with path.open("rb") as file:
+        for number, line in lines(file):
+            digest.update(line)
+            place = f"{path}:{number}"
+            try:
+                post: dict[str, Any] = json.loads(line)
+                names = [str(found["class"]) for found in post["objects"]]
+                boxes = np.array([found["box"] for found in post["objects"]], np.float32)
+                size = (int(post["width"]), int(post["height"]))
+                posts.append((str(post["id"]), place, names, boxes, size))
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+                raise HamlearnError(
+                    f"{place}: {error!s:.200}; expected a line of a manifest of the demo, with id,"
+                    " width, height, and class and box of each object"
+                ) from error
     classes = sorted({name for _, _, names, *_ in posts for name in names})
 
     def read(place: str, names: list[str], boxes: NDArray[Any], size: tuple[int, int]) -> Row:
@@ -313,4 +317,4 @@ def drawn_objects(folder: Path) -> ObjectFiles:
         return Row(place, boxes, one_hot, scores, np.array(names, object), size=size)
 
     readers = ((image_id, partial(read, *post)) for image_id, *post in posts)
-    return ObjectFiles(path, readers, hashlib.sha256(text).hexdigest(), len(classes), classes)
+    return ObjectFiles(path, readers, digest.hexdigest(), len(classes), classes)

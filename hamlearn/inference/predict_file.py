@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, zip_longest
@@ -28,6 +28,7 @@ from hamlearn.io import (
     digest_of_file,
     digest_of_text,
     file_lock,
+    lines,
     name_write_errors,
     progress,
 )
@@ -211,13 +212,8 @@ def join(
         HamlearnError: a file cannot be read, or lines and posts differ in number, order or id.
     """
     records, count = read_posts(posts, str, form), 0
-    lines = (
-        (f"{path}:{number}", line)
-        for path in in_order(parts)
-        for number, line in enumerate(path.open("rb"), start=1)
-    )
     with atomic_write(out) as part, part.open("wb") as file:
-        for found, record in zip_longest(lines, records):
+        for found, record in zip_longest(_lines_of(in_order(parts)), records):
             if found is None or record is None:
                 more, fewer = ("lines", "posts") if record is None else ("posts", "lines")
                 raise HamlearnError(
@@ -240,6 +236,13 @@ def join(
             file.write(line)
     log.info("%s: %d posts, joined from %d parts", out, count, len(parts))
     return count
+
+
+def _lines_of(parts: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
+    """Yield the place and the bytes of each line of several files."""
+    for path in parts:
+        with path.open("rb") as file:
+            yield from ((f"{path}:{number}", line) for number, line in lines(file))
 
 
 def in_order(parts: Sequence[str | Path]) -> list[Path]:

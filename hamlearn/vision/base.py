@@ -10,6 +10,7 @@ pixels of the image.
 """
 
 import pkgutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image, nms
 
 from hamlearn.errors import HamlearnError
+from hamlearn.io import read_limited
 from hamlearn.networks import BACKBONES, DETECTORS, DetectorSettings, WeightSettings
 from hamlearn.settings import ObjectFeatureSettings
 from hamlearn.vision.weights import Weights
@@ -253,7 +255,9 @@ def class_names(path: str | Path, count: int | None = None) -> list[str]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
+        lines = re.split(r"\r\n|\r|\n", read_limited(path).decode("utf-8-sig").rstrip())
+    except HamlearnError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise HamlearnError(f"{path}: {reason}; expected class names in UTF-8") from error

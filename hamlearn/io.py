@@ -217,6 +217,13 @@ def parse_yaml(text: str, name: str) -> dict[Any, Any]:
     """
     import yaml
 
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise HamlearnError(f"{name}: duplicate key {twice!r:.80}")
+        return dict(pairs)
+
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             keys = set()
@@ -229,7 +236,10 @@ def parse_yaml(text: str, name: str) -> dict[Any, Any]:
             return super().construct_mapping(node, deep)
 
     try:
-        values = yaml.load(text, Loader)
+        try:  # JSON with tabs is not YAML
+            values = json.loads(text, object_pairs_hook=unique)
+        except json.JSONDecodeError:
+            values = yaml.load(text, Loader)
     except HamlearnError:
         raise
     except Exception as error:  # PyYAML raises many types, for example on `!!bool x`

@@ -15,7 +15,7 @@ from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
 from hamlearn.io import canonical, digest_of_text, read_limited
 from hamlearn.networks import PRECOMPUTED
-from hamlearn.sections import Digest, Section
+from hamlearn.sections import Digest, Section, describe
 from hamlearn.settings import (
     GraphSettings,
     ModelSettings,
@@ -200,8 +200,4 @@ def read_run_facts(path: str | Path) -> RunFacts:
     try:
         return RunFacts.model_validate(values)
     except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(map(str, fault["loc"])) or "run"
-        raise HamlearnError(
-            f"{path}: {key:.200}: {fault['msg']:.300} (found {fault['input']!r:.80})"
-        ) from error
+        raise HamlearnError(f"{path}: {describe(error)[0]:.500}") from error

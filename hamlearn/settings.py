@@ -4,9 +4,9 @@ Every default marked ◇ in the method description is defined here only.
 """
 
 import json
-import reprlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -20,7 +20,18 @@ from hamlearn.networks import (
     WeightSettings,
     with_built_in,
 )
-from hamlearn.sections import Fraction, Name, Names, PositiveInt, Section, Seed
+from hamlearn.sections import (
+    Fraction,
+    Name,
+    Names,
+    PositiveInt,
+    Section,
+    Seed,
+    Several,
+    describe,
+    guess,
+    wrong,
+)
 from hamlearn.systems import SYSTEMS, check_can_freeze
 
 Variant = Literal[*SYSTEMS]  # type: ignore[valid-type]
@@ -47,7 +58,8 @@ class CorpusSettings(Section):
     @model_validator(mode="after")
     def _one_source(self) -> "CorpusSettings":
         if (self.path is None) == (self.generator is None):
-            raise ValueError("give either `path` or `generator`")
+            both = "neither" if self.path is None else "both"
+            raise ValueError(f"found {both}, expected either `path` or `generator`")
         return self
 
 
@@ -127,11 +139,9 @@ class TextSettings(Section):
     def _consistent(self) -> "TextSettings":
         room = self.max_subtokens - 2  # [CLS] and [SEP]
         if self.long_posts == "windows" and self.window_overlap >= room:
-            raise ValueError(
-                f"window_overlap: found {self.window_overlap}, expected less than {room}"
-            )
+            raise wrong("window_overlap", self.window_overlap, f"less than {room}")
         if self.freeze and self.encoder == "scratch":
-            raise ValueError("freeze: found `encoder: scratch`, expected a pretrained encoder")
+            raise wrong("encoder", self.encoder, "a pretrained encoder, because of `freeze: true`")
         return self
 
 
@@ -173,10 +183,10 @@ class TrainingSettings(Section):
 class ExperimentSettings(Section):
     """Tables of the paper to reproduce, and the runs that they need in addition."""
 
-    tables: list[PaperTable] = Field([], description="tables of the paper to make, with figures")
-    rounds: list[PositiveInt] = Field([], description="values of L for `full` (Table 4)")
-    transfer: list[Variant] = Field([], description="tested on other corpora too (Table 5)")
-    detectors: list[Name] = Field([], description="more detectors for `full` (Table 6)")
+    tables: Several[PaperTable] = Field([], description="tables of the paper to make, with figures")
+    rounds: Several[PositiveInt] = Field([], description="values of L for `full` (Table 4)")
+    transfer: Several[Variant] = Field([], description="tested on other corpora too (Table 5)")
+    detectors: Several[Name] = Field([], description="more detectors for `full` (Table 6)")
 
 
 class ReportSettings(Section):
@@ -200,9 +210,10 @@ class PredictSettings(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "PredictSettings":
         if (self.model is None) != (self.posts is None):
-            raise ValueError("give both `model` and `posts`, or neither")
+            missing = "model" if self.model is None else "posts"
+            raise wrong(missing, None, "both `model` and `posts`, or neither")
         if self.no_images and self.images is not None:
-            raise ValueError("give `images` or `no_images`, not both")
+            raise wrong("images", self.images, "null, because of `no_images: true`")
         return self
 
 
@@ -212,8 +223,8 @@ class Settings(Section):
     corpus: Names = Field(["demo"], description="one or several of `corpora`")
     backbone: Name = Field("resnet152", description="one of `image_features.backbones`")
     detector: Names = Field(["faster_rcnn"], description="names of detectors, or `precomputed`")
-    variants: list[Variant] = Field(["full"], min_length=1, description="systems to train")
-    seeds: list[Seed] = Field([0], min_length=1, description="each seed trains every variant")
+    variants: Several[Variant] = Field(["full"], min_length=1, description="systems to train")
+    seeds: Several[Seed] = Field([0], min_length=1, description="each seed trains every variant")
     corpora: dict[Name, CorpusSettings] = Field(
         {"demo": CorpusSettings(generator=GeneratorSettings())}
     )
@@ -240,37 +251,35 @@ class Settings(Section):
         ):
             for name in names:
                 if name not in known:
-                    raise ValueError(f"{key}: found {name!r}, expected one of {', '.join(known)}")
+                    raise wrong(key, name, f"one of {', '.join(known)}{guess(name, known)}")
         if self.text.freeze:
             if self.training.word_dropout > 0:
-                raise ValueError(
-                    f"text.freeze: found training.word_dropout {self.training.word_dropout},"
-                    " expected 0: stored outputs cannot have dropped words"
-                )
+                expected = "0, because of `text.freeze: true`: stored outputs have all words"
+                raise wrong("training.word_dropout", self.training.word_dropout, expected)
             for variant in (*self.variants, *self.experiments.transfer):
                 check_can_freeze(variant)
         return self
 
 
-def load_settings(source: str | Path) -> Settings:
-    """Read settings from a YAML file or a JSON object as text; absent keys take their defaults.
+def load_settings(source: str | Path | Mapping[str, Any]) -> Settings:
+    """Read settings from a YAML file, a JSON object as text, or values that were read already.
+
+    Absent keys take their defaults.
 
     Raises:
         HamlearnError: the source is unreadable, or keys or values are wrong; the message names
             each of them, what was found and what was expected.
     """
-    inline = str(source).lstrip().startswith("{")
-    name = "settings" if inline else str(source)
-    values = parse_yaml(str(source), name) if inline else read_yaml(source)
+    if isinstance(source, Mapping):
+        name, values = "config", dict(source)
+    elif str(source).lstrip().startswith("{"):
+        name, values = "settings", parse_yaml(str(source), "settings")
+    else:
+        name, values = str(source), read_yaml(source)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        faults = [
-            f"{name}: {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}"
-            f" (found {reprlib.repr(fault['input'])})"
-            for fault in error.errors()[:20]
-        ]
-        raise HamlearnError("\n".join(faults)) from error
+        raise HamlearnError("\n".join(f"{name}: {fault}" for fault in describe(error))) from error
 
 
 def schema() -> str:

@@ -28,7 +28,7 @@ def test_a_configuration_adds_networks_to_the_built_in_ones():
         ({"image_features": {"backbones": {"vgg": {"weights": "a"}}}}, "vgg needs a `source`"),
         (
             {"image_features": {"backbones": {"vgg": {"weights": "a", "source": "os.system"}}}},
-            "vgg.source: String should match pattern",
+            "vgg.source: found 'os.system', expected the form module:function",
         ),
         (
             {"object_features": {"detectors": {"none": {"weights": "a", "source": "a:b"}}}},

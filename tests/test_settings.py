@@ -30,12 +30,18 @@ def test_yaml_file_and_json_text_read_the_same(tmp_path):
         ({"corpora": {"mine": {}}}, "corpora.mine"),
         ({"corpora": {"../mine": {"path": "x"}}}, "corpora.../mine"),
         ({"seeds": [-1]}, "seeds.0"),
-        ({"text": {"freeze": True, "encoder": "scratch"}}, "found `encoder: scratch`"),
-        ({"text": {"freeze": True}, "training": {"word_dropout": 0.1}}, "word_dropout 0.1"),
+        ({"text": {"freeze": True, "encoder": "scratch"}}, "text.encoder: found 'scratch'"),
+        (
+            {"text": {"freeze": True}, "training": {"word_dropout": 0.1}},
+            "training.word_dropout: found 0.1",
+        ),
         ({"text": {"freeze": True}, "variants": ["bert", "hvpnet"]}, "the variant hvpnet"),
         ({"text": {"freeze": True}, "experiments": {"transfer": ["hvpnet"]}}, "variant hvpnet"),
-        ({"predict": {"model": "mine"}}, "give both `model` and `posts`"),
-        ({"predict": {"images": "a", "no_images": True}}, "give `images` or `no_images`"),
+        ({"predict": {"model": "mine"}}, "predict.posts: found None, expected both"),
+        (
+            {"predict": {"images": "a", "no_images": True}},
+            "predict.images: found 'a', expected null",
+        ),
         ({"predict": {"format": "xml"}}, "predict.format"),
     ],
 )

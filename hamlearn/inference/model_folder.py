@@ -34,7 +34,7 @@ from hamlearn.io import atomic_write, digest_of_file
 from hamlearn.model.base import TaggingModel
 from hamlearn.model.build import build_untrained
 from hamlearn.runs import RunFacts, RunSetup, read_run_facts
-from hamlearn.sections import Digest, Section
+from hamlearn.sections import Digest, Section, describe
 
 FACTS, WEIGHTS, HISTORY, MANIFEST = "run.json", "model.safetensors", "history.csv", "manifest.json"
 SCORES, CARD, ENCODER, LEXICON = "scores.csv", "MODEL_CARD.md", "encoder", "encoder/lexicon.json"
@@ -182,9 +182,7 @@ def verify(folder: str | Path) -> Mapping[str, FileEntry]:
     try:
         entries = Manifest.model_validate(_read_json(path)).files
     except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(map(str, fault["loc"]))
-        raise HamlearnError(f"{path}: {key:.200}: {fault['msg']:.200}; train again") from error
+        raise HamlearnError(f"{path}: {describe(error)[0]:.500}; train again") from error
     for name in [*REQUIRED, *entries]:
         if name not in entries:
             raise HamlearnError(f"{path}: lists no {name}, expected it")

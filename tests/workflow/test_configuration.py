@@ -18,23 +18,55 @@ def project(tmp_path_factory):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"trainin": {"epochs": 3}}, "'trainin' was unexpected"),
-        ({"training": {"epochz": 3}}, "'epochz' was unexpected"),
-        ({"training": {"epochs": 0}}, r"0 is less than the minimum of 1.*training.*epochs"),
-        ({"training": {"lr": "quick"}}, r"'quick' is not of type 'number'.*training.*lr"),
+        ({"trainin": {"epochs": 3}}, r"trainin: found an unknown key, .*; did you mean training\?"),
+        ({"training": {"epochs": 0}}, r"training\.epochs: found 0, expected greater than"),
+        ({"training": {"lr": "quick"}}, r"training\.lr: found 'quick', expected a number"),
+        ({"training": {"lr": True}}, r"training\.lr: found True, expected"),
         (
             {"detector": "yolo"},
             r"detector: found 'yolo', expected one of faster_rcnn, mask_rcnn, demo, precomputed",
         ),
         ({"variants": []}, r"variants"),
         ({"corpus": "absent"}, r"corpus: found .absent., expected one of demo"),
-        ({"corpora": {"demo": {"path": "x"}}}, r"corpora\.demo.*give either `path` or `generator`"),
+        (
+            {"corpora": {"demo": {"path": "x"}}},
+            r"corpora\.demo: found both, expected either `path` or `generator`",
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_refused_by_name(project, changes, named):
     said = project.snakemake("-n", *project.overlay(**changes), ok=False)
-    assert re.search(named, said, re.DOTALL), said
+    assert re.search(f"^config: {named}", said, re.MULTILINE), said
+    assert said.count("config: ") == 1
     assert "Traceback" not in said
+
+
+def test_a_key_that_stands_twice_is_named_with_its_line(project):
+    project.write("changes.yaml", "seeds: [0]\nseeds: [1]\n")
+    said = project.snakemake("-n", "--configfile", "changes.yaml", ok=False)
+    assert "changes.yaml:2: duplicate key 'seeds'" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "trainings"),
+    [
+        (["seeds=[0,1,2]"], 15),
+        (["seeds=[0, 1]", "variants=full"], 2),
+        (["seeds=1", "variants=[full,bert]"], 2),
+        (["training={lr: 1e-4, head_lr: null}", "detector=demo"], 5),
+    ],
+)
+def test_values_are_given_on_the_command_line_as_in_a_file(project, given, trainings):
+    said = project.snakemake("-n", "--quiet", "rules", "--config", *given)
+    assert re.search(rf"^train +{trainings}$", said, re.MULTILINE), said
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number(project):
+    for number in ("3e-5", "3e-05", "0.00003"):
+        project.write("changes.yaml", f"training: {{lr: {number}, weight_decay: 1e0}}\n")
+        said = project.snakemake("-n", "-p", "--configfile", "changes.yaml")
+        assert '"lr": 3e-05' in said
+        assert '"weight_decay": 1.0' in said
 
 
 def test_a_folder_that_is_not_there_is_named(project):

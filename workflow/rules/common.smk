@@ -1,6 +1,5 @@
 """Configuration, wildcards and resources that all rules share."""
 
-import json
 import os
 import re
 import sys
@@ -15,7 +14,9 @@ ROOT = Path(workflow.basedir).parent
 shell.prefix(f"export PYTHONPATH='{ROOT}'; ")
 
 sys.path.insert(0, str(ROOT))
+from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors, as_json
+from hamlearn.io import read_yaml
 from hamlearn import preflight
 from hamlearn.preflight import generated_folder, precomputed_settings, required_backend
 from hamlearn.networks import PRECOMPUTED
@@ -24,13 +25,16 @@ from hamlearn.systems import NO_DETECTOR, TEXT_INPUTS, IMAGE_MAPS, SYSTEMS
 
 # --- configuration ---------------------------------------------------------------------------
 
-# The JSON schema checks each key; the pydantic models it is generated from also check how keys
-# combine, fill in defaults, and turn a single word into a list.
 try:
-    SETTINGS = load_settings(json.dumps(config))
+    for file in workflow.configfiles:
+        read_yaml(file)  # refuses keys that appear twice, of which Snakemake takes the last
+    SETTINGS = load_settings(config)
+except HamlearnError as error:
+    raise WorkflowError(str(error))
+try:
     preflight.check(SETTINGS)
-except ValueError as error:
-    raise WorkflowError(f"config: {error}") from error
+except (HamlearnError, OSError) as error:
+    raise WorkflowError(f"config: {error}")
 config.update(SETTINGS.model_dump(mode="json"))
 
 CORPORA = config["corpus"]

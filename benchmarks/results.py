@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hamlearn.io import atomic_write
+from hamlearn.outputs import atomic_write
 
 LIBRARIES = ("hamlearn", "torch", "torchvision", "transformers", "pillow", "numpy", "h5py")
 

@@ -1,12 +1,9 @@
-"""Files and terminals: atomic writes, digests, YAML, locks, progress, printable text."""
+"""Files and terminals: locks, digests, YAML, progress, printable text."""
 
-import errno
 import hashlib
 import json
 import logging
-import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,71 +19,11 @@ MAX_YAML = 1 << 22
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
 
-# System messages of a disk that accepts no more, as other libraries quote them in their own errors.
-_DISK_ERRORS = {
-    number: os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-}
 # Control characters except TAB and newline, and marks that change the direction of writing.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-# --- writing ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` when the block succeeds.
-
-    The block creates a file or a folder at the temporary path. If it raises, or the process dies,
-    `path` is unchanged. An existing folder is moved away just before the new one replaces it, so
-    for a moment there is none. The parent folder is created if absent; the temporary path is in it,
-    so that the final rename stays within one file system.
-
-    Raises:
-        HamlearnError: the folder is not writable, or the disk is full.
-    """
-    path = Path(path)
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
-        scratch.mkdir()
-    except OSError as error:
-        raise _write_error(path, error.strerror) from error
-    try:
-        with name_write_errors(path):
-            part = scratch / path.name
-            yield part
-            if path.is_dir() and not path.is_symlink():
-                path.rename(scratch / "replaced")
-            os.replace(part, path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def name_write_errors(path: Path) -> Iterator[None]:
-    """Convert errors of a full or read-only disk into one that names `path`.
-
-    Raises:
-        HamlearnError: the disk is full or read-only.
-    """
-    try:
-        yield
-    except Exception as error:  # whatever the writing library raises
-        if isinstance(error, HamlearnError) or (reason := _disk_error(error)) is None:
-            raise
-        raise _write_error(path, reason) from error
-
-
-def _disk_error(error: Exception) -> str | None:
-    if isinstance(error, OSError) and error.errno is not None:
-        return _DISK_ERRORS.get(error.errno)
-    return next((text for text in _DISK_ERRORS.values() if text in str(error)), None)
-
-
-def _write_error(path: Path, reason: str | None) -> HamlearnError:
-    return HamlearnError(f"{path}: could not be written: {reason or 'unknown reason'}")
+# --- locks -------------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from hamlearn.cli import main
 from hamlearn.errors import HamlearnError
 from hamlearn.io import (
     OneLineFormatter,
-    atomic_write,
     canonical,
     digest_of_file,
     digest_of_text,
@@ -25,50 +24,6 @@ from hamlearn.io import (
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202etxt\r\u2066"
-
-
-def test_a_file_appears_only_when_the_block_ends(tmp_path):
-    target = tmp_path / "deep" / "scores.csv"
-    with atomic_write(target) as part:
-        part.write_text("a,b\n")
-        assert not target.exists()
-    assert target.read_text() == "a,b\n"
-    assert [path.name for path in target.parent.iterdir()] == ["scores.csv"]
-
-
-def test_a_failed_block_leaves_the_old_file_and_no_litter(tmp_path):
-    target = tmp_path / "scores.csv"
-    target.write_text("old")
-
-    def half_write():
-        with atomic_write(target) as part:
-            part.write_text("new")
-            raise RuntimeError("killed")
-
-    with pytest.raises(RuntimeError):
-        half_write()
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
-
-
-def test_what_a_killed_process_left_is_cleared_away(tmp_path):
-    target = tmp_path / "scores.csv"
-    (tmp_path / ".scores.csv.part").mkdir()
-    (tmp_path / ".scores.csv.part" / "scores.csv").write_text("half")
-    with atomic_write(target) as part:
-        assert not part.exists()
-        part.write_text("whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
-
-
-def test_a_folder_replaces_a_folder(tmp_path):
-    target = tmp_path / "run"
-    for text in ("first", "second"):
-        with atomic_write(target) as part:
-            part.mkdir()
-            (part / f"{text}.txt").write_text(text)
-    assert [path.name for path in target.iterdir()] == ["second.txt"]
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_canonical_json_forgets_the_order_of_keys():

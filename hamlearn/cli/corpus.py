@@ -8,6 +8,7 @@ import typer
 from hamlearn.cli.options import Out, Source, read_settings
 from hamlearn.errors import HamlearnError
 from hamlearn.io import printable
+from hamlearn.outputs import atomic_write
 
 app = typer.Typer(help="Read, check and count a corpus.", no_args_is_help=True)
 
@@ -46,7 +47,8 @@ def stats(
 
     statistics = corpus_statistics(load_corpus(directory, images), not has_dev(directory))
     if csv is not None:
-        write_statistics(csv, statistics)
+        with atomic_write(csv) as part:
+            write_statistics(part, statistics)
     typer.echo(printable(statistics_text(statistics)))
 
 

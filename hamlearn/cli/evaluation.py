@@ -7,7 +7,7 @@ import typer
 
 from hamlearn.cli.options import Out, Posts, Seed, Source, read_settings
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write
+from hamlearn.outputs import atomic_write
 
 app = typer.Typer()
 paper_app = typer.Typer(help="The paper's tables, with our scores.", no_args_is_help=True)
@@ -93,9 +93,9 @@ def table(
         frame = statistics_table(statistics, published)
     else:
         frame = scores_table(name, lines_of(name, loaded), gather(inputs), loaded)
-    write_table(csv, frame, decimals=4)
-    with atomic_write(markdown) as part:
+    with atomic_write(markdown) as part:  # it appears after the other file is written
         part.write_text(as_markdown(frame), encoding="utf-8")
+        write_table(csv, frame, decimals=4)
 
 
 @paper_app.command()

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, overload
 
 from hamlearn.corpus.labels import check_label
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write, lines
+from hamlearn.io import lines
+from hamlearn.outputs import atomic_write
 
 SPLITS = ("train", "dev", "test")
 _LISTS = ("words", "labels", "cues")
@@ -36,7 +37,13 @@ class CorpusPost:
 
 def write_posts(path: str | Path, posts: Iterable[CorpusPost]) -> None:
     """Write posts as JSON lines, atomically."""
-    with atomic_write(path) as part, part.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as part:
+        write_lines(part, posts)
+
+
+def write_lines(path: Path, posts: Iterable[CorpusPost]) -> None:
+    """Write posts as JSON lines."""
+    with path.open("w", encoding="utf-8") as file:
         for post in posts:
             file.write(json.dumps(asdict(post), ensure_ascii=False) + "\n")
 

@@ -4,16 +4,18 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from sys import intern
 
 from hamlearn.corpus.conll import has_dev, read_corpus
 from hamlearn.corpus.labels import Entity, entities, label_set
-from hamlearn.corpus.posts import SPLITS, CorpusPost, write_posts
+from hamlearn.corpus.posts import SPLITS, CorpusPost, write_lines
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write, lines
+from hamlearn.io import lines
+from hamlearn.outputs import atomic_write
 
 DEV_SHARE, DEV_SEED = 0.1, 0
 log = logging.getLogger(__name__)
@@ -45,11 +47,13 @@ def prepare(
     elif missing:
         log.warning("%s: %d of %d posts have no image file", directory, missing, len(posts))
     statistics = corpus_statistics(posts, dev_from_train=not has_dev(directory))
-    write_statistics(out / "statistics.csv", statistics)
-    with atomic_write(out / "labels.json") as part:
-        labels = label_set(post.labels for post in posts)
-        part.write_text(json.dumps(labels, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_posts(out / "posts.jsonl", posts)
+    labels = label_set(post.labels for post in posts)
+    with ExitStack() as stack:  # the three appear together, once all are written
+        names = ("posts.jsonl", "labels.json", "statistics.csv")
+        parts = [stack.enter_context(atomic_write(out / name)) for name in names]
+        write_lines(parts[0], posts)
+        parts[1].write_text(json.dumps(labels, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_statistics(parts[2], statistics)
     return posts
 
 

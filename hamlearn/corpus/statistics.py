@@ -8,7 +8,7 @@ import pandas as pd
 
 from hamlearn.corpus.labels import orphans
 from hamlearn.corpus.posts import SPLITS, CorpusPost
-from hamlearn.io import atomic_write, read_yaml
+from hamlearn.io import read_yaml
 
 PUBLISHED = Path(__file__).parents[2] / "resources" / "published.yaml"
 PAPER_ORDER = ("PER", "LOC", "ORG", "MISC")
@@ -76,9 +76,8 @@ def statistics_text(statistics: pd.DataFrame) -> str:
 
 
 def write_statistics(path: str | Path, statistics: pd.DataFrame) -> None:
-    """Write statistics as CSV, atomically."""
-    with atomic_write(path) as part:
-        statistics.to_csv(part, index=False, lineterminator="\n")
+    """Write statistics as CSV."""
+    statistics.to_csv(path, index=False, lineterminator="\n")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from hamlearn.demo.composition import (
     render,
 )
 from hamlearn.demo.grammar import Sentence, draw_sentence, text_ceiling
-from hamlearn.io import atomic_write
+from hamlearn.outputs import CORPUS, atomic_folder
 
 log = logging.getLogger(__name__)
 # Split -> its file and its share of the posts.
@@ -106,8 +106,9 @@ def write_corpus(
         The number of posts by split.
     """
     sizes = split_sizes(posts)
-    with atomic_write(out) as folder:
-        (folder / "images" if images else folder).mkdir(parents=True)
+    with atomic_folder(out, CORPUS) as folder:
+        if images:
+            (folder / "images").mkdir()
         with (folder / "manifest.jsonl").open("w", encoding="utf-8", newline="\n") as manifest:
             for split, size in sizes.items():
                 path = folder / SPLITS[split][0]

@@ -22,8 +22,8 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from hamlearn.demo.objects import OBJECTS
 from hamlearn.demo.scenes import SCENES
-from hamlearn.io import atomic_write
 from hamlearn.networks import DetectorSettings, WeightSettings
+from hamlearn.outputs import atomic_write
 from hamlearn.vision.backbones import FrozenResNet
 from hamlearn.vision.base import Backbone, Detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, class_outputs

@@ -9,7 +9,8 @@ import pandas as pd
 
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
-from hamlearn.io import atomic_write, read_limited
+from hamlearn.io import read_limited
+from hamlearn.outputs import atomic_write
 
 if TYPE_CHECKING:
     from rich.table import Table

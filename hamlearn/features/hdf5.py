@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write
+from hamlearn.outputs import atomic_write
 
 # Of each array, its type, or "text", or "floats" of any precision; and its shape.
 Layout = dict[str, tuple[str, tuple[int, ...]]]

@@ -11,7 +11,7 @@ from typing import Any
 from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.features.store import FeatureFile, feature_writer, log_summary
-from hamlearn.io import atomic_write
+from hamlearn.outputs import atomic_write
 from hamlearn.vision.images import Status
 
 
@@ -25,18 +25,18 @@ def merge_shards(
 
     The images without features are listed in `failures`, a CSV of image, status and reason.
     """
-    failed = merge(shards, list(image_paths(iterate_posts(posts_path))), out)
-    if failures is not None:
-        with atomic_write(failures) as part, part.open("w", encoding="utf-8", newline="") as table:
-            lines = csv.writer(table, lineterminator="\n")
-            lines.writerow(("image", "status", "reason"))
-            lines.writerows(failed)
+    merge(shards, list(image_paths(iterate_posts(posts_path))), out, failures)
 
 
 def merge(
-    shards: Iterable[str | Path], ids: Sequence[str], path: str | Path
+    shards: Iterable[str | Path],
+    ids: Sequence[str],
+    path: str | Path,
+    failures: str | Path | None = None,
 ) -> list[tuple[str, str, str]]:
     """Merge shards into one file whose rows are in the order of `ids`, those of the corpus.
+
+    `failures` is the path of a table of what is returned; it appears together with the file.
 
     Returns:
         Image id, status and reason of the images without features.
@@ -68,7 +68,11 @@ def merge(
                 )
         failed: list[tuple[str, str, str]] = []
         file_of = {image_id: file for file in files for image_id in file.ids}
-        with feature_writer(path, ids, columns, first.attributes, first.classes) as writer:
+        with ExitStack() as outputs:
+            table = None if failures is None else outputs.enter_context(atomic_write(failures))
+            writer = outputs.enter_context(
+                feature_writer(path, ids, columns, first.attributes, first.classes)
+            )
             for number, image_id in enumerate(ids):
                 file = file_of[image_id]
                 row = file.row_of[image_id]
@@ -79,6 +83,10 @@ def merge(
                 width, height = file.rows("sizes", [row])[0].tolist()
                 values = {name: file.rows(name, [row])[0] for name in columns}
                 writer.put(number, (width, height), **values)
+            if table is not None:
+                with table.open("w", encoding="utf-8", newline="") as lines:
+                    rows = [("image", "status", "reason"), *failed]
+                    csv.writer(lines, lineterminator="\n").writerows(rows)
         counts = Counter(status for _, status, _ in failed)
         log_summary(str(path), len(ids), counts, first.attributes["random_weights"])
     return failed

@@ -12,14 +12,13 @@ from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import (
     CARD,
     FACTS,
-    MANIFEST,
     SCORES,
     load_model,
     verify,
     write_json,
     write_manifest,
 )
-from hamlearn.io import atomic_write
+from hamlearn.outputs import MODEL, atomic_folder, check_folder
 from hamlearn.runs import RunFacts, VisionNetwork
 from hamlearn.systems import NO_DETECTOR, get_system
 from hamlearn.templates import environment
@@ -42,11 +41,9 @@ def export(folder: str | Path, out: str | Path, scores: str | Path | None = None
             row of this model.
     """
     folder, out = Path(folder), Path(out)
-    is_replaceable = out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
-    if out.is_symlink() or (out.exists() and not is_replaceable):
-        raise HamlearnError(f"{out}: holds something else than a model; expected a new folder")
+    check_folder(out, MODEL)
     facts = _without_paths(load_model(folder).facts)
-    with atomic_write(out) as part:
+    with atomic_folder(out, MODEL) as part:
         for name in sorted(verify(folder).keys() - {SCORES, CARD}):
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, part / name)

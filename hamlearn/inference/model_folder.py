@@ -8,6 +8,7 @@
 | encoder/ | configuration and tokenizer of the text encoder; lexicon.json, if the system has one |
 | scores.csv, MODEL_CARD.md | after `export` |
 | manifest.json | sha256 and size of every other file |
+| .hamlearn.json | marker of a folder that may be replaced (`hamlearn.outputs`); not needed |
 
 Nothing in it is unpickled, and no program code is loaded from it.
 """
@@ -30,9 +31,10 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.text_encoder import has_weights, load_encoder, load_tokenizer
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write, digest_of_file
+from hamlearn.io import digest_of_file
 from hamlearn.model.base import TaggingModel
 from hamlearn.model.build import build_untrained
+from hamlearn.outputs import MARKER, MODEL, atomic_folder
 from hamlearn.runs import RunFacts, RunSetup, read_run_facts
 from hamlearn.sections import Digest, Section, describe
 
@@ -89,8 +91,7 @@ def write_model_folder(
     Configuration and tokenizer are those of the text encoder; every system cuts long posts by the
     tokenizer. `history` has one row of COLUMNS per epoch.
     """
-    with atomic_write(out) as part:
-        part.mkdir()
+    with atomic_folder(out, MODEL) as part:
         safetensors.save_model(network, str(part / WEIGHTS))
         write_json(part / FACTS, facts.model_dump(mode="json"))
         with (part / HISTORY).open("w", encoding="utf-8", newline="") as file:
@@ -109,9 +110,9 @@ def write_manifest(folder: Path) -> None:
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and not is_allowed(name):
+        if path.is_file() and not is_allowed(name) and name != MARKER:
             path.unlink()  # for example a tokenizer's copy of its vocabulary in another format
-        elif path.is_file() and name != MANIFEST:
+        elif path.is_file() and name not in (MANIFEST, MARKER):
             files[name] = {"sha256": digest_of_file(path), "size": path.stat().st_size}
     write_json(folder / MANIFEST, {"schema_version": 1, "files": files})
 
@@ -213,7 +214,7 @@ def _files_in(folder: Path) -> set[str]:
             found.add(path.relative_to(folder).as_posix())
         elif not path.is_dir():
             raise HamlearnError(f"{path}: not a regular file")
-    return found
+    return found - {MARKER}
 
 
 def _check_sizes(folder: Path, facts: RunSetup) -> None:

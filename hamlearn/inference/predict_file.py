@@ -22,16 +22,8 @@ from hamlearn.errors import HamlearnError
 from hamlearn.inference.posts import Post, Tagged
 from hamlearn.inference.readers import Record, format_of, locate_in, read_posts
 from hamlearn.inference.tagger import WINDOW, Tagger
-from hamlearn.io import (
-    atomic_write,
-    canonical,
-    digest_of_file,
-    digest_of_text,
-    file_lock,
-    lines,
-    name_write_errors,
-    progress,
-)
+from hamlearn.io import canonical, digest_of_file, digest_of_text, file_lock, lines, progress
+from hamlearn.outputs import atomic_write, name_write_errors
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from hamlearn.data.windows import Ragged, Scored, WindowMerger
 from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import TrainedModel, load_model
-from hamlearn.io import atomic_write
 from hamlearn.model.base import TaggingModel
+from hamlearn.outputs import atomic_write
 
 log = logging.getLogger(__name__)
 

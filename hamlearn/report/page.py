@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.tables import mean_and_deviation
-from hamlearn.io import atomic_write
+from hamlearn.outputs import FIGURES, atomic_folder, atomic_write
 from hamlearn.report import figures, provenance, tables
 from hamlearn.report.browser import browser_of
 from hamlearn.report.contact import GROUP_COLOURS, contact_sheet
@@ -66,15 +66,16 @@ def write_report(
             pairs=tables.pair_tables(settings, results),
         )
     )
-    with atomic_write(out / "figures") as part:
-        part.mkdir()
+    with (
+        atomic_folder(out / "figures", FIGURES) as folder,
+        atomic_write(out / "index.html") as part,
+    ):
+        part.write_text(page, encoding="utf-8")
         for section in sections:
             counts = _present([sheet.counts for sheet in section["sheets"]])
             drawn = [section[name] for name in ("by_cue", "breakdowns", "curves", "relevance")]
             for figure in sum(drawn, counts):
-                (part / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
-    with atomic_write(out / "index.html") as part:
-        part.write_text(page, encoding="utf-8")
+                (folder / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
     for section in sections:
         for caution in section["cautions"]:
             log.warning("%s: %s", caution.corpus, caution.headline)

@@ -13,7 +13,8 @@ from pathlib import Path
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
-from hamlearn.io import atomic_write, digest_of_file, digest_of_text
+from hamlearn.io import digest_of_file, digest_of_text
+from hamlearn.outputs import atomic_write
 
 log = logging.getLogger(__name__)
 

@@ -27,6 +27,7 @@ from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.build import build_untrained, compile_layers
 from hamlearn.model.spatial import resolve_graph_backend
 from hamlearn.model.visual import VisualEmbedding
+from hamlearn.outputs import MODEL, check_folder
 from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, read_run_facts
 from hamlearn.settings import Settings
 from hamlearn.systems import check_can_freeze, inputs_of
@@ -58,8 +59,10 @@ def train(
     are those of torch on the CPU, of all processes together.
 
     Raises:
-        HamlearnError: an input is absent or invalid, or the loss is not finite.
+        HamlearnError: an input is absent or invalid, `out` must not be replaced, or the loss is not
+            finite.
     """
+    check_folder(Path(out), MODEL)
     files, threads = files or InputFiles(), threads or torch.get_num_threads()
     with free_devices(settings.training.devices) as devices:
         process = Process(tuple(devices))

@@ -13,7 +13,7 @@ from tokenizers.trainers import WordPieceTrainer
 
 from hamlearn.corpus.posts import iterate_posts
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write
+from hamlearn.outputs import ENCODER, atomic_folder
 from hamlearn.settings import ScratchSettings
 
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
@@ -59,8 +59,7 @@ def write_scratch_encoder(posts_path: str | Path, out: str | Path, scratch: Scra
         "intermediate_size": 4 * scratch.width,
         "max_position_embeddings": POSITIONS,
     }
-    with atomic_write(out) as part:
-        part.mkdir()
+    with atomic_folder(out, ENCODER) as part:
         _write_json(part / "config.json", config)
         _write_json(part / "tokenizer_config.json", tokenizer_config)
         (part / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary), "utf-8")

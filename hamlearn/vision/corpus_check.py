@@ -19,7 +19,8 @@ from hamlearn.corpus.statistics import (
     table1_counts,
 )
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write, digest_of_file, progress
+from hamlearn.io import digest_of_file, progress
+from hamlearn.outputs import atomic_write
 from hamlearn.vision.images import ImageError, decode_images
 
 SMALL = 224  # pixels, the side of ResNet's input

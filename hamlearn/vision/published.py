@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write, digest_of_file, file_lock
+from hamlearn.io import digest_of_file, file_lock
 from hamlearn.networks import PRECOMPUTED, DetectorSettings, WeightSettings
+from hamlearn.outputs import atomic_write
 from hamlearn.settings import Settings
 from hamlearn.systems import inputs_of
 

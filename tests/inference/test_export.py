@@ -15,10 +15,10 @@ def test_the_folder_holds_all_that_is_needed_and_nothing_else(made, tmp_path):
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert names == {
         *("model.safetensors", "run.json", "history.csv", "manifest.json"),
-        *("MODEL_CARD.md", "scores.csv"),
+        *("MODEL_CARD.md", "scores.csv", ".hamlearn.json"),
         *(f"encoder/{name}.json" for name in ("config", "tokenizer", "tokenizer_config")),
     }
-    assert verify(out).keys() == names - {"manifest.json"}
+    assert verify(out).keys() == names - {"manifest.json", ".hamlearn.json"}
     for path in out.rglob("*"):
         assert str(made.folder).encode() not in (path.read_bytes() if path.is_file() else b"")
     facts = read_run_facts(out / "run.json")
@@ -62,10 +62,10 @@ def test_random_weights_are_stated_and_paths_of_this_machine_are_not(made, tmp_p
 
 def test_only_a_model_or_an_empty_folder_is_replaced(made, tmp_path):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years")
-    with pytest.raises(HamlearnError, match="mine: holds something else than a model"):
+    (tmp_path / "mine" / "manifest.json").write_text('{"name": "a web application"}')
+    with pytest.raises(HamlearnError, match=r"mine: holds 'manifest\.json', which is no file of a"):
         export(made.run("text_only"), tmp_path / "mine")
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["manifest.json"]
     export(made.run("text_only"), tmp_path / "new")
     export(tmp_path / "new", tmp_path / "new")  # an export can be exported again
     verify(tmp_path / "new")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hamlearn.errors import HamlearnError
+from hamlearn.outputs import FIGURES, atomic_folder
 from hamlearn.report.page import write_report
 from hamlearn.settings import Settings
 from tests.report.fabricated import CUES, SYSTEMS, Made, make
@@ -98,6 +100,7 @@ def test_figures_lie_beside(made: Made) -> None:
     names = {path.name for path in (made.out / "figures").iterdir()}
     curves = {f"demo-demo-{v}-training.svg" for v in SYSTEMS if v != "text_only"}
     assert names == curves | {
+        ".hamlearn.json",
         "demo-none-text_only-training.svg",
         "demo-demo-f1-by-cue.svg",
         "demo-demo-f1-by-length.svg",
@@ -182,15 +185,23 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 def test_same_results_same_bytes_whatever_was_there(made: Made, tmp_path: Path) -> None:
     again = tmp_path / "again"
-    (again / "figures").mkdir(parents=True)
-    (again / "figures" / "old.svg").touch()
+    with atomic_folder(again / "figures", FIGURES) as figures:
+        (figures / "old.svg").touch()
     (again / "mine.txt").touch()
     write_report(made.settings, made.metrics, made.root, again)
     files = sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     files.remove(Path("mine.txt"))
-    assert len(files) == 1 + 10
+    assert len(files) == 1 + 10 + 1
     for file in files:
         assert (again / file).read_bytes() == (made.out / file).read_bytes()
+
+
+def test_figures_of_others_are_not_replaced(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.svg").touch()
+    with pytest.raises(HamlearnError, match=r"figures: holds 'mine\.svg'"):
+        write_report(made.settings, made.metrics, made.root, tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["figures", "mine.svg"]
 
 
 def test_settings_are_shown_whole(made: Made) -> None:

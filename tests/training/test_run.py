@@ -39,6 +39,7 @@ def unbroken(paths, tmp_path_factory):
 
 def test_run_folder_is_complete_and_checkpoints_are_gone(unbroken):
     assert {path.name for path in unbroken.iterdir()} == {
+        ".hamlearn.json",
         "manifest.json",
         "model.safetensors",
         "run.json",
@@ -197,6 +198,13 @@ def test_the_test_split_is_never_looked_at(paths, tmp_path):
 def test_unfit_arguments_are_named(paths, tmp_path, changes, message):
     with pytest.raises(HamlearnError, match=message):
         run(paths, tmp_path / "run", **changes)
+
+
+def test_a_folder_of_others_is_refused_before_the_training(paths, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").touch()
+    with pytest.raises(HamlearnError, match=r"run: holds 'thesis\.txt'"):
+        run(paths | {"posts": tmp_path / "absent"}, tmp_path / "run")
 
 
 def test_a_split_without_posts_is_named(paths, tmp_path):

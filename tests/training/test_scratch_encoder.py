@@ -69,6 +69,7 @@ def test_another_process_writes_the_same_bytes(tmp_path):
     subprocess.run([sys.executable, "-c", WRITE, str(posts), str(tmp_path / "two")], check=True)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert set(contents(tmp_path / "one")) == {
+        ".hamlearn.json",
         "config.json",
         "tokenizer.json",
         "tokenizer_config.json",

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hamlearn.errors import HamlearnError
-from hamlearn.io import atomic_write, digest_of_file
+from hamlearn.io import digest_of_file
 from hamlearn.networks import WeightSettings
+from hamlearn.outputs import atomic_write
 from hamlearn.vision.base import VG_CLASSES
 from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork, cell_anchors
 from hamlearn.vision.published import local_file

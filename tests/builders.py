@@ -132,6 +132,7 @@ def write_object_features(
     width: int = OBJECT_WIDTH,
     objects: int = OBJECTS,
     seed: int = 2,
+    classes: Sequence[str] = CLASSES,
     **attributes: Any,
 ) -> Path:
     """Write 1 to `objects` objects a picture; every fifth picture shows none (class "none")."""
@@ -149,7 +150,7 @@ def write_object_features(
     }
     for row in np.flatnonzero(status == 0):
         if row % 5 == 4:
-            values["counts"][row], values["labels"][row, 0] = 1, len(CLASSES)
+            values["counts"][row], values["labels"][row, 0] = 1, len(classes)
             values["boxes"][row, 0] = (0, 0, 1, 1)
             continue
         count = values["counts"][row] = rng.integers(1, objects + 1)
@@ -157,8 +158,8 @@ def write_object_features(
         values["boxes"][row, :count] = corners.reshape(count, 4)
         values["features"][row, :count] = rng.normal(size=(count, width))
         values["scores"][row, :count] = np.sort(rng.random(count))[::-1]
-        values["labels"][row, :count] = rng.integers(0, len(CLASSES), count)
-    return write_store(path, "objects", ids, values, **attributes)
+        values["labels"][row, :count] = rng.integers(0, len(classes), count)
+    return write_store(path, "objects", ids, values, classes, **attributes)
 
 
 def write_graphs(path: Path, objects: Path, seed: int = 3) -> Path:
@@ -192,6 +193,7 @@ def write_store(
     kind: str,
     ids: Sequence[str],
     datasets: dict[str, np.ndarray],
+    classes: Sequence[str] = (),
     **attributes: Any,
 ) -> Path:
     """Write one feature file in the layout of the store."""
@@ -212,7 +214,7 @@ def write_store(
         reasons = ["missing" if status else "" for status in datasets["status"]]
         write_texts(file, "reasons", reasons)
         if kind == "objects":
-            write_texts(file, "classes", CLASSES)
+            write_texts(file, "classes", classes)
         for name, values in datasets.items():
             file.create_dataset(name, data=values)
         write_attributes(file, known | attributes)

@@ -83,3 +83,28 @@ def test_a_network_is_described_by_the_attributes_of_its_file():
     with pytest.raises(ValueError, match="weights"):
         network.model_validate(network.model_dump() | {"weights": "../a.pt"})
     assert RunFacts.model_fields.keys() > {"system", "networks", "dev_f1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "key"),
+    [
+        ("demo", {}, None),
+        ("demo", {"versions": {"torch": "2"}, "weights": "b.pt"}, None),
+        ("demo", {"settings": {"dtype": "float16", "max_pixels": 3, "regions": True}}, None),
+        ("demo", {"name": "other"}, "extractor"),
+        ("demo", {"sha256": "b" * 64}, "sha256 of the weights"),
+        ("demo", {"settings": {}}, "dtype"),
+        ("precomputed", {"sha256": "b" * 64}, None),
+        ("precomputed", {"settings": {"dtype": "float16", "preprocessing": "other"}}, None),
+        ("precomputed", {"settings": {"dtype": "float32"}}, "dtype"),
+    ],
+)
+def test_a_network_is_compared_by_what_its_features_depend_on(name, change, key):
+    values = {"name": name, "weights": "a.pt", "sha256": "a" * 64, "random": False}
+    values |= {"settings": {"dtype": "float16"}, "versions": {}}
+    run, network = VisionNetwork(**values), VisionNetwork(**(values | change))
+    if key is None:
+        network.check_same(run, "a.h5")
+        return
+    with pytest.raises(HamlearnError, match=rf"^a\.h5: {key}: found .* or train again$"):
+        network.check_same(run, "a.h5")

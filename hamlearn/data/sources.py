@@ -8,12 +8,14 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from hamlearn.corpus.image_files import ByImage, file_name_of
+from hamlearn.data.alignment import align
 from hamlearn.data.encoded import Encoded
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.visual import VisualReader, VisualSource
 from hamlearn.data.windows import Window
 from hamlearn.errors import HamlearnError
 from hamlearn.io import lines
+from hamlearn.runs import RunSetup
 from hamlearn.settings import TextSettings
 from hamlearn.systems import inputs_of
 
@@ -54,8 +56,11 @@ def open_sources(
     tokenizer: PreTrainedTokenizerBase,
     text: TextSettings,
     lexicon: Lexicon | None = None,
+    run: RunSetup | None = None,
 ) -> Iterator[Sources]:
     """Open the files that a variant reads, whatever others are given, and close them at the end.
+
+    For the model of a `run`, features must be of the kind that it was trained on; see `align`.
 
     Raises:
         HamlearnError: the variant is unknown, a file is absent or of another kind, or stored
@@ -72,6 +77,8 @@ def open_sources(
         if inputs.files:
             visual = VisualReader(files.images, files.objects, files.graphs, inputs)
             stack.enter_context(visual)
+            if run is not None:
+                align(visual, run)
         if files.encoded is not None:
             encoded = stack.enter_context(Encoded(files.encoded))
         if inputs.names or inputs.captions:

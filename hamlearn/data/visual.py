@@ -77,6 +77,9 @@ class VisualReader(AbstractContextManager["VisualReader"]):
 
     Attributes:
         inputs, sizes, classes: see `VisualSource`.
+        paths: of the files that are read, by kind.
+        class_names: names of the classes by number, None for "none", which is C; from C+1 follow
+            those of classes that the run of a model never saw (see `number_classes`).
 
     Raises:
         HamlearnError: a file is absent or of another kind, or lacks features that are read, or
@@ -92,6 +95,7 @@ class VisualReader(AbstractContextManager["VisualReader"]):
     ) -> None:
         paths = {"images": images, "objects": objects, "graphs": graphs}
         self.inputs = inputs
+        self.paths: dict[str, str | Path] = {}
         self._files: dict[str, FeatureFile] = {}
         self._graphs: Graphs | None = None
         with ExitStack() as stack:
@@ -99,6 +103,7 @@ class VisualReader(AbstractContextManager["VisualReader"]):
                 path = paths[kind]
                 if path is None:
                     raise HamlearnError(f"features: found no {kind}, expected a file of them")
+                self.paths[kind] = path
                 if kind == "graphs":
                     self._graphs = stack.enter_context(Graphs(path, self.objects))
                 else:
@@ -117,6 +122,8 @@ class VisualReader(AbstractContextManager["VisualReader"]):
             for kind, file in self._files.items()
         }
         self.classes = list(self.objects.classes) if "objects" in self._files else []
+        self.class_names: list[str | None] = [*self.classes, None]
+        self._numbers: NDArray[np.integer] | None = None  # of the classes in the file, and "none"
         self.sizes = FeatureSizes(
             image=self.images.shape("features")[-1] if "images" in self._files else 0,
             object=self.objects.shape("features")[-1] if inputs.objects else 0,
@@ -128,8 +135,15 @@ class VisualReader(AbstractContextManager["VisualReader"]):
     @property
     def networks(self) -> dict[str, VisionNetwork]:
         """The networks that computed the features, by kind of file."""
-        files = self._files.items()
-        return {kind: VisionNetwork.from_attributes(file.attributes) for kind, file in files}
+        found = {}
+        for kind, file in self._files.items():
+            try:
+                found[kind] = VisionNetwork.from_attributes(file.attributes)
+            except (LookupError, ValueError, TypeError, RecursionError) as error:
+                raise file.error(
+                    f"found no provenance in its attributes ({error!r:.200})"
+                ) from error
+        return found
 
     @property
     def graph(self) -> GraphSettings | None:
@@ -145,6 +159,19 @@ class VisualReader(AbstractContextManager["VisualReader"]):
     def objects(self) -> FeatureFile:
         """The features of objects."""
         return self._files["objects"]
+
+    def number_classes(self, names: Sequence[str]) -> None:
+        """Number the classes 0 to C-1 in the order of these C names.
+
+        "none" is C; classes of the file that are not among the names are numbered from C+1.
+        """
+        own, known = self.objects.classes, set(names)
+        self.classes = list(names)
+        self.class_names = [*names, None, *(name for name in own if name not in known)]
+        number_of = {name: number for number, name in enumerate(self.class_names)}
+        self._numbers = np.array([number_of[name] for name in (*own, None)])
+        if self.inputs.objects:
+            self.sizes = self.sizes.model_copy(update={"classes": len(names)})
 
     def __contains__(self, image_id: str) -> bool:
         rows = {kind: file.row_of.get(image_id) for kind, file in self._files.items()}
@@ -170,7 +197,7 @@ class VisualReader(AbstractContextManager["VisualReader"]):
             _check_finite(self.images, image_ids, name, found[name])
         if self.inputs.objects:
             rows = [self.objects.row_of[image_id] for image_id in image_ids]
-            found["classes"] = self._classes(image_ids)
+            found["classes"] = self.classes_of(image_ids)
             counts = [len(classes) for classes in found["classes"]]
             for name, dataset in (("objects", "features"), ("boxes", "boxes")):
                 values = self.objects.rows(dataset, rows)
@@ -188,14 +215,14 @@ class VisualReader(AbstractContextManager["VisualReader"]):
 
     def names(self, image_id: str) -> list[str]:
         """Return the names of an image's objects, best first, without those of class "none"."""
-        classes = self._classes([image_id])[0].tolist()
-        return [self.classes[number] for number in classes if number < len(self.classes)]
+        found = [self.class_names[number] for number in self.classes_of([image_id])[0]]
+        return [name for name in found if name is not None]
 
-    def _classes(self, image_ids: Sequence[str]) -> list[NDArray[np.integer]]:
-        """Return the classes of the objects of each image."""
+    def classes_of(self, image_ids: Sequence[str]) -> list[NDArray[np.integer]]:
+        """Return the classes of the objects of each image, best first."""
         rows = [self.objects.row_of[image_id] for image_id in image_ids]
         counts, classes = self.objects.rows("counts", rows), self.objects.rows("labels", rows)
-        most, none = classes.shape[1], len(self.classes)
+        most, none = classes.shape[1], len(self.objects.classes)
         is_padding = np.arange(most) >= counts[:, None]  # (B, N)
         is_valid = (is_padding | (classes >= 0) & (classes <= none)).all(axis=1)
         is_valid &= (counts >= 1) & (counts <= most)
@@ -206,7 +233,8 @@ class VisualReader(AbstractContextManager["VisualReader"]):
                 f" classes {classes[place].tolist()!s:.100}, expected 1 to {most} of classes 0 to"
                 f" {none}; extract again"
             )
-        return [own[:count] for own, count in zip(classes, counts.tolist(), strict=True)]
+        chosen = [own[:count] for own, count in zip(classes, counts.tolist(), strict=True)]
+        return chosen if self._numbers is None else [self._numbers[own] for own in chosen]
 
     def close(self) -> None:
         """Close the files."""

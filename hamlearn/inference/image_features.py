@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from hamlearn.data.alignment import align
 from hamlearn.data.sources import InputFiles
 from hamlearn.data.visual import VisualFeatures, VisualReader
 from hamlearn.errors import HamlearnError
@@ -48,6 +49,7 @@ class NetworkEncoder:
 
         self._inputs, self._graph = facts.inputs, facts.graph or GraphSettings()
         self._device, self.classes = torch.device(device), facts.classes
+        self.class_names: list[str | None] = [*facts.classes, None]
         limits = (one.settings.get("max_pixels", 100_000_000) for one in facts.networks.values())
         max_pixels = int(min(limits))
         self._open = lru_cache(CACHED)(
@@ -126,13 +128,12 @@ class FileEncoder:
     def __init__(self, facts: RunFacts, files: InputFiles) -> None:
         self._inputs = facts.inputs
         self._reader = VisualReader(files.images, files.objects, files.graphs, self._inputs)
-        for kind, found in self._reader.networks.items():
-            path, expected = getattr(files, kind), facts.networks[kind]
-            _check_same(path, "extractor", found.name, expected.name)
-            _check_same(path, "sha256 of the weights", found.sha256, expected.sha256)
-            for name in sorted((found.settings.keys() | expected.settings.keys()) - {"max_pixels"}):
-                _check_same(path, name, found.settings.get(name), expected.settings.get(name))
-        self.classes = self._reader.classes
+        try:
+            align(self._reader, facts)
+        except BaseException:
+            self.close()
+            raise
+        self.classes, self.class_names = self._reader.classes, self._reader.class_names
 
     def encode(self, image: ImageInput) -> ImageFeatures:
         """Return the features of an image; ImageError if the files have none of its name."""
@@ -144,12 +145,10 @@ class FileEncoder:
         (visual,) = reader.read([name])
         if "objects" not in self._inputs.files:
             return ImageFeatures(visual, np.zeros(0, np.float32))
-        row = [reader.objects.row_of[name]]
-        classes = reader.objects.rows("labels", row)[0]
-        count = int(reader.objects.rows("counts", row)[0])
-        scores = reader.objects.rows("scores", row)[0, :count]
+        (classes,) = reader.classes_of([name])
+        scores = reader.objects.rows("scores", [reader.objects.row_of[name]])[0, : len(classes)]
         if not self._inputs.objects:  # a system that reads their names alone
-            visual = VisualFeatures(visual.image, classes=classes[:count])
+            visual = VisualFeatures(visual.image, classes=classes)
         return ImageFeatures(visual, scores)
 
     def close(self) -> None:

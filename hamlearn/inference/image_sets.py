@@ -64,10 +64,18 @@ def combine(images: Sequence[ImageFeatures], most: int, none: int) -> VisualFeat
 
 
 class InMemoryVisuals:
-    """Features in memory by image id, a `VisualSource` for the model with these facts."""
+    """Features in memory by image id, a `VisualSource` for the model with these facts.
 
-    def __init__(self, features: Mapping[str, VisualFeatures], facts: RunFacts) -> None:
-        self._features = features
+    `class_names` are the names of the classes by number, None for "none".
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, VisualFeatures],
+        facts: RunFacts,
+        class_names: Sequence[str | None],
+    ) -> None:
+        self._features, self._class_names = features, class_names
         self.inputs, self.sizes, self.classes = facts.inputs, facts.sizes, facts.classes
         self.networks, self.graph = facts.networks, facts.graph
 
@@ -80,5 +88,5 @@ class InMemoryVisuals:
 
     def names(self, image_id: str) -> list[str]:
         """Return the class names of an image's objects in descending order of score."""
-        numbers = self._features[image_id].classes.tolist()
-        return [self.classes[number] for number in numbers if number < len(self.classes)]
+        found = [self._class_names[number] for number in self._features[image_id].classes]
+        return [name for name in found if name is not None]

@@ -16,7 +16,6 @@ from hamlearn.data.dataset import PostDataset
 from hamlearn.data.sources import InputFiles, Sources, open_sources
 from hamlearn.data.windows import Ragged, Scored, WindowMerger
 from hamlearn.devices import free_device
-from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import TrainedModel, load_model
 from hamlearn.model.base import TaggingModel
 from hamlearn.outputs import atomic_write
@@ -76,15 +75,10 @@ def predict(
     facts, files = model.facts, files or InputFiles()
     with ExitStack() as stack:
         chosen = stack.enter_context(PostFile(posts, split))
-        opened = open_sources(facts.system, files, model.tokenizer, facts.text, model.lexicon)
+        opened = open_sources(
+            facts.system, files, model.tokenizer, facts.text, model.lexicon, run=facts
+        )
         sources = stack.enter_context(opened)
-        if sources.visual is not None:
-            for name in ("image", "object", "classes", "stages"):
-                found, size = (getattr(one.sizes, name) for one in (sources.visual, facts))
-                if found != size:
-                    raise HamlearnError(
-                        f"features: found {name} {found}, expected {size} as in training"
-                    )
         if sources.encoded is not None:
             sources.encoded.check(model.network.get_submodule("text.encoder"))
         parts = [stack.enter_context(atomic_write(path)) for path in (jsonl, conll)]

@@ -235,7 +235,8 @@ class Tagger(AbstractContextManager["Tagger"]):
         facts, inputs = model.facts, model.facts.inputs
         if self.reads_images:
             features = {one.id: one.visual for one in posts if one.visual is not None}
-            visual = InMemoryVisuals(features, facts)
+            names = self.image_encoder.class_names if features else []
+            visual = InMemoryVisuals(features, facts, names)
         if inputs.names or inputs.captions:
             captions = {one.id: one.post.caption for one in posts if one.post.caption}
             named = visual if inputs.names else None

@@ -50,7 +50,7 @@ class ObjectBatch(TensorGroup):
     """The objects in the images of a batch; O is at least 1, even where no post has an object."""
 
     features: Tensor  # (B, O, F) float, of the regions
-    classes: Tensor  # (B, O) int64, 0..C-1, and C ("none") for the whole image as an object
+    classes: Tensor  # (B, O) int64, 0..C-1; C, "none": the whole image; above C: not in training
     mask: Tensor  # (B, O) bool, True on objects
     boxes: Tensor  # (B, O, 4) float, xyxy normalised to [0, 1]
     relations: Tensor | None = None  # (B, O+1, O+1) int64, edge i -> j, -1: none; node 0: image

@@ -15,7 +15,8 @@ class VisualEmbedding(nn.Module):
     v_i = L(f_i) + W_e E^v[class_i]       (Eq. 3)
 
     An object of class "none" is the whole image standing in where nothing was detected: its feature
-    is the image's own, so v_IMG takes the place of L(f_i). E^v is `class_width` wide.
+    is the image's own, so v_IMG takes the place of L(f_i). A class above "none" was not in the
+    training: it has no E^v, so v_i = L(f_i). E^v is `class_width` wide.
 
     Raises:
         HamlearnError: features have no width.
@@ -44,7 +45,11 @@ class VisualEmbedding(nn.Module):
         objects = require(visual.objects, "objects")
         v_image = self.image(require(visual.image, "images"))[:, None]  # (B, 1, D), Eq. 2
         classes = objects.classes.clamp(0, self.none)  # (B, O)
-        is_whole_image = (classes == self.none)[:, :, None]
+        is_whole_image, is_unseen = (
+            found[:, :, None]
+            for found in (objects.classes == self.none, objects.classes > self.none)
+        )
         content = torch.where(is_whole_image, v_image, self.object(objects.features))  # (B, O, D)
-        v_objects = content + self.class_projection(self.classes(classes))  # Eq. 3
+        of_class = self.class_projection(self.classes(classes)).masked_fill(is_unseen, 0)
+        v_objects = content + of_class  # Eq. 3
         return torch.cat([v_image.to(v_objects.dtype), v_objects], dim=1)

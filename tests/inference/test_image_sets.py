@@ -85,7 +85,7 @@ def test_maps_of_several_images_are_averaged_for_a_system_without_objects():
 def test_features_in_memory_are_found_by_image_id_and_name_their_objects():
     facts = run_facts("umgf", classes=["person", "dog", "ball"])
     features = seen(1, [0.9, 0.5, 0.0], classes=[2, 0, NONE_CLASS]).visual
-    source = InMemoryVisuals({"a": features}, facts)
+    source = InMemoryVisuals({"a": features}, facts, [*facts.classes, None])
     assert ("a" in source, "b" in source) == (True, False)
     assert source.read(["a", "a"]) == [features, features]
     assert source.names("a") == ["ball", "person"]

@@ -1,5 +1,6 @@
 import json
 
+import h5py
 import pytest
 
 from hamlearn.corpus.posts import read_posts
@@ -7,12 +8,20 @@ from hamlearn.data.dataset import PostDataset
 from hamlearn.data.sources import InputFiles, Sources
 from hamlearn.data.visual import VisualReader
 from hamlearn.errors import HamlearnError
+from hamlearn.features.hdf5 import write_texts
 from hamlearn.inference.model_folder import load_model
 from hamlearn.inference.prediction import predict
 from hamlearn.io import digest_of_file
 from hamlearn.settings import load_settings
 from hamlearn.training.run import train
-from tests.builders import make_posts, write_corpus, write_image_features
+from tests.builders import (
+    CLASSES,
+    make_posts,
+    write_corpus,
+    write_graphs,
+    write_image_features,
+    write_object_features,
+)
 
 MODEL = {"heads": 2, "vit_layers": 1, "rounds": 2, "class_width": 8, "graph_backend": "dense"}
 SETTINGS = {
@@ -121,7 +130,7 @@ def test_features_of_another_width_are_refused(paths, runs, tmp_path):
     wide = write_image_features(
         tmp_path / "wide.h5", [post.image_id for post in make_posts()], width=9
     )
-    with pytest.raises(HamlearnError, match="found image 9, expected 6"):
+    with pytest.raises(HamlearnError, match=r"wide\.h5: image: found 9, expected 6 as in"):
         predict(
             runs / "full",
             paths["posts"],
@@ -131,6 +140,35 @@ def test_features_of_another_width_are_refused(paths, runs, tmp_path):
             InputFiles(**(pictures_in(paths) | {"images": wide})),
         )
     assert [path.name for path in tmp_path.iterdir()] == ["wide.h5"]
+
+
+def test_a_corpus_with_its_own_list_of_classes_is_predicted_by_their_names(paths, tmp_path):
+    """Precomputed objects of two corpora: the classes of each are those that occur in it."""
+    source = {"extractor": "precomputed", "settings": '{"backend":"npz"}'}
+    ids = [post.image_id for post in make_posts()]
+    files = {}
+    for name, classes in (("a", CLASSES), ("b", CLASSES[:2])):
+        objects = write_object_features(
+            tmp_path / name / "o.h5", ids, seed=7, classes=classes, **source
+        )
+        graphs = write_graphs(tmp_path / name / "g.h5", objects)
+        files[name] = {"images": paths["images"], "objects": objects, "graphs": graphs}
+    settings = load_settings(json.dumps(SETTINGS | {"training": {"epochs": 6, "lr": 2e-2}}))
+    run = tmp_path / "run"
+    train(paths["posts"], paths["encoder"], settings, "full", 0, run, InputFiles(**files["a"]))
+    with h5py.File(files["b"]["objects"], "r+") as file:
+        labels = file["labels"][:]
+        assert set(labels.ravel()) == {-1, 0, 1, 2}  # 2 is "none"
+        file["labels"][labels == 2] = 3  # as the run numbers them
+        del file["classes"]
+        write_texts(file, "classes", CLASSES)
+    expected = predicted(run, paths["posts"], "test", tmp_path, **files["b"])
+    with h5py.File(files["b"]["objects"], "r+") as file:
+        for old, new in ((0, 2), (1, 1), (3, 3)):
+            file["labels"][labels == {0: 0, 1: 1, 3: 2}[old]] = new
+        del file["classes"]
+        write_texts(file, "classes", ["cat", "dog", "person"])
+    assert predicted(run, paths["posts"], "test", tmp_path, **files["b"]) == expected
 
 
 def test_a_split_without_posts_is_named(runs, paths, tmp_path):

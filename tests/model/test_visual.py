@@ -36,6 +36,20 @@ def test_the_picture_stands_in_for_an_object_only_where_nothing_was_detected():
     assert not torch.allclose(module(visual), before)
 
 
+def test_an_object_of_a_class_that_training_never_saw_has_no_class_embedding():
+    module, visual = make(), usual_batch().visual
+    before = module(visual)
+    visual.objects.classes[0, 0] = CLASSES + 1
+    visual.objects.classes[1, 0] = CLASSES + 700
+    nodes = module(visual)
+    for row in (0, 1):
+        features = visual.objects.features[row, 0]
+        expected = module.object.weight @ features + module.object.bias
+        torch.testing.assert_close(nodes[row, 1], expected)
+        nodes[row, 1] = before[row, 1]
+    assert torch.equal(nodes, before)
+
+
 def test_what_lies_in_the_place_of_a_missing_picture_is_ignored():
     module, visual = make(), usual_batch().visual
     visual.image[2] = torch.nan

@@ -16,6 +16,7 @@ from hamlearn.io import lines
 
 MARK = "IMGID:"
 BLANKS = "\t "  # no other white space separates: a NO-BREAK SPACE is a token
+DOCSTART = "-DOCSTART-"  # a line that separates documents, in any number of columns
 BETWEEN = re.compile(r"[\t ]+")
 _MAX_ID_BYTES = 200
 _ALL = "all"  # in every table, all types together

@@ -3,7 +3,7 @@
 | format | suffix | a post is |
 |---|---|---|
 | jsonl | .jsonl, .ndjson | an object: `text` or `words`; `id`, `image`, `images`, `caption` |
-| csv | .csv | a row; the header has `text`, and `id`, `image`, `caption` |
+| csv | .csv | a row; the header has `text`, and `id`, `image`, `caption`; see csv_rows.py |
 | tsv | .tsv | the same separated by TAB, without quoting |
 | conll | .conll, .bio; .txt that begins with IMGID: | one word per line, then a blank line |
 | text | .txt | a line |
@@ -12,19 +12,22 @@ Text is UTF-8. Everything but `text` (or `words`) is optional. Blank lines of js
 skipped; in text, each is a post without words. A post without an id is numbered by its line.
 """
 
+import codecs
 import csv
 import json
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from io import BufferedReader, RawIOBase
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import Any, TypeAlias
 
-from hamlearn.corpus.conll import BETWEEN, BLANKS, MARK
+from hamlearn.corpus.conll import BETWEEN, BLANKS, DOCSTART, MARK
 from hamlearn.corpus.image_files import find_image
 from hamlearn.errors import HamlearnError
+from hamlearn.inference.csv_rows import CsvRows
 from hamlearn.inference.posts import ImageInput, Post, Unreadable
+from hamlearn.io import cut_lines
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -37,7 +40,7 @@ SUFFIXES = {
 }
 MAX_LINE = 1_000_000  # characters
 MAX_WORDS = 20_000  # of a post in CoNLL
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what `_open` makes of other bytes
+HEAD = 8192  # bytes that tell how lines end
 
 Record: TypeAlias = Post | Unreadable
 Locate: TypeAlias = Callable[[str], ImageInput]
@@ -54,7 +57,8 @@ def read_posts(path: str | Path, locate: Locate, form: str | None = None) -> Ite
         form: one of FORMATS; None: by the suffix.
 
     Raises:
-        HamlearnError: the file is absent, its format is unknown, or a table has no usable header.
+        HamlearnError: the file is absent, its format is unknown, a table has no usable header, or
+            a quote in CSV swallows lines that are rows by themselves.
     """
     path = Path(path)
     if not path.is_file():
@@ -89,6 +93,7 @@ def _record(place: str, default_id: str, values: Any, locate: Locate) -> Record:
             raise HamlearnError("found neither `text` nor `words`, expected one of them")
         images = images if isinstance(images, list) else [images]
         images = images if values.get("image") is None else [values["image"], *images]
+        images = [name for name in images if name != ""]  # as an empty cell of a table
         if not _are_texts(images):
             raise HamlearnError(f"image: found {images!r:.80}, expected names of files")
         return Post(
@@ -123,8 +128,8 @@ def format_of(path: Path, form: str | None = None) -> str:
         )
     found = SUFFIXES[path.suffix.lower()]
     if found == "text":
-        with _open(path, "") as file:
-            if file.read(200).lstrip().startswith(MARK):
+        with path.open("rb") as file:
+            if file.read(200).removeprefix(codecs.BOM_UTF8).lstrip().startswith(MARK.encode()):
                 return "conll"
     return found
 
@@ -176,37 +181,27 @@ def _jsonl(path: Path) -> Found:
 
 
 def _table(path: Path, **dialect: Any) -> Found:
-    with _open(path, "") as file:
-        reader = csv.reader(file, strict=True, **dialect)
-        try:
-            header = [name.strip() for name in next(reader)]
-        except (StopIteration, csv.Error) as error:
-            raise HamlearnError(f"{path}:1: found no header, expected one with `text`") from error
-        if "text" not in header or len(set(header)) != len(header):
-            raise HamlearnError(
-                f"{path}:1: found the columns {', '.join(header)!r:.120}, expected `text`, and"
-                " optionally `id`, `image` and `caption`, each once"
-            )
-        while True:
-            values: Any
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                values = HamlearnError(f"not a row ({error})")
-            else:
-                if row is None:
-                    return
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    values = HamlearnError(f"found {len(row)} fields, expected {len(header)}")
-                elif _NOT_UTF8.search("".join(row)):
-                    values = HamlearnError("not UTF-8")
-                else:
-                    cells = dict(zip(header, row, strict=True))
-                    values = {key: cells.get(key) or None for key in ("id", "image", "caption")}
-                    values["text"] = cells["text"]
-            yield reader.line_num, str(reader.line_num), values
+    rows = iter(CsvRows(_lines(path, keep_ends=True), str(path), **dialect))
+    _, header = next(rows, (1, HamlearnError("no line")))
+    if isinstance(header, HamlearnError):
+        raise HamlearnError(f"{path}:1: found no header ({header}), expected one with `text`")
+    header = [name.strip() for name in header]
+    if "text" not in header or len(set(header)) != len(header):
+        raise HamlearnError(
+            f"{path}:1: found the columns {', '.join(header)!r:.120}, expected `text`, and"
+            " optionally `id`, `image` and `caption`, each once"
+        )
+    for number, row in rows:
+        values: Any = row
+        if not row:
+            continue
+        if isinstance(row, list) and len(row) != len(header):
+            values = HamlearnError(f"found {len(row)} fields, expected {len(header)}")
+        elif isinstance(row, list):
+            cells = dict(zip(header, row, strict=True))
+            values = {key: cells.get(key) or None for key in ("id", "image", "caption")}
+            values["text"] = cells["text"]
+        yield number, str(number), values
 
 
 def _conll(path: Path) -> Found:
@@ -219,6 +214,8 @@ def _conll(path: Path) -> Found:
             fault, begin = fault or (number, line), begin or number
             continue
         text = line.strip(BLANKS)
+        if text and BETWEEN.split(text)[0] == DOCSTART:
+            text = ""
         if begin and (not text or text.startswith(MARK)):
             if not words and fault is None:
                 fault = begin, HamlearnError("found no words, expected one per line")
@@ -241,21 +238,44 @@ def _text(path: Path) -> Found:
         yield number, str(number), line if isinstance(line, HamlearnError) else {"text": line}
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str | HamlearnError]]:
+def _lines(path: Path, keep_ends: bool = False) -> Iterator[tuple[int, str | HamlearnError]]:
     """Yield number and text of each line, or its fault."""
-    with _open(path, "\n") as file:
-        for number, line in enumerate(file, start=1):
-            if len(line) > MAX_LINE:
+    longest = 4 * MAX_LINE  # bytes of that many characters
+    with path.open("rb") as file:
+        head = file.peek(HEAD)[:HEAD]
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise HamlearnError(f"{path}:1: found UTF-16, expected UTF-8")
+        # Old spreadsheets end lines with CR alone, and may have LF in cells.
+        has_cr_alone = b"\r" in (head.split(b"\n")[0] if keep_ends else head).rstrip(b"\r")
+        by_cr = has_cr_alone and (keep_ends or b"\n" not in head)
+        source = BufferedReader(_WithLf(file)) if by_cr else file
+        for number, line in enumerate(cut_lines(source, longest), start=1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                is_cut = len(line) > longest
+                fault = f"longer than {MAX_LINE} characters" if is_cut else "not UTF-8"
+                yield number, HamlearnError(fault)
+                continue
+            if len(text) > MAX_LINE:
                 yield number, HamlearnError(f"longer than {MAX_LINE} characters")
-            elif _NOT_UTF8.search(line):
-                yield number, HamlearnError("not UTF-8")
             else:
-                yield number, line.removesuffix("\n").removesuffix("\r")
+                yield number, text if keep_ends else text.removesuffix("\n").removesuffix("\r")
 
 
-def _open(path: Path, newline: str) -> TextIO:
-    """Open a text file; bytes that are not UTF-8 become lone surrogates."""
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+class _WithLf(RawIOBase):
+    """The bytes of a file with LF for CR."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._file.read(len(buffer)).replace(b"\r", b"\n")
+        buffer[: len(content)] = content
+        return len(content)
 
 
 FORMATS: dict[str, Callable[[Path], Found]] = {

@@ -69,6 +69,8 @@ def test_tables(tmp_path):
         Post(text="Bob", id="4"),
     ]
     assert found[2] == Unreadable("5", "a.csv:5: found 4 fields, expected 3")
+    found = read(tmp_path, "a.csv", "text,id\r\nhe\0llo,7\n")  # a NUL is a character like others
+    assert found == [Post(text="he\0llo", id="7")]
     found = read(tmp_path, "a.tsv", "image\ttext\tcaption\nb.jpg\tsays \"hi\ta dog\n\t5' tall\t\n")
     assert found == [
         Post(text='says "hi', images=("b.jpg",), caption="a dog", id="2"),
@@ -193,8 +195,66 @@ def test_any_bytes_are_posts_or_our_error(tmp_path_factory, content, form):
     try:
         found = list(read_posts(path, by_name, form))
     except HamlearnError:
-        assert form in ("csv", "tsv")  # no usable header
+        utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        assert form in ("csv", "tsv") or utf16  # no usable header
         return
     assert all(isinstance(one, Post | Unreadable) for one in found)
     if form == "text":
-        assert len(found) == len(content.removesuffix(b"\n").split(b"\n")) * bool(content)
+        end = b"\r" if b"\r" in content.rstrip(b"\r") and b"\n" not in content else b"\n"
+        assert len(found) == len(content.removesuffix(end).split(end)) * bool(content)
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv"])
+@pytest.mark.parametrize("size", [200_000, reading.MAX_LINE + 5, 4 * reading.MAX_LINE + 5])
+def test_a_long_row_is_one_record_and_shifts_no_id(tmp_path, form, size):
+    comma = "," if form == "csv" else "\t"
+    rows = [f"text{comma}image", f"a{comma}", f"{'x' * size}{comma}", f"b{comma}", f"c{comma}1.jpg"]
+    found = read(tmp_path, f"a.{form}", "\n".join(rows))
+    assert [one.id for one in found] == ["2", "3", "4", "5"]
+    assert isinstance(found[1], Unreadable)
+    assert [one.text for one in found[2:]] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b'text,id\rone,1\r"two\nand, more",2\r'),
+        ("a.tsv", b"text\tid\rone\t1\rtwo\t2"),
+        ("a.jsonl", b'{"text": "one", "id": "1"}\r{"text": "two", "id": "2"}'),
+        ("a.txt", b"one\rtwo\r"),
+    ],
+)
+def test_lines_may_end_with_cr_alone(tmp_path, name, content):
+    first, second = read(tmp_path, name, content)
+    assert (first.text, first.id) == ("one", "1")
+    assert (second.text[:3], second.id) == ("two", "2")
+    assert read(tmp_path, "a.conll", b"Ann O\rsmiles O\r\rBob O\r") == [
+        Post(words=("Ann", "smiles"), id="1"),
+        Post(words=("Bob",), id="4"),
+    ]
+
+
+def test_a_cr_inside_a_line_is_a_character(tmp_path):
+    assert [one.text for one in read(tmp_path, "a.txt", "one\rmore\ntwo\n")] == ["one\rmore", "two"]
+    found = read(tmp_path, "a.csv", "text,id\none\rmore,1\ntwo,2\n")
+    assert [one.id for one in found] == ["2", "2"]
+    assert "not a row" in found[0].error
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.txt", "a.conll"])
+def test_utf16_is_named(tmp_path, name):
+    with pytest.raises(HamlearnError, match=r":1: found UTF-16, expected UTF-8"):
+        read(tmp_path, name, "text\nhi\n".encode("utf-16"))
+
+
+def test_an_empty_name_is_no_image(tmp_path):
+    lines = '{"text": "a", "image": ""}\n{"text": "a", "image": "", "images": ["b.jpg", ""]}\n'
+    first, second = read(tmp_path, "a.jsonl", lines)
+    assert (first.images, second.images) == ((), ("b.jpg",))
+
+
+@pytest.mark.parametrize("docstart", ["-DOCSTART-", "-DOCSTART- O", "-DOCSTART- -X- -X- O"])
+def test_a_line_between_documents_is_no_post(tmp_path, docstart):
+    content = f"{docstart}\n\nMira NNP B-NP B-PER\n{docstart}\nLea\n\n{docstart}\n"
+    found = read(tmp_path, "a.conll", content)
+    assert [one.words for one in found] == [("Mira",), ("Lea",)]

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from hamlearn.cli import corpus, evaluation, features, models, serving
+from hamlearn.cli import corpus, evaluation, features, models, outputs, serving
 from hamlearn.errors import HamlearnError
 from hamlearn.io import OneLineFormatter, printable
 
@@ -32,6 +32,17 @@ demo = pkgutil.resolve_name("hamlearn.demo.commands:app")
 demo.command("serve")(serving.serve_model)
 app.add_typer(demo, name="demo")
 app.add_typer(evaluation.paper_app, name="paper")
+
+
+def _check_outputs_of(group: typer.Typer) -> None:
+    for command in group.registered_commands:
+        command.cls = outputs.Command
+    for part in group.registered_groups:
+        if part.typer_instance is not None:
+            _check_outputs_of(part.typer_instance)
+
+
+_check_outputs_of(app)
 
 
 @app.command()

@@ -50,6 +50,6 @@ def test_an_unwritable_output_is_named(corpus):
 
 
 def test_a_corpus_that_the_settings_do_not_have_is_named(corpus):
-    words = ["--corpus", "mine", "--source", str(corpus), "--out", str(corpus / "out")]
+    words = ["--corpus", "mine", "--source", str(corpus), "--out", str(corpus.with_name("out"))]
     done = CliRunner().invoke(app, ["corpus", "prepare", "--settings", "{}", *words])
     assert str(done.exception) == "settings: corpora: found no 'mine' among demo"

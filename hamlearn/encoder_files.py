@@ -48,6 +48,7 @@ _ENCODER_DECODERS = (
 )
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WIDTHS = ("hidden_size", "d_model", "dim")  # the names of an encoder's width
+_NEVER_READ = (".h5", ".msgpack", ".ot", ".onnx", ".tflite", ".gguf", ".md", ".index")
 _CODE = ("auto_map", "custom_pipelines", "quantization_config")
 
 
@@ -79,7 +80,9 @@ def check_encoder(encoder: str | Path, text: TextSettings, heads: int) -> None:
     folder = Path(encoder)
     place = f"text.encoder: {folder}"
     if not folder.is_dir():
-        raise HamlearnError(f"{place}: no such folder; expected one with {CONFIG}")
+        raise HamlearnError(
+            f"{place}: no such folder; expected one with {CONFIG}; see docs/data.md#weights"
+        )
     config = read_config(folder)
     require_weights(folder)
     if not any(all((folder / name).is_file() for name in group) for group in _VOCABULARIES):
@@ -205,6 +208,18 @@ def has_weights(folder: str | Path) -> bool:
     """Return True if a folder holds a pretrained encoder, not only its configuration."""
     names = [name + end for name in WEIGHT_FILES for end in ("", _INDEX)]
     return any((Path(folder) / name).is_file() for name in names)
+
+
+def read_files(folder: str | Path) -> list[str]:
+    """Return the files of an encoder's folder that decide what it does, in alphabetical order.
+
+    These are all but hidden files, texts, and weights that are never read: those of other
+    libraries, and those in PyTorch's own format where there are safetensors.
+    """
+    names = {path.name for path in Path(folder).glob("[!.]*") if path.is_file()}
+    if any(name.endswith(".safetensors") for name in names):
+        names -= {name for name in names if name.startswith(WEIGHT_FILES[1].partition(".")[0])}
+    return [f"{folder}/{name}" for name in sorted(names) if not name.endswith(_NEVER_READ)]
 
 
 def require_weights(folder: str | Path) -> None:

@@ -6,9 +6,9 @@ The workflow and the report ask here, so that a path is spelled out once. No tor
 import json
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from hamlearn.encoder_files import CONFIG, SCRATCH, is_hub_name, read_files
 from hamlearn.settings import Settings
 from hamlearn.systems import (
     ABLATIONS,
@@ -77,6 +77,12 @@ def table_runs(settings: Settings, table: str) -> list[RunId]:
     return planned_runs(settings, None, main)
 
 
+def requested_runs(settings: Settings) -> list[RunId]:
+    """Return every run that the report and the requested tables of the paper need."""
+    tables = [run for table in settings.experiments.tables for run in table_runs(settings, table)]
+    return list(dict.fromkeys([*planned_runs(settings), *tables]))
+
+
 def image_features(settings: Settings, corpus: str, variant: str) -> str:
     """Return the path, without suffix, of the whole-image features that a variant reads."""
     stored = [name for name in IMAGE_MAPS if getattr(settings.image_features, name)]
@@ -118,11 +124,11 @@ def extra_texts(settings: Settings, corpus: str, detector: str, extras: str) -> 
 def encoder_files(settings: Settings, corpus: str) -> list[str]:
     """Return the files or the folder of the text encoder; none if it comes from the hub."""
     name = settings.text.encoder
-    if name == "scratch":
+    if name == SCRATCH:
         return [f"results/encoder/{corpus}"]
-    path = Path(name)  # a hub name has at most one slash
-    is_folder = path.is_absolute() or len(path.parts) > 2 or name[0] == "." or path.is_dir()
-    return [f"{name}/config.json"] if is_folder else []
+    if is_hub_name(name):
+        return []
+    return read_files(name) or [f"{name}/{CONFIG}"]
 
 
 def table_inputs(settings: Settings, table: str) -> list[str]:

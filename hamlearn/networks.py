@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from hamlearn.sections import Digest, Loader, Section
+from hamlearn.sections import Digest, Loader, PathName, Section
 from hamlearn.systems import NO_DETECTOR
 
 PRECOMPUTED = "precomputed"  # as a detector: objects that were detected elsewhere
@@ -14,7 +14,9 @@ class WeightSettings(Section):
     """The loader of one network, its weights and their expected digest."""
 
     source: Loader | None = Field(None, description="loader `module:function`; null: built in")
-    weights: str = Field(description="torchvision name, file, or `random` for untrained weights")
+    weights: PathName = Field(
+        description="torchvision name, file, or `random` for untrained weights"
+    )
     sha256: Digest | None = Field(None, description="expected digest of the weights file")
 
 
@@ -22,7 +24,7 @@ class DetectorSettings(WeightSettings):
     """Loader, weights and backend of one detector."""
 
     backend: Literal["auto", "torchvision", "detectron2"] = "auto"
-    classes: str | None = Field(None, description="file of 1600 class names, for faster_rcnn")
+    classes: PathName | None = Field(None, description="file of 1600 class names, for faster_rcnn")
 
 
 # A network is one line here and one function in a module: see hamlearn/vision/base.py.

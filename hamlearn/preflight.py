@@ -2,13 +2,29 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from hamlearn.encoder_files import check_encoder, is_hub_name
 from hamlearn.errors import HamlearnError
-from hamlearn.experiments import all_detectors
-from hamlearn.networks import PRECOMPUTED
+from hamlearn.experiments import all_detectors, requested_runs
+from hamlearn.networks import BACKBONES, DETECTORS, PRECOMPUTED
 from hamlearn.settings import PrecomputedSettings, Settings
-from hamlearn.systems import inputs_of
+from hamlearn.systems import NO_DETECTOR, get_system, inputs_of
 from hamlearn.vision import published
+
+# Systems whose layers have no heads, or those of the encoder.
+WITHOUT_HEADS = tuple(
+    f"model/baselines/{name}" for name in ("adacan", "bert", "gvatt", "hvpnet", "lexical")
+)
+
+
+class InputPath(NamedTuple):
+    """A file or folder that a run reads: its key, its path, and what it has to be."""
+
+    key: str
+    path: str
+    expected: str
+    is_folder: bool | None = False  # None: either
 
 
 def generated_folder(corpus: str) -> str:
@@ -33,40 +49,126 @@ def required_backend(settings: Settings, detector: str) -> str | None:
     return published.required_backend(detector, settings.object_features.detectors[detector])
 
 
-def check(settings: Settings) -> None:
-    """Refuse absent files and impossible backends, whatever results of earlier runs exist.
+def check(settings: Settings, local: bool = True) -> None:
+    """Refuse absent inputs and what cannot work, whatever results of earlier runs exist.
+
+    Only what the run reads is checked: the posts and the model of `predict`, or the inputs of all
+    requested runs.
+
+    Args:
+        settings: the configuration.
+        local: inputs lie on this machine; with False, paths are not looked for.
 
     Raises:
-        HamlearnError: a configured path or weight file does not exist, or weights cannot run on
-            their backend; the message names the key.
+        HamlearnError: a configured path or file of weights does not exist, the text encoder cannot
+            be used, or weights cannot run on their backend; the message names the key.
     """
-    generated = {
-        generated_folder(corpus)
-        for corpus in settings.corpus
-        if settings.corpora[corpus].generator is not None
-    }
-    for key, path in _configured_paths(settings):
-        if path is not None and path not in generated and not Path(path).exists():
-            raise HamlearnError(f"{key}: {path}: does not exist")
-    detectors = all_detectors(settings)
-    for detector in detectors:
+    for detector in all_detectors(settings):
         required_backend(settings, detector)
-    network = settings.object_features.detectors["faster_rcnn"]
-    is_file = Path(network.weights).suffix in (".pkl", ".bin", ".safetensors")
-    is_read = any("objects" in inputs_of(variant).files for variant in settings.variants)
-    if "faster_rcnn" in detectors and is_file and is_read:
-        published.local_file("faster_rcnn", network)
+    if not local:
+        return
+    for found in _paths_of_posts(settings) if settings.predict.posts else _paths(settings):
+        _require(settings, found)
+    if not settings.predict.posts:
+        _check_encoder(settings)
+        _check_weights(settings)
 
 
-def _configured_paths(settings: Settings) -> Iterator[tuple[str, str | None]]:
-    """Yield every configured path that a run reads, with its key."""
+def _require(settings: Settings, found: InputPath) -> None:
+    key, path, expected, is_folder = found
+    made = [
+        Path(generated_folder(name)) for name in settings.corpus if _is_generated(settings, name)
+    ]
+    if "://" in path or any(Path(path).is_relative_to(folder) for folder in made):
+        return  # in a storage, or made by the workflow
+    place = Path(path)
+    exists = (
+        place.exists() if is_folder is None else (place.is_dir if is_folder else place.is_file)()
+    )
+    if not exists:
+        what = {True: "folder", False: "file", None: "file or folder"}[is_folder]
+        raise HamlearnError(f"{key}: found no {what} {path}, expected {expected}")
+
+
+def _is_generated(settings: Settings, corpus: str) -> bool:
+    return settings.corpora[corpus].generator is not None
+
+
+def _paths_of_posts(settings: Settings) -> Iterator[InputPath]:
+    """Yield what prediction for the user's own posts reads."""
     predict = settings.predict
-    yield "predict.model", predict.model
-    yield "predict.posts", predict.posts
-    yield "predict.images", predict.images
-    yield "predict.weights", predict.weights
-    if PRECOMPUTED in all_detectors(settings):
-        for corpus in settings.corpus:
-            section = precomputed_settings(settings, corpus)
-            yield f"object_features.{PRECOMPUTED}.path", section.path
-            yield f"object_features.{PRECOMPUTED}.classes", section.classes
+    if predict.model is not None:
+        model = "a model that `train` or `export` wrote; see docs/own-posts.md"
+        yield InputPath("predict.model", predict.model, model, is_folder=True)
+        yield InputPath("predict.model", f"{predict.model}/manifest.json", model)
+    if predict.posts is not None:
+        posts = "a file of posts in one of the formats of docs/own-posts.md"
+        yield InputPath("predict.posts", predict.posts, posts)
+    if predict.images is not None:
+        yield InputPath("predict.images", predict.images, "the folder of their images", True)
+    if predict.weights is not None:
+        weights = "a folder with the weights of the vision networks; see docs/data.md#weights"
+        yield InputPath("predict.weights", predict.weights, weights, is_folder=True)
+
+
+def _paths(settings: Settings) -> Iterator[InputPath]:
+    """Yield the configured files and folders that the requested runs read."""
+    runs = requested_runs(settings)
+    inputs = [inputs_of(variant) for variant in dict.fromkeys(run.variant for run in runs)]
+    for name in settings.corpus:
+        corpus, key = settings.corpora[name], f"corpora.{name}"
+        if corpus.path is not None:
+            where = "docs/data.md#corpora says where the corpora come from"
+            text = f"the folder of a corpus, with train.txt and test.txt; {where}"
+            yield InputPath(f"{key}.path", corpus.path, text, is_folder=True)
+            for file in ("train.txt", "test.txt"):
+                yield InputPath(f"{key}.path", f"{corpus.path}/{file}", text)
+        if corpus.images is not None:
+            images = "the folder of the images that IMGID lines name, or null; see docs/data.md"
+            yield InputPath(f"{key}.images", corpus.images, images, is_folder=True)
+        if corpus.captions is not None and any(one.captions for one in inputs):
+            captions = "a file of `ID.jpg :caption` lines; see config/README.md#corpora"
+            yield InputPath(f"{key}.captions", corpus.captions, captions)
+    if settings.text.word_vectors is not None and any(one.lexicon for one in inputs):
+        vectors = "word vectors in the text format of GloVe or word2vec; see config/README.md#text"
+        yield InputPath("text.word_vectors", settings.text.word_vectors, vectors)
+    if any(run.detector == PRECOMPUTED for run in runs):
+        where = "objects that were detected elsewhere; see config/README.md#precomputed-objects"
+        for name in settings.corpus:
+            section = precomputed_settings(settings, name)
+            key = f"object_features.{PRECOMPUTED}"
+            yield InputPath(f"{key}.path", section.path, where, is_folder=None)
+            if section.classes is not None:
+                yield InputPath(f"{key}.classes", section.classes, "a file of class names")
+
+
+def _check_encoder(settings: Settings) -> None:
+    """Check the text encoder, of which systems without one read the tokenizer alone."""
+    systems = [get_system(run.variant) for run in requested_runs(settings)]
+    text = settings.text
+    if any(system.inputs.encoder for system in systems):
+        has_heads = any(system.module not in WITHOUT_HEADS for system in systems)
+        check_encoder(text.encoder, text, settings.model.heads if has_heads else 1)
+    elif text.encoder != "scratch" and not is_hub_name(text.encoder):
+        tokenizer = "the folder of a text encoder, whose tokenizer is read; see docs/data.md"
+        _require(settings, InputPath("text.encoder", text.encoder, tokenizer, is_folder=True))
+
+
+def _check_weights(settings: Settings) -> None:
+    """Check the weights of the networks that look at images for the requested runs."""
+    runs = requested_runs(settings)
+    if any("images" in inputs_of(run.variant).files for run in runs):
+        name, networks = settings.backbone, settings.image_features.backbones
+        is_own = name not in BACKBONES or networks[name].source != BACKBONES[name].source
+        key = f"image_features.backbones.{name}.weights"
+        published.require_file(key, name, networks[name], is_own)
+    for name in dict.fromkeys(run.detector for run in runs):
+        if name in (NO_DETECTOR, PRECOMPUTED):
+            continue
+        network = settings.object_features.detectors[name]
+        is_own = name not in DETECTORS or network.source != DETECTORS[name].source
+        key = f"object_features.detectors.{name}"
+        published.require_file(f"{key}.weights", name, network, is_own)
+        if network.classes is not None:
+            classes = "a file of class names; see config/README.md#object_features"
+            _require(settings, InputPath(f"{key}.classes", network.classes, classes))

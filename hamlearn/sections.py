@@ -64,6 +64,7 @@ Name = Annotated[
 Several = Annotated[list[Item], _OrSingle()]
 Names = Annotated[list[Name], Field(min_length=1), _OrSingle()]
 Loader = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:\w+$")]
+PathName = Annotated[str, Field(pattern=r"\S")]  # of a file or folder
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -120,6 +121,7 @@ _EXPECTED = {  # by pydantic's type of error, up to the first underscore
 _PATTERNS = {  # the form of text, by the pattern that it must match
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, - and _ only",
     r"^[A-Za-z_][\w.]*:\w+$": "the form module:function",
+    r"\S": "a path",
     r"^[0-9a-f]{64}$": "the 64 hexadecimal digits of a sha256",
 }
 

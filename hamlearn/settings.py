@@ -24,6 +24,7 @@ from hamlearn.sections import (
     Fraction,
     Name,
     Names,
+    PathName,
     PositiveInt,
     Section,
     Seed,
@@ -48,12 +49,14 @@ class GeneratorSettings(Section):
 class CorpusSettings(Section):
     """The files of a corpus, or its generator."""
 
-    path: str | None = Field(None, description="folder of train.txt, test.txt, optional valid.txt")
-    images: str | None = Field(None, description="folder of images; null: path/images, if any")
+    path: PathName | None = Field(
+        None, description="folder of train.txt, test.txt, optional valid.txt"
+    )
+    images: PathName | None = Field(None, description="folder of images; null: path/images, if any")
     generator: GeneratorSettings | None = Field(None, description="the demo corpus instead")
     dev_share: float = Field(0.1, gt=0, lt=1, description="share of train that becomes dev")
     dev_seed: int = Field(0, ge=0, description="seed of the posts that become dev")
-    captions: str | None = Field(None, description="file of `ID.jpg :caption` lines")
+    captions: PathName | None = Field(None, description="file of `ID.jpg :caption` lines")
 
     @model_validator(mode="after")
     def _one_source(self) -> "CorpusSettings":
@@ -74,8 +77,8 @@ class PrecomputedSettings(Section):
     """Objects that were detected elsewhere, for `detector: precomputed`."""
 
     format: Literal["vinvl", "tsv", "npz", "drawn"] = "vinvl"
-    path: str = Field("resources/precomputed", description="{corpus} is the name of a corpus")
-    classes: str | None = Field(None, description="file of class names; null: the features'")
+    path: PathName = Field("resources/precomputed", description="{corpus} is the name of a corpus")
+    classes: PathName | None = Field(None, description="file of class names; null: the features'")
 
 
 class ImageFeatureSettings(Section):
@@ -124,7 +127,7 @@ class ScratchSettings(Section):
 class TextSettings(Section):
     """The text encoder and the textual Transformer."""
 
-    encoder: str = Field("bert-base-uncased", description="hub name, folder, or `scratch`")
+    encoder: PathName = Field("bert-base-uncased", description="hub name, folder, or `scratch`")
     scratch: ScratchSettings = ScratchSettings()
     freeze: bool = Field(False, description="do not train the encoder; store its outputs once")
     max_subtokens: PositiveInt = Field(128, description="maximum length of a post or window")
@@ -133,7 +136,7 @@ class TextSettings(Section):
     )
     window_overlap: int = Field(32, ge=0, description="maximum sub-tokens shared by two windows")
     transformer_layers: PositiveInt = Field(1, description="layers of the textual Transformer")
-    word_vectors: str | None = Field(None, description="GloVe or word2vec file; null: random")
+    word_vectors: PathName | None = Field(None, description="GloVe or word2vec file; null: random")
 
     @model_validator(mode="after")
     def _consistent(self) -> "TextSettings":
@@ -199,12 +202,16 @@ class ReportSettings(Section):
 class PredictSettings(Section):
     """Prediction for posts outside the corpora, with a trained model."""
 
-    model: str | None = Field(None, description="folder of the model; null: prediction disabled")
-    posts: str | None = Field(None, description="file of posts, in `format` or that of its suffix")
+    model: PathName | None = Field(
+        None, description="folder of the model; null: prediction disabled"
+    )
+    posts: PathName | None = Field(
+        None, description="file of posts, in `format` or that of its suffix"
+    )
     format: Literal["jsonl", "csv", "tsv", "conll", "text"] | None = None
-    images: str | None = Field(None, description="folder of the images that the posts name")
+    images: PathName | None = Field(None, description="folder of the images that the posts name")
     no_images: bool = Field(False, description="use the text alone, whatever images posts name")
-    weights: str | None = Field(None, description="folder of weights; null: the default paths")
+    weights: PathName | None = Field(None, description="folder of weights; null: the default paths")
     shards: PositiveInt = Field(4, description="number of jobs; changing it repeats them all")
 
     @model_validator(mode="after")

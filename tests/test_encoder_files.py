@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from hamlearn.encoder_files import MODEL_TYPES, check_encoder, is_hub_name
+from hamlearn.encoder_files import MODEL_TYPES, check_encoder, is_hub_name, read_files
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import ScratchSettings, TextSettings
 
@@ -158,3 +158,16 @@ def test_a_name_of_the_hub_is_no_path(tmp_path, monkeypatch):
     assert not any(is_hub_name(path) for path in paths)
     for name in names:
         check_encoder(name, text(), 12)
+
+
+def test_files_of_a_folder_are_those_that_are_read(tmp_path):
+    ours = ["config.json", "tokenizer.json", "vocab.txt"]
+    for name in [*ours, "pytorch_model.bin", "tf_model.h5", ".hidden", "README.md"]:
+        (tmp_path / name).touch()
+    (tmp_path / "onnx").mkdir()
+    assert read_files("nowhere") == []
+    expected = sorted([*ours, "pytorch_model.bin"])
+    assert read_files(tmp_path) == [f"{tmp_path}/{name}" for name in expected]
+    (tmp_path / "model.safetensors").touch()
+    expected = sorted([*ours, "model.safetensors"])
+    assert read_files(tmp_path) == [f"{tmp_path}/{name}" for name in expected]

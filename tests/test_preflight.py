@@ -1,50 +1,214 @@
+import json
+
 import pytest
 
 from hamlearn import preflight
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import Settings
+from hamlearn.systems import SYSTEMS
+from tests.workflow.project import ROOT
 
-GENERATED = {"corpus": "demo", "corpora": {"demo": {"generator": {}}}}
-PRECOMPUTED = GENERATED | {"detector": "precomputed", "backbone": "demo"}
+GENERATED = {
+    "corpus": "demo",
+    "corpora": {"demo": {"generator": {}}},
+    "backbone": "demo",
+    "detector": "demo",
+    "text": {"encoder": "scratch"},
+    "model": {"heads": 4},
+}
+PRECOMPUTED = GENERATED | {"detector": "precomputed"}
+BACKBONE, DETECTOR = "resources/demo/resnet.safetensors", "resources/demo/detector.safetensors"
 
 
-def check(values):
-    preflight.check(Settings.model_validate(values))
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A working directory with the weights of the demo, and an empty cache of torch."""
+    for path in (BACKBONE, DETECTOR):
+        write(tmp_path / path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path
+
+
+def write(path, text=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def check(*changes, local=True):
+    asked = GENERATED
+    for change in changes:
+        asked = asked | change
+    preflight.check(Settings.model_validate(asked), local)
+
+
+def refused(*changes):
+    with pytest.raises(HamlearnError) as error:
+        check(*changes)
+    check(*changes, local=False)
+    return str(error.value)
 
 
 @pytest.mark.parametrize("key", ["model", "posts", "images", "weights"])
-def test_paths_of_posts_to_predict_must_exist(key, tmp_path):
-    (tmp_path / "there").touch()
-    there = str(tmp_path / "there")
-    predict = {"model": there, "posts": there, "images": there, "weights": there}
-    check(GENERATED | {"detector": "demo", "predict": predict})
-    with pytest.raises(HamlearnError, match=rf"^predict\.{key}: nowhere: does not exist"):
-        check(GENERATED | {"detector": "demo", "predict": predict | {key: "nowhere"}})
+def test_paths_of_posts_to_predict_must_exist(key, folder):
+    write(folder / "model/manifest.json")
+    write(folder / "posts.csv")
+    given = {"model": "model", "posts": "posts.csv", "images": ".", "weights": "."}
+    check({"predict": given})
+    said = refused({"predict": given | {key: "nowhere"}})
+    assert said.startswith(f"predict.{key}: found no fi" if key == "posts" else f"predict.{key}: ")
+    assert "nowhere, expected" in said
 
 
-def test_precomputed_objects_must_exist_for_each_corpus(tmp_path):
+def test_a_model_without_a_manifest_is_refused(folder):
+    write(folder / "posts.csv")
+    said = refused({"predict": {"model": ".", "posts": "posts.csv"}})
+    assert said.startswith("predict.model: found no file ./manifest.json, expected a model")
+
+
+def test_posts_to_predict_need_no_input_of_an_experiment(folder):
+    write(folder / "model/manifest.json")
+    write(folder / "posts.csv")
+    mine = {"corpus": "mine", "corpora": {"mine": {"path": "nowhere"}}, "detector": "faster_rcnn"}
+    check(mine, {"predict": {"model": "model", "posts": "posts.csv"}})
+
+
+def test_the_texts_and_the_folder_of_images_of_a_corpus_must_exist(folder):
+    def mine(**values):
+        return {"corpus": "mine", "corpora": {"mine": {"path": "mine", **values}}}
+
+    assert refused(mine()).startswith("corpora.mine.path: found no folder mine, expected")
+    write(folder / "mine/train.txt")
+    assert refused(mine()).startswith("corpora.mine.path: found no file mine/test.txt, expected")
+    write(folder / "mine/test.txt")
+    check(mine())
+    said = refused(mine(images="mine/pictures"))
+    assert said.startswith("corpora.mine.images: found no folder mine/pictures, expected")
+    (folder / "mine/pictures").mkdir()
+    check(mine(images="mine/pictures"))
+    check(mine(images="s3://bucket/pictures"))
+    check({"corpora": GENERATED["corpora"] | {"other": {"path": "nowhere"}}})  # not requested
+
+
+def test_captions_and_word_vectors_must_exist_where_a_system_reads_them(folder):
+    captions = {"corpora": {"demo": {"generator": {}, "captions": "captions.txt"}}}
+    vectors = {"text": {"encoder": "scratch", "word_vectors": "glove.txt"}}
+    check(captions, vectors)
+    said = refused(captions, {"variants": ["ita"]})
+    assert said.startswith("corpora.demo.captions: found no file captions.txt, expected")
+    said = refused(vectors, {"variants": ["full", "bilstm_crf"]})
+    assert said.startswith("text.word_vectors: found no file glove.txt, expected")
+    write(folder / "captions.txt")
+    write(folder / "glove.txt")
+    check(captions, vectors, {"variants": ["ita", "bilstm_crf"]})
+
+
+def encoder(folder, width=12):
+    sizes = {"hidden_size": width, "max_position_embeddings": 512, "vocab_size": 3}
+    write(folder / "config.json", json.dumps({"model_type": "bert", **sizes}))
+    for name in ("model.safetensors", "vocab.txt"):
+        write(folder / name)
+
+
+def test_the_text_encoder_must_exist_and_fit(folder):
+    text = {"text": {"encoder": "encoders/mine/small"}}
+    said = refused(text)
+    assert said.startswith("text.encoder: encoders/mine/small: no such folder")
+    assert "encoders/mine/small" in refused(text, {"variants": ["bilstm_crf"]})
+    encoder(folder / "encoders/mine/small")
+    check(text)
+    assert refused(text, {"model": {"heads": 5}}).startswith("model.heads: found 5, expected")
+    check(text, {"model": {"heads": 5}, "variants": ["bert_crf", "gvatt_bert_crf"]})
+    check({"text": {"encoder": "bert-base-uncased"}}, {"model": {"heads": 5}})
+    assert refused({"model": {"heads": 5}}).startswith("model.heads: found 5, expected")
+
+
+def test_systems_without_heads_are_those_that_do_not_read_their_number():
+    for name, system in SYSTEMS.items():
+        reads = "model.heads" in (ROOT / f"hamlearn/{system.module}.py").read_text()
+        assert reads == (system.module not in preflight.WITHOUT_HEADS), name
+
+
+def test_precomputed_objects_must_exist_for_each_corpus(folder):
     def section(**values):
         return PRECOMPUTED | {"object_features": {"precomputed": values}}
 
-    (tmp_path / "demo").mkdir()
-    check(section(path=str(tmp_path / "{corpus}")))
-    with pytest.raises(HamlearnError, match=r"^object_features\.precomputed\.path: demo: does"):
-        check(section(path="{corpus}"))
-    with pytest.raises(HamlearnError, match=r"precomputed\.classes: nowhere: does not exist"):
-        check(section(path=str(tmp_path), classes="nowhere"))
+    (folder / "objects/demo").mkdir(parents=True)
+    check(section(path="objects/{corpus}"))
+    said = refused(section(path="{corpus}"))
+    assert said.startswith("object_features.precomputed.path: found no file or folder demo, exp")
+    said = refused(section(path="objects", classes="nowhere"))
+    assert said.startswith("object_features.precomputed.classes: found no file nowhere, expected")
     check(section(path="results/corpus/demo/drawn"))  # the workflow makes it
+    check(section(path="nowhere"), {"detector": "demo"})
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"backbone": "resnet152"}, "image_features.backbones.resnet152.weights"),
+        ({"detector": "mask_rcnn"}, "object_features.detectors.mask_rcnn.weights"),
+        ({"detector": "faster_rcnn"}, "object_features.detectors.faster_rcnn.weights"),
+        ({"detector": ["demo", "mine"]}, "object_features.detectors.mine.weights"),
+        (
+            {"experiments": {"tables": ["table6"], "detectors": ["mine"]}},
+            "object_features.detectors.mine.weights",
+        ),
+    ],
+)
+def test_weights_of_a_network_that_is_run_must_exist(change, key, folder):
+    weights = "kept/theirs.pth"
+    names = ("faster_rcnn", "mask_rcnn", "mine")
+    detectors = {name: {"weights": weights} for name in names}
+    detectors["mine"]["source"] = "mine:load"
+    networks = {
+        "image_features": {"backbones": {"resnet152": {"weights": weights}}},
+        "object_features": {"detectors": detectors},
+    }
+    said = refused(networks, change)
+    assert said.startswith(f"{key}: found no file {folder / weights}, expected the weights")
+    check(networks, change, {"variants": ["text_only"], "experiments": {}})
+    check(networks)
+    write(folder / weights)
+    check(networks, change)
 
 
 def test_absent_weights_of_faster_rcnn_are_named_with_their_source():
-    weights = {"faster_rcnn": {"weights": "nowhere/faster_rcnn_from_caffe_attr.pkl"}}
-    asked = GENERATED | {"detector": "faster_rcnn", "object_features": {"detectors": weights}}
-    with pytest.raises(HamlearnError, match="published at http"):
-        check(asked)
-    check(asked | {"variants": ["text_only"]})
+    said = refused({"detector": "faster_rcnn"})
+    assert "published http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe_attr.pkl" in said
+
+
+def test_weights_that_are_fetched_or_random_need_no_file():
+    check({"backbone": "resnet152", "detector": "mask_rcnn"})
+    random = {"detectors": {"faster_rcnn": {"weights": "random"}}}
+    check({"detector": "faster_rcnn", "object_features": random})
+    own = {"detectors": {"mine": {"source": "mine:load", "weights": "hub/name.v1"}}}
+    check({"detector": "mine", "object_features": own})
+    zoo = {"detectors": {"mask_rcnn": {"weights": "R_50_FPN_3x"}}}  # never fetched unasked
+    assert "torch/hub/checkpoints" in refused({"detector": "mask_rcnn", "object_features": zoo})
+    typo = {"backbones": {"resnet152": {"weights": "IMAGENET1K_V3"}}}
+    said = refused({"backbone": "resnet152", "image_features": typo})
+    assert "or to IMAGENET1K_V1 or IMAGENET1K_V2 or random" in said
+
+
+def test_a_file_of_class_names_must_exist(folder):
+    network = {"weights": "random", "classes": "names.txt"}
+    names = {"detectors": {"faster_rcnn": network}}
+    said = refused({"detector": "faster_rcnn", "object_features": names})
+    key = "object_features.detectors.faster_rcnn.classes"
+    assert said.startswith(f"{key}: found no file names.txt, expected a file of class names")
+
+
+def test_the_weights_of_the_demo_are_looked_for_in_the_working_directory(folder):
+    (folder / DETECTOR).unlink()
+    said = refused({})
+    assert said.startswith("object_features.detectors.demo.weights: found no file")
+    assert "published in this repository" in said
+    check({"variants": ["text_only"]})
 
 
 def test_weights_that_cannot_run_on_the_backend_are_refused():
     detectors = {"mask_rcnn": {"weights": "COCO_V1", "backend": "detectron2"}}
-    asked = GENERATED | {"detector": "mask_rcnn", "object_features": {"detectors": detectors}}
+    asked = {"detector": "mask_rcnn", "object_features": {"detectors": detectors}}
     with pytest.raises(HamlearnError, match="weights 'COCO_V1' do not run on backend detectron2"):
         check(asked)

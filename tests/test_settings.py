@@ -43,6 +43,8 @@ def test_yaml_file_and_json_text_read_the_same(tmp_path):
             "predict.images: found 'a', expected null",
         ),
         ({"predict": {"format": "xml"}}, "predict.format"),
+        ({"corpora": {"mine": {"path": "x", "images": ""}}}, "corpora.mine.images"),
+        ({"text": {"word_vectors": ""}}, "text.word_vectors"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(values, key):

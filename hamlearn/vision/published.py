@@ -1,16 +1,18 @@
 """Published weights: where they are, which library runs them, and what a configuration needs.
 
-The workflow imports this module while it is read, so torch is imported in functions alone.
+The workflow imports this module while it is read, so it needs no torch.
 """
 
 import importlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from hamlearn.encoder_files import SCRATCH, WEIGHT_FILES, is_hub_name
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file, file_lock
 from hamlearn.networks import PRECOMPUTED, DetectorSettings, WeightSettings
@@ -46,8 +48,8 @@ FILES = {
     ],
     "mask_rcnn": list(MODEL_ZOO.values()),
 }
+_SUFFIXES = (".safetensors", ".pkl", ".bin", ".pth", ".pt")
 log = logging.getLogger(__name__)
-_ENCODER_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def file_name(url: str) -> str:
@@ -56,10 +58,10 @@ def file_name(url: str) -> str:
 
 
 def cached(url: str) -> Path:
-    """Return the path of a URL's file in torch's cache."""
-    import torch
-
-    return Path(torch.hub.get_dir()) / "checkpoints" / file_name(url)
+    """Return the path of a URL's file in torch's cache, as `torch.hub.get_dir` gives it."""
+    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    torch_home = Path(os.environ.get("TORCH_HOME", os.path.join(caches, "torch"))).expanduser()
+    return torch_home / "hub" / "checkpoints" / file_name(url)
 
 
 def digest_in_name(path: Path) -> str | None:
@@ -85,6 +87,36 @@ def local_file(detector: str, settings: WeightSettings, path: Path | None = None
         f"`object_features.detectors.{detector}.weights` to the path of one, or to `random` for "
         "features without meaning"
     )
+
+
+def is_weight_file(weights: str) -> bool:
+    """Return True if the value of `weights` is a file: it exists, or is named like one."""
+    return Path(weights).is_file() or Path(weights).suffix in _SUFFIXES
+
+
+def require_file(key: str, name: str, settings: WeightSettings, own: bool) -> None:
+    """Check that the weights of a network are present, or are fetched when they are needed.
+
+    Args:
+        key: of the weights in the configuration, for the message.
+        name: of the network.
+        settings: of the network.
+        own: the network is not built in, so its loader decides what `weights` is.
+
+    Raises:
+        HamlearnError: the file is absent; the message says where it is published.
+    """
+    is_fetched = settings.weights in NAMED.get(name, {}) and settings.weights not in MODEL_ZOO
+    if (own and not is_weight_file(settings.weights)) or (not own and is_fetched):
+        return
+    file = network_file(key, name, settings)
+    if file.path is not None and not file.path.is_file():
+        names = " or ".join([*NAMED.get(name, {}), RANDOM])
+        raise HamlearnError(
+            f"{key}: found no file {file.path.absolute()}, expected the weights of {name}:"
+            f" published {file.origin}; see docs/data.md#weights. Put a copy there, or set the key"
+            f" to the path of one{'' if own else f', or to {names}'}"
+        )
 
 
 def fetch(url: str, path: Path, sha256: str) -> None:
@@ -222,12 +254,12 @@ def weight_files(settings: Settings) -> Iterator[WeightFile]:
     read = {kind for name in settings.variants for kind in inputs_of(name).files}
     if "images" in read:
         name = settings.backbone
-        yield _network_file("backbone", name, settings.image_features.backbones[name])
+        yield network_file("backbone", name, settings.image_features.backbones[name])
     if "objects" in read:
         for name in settings.detector:
             if name != PRECOMPUTED:
                 detector = settings.object_features.detectors[name]
-                yield _network_file("detector", name, detector)
+                yield network_file("detector", name, detector)
     yield _encoder_file(settings.text.encoder)
 
 
@@ -244,7 +276,8 @@ def fetch_absent(file: WeightFile) -> str:
     return "fetched, verified"
 
 
-def _network_file(kind: str, name: str, settings: WeightSettings) -> WeightFile:
+def network_file(kind: str, name: str, settings: WeightSettings) -> WeightFile:
+    """Return the weights of one network; `kind` says what it is."""
     network = f"{kind} {name}"
     if settings.weights == RANDOM:
         return WeightFile(network, None, "random weights: visual scores carry no meaning")
@@ -266,15 +299,14 @@ def _encoder_file(name: str) -> WeightFile:
     from huggingface_hub import constants, try_to_load_from_cache
 
     network = f"text encoder {name}"
-    if name == "scratch":
+    if name == SCRATCH:
         return WeightFile(network, None, "no file: trained from scratch with the model")
-    folder = Path(name)
-    if folder.is_dir() or folder.is_absolute() or len(folder.parts) > 2 or name[0] == ".":
-        places = [folder / file for file in _ENCODER_FILES]
+    if not is_hub_name(name):
+        places = [Path(name, file) for file in WEIGHT_FILES]
         origin = "wherever the folder comes from"
     else:
-        hits = (try_to_load_from_cache(name, file) for file in _ENCODER_FILES)
+        hits = (try_to_load_from_cache(name, file) for file in WEIGHT_FILES)
         cache = Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
-        places = [*(Path(hit) for hit in hits if isinstance(hit, str)), cache / _ENCODER_FILES[0]]
+        places = [*(Path(hit) for hit in hits if isinstance(hit, str)), cache / WEIGHT_FILES[0]]
         origin = f"https://huggingface.co/{name}; transformers fetches it when training starts"
     return WeightFile(network, next(filter(Path.is_file, places), places[0]), origin)

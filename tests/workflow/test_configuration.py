@@ -72,7 +72,7 @@ def test_a_number_that_yaml_reads_as_text_is_a_number(project):
 def test_a_folder_that_is_not_there_is_named(project):
     changes = {"corpus": "mine", "corpora": {"mine": {"path": "nowhere/mine"}}}
     said = project.snakemake("-n", *project.overlay(**changes), ok=False)
-    assert "nowhere/mine/train.txt" in said
+    assert "config: corpora.mine.path: found no folder nowhere/mine, expected" in said
     said = project.snakemake("-n", *project.overlay(text={"encoder": "no/such/folder"}), ok=False)
     assert "no/such/folder/config.json" in said
 

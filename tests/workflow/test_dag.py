@@ -157,7 +157,7 @@ def test_objects_found_elsewhere_stand_in_for_a_detector(finished):
     kept = {"precomputed": {"path": "kept"}}
     changes = {"detector": "precomputed", "object_features": kept | {"nms_threshold": 0.7}}
     said = finished.snakemake("-n", *finished.overlay(**changes), ok=False)
-    assert "object_features.precomputed.path: kept: does not exist" in said
+    assert "object_features.precomputed.path: found no file or folder kept, expected" in said
     finished.write("kept/a.npz", "")
     assert finished.planned(**changes) == OBJECTS + runs(4)
 
@@ -165,7 +165,7 @@ def test_objects_found_elsewhere_stand_in_for_a_detector(finished):
 def test_objects_found_elsewhere_can_lie_apart_for_each_corpus(finished):
     changes = {"detector": "precomputed", "object_features": {"precomputed": {"path": "{corpus}"}}}
     said = finished.snakemake("-n", *finished.overlay(**changes), ok=False)
-    assert "object_features.precomputed.path: demo: does not exist" in said
+    assert "object_features.precomputed.path: found no file or folder demo, expected" in said
     drawn = {"format": "drawn", "path": "results/corpus/{corpus}/drawn"}
     changes["object_features"] = {"precomputed": drawn}
     assert finished.planned(**changes) == OBJECTS + runs(4)

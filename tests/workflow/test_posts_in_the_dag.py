@@ -68,7 +68,7 @@ def test_a_place_that_is_not_there_is_named(done):
     project, given = done
     arguments = project.overlay(predict={**given, "model": "nowhere"})
     said = project.snakemake("-n", *arguments, ok=False)
-    assert "config: predict.model: nowhere: does not exist" in said
+    assert "config: predict.model: found no folder nowhere, expected" in said
 
 
 def test_the_template_asks_for_the_posts_alone(tmp_path):

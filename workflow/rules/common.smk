@@ -32,7 +32,7 @@ try:
 except HamlearnError as error:
     raise WorkflowError(str(error))
 try:
-    preflight.check(SETTINGS)
+    preflight.check(SETTINGS, local=not workflow.storage_settings.default_storage_provider)
 except (HamlearnError, OSError) as error:
     raise WorkflowError(f"config: {error}")
 config.update(SETTINGS.model_dump(mode="json"))

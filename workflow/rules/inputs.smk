@@ -1,6 +1,7 @@
 """Input and parameter functions of the rules: what a job reads and depends on."""
 
 from hamlearn import experiments
+from hamlearn.vision.published import is_weight_file
 from hamlearn.systems import get_system, inputs_of, split_rounds, transfer_name
 
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
@@ -63,8 +64,7 @@ def weight_files(section, table):
         network = config[section][table][name]
         classes = [network["classes"]] if network.get("classes") else []
         path = CONVERTED if converts_weights(name) else network["weights"]
-        is_file = Path(path).is_file() or ("/" in path and Path(path).suffix)
-        return [path, *classes] if is_file else classes
+        return [path, *classes] if is_weight_file(path) else classes
 
     return files
 

@@ -106,6 +106,7 @@ class SplitCounts(Section):
 
     posts: Count
     missing_images: Count | None = None  # posts without one; None for a system that reads none
+    captions: Count | None = None  # posts with one; None where no file of captions is read
     cut_words: Count = 0  # past `text.max_subtokens`, and not read in a window
     cut_posts: Count = 0  # posts that have such words
     windowed_posts: Count = 0  # posts read in several windows

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from sys import intern
 
-from hamlearn.corpus.image_files import find_image, is_file_name
+from hamlearn.corpus.image_files import find_image, image_id_of, is_file_name, none_found
 from hamlearn.corpus.labels import is_label
 from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.errors import HamlearnError
@@ -90,7 +90,7 @@ def read_corpus(
 
     Raises:
         HamlearnError: a file is absent or malformed, there are two dev files, or the folder of
-            images is absent.
+            images is absent or has an image of no post.
     """
     directory = Path(directory)
     if images is not None and not Path(images).is_dir():
@@ -109,6 +109,9 @@ def read_corpus(
                     image_id += "_"
             elif images is not None:
                 image_path = find_image(images, image_id)
+                name = image_id if image_path is None else image_path.name
+                if name != image_id and name in image_ids and image_id_of(image_id) != image_id:
+                    image_path = None  # x.png for IMGID:x.jpg, where IMGID:x.png is another post
             seen[image_id] += 1
             post_id = image_id
             while post_id in posts:  # another IMGID may itself end in #2
@@ -122,7 +125,21 @@ def read_corpus(
                 words=entry.words,
                 labels=entry.labels,
             )
+    if images is not None and not any(post.image_path for post in posts.values()):
+        _refuse_images(directory, Path(images), image_ids - {None})
     return list(posts.values())
+
+
+def _refuse_images(directory: Path, images: Path, image_ids: Iterable[str | None]) -> None:
+    """Raise the error that a folder of images has none of those that a corpus names."""
+    names = sorted(filter(None, image_ids))
+    if not names:
+        raise HamlearnError(
+            f"{images}: a folder of images, but {directory} has no line `{MARK}<id>` that names"
+            " one; expected such a line before each post, or no folder"
+        )
+    files = sorted(path.name for path in images.iterdir() if path.is_file())
+    raise none_found(str(images), f"an image file of {directory}", names, files)
 
 
 def has_dev(directory: str | Path) -> bool:

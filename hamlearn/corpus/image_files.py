@@ -8,7 +8,7 @@ an extension; then the first in the order of EXTENSIONS.
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -78,6 +78,17 @@ def _rank(key: str) -> tuple[int, int]:
     """Return the place of a key among others of its image."""
     found = _EXTENSION.search(key)
     return (EXTENSIONS.index(found[1].lower()), found.end() - found.end(1)) if found else (-1, 0)
+
+
+def none_found(place: str, what: str, wanted: Iterable[str], given: Iterable[str]) -> HamlearnError:
+    """Return the error that none of the images `wanted` is among those `given` at a place."""
+    names = list(wanted)
+    other = next(iter(given), None)
+    found = "nothing" if other is None else f"such as {other!r:.80}"
+    return HamlearnError(
+        f"{place}: found {what} for none of {len(names)} images: expected names such as"
+        f" {names[0]!r:.80}, found {found}"
+    )
 
 
 def is_file_name(image_id: str) -> bool:

@@ -45,7 +45,15 @@ def prepare(
             directory,
         )
     elif missing:
-        log.warning("%s: %d of %d posts have no image file", directory, missing, len(posts))
+        by_split = ", ".join(
+            f"{sum(post.split == split and post.image_path is None for post in posts)} in {split}"
+            for split in SPLITS
+        )
+        first = next(post.image_id for post in posts if post.image_path is None)
+        message = "%s: %d of %d posts have no image file: %s; the first is %r"
+        log.warning(message, directory, missing, len(posts), by_split, first)
+    else:
+        log.info("%s: all %d posts have an image file", directory, len(posts))
     statistics = corpus_statistics(posts, dev_from_train=not has_dev(directory))
     labels = label_set(post.labels for post in posts)
     with ExitStack() as stack:  # the three appear together, once all are written

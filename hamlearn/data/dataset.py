@@ -48,7 +48,7 @@ class PostLike(Protocol):
 class PostDataset(Dataset[Example]):
     """The posts of one split; they are tokenised once, here, and features are read on demand.
 
-    In addition to the posts, memory holds 61 bytes a post, 8 a sub-token and 4 a word.
+    In addition to the posts, memory holds 62 bytes a post, 8 a sub-token and 4 a word.
 
     A post has one row or, if it is read in windows, several consecutive ones, whose outputs
     `hamlearn.data.windows.WindowMerger` merges.
@@ -84,12 +84,13 @@ class PostDataset(Dataset[Example]):
         self.pad, self.unk = tokenizer.pad_token_id, tokenizer.unk_token_id
         self.post_of, self.cut = array("i"), array("i")
         self._ids, self._word_ids, self._spans = Ragged(), Ragged(), Ragged()  # of each row
-        self._stored, self._has_image = array("q"), bytearray()
+        self._stored, self._has_image, self._has_caption = array("q"), bytearray(), bytearray()
         self._labels = None if labels is None else Ragged()
         numbers = {label: number for number, label in enumerate(labels or ())}
         overlap = text.window_overlap if text.long_posts == "windows" else None
         visual, image_text = self.sources.visual, self.sources.image_text
         encoded = self.sources.encoded
+        self._reads_captions = image_text is not None and image_text.captions is not None
         for start in range(0, len(posts), CHUNK):
             chunk = posts[start : start + CHUNK]
             for post in chunk:
@@ -108,6 +109,8 @@ class PostDataset(Dataset[Example]):
                         self._stored.append(encoded.find(window.ids, post.id))
                 self.cut.append(len(post.words) - windows[-1].target_span[1])
                 self._has_image.append(visual is not None and post.image_id in visual)
+                has_caption = image_text is not None and image_text.has_caption(post.image_id)
+                self._has_caption.append(has_caption)
                 if self._labels is not None:
                     self._labels.append(_numbered(post, numbers, repair_labels))
         self.lengths = self._ids.lengths
@@ -116,6 +119,7 @@ class PostDataset(Dataset[Example]):
         self.counts = SplitCounts(
             posts=len(posts),
             missing_images=None if visual is None else self._has_image.count(False),
+            captions=self._has_caption.count(True) if self._reads_captions else None,
             cut_words=sum(self.cut),
             cut_posts=sum(map(bool, self.cut)),
             windowed_posts=len(several),
@@ -132,6 +136,10 @@ class PostDataset(Dataset[Example]):
     def has_image(self, index: int) -> bool:
         """Return True if there are features of the image of a post."""
         return bool(self._has_image[index])
+
+    def has_caption(self, index: int) -> bool | None:
+        """Return True if there is a caption of the image of a post, None if none are read."""
+        return bool(self._has_caption[index]) if self._reads_captions else None
 
     def __getitem__(self, index: int) -> Example:
         return self.__getitems__([index])[0]

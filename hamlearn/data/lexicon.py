@@ -25,6 +25,13 @@ PAD, UNKNOWN, FIRST = 0, 1, 2  # ids in both vocabularies; entries begin at FIRS
 RARE = 2  # a word seen fewer times in training, and without a vector, is the unknown word
 WIDTH = 100  # of random word vectors (Lample et al. 2016)
 LONGEST = 50  # characters of a word that are read
+COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +162,17 @@ def read_vectors(path: str | Path, wanted: Iterable[str]) -> dict[str, NDArray[n
     path, wanted = Path(path), set(wanted)
     if not path.is_file():
         raise HamlearnError(f"text.word_vectors: {path}: no such file, expected word vectors")
+    with path.open("rb") as file:
+        begin = file.read(6)
+    for magic, program in COMPRESSED.items():
+        if begin.startswith(magic):
+            raise HamlearnError(
+                f"text.word_vectors: {path}: found a file compressed by {program}, expected text:"
+                " decompress it, and name the result"
+            )
     exact: dict[str, NDArray[np.float32]] = {}
     lowered: dict[str, NDArray[np.float32]] = {}
-    width = 0
+    width, word = 0, ""
     with path.open("rb") as file:
         for number, line in lines(file):
             fields = line.rstrip(b" \r\n").split(b" ")
@@ -186,5 +201,11 @@ def read_vectors(path: str | Path, wanted: Iterable[str]) -> dict[str, NDArray[n
     if not width:
         raise HamlearnError(f"text.word_vectors: {path}: found no line, expected word vectors")
     found = lowered | exact
+    if wanted and not found:
+        raise HamlearnError(
+            f"text.word_vectors: {path}: found a vector of none of {len(wanted)} words, such as"
+            f" {min(wanted)!r:.40}; the last line is of {word!r:.40}; expected vectors of the words"
+            " of the corpus, as text"
+        )
     log.info("%s: vectors of width %d for %d of %d words", path, width, len(found), len(wanted))
     return found

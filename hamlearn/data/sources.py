@@ -1,13 +1,14 @@
 """What a system reads in addition to the words of a post: features, text about images, outputs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from hamlearn.corpus.image_files import ByImage, file_name_of
+from hamlearn.corpus.image_files import ByImage, file_name_of, none_found
 from hamlearn.data.alignment import align
 from hamlearn.data.encoded import Encoded
 from hamlearn.data.lexicon import Lexicon
@@ -18,6 +19,14 @@ from hamlearn.io import lines
 from hamlearn.runs import RunSetup
 from hamlearn.settings import TextSettings
 from hamlearn.systems import inputs_of
+
+
+class Named(Protocol):
+    """A post, of which the name of its image is read."""
+
+    @property
+    def image_id(self) -> str:
+        """Name of the image."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +65,17 @@ def open_sources(
     tokenizer: PreTrainedTokenizerBase,
     text: TextSettings,
     lexicon: Lexicon | None = None,
+    splits: Sequence[Iterable[Named]] = (),
     run: RunSetup | None = None,
 ) -> Iterator[Sources]:
     """Open the files that a variant reads, whatever others are given, and close them at the end.
 
-    For the model of a `run`, features must be of the kind that it was trained on; see `align`.
+    `splits` have the posts to be read; a file must have something of at least one of them. For the
+    model of a `run`, features must be of the kind that it was trained on; see `align`.
 
     Raises:
-        HamlearnError: the variant is unknown, a file is absent or of another kind, or stored
-            outputs are given for an encoder that is trained.
+        HamlearnError: the variant is unknown, a file is absent or of another kind or of no image of
+            the posts, or stored outputs are given for an encoder that is trained.
     """
     inputs, files = inputs_of(variant), files.read_by(variant)
     if files.encoded is not None and not text.freeze:
@@ -77,14 +88,16 @@ def open_sources(
         if inputs.files:
             visual = VisualReader(files.images, files.objects, files.graphs, inputs)
             stack.enter_context(visual)
+            for file in visual.files:
+                _check_found(f"{file.path}: ids", "features", splits, file.row_of)
             if run is not None:
                 align(visual, run)
         if files.encoded is not None:
             encoded = stack.enter_context(Encoded(files.encoded))
         if inputs.names or inputs.captions:
-            captions = None if files.captions is None else read_captions(files.captions)
+            captions = None if files.captions is None else captions_of(splits, files.captions)
             named = visual if inputs.names else None
-            image_text = ImageText(tokenizer, text.max_subtokens, named, captions or {})
+            image_text = ImageText(tokenizer, text.max_subtokens, named, captions)
         yield Sources(visual, image_text, lexicon, encoded)
 
 
@@ -95,7 +108,11 @@ class ImageText:
     tokenizer: PreTrainedTokenizerBase
     max_subtokens: int  # maximum S of a post and the text after it
     visual: VisualSource | None  # has the names of objects; None leaves them out
-    captions: Mapping[str, str]  # by image
+    captions: Mapping[str, str] | None  # by image; None where no file of them is read
+
+    def has_caption(self, image_id: str) -> bool:
+        """Return True if an image has a caption."""
+        return bool(self.captions and self.captions.get(image_id))
 
     def append_to(self, window: Window, image_id: str) -> Window:
         """Return a window followed by the text about an image.
@@ -106,12 +123,31 @@ class ImageText:
         has_names = self.visual is not None and image_id in self.visual
         names = self.visual.names(image_id) if self.visual is not None and has_names else []
         ids: list[int] = []
-        for text in (" ".join(names), self.captions.get(image_id, "")):
+        caption = self.captions.get(image_id, "") if self.captions is not None else ""
+        for text in (" ".join(names), caption):
             room = self.max_subtokens - len(window.ids) - len(ids) - 1
             if text and room > 0:
                 own = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
                 ids += [*own[:room], self.tokenizer.sep_token_id]
         return window.append(ids)
+
+
+def captions_of(splits: Sequence[Iterable[Named]], path: str | Path) -> ByImage[str]:
+    """Read the captions of posts, see `read_captions`; HamlearnError if none has one."""
+    captions = read_captions(path)
+    _check_found(f"captions: {path}", "a caption", splits, captions)
+    return captions
+
+
+def _check_found(
+    place: str, what: str, splits: Sequence[Iterable[Named]], given: Mapping[str, Any]
+) -> None:
+    """Refuse values by image none of which is that of a post, if there are posts."""
+    ids = (post.image_id for posts in splits for post in posts)
+    if any(image_id in given for image_id in ids):
+        return
+    if wanted := list(dict.fromkeys(post.image_id for posts in splits for post in posts)):
+        raise none_found(place, what, wanted, given)
 
 
 def read_captions(path: str | Path) -> ByImage[str]:

@@ -151,6 +151,11 @@ class VisualReader(AbstractContextManager["VisualReader"]):
         return None if self._graphs is None else self._graphs.settings
 
     @property
+    def files(self) -> list[FeatureFile]:
+        """The files of features that are read."""
+        return list(self._files.values())
+
+    @property
     def images(self) -> FeatureFile:
         """The features of whole images."""
         return self._files["images"]

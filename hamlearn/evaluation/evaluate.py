@@ -14,11 +14,16 @@ from hamlearn.evaluation.cues import cues_of, of_cue
 from hamlearn.evaluation.scores import ALL, score
 from hamlearn.evaluation.tables import read_table
 from hamlearn.io import lines
+from hamlearn.systems import SYSTEMS, split_rounds
 
 RUN = ("corpus", "detector", "variant", "seed")
 NUMBERS = ("precision", "recall", "f1", "support", "predicted")
-COLUMNS = (*RUN, "split", "scheme", "type", "cue", *NUMBERS)
-TEXT = [name for name in COLUMNS if name not in ("seed", *NUMBERS)]
+WITHOUT_IMAGE = "posts_without_image"  # posts of the split; empty where no image is read
+COLUMNS = (*RUN, "split", "scheme", "type", "cue", *NUMBERS, WITHOUT_IMAGE)
+TEXT = [name for name in COLUMNS if name not in ("seed", *NUMBERS, WITHOUT_IMAGE)]
+
+
+_FLAGS = ("has_image", "has_caption")
 
 
 class Prediction(NamedTuple):
@@ -27,6 +32,8 @@ class Prediction(NamedTuple):
     labels: tuple[str, ...]  # one for each word
     relevance: dict[str, float] | None = None  # mean of M by view
     cut: int = 0  # number of words the model did not read
+    has_image: bool | None = None  # whether features of its image were read, if that is known
+    has_caption: bool | None = None  # the same of a caption; None where none are read
 
 
 def evaluate(
@@ -59,16 +66,28 @@ def evaluate(
         if split not in SPLITS:
             raise HamlearnError(f"{path}: expected a file named by its split: {', '.join(SPLITS)}")
         chosen = [post for post in posts if post.split == split]
-        predicted = [one.labels for one in read_predictions(path, chosen)]
-        rows += [{**run, "split": split, **scores} for scores in _scores(chosen, predicted)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        read = read_predictions(path, chosen)
+        common = {**run, "split": split, WITHOUT_IMAGE: _without_image(variant, read)}
+        scored = _scores(chosen, [one.labels for one in read])
+        rows += [{**common, **scores} for scores in scored]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({WITHOUT_IMAGE: "Int64"})
+
+
+def _without_image(variant: str, predictions: Sequence[Prediction]) -> int | None:
+    """Return the number of posts without a usable image, None for a system that reads none."""
+    system = SYSTEMS.get(split_rounds(variant)[0])
+    if system is not None and not system.inputs.files:
+        return None
+    if any(one.has_image is None for one in predictions):
+        return None
+    return sum(not one.has_image for one in predictions)
 
 
 def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[Prediction]:
     """Read and check the predictions for some posts, and return them in the order of the posts.
 
-    The file has JSON lines with the keys `id`, `words`, `predicted`, and optionally `relevance` and
-    `cut`, for all of these posts and no others.
+    The file has JSON lines with the keys `id`, `words`, `predicted`, and optionally the others of
+    `Prediction`, for all of these posts and no others.
 
     Raises:
         HamlearnError: the file is absent or malformed, or does not predict each post exactly once,
@@ -99,7 +118,9 @@ def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[Pred
                 f"{place}: post {post.id!r} has {len(labels)} predicted labels;"
                 f" expected {len(post.words)}, one per word"
             )
-        found[post.id] = Prediction(labels, entry.get("relevance") or None, entry.get("cut", 0))
+        found[post.id] = Prediction(
+            labels, entry.get("relevance") or None, entry.get("cut", 0), *map(entry.get, _FLAGS)
+        )
     absent = [post.id for post in posts if post.id not in found]
     if absent:
         raise HamlearnError(
@@ -125,6 +146,9 @@ def _entry(line: bytes, place: str) -> dict[str, Any]:
     values = relevance.values() if isinstance(relevance, dict) else [None]
     if not all(isinstance(value, int | float) for value in values):
         raise HamlearnError(f"{place}: relevance {relevance!r:.80}; expected a number by view")
+    for name in _FLAGS:
+        if not isinstance(entry.get(name), bool | None):
+            raise HamlearnError(f"{place}: {name} {entry[name]!r:.80}; expected true or false")
     if not isinstance(cut, int):
         raise HamlearnError(f"{place}: cut {cut!r:.80}; expected a number of words")
     return entry
@@ -158,7 +182,11 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     Raises:
         HamlearnError: the file is absent or is not a table with the columns COLUMNS.
     """
-    return read_table(path, COLUMNS, text=TEXT, made_by="hamlearn evaluate")
+    table = read_table(path, COLUMNS, text=TEXT, made_by="hamlearn evaluate")
+    try:
+        return table.astype({WITHOUT_IMAGE: "Int64"})
+    except (TypeError, ValueError) as error:
+        raise HamlearnError(f"{path}: {WITHOUT_IMAGE}: {error}; expected whole numbers") from error
 
 
 def gather(paths: Iterable[str | Path]) -> pd.DataFrame:

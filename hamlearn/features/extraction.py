@@ -132,12 +132,14 @@ def extract_objects(
     """
     options, workers = settings.object_features, set_threads(threads)
     max_pixels = settings.pictures.max_pixels
-    paths = shard_of(image_paths(iterate_posts(posts_path)), shard)
+    every = image_paths(iterate_posts(posts_path))
+    paths = shard_of(every, shard)
     with free_device("cpu" if detector == PRECOMPUTED else device) as on:
         source: ObjectSource
         used = options.model_dump(include={"objects", "dtype"})
         if detector == PRECOMPUTED:
             source = given = Precomputed(options.precomputed)
+            given.check_names(every)
             queue: Iterator[Decoded[Any]] = given.found(paths, options.objects, max_pixels)
         else:
             source = net = load_detector(

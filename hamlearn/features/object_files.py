@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -82,6 +82,12 @@ class ObjectFiles:
             found[name] = reader
             ids.add(image_id)
         self._readers = ByImage(found)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._readers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readers)
 
     def read(self, image_id: str) -> Row:
         """Return the objects of one image, or raise ImageError if it is absent or damaged."""

@@ -1,6 +1,7 @@
 """Objects found by other software in place of a detector's: read by image id, and checked."""
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hamlearn.corpus.image_files import none_found
 from hamlearn.errors import HamlearnError
 from hamlearn.features.object_files import (
     VINVL,
@@ -30,6 +32,7 @@ FORMATS: dict[str, Callable[[Path], ObjectFiles]] = {
     "drawn": drawn_objects,
 }
 UNNAMED = "object"  # the one class, if the files have no classes
+log = logging.getLogger(__name__)
 _SLACK = 2.0  # pixels by which a box may exceed its image
 
 
@@ -64,6 +67,13 @@ class Precomputed:
         self.feature_width = self._files.width
         self.weights = Weights(path.name, self._files.digest)
         self.preprocessing: dict[str, Any] = {"classes": settings.classes or "as in the features"}
+
+    def check_names(self, image_ids: Collection[str]) -> None:
+        """Log how many images of a corpus have objects; HamlearnError if none has."""
+        count = sum(image_id in self._files for image_id in image_ids)
+        if not count:
+            raise none_found(str(self._files.path), "objects", image_ids, self._files)
+        log.info("%s: objects for %d of %d images", self._files.path, count, len(image_ids))
 
     def found(
         self, image_paths: Mapping[str, str | Path | None], n: int, max_pixels: int

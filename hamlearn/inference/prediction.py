@@ -3,6 +3,7 @@
 import json
 import logging
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ class Prediction:
     predicted: list[str]  # one label per word; O where the word was cut
     has_image: bool  # whether features of the image were read
     relevance: dict[str, float] | None  # mean of M by view; None without image or relevance
+    has_caption: bool | None  # whether one was read; None where no file of captions is read
     cut: int = 0  # number of words at the end that the model did not read
 
 
@@ -76,7 +78,7 @@ def predict(
     with ExitStack() as stack:
         chosen = stack.enter_context(PostFile(posts, split))
         opened = open_sources(
-            facts.system, files, model.tokenizer, facts.text, model.lexicon, run=facts
+            facts.system, files, model.tokenizer, facts.text, model.lexicon, [chosen], facts
         )
         sources = stack.enter_context(opened)
         if sources.encoded is not None:
@@ -85,18 +87,20 @@ def predict(
         json_file, conll_file = (
             stack.enter_context(part.open("w", encoding="utf-8", newline="\n")) for part in parts
         )
-        without = 0
+        without, captions = 0, Counter[bool | None]()
         for one in predict_posts(model, chosen, sources):
             without += not one.has_image
+            captions[one.has_caption] += 1
             json_file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
             for columns in zip(one.words, one.gold, one.predicted, strict=True):
                 conll_file.write(" ".join(columns) + "\n")
             conll_file.write("\n")
     log.info(
-        "%s: %d posts predicted, %s",
+        "%s: %d posts predicted, %s%s",
         split,
         len(chosen),
         "from text alone" if sources.visual is None else f"{without} of them without an image",
+        "" if captions[None] else f", {captions[True]} with a caption",
     )
 
 
@@ -134,5 +138,6 @@ def predict_posts(
             predicted=labels + ["O"] * data.cut[index],
             has_image=has_image,
             relevance=(by_view or None) if has_image else None,
+            has_caption=data.has_caption(index),
             cut=data.cut[index],
         )

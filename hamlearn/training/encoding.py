@@ -1,7 +1,6 @@
 """Write the outputs of a frozen text encoder for a corpus, which every run then reads."""
 
 import logging
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hamlearn.corpus.posts import read_posts
 from hamlearn.data.batches import LengthBuckets
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import KEY, KIND, SCHEMA_VERSION, digest_of_encoder, key_of
-from hamlearn.data.sources import ImageText, Sources, read_captions
+from hamlearn.data.sources import ImageText, Sources, captions_of
 from hamlearn.data.text_encoder import load_encoder, load_tokenizer, require_weights
 from hamlearn.data.visual import VisualReader
 from hamlearn.devices import free_device
@@ -55,7 +54,7 @@ def encode(
         named = None
         if objects is not None:
             named = stack.enter_context(VisualReader(objects=objects, inputs=Inputs(names=True)))
-        by_image: Mapping[str, str] = {} if captions is None else read_captions(captions)
+        by_image = None if captions is None else captions_of([every], captions)
         image_text = ImageText(tokenizer, settings.max_subtokens, named, by_image)
         data = PostDataset(every, tokenizer, settings, sources=Sources(image_text=image_text))
     row_of: dict[bytes, int] = {}

@@ -95,7 +95,7 @@ def _train(
         vectors = settings.text.word_vectors
         lexicon = Lexicon.from_posts(posts, vectors) if inputs.lexicon else None
         sources = stack.enter_context(
-            open_sources(system, files, tokenizer, settings.text, lexicon)
+            open_sources(system, files, tokenizer, settings.text, lexicon, [*splits.values()])
         )
         repair = settings.training.repair_labels
         data = {
@@ -196,11 +196,14 @@ def _log_setup(setup: RunSetup, parameters: int) -> None:
         len(setup.labels),
     )
     for name, split in setup.splits.items():
-        if split.missing_images is None:
-            log.info("%s: %d posts", name, split.posts)
-        else:
-            missing = split.missing_images
-            log.info("%s: %d posts, %d of them without a picture", name, split.posts, missing)
+        missing, captions = split.missing_images, split.captions
+        log.info(
+            "%s: %d posts%s%s",
+            name,
+            split.posts,
+            "" if missing is None else f", {missing} of them without a picture",
+            "" if captions is None else f", {captions} with a caption",
+        )
     if all(split.missing_images == split.posts for split in setup.splits.values()):
         log.warning("no post has a picture: text_only is as good and takes less time")
     if setup.word_vectors is not None:

@@ -212,3 +212,38 @@ def test_other_stays_other_where_misc_is_another_type(tmp_path):
     ]
     write(tmp_path, test="x B-PER\n")
     assert [post.labels[0] for post in read_corpus(tmp_path)] == ["B-MISC", "I-MISC", "B-PER"]
+
+
+def write_texts(folder, *image_ids):
+    text = "".join(f"IMGID:{name}\nx O\n\n" for name in image_ids)
+    for name in ("train", "valid", "test"):
+        (folder / f"{name}.txt").write_text(text if name == "train" else "IMGID:other\nx O\n")
+    (folder / "images").mkdir()
+    return folder / "images"
+
+
+def test_a_folder_with_no_image_of_the_corpus_is_refused(tmp_path):
+    images = write_texts(tmp_path, "a", "b.jpg")
+    message = f"{images}: found an image file of {tmp_path} for none of 3 images: expected names"
+    with pytest.raises(HamlearnError, match=f"{message} such as 'a', found nothing"):
+        read_corpus(tmp_path, images)
+    (images / "7.jpg").touch()
+    with pytest.raises(HamlearnError, match=f"{message} such as 'a', found such as '7.jpg'"):
+        read_corpus(tmp_path, images)
+
+
+def test_images_of_a_text_that_names_none_are_refused(tmp_path):
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.txt").write_text("x O\n")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(HamlearnError, match="has no line `IMGID:<id>` that names one"):
+        read_corpus(tmp_path, tmp_path / "images")
+
+
+def test_an_image_is_not_taken_for_another_of_the_corpus(tmp_path):
+    images = write_texts(tmp_path, "x.jpg", "x.png", "y.jpg", "z", "z.jpg")
+    for name in ("x.png", "y.webp", "z.jpg"):
+        (images / name).touch()
+    found = [post.image_path for post in read_corpus(tmp_path, images)]
+    expected = [None, "x.png", "y.webp", "z.jpg", "z.jpg", None, None]
+    assert found == [None if name is None else str(images / name) for name in expected]

@@ -1,3 +1,6 @@
+import bz2
+import gzip
+import lzma
 from dataclasses import replace
 
 import numpy as np
@@ -98,3 +101,19 @@ def test_what_are_no_vectors_is_named(tmp_path, text, message):
 def test_a_file_of_vectors_that_is_absent_is_named(tmp_path):
     with pytest.raises(HamlearnError, match=r"text\.word_vectors: .*no such file"):
         read_vectors(tmp_path / "v.txt", {"a"})
+
+
+@pytest.mark.parametrize(
+    ("compress", "program"),
+    [(gzip.compress, "gzip"), (bz2.compress, "bzip2"), (lzma.compress, "xz")],
+)
+def test_compressed_vectors_are_refused_by_name(tmp_path, compress, program):
+    (tmp_path / "v.txt.gz").write_bytes(compress(b"a 1 2\nb 3 4\n"))
+    with pytest.raises(HamlearnError, match=f"found a file compressed by {program}.*decompress it"):
+        read_vectors(tmp_path / "v.txt.gz", {"a", "b"})
+
+
+def test_vectors_of_no_word_of_the_corpus_are_refused(tmp_path):
+    (tmp_path / "v.txt").write_text("der 1 2\ndie 3 4\n")
+    with pytest.raises(HamlearnError, match=r"none of 2 words, such as 'a'; the last .* of 'die'"):
+        read_vectors(tmp_path / "v.txt", {"a", "b"})

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.sources import ImageText, Sources, read_captions
+from hamlearn.data.sources import ImageText, InputFiles, Sources, open_sources, read_captions
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import tokenize
 from hamlearn.errors import HamlearnError
@@ -85,3 +87,39 @@ def test_the_post_comes_first_where_there_is_little_room(tokenizer):
         assert found.ids[: len(alone.ids)].tolist() == alone.ids.tolist()
         assert (len(found.ids) > len(alone.ids)) == (room >= 2)
         assert found.ids[-1] == tokenizer.sep_token_id
+
+
+def test_captions_of_other_images_are_refused(paths, tokenizer, tmp_path):
+    captions = tmp_path / "captions.txt"
+    captions.write_text("900_1.jpg :a man\n")
+    files = InputFiles(images=paths["images"], objects=paths["objects"], captions=captions)
+    options = ("ita", files, tokenizer, TextSettings())
+    with open_sources(*options) as sources:  # no posts, nothing to compare with
+        assert sources.image_text.captions == {"900_1.jpg": "a man"}
+    message = (
+        "captions: .*: found a caption for none of 34 images: expected .* 'train_0', found .*'9"
+    )
+    with pytest.raises(HamlearnError, match=message), open_sources(*options, splits=[make_posts()]):
+        pass
+    captions.write_text("900_1.jpg :a man\ntest_0.webp :a dog\n")
+    with open_sources(*options, splits=[make_posts()]) as sources:
+        data = PostDataset(make_posts(), tokenizer, TextSettings(), sources=sources)
+    assert data.counts.captions == 1
+    assert [data.has_caption(index) for index in (0, 28)] == [False, True]
+
+
+def test_features_of_other_images_are_refused(paths, tokenizer):
+    posts = [replace(post, image_id=f"x{post.image_id}") for post in make_posts()]
+    files = InputFiles(*(paths[name] for name in ("images", "objects", "graphs")))
+    options = ("full", files, tokenizer, TextSettings())
+    message = (
+        r"images.*: ids: found features for none of 34 images: .* 'xtrain_0', found .* 'train_0'"
+    )
+    with pytest.raises(HamlearnError, match=message), open_sources(*options, splits=[posts]):
+        pass
+
+
+def test_captions_that_are_not_read_are_not_counted(paths, tokenizer):
+    with open_sources("ita", InputFiles(objects=paths["objects"]), tokenizer, TextSettings()) as it:
+        data = PostDataset(make_posts(), tokenizer, TextSettings(), sources=it)
+    assert data.counts.captions is data.has_caption(0) is None

@@ -180,6 +180,39 @@ def test_gathered_scores_are_those_of_the_runs(tmp_path):
     assert list(read_scores(out)["detector"].unique()) == ["none"]
 
 
+@pytest.mark.parametrize(
+    ("variant", "seen", "count"),
+    [
+        ("full", [True, False], 1),
+        ("full-L2", [False, False], 2),
+        ("mine", [True, True], 0),
+        ("full", [True, None], None),
+        ("text_only", [False, False], None),
+    ],
+)
+def test_posts_without_an_image_are_counted(tmp_path, variant, seen, count):
+    dev = [post for post in POSTS if post.split == "dev"]
+    lines = [{**entry(one, DEV[one.id]), "has_image": x} for one, x in zip(dev, seen, strict=True)]
+    path = tmp_path / "dev.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_table(tmp_path / "scores.csv", evaluate([path], POSTS, **{**RUN, "variant": variant}))
+    table = gather([tmp_path / "scores.csv"])
+    found = set(table["posts_without_image"].astype(object).where(table["f1"] >= 0))
+    assert {None if x is pd.NA else x for x in found} == {count}
+    write_table(tmp_path / "metrics.csv", table)
+    header, *rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert header.endswith(",posts_without_image")
+    assert {row.rsplit(",", 1)[1] for row in rows} == {"" if count is None else str(count)}
+
+
+@pytest.mark.parametrize("name", ["has_image", "has_caption"])
+def test_flags_are_true_or_false(tmp_path, name):
+    path = tmp_path / "test.jsonl"
+    path.write_text(json.dumps({**entry(POSTS[3], "O O"), name: "yes"}) + "\n")
+    with pytest.raises(HamlearnError, match=f"test.jsonl:1: {name} 'yes'; expected true or false"):
+        read_predictions(path, POSTS[3:])
+
+
 def test_the_same_run_twice_is_an_error(tmp_path):
     path = tmp_path / "seed3.csv"
     write_table(path, evaluate([write(tmp_path, "dev", DEV)], POSTS, **RUN))
@@ -187,7 +220,9 @@ def test_the_same_run_twice_is_an_error(tmp_path):
         gather([path, path])
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", '"'])
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", '"', ",".join(COLUMNS) + "\n" + "0," * 13 + "x\n"]
+)
 def test_a_malformed_table_of_scores_is_an_error(tmp_path, text):
     (tmp_path / "seed0.csv").write_text(text)
     with pytest.raises(HamlearnError, match=r"seed0\.csv: "):

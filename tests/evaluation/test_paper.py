@@ -36,8 +36,8 @@ def score_rows(corpus, detector, variant, f1_by_seed, types=("all", "PER")):
                     value = f1 - 0.1 * (scheme == "strict") - 0.2 * (split == "dev")
                     value -= 0.05 * (type_ == "PER")
                     row = (corpus, detector, variant, seed, split, scheme, type_, "all")
-                    rows.append((*row, value + 0.01, value - 0.01, value, 10, 11))
-                    rows.append((*row[:-1], "scene", 0.0, 0.0, 0.0, 10, 11))
+                    rows.append((*row, value + 0.01, value - 0.01, value, 10, 11, 0))
+                    rows.append((*row[:-1], "scene", 0.0, 0.0, 0.0, 10, 11, 0))
     return rows
 
 

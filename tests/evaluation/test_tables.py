@@ -43,7 +43,7 @@ def test_a_broken_table_is_named(tmp_path, text, message):
 
 
 def row(variant, seed, split, scheme, f1, type_="all", cue="all"):
-    return ("demo", "demo", variant, seed, split, scheme, type_, cue, 0.5, 0.5, f1, 10, 10)
+    return ("demo", "demo", variant, seed, split, scheme, type_, cue, 0.5, 0.5, f1, 10, 10, 0)
 
 
 def lines(metrics):

@@ -95,6 +95,28 @@ def test_missing_features_can_be_an_error(tmp_path, pictures):
     assert not (tmp_path / "a.h5").exists()
 
 
+@pytest.mark.parametrize("form", ["vinvl", "tsv", "npz"])
+def test_features_of_no_image_of_the_corpus_are_refused(tmp_path, pictures, form):
+    path = written(tmp_path, form, pictures)
+    posts = write_corpus(tmp_path, ids=("x.jpg", "y.jpg"))
+    message = f"{path}: found objects for none of 2 images: expected names such as 'x.jpg', found"
+    with pytest.raises(HamlearnError, match=f"{message} such as 'a"):
+        extract_objects(posts, tmp_path / "a.h5", settings(path, form), "precomputed")
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_a_part_of_the_images_is_said_and_counts_over_all_shards(tmp_path, pictures, caplog):
+    caplog.set_level("INFO")
+    posts, path = write_corpus(tmp_path, ids=("a.jpg", "x")), written(tmp_path, "npz", pictures)
+    for number in (1, 2):  # the second has none
+        out = tmp_path / f"{number}.h5"
+        extract_objects(posts, out, settings(path, "npz"), "precomputed", (number, 2))
+    assert f"{path}: objects for 1 of 2 images" in caplog.text
+    merge_shards([tmp_path / "1.h5", tmp_path / "2.h5"], posts, tmp_path / "all.h5")
+    with FeatureFile(tmp_path / "all.h5") as file:
+        assert file.rows("status", range(2)).tolist() == [0, 1]
+
+
 def found(path, form="npz", ids=("a",), pictures=None, **options):
     given = Precomputed(PrecomputedSettings(format=form, path=str(path), **options))
     wanted = {image: (pictures or {}).get(image) for image in ids}

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import hamlearn
 from hamlearn.data.sources import InputFiles
@@ -23,7 +23,7 @@ from hamlearn.inference.posts import Post, Tagged
 from hamlearn.inference.readers import Record, format_of, locate_in, read_posts
 from hamlearn.inference.tagger import WINDOW, Tagger
 from hamlearn.io import canonical, digest_of_file, digest_of_text, file_lock, lines, progress
-from hamlearn.outputs import atomic_write, name_write_errors
+from hamlearn.outputs import atomic_write, check_file, is_special, name_write_errors, open_special
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +61,14 @@ def predict_file(
 
     The images that posts name are in the folder `images`, or their features in the files
     `features`; with `no_images`, the text alone is read. `shard` (i, n) is the i-th of n equal
-    parts of the posts, counted from 1. For all else, see `read_posts`, `Tagger` and `Tagger.tag`.
+    parts of the posts, counted from 1. To a device or a FIFO, lines are written as they are made,
+    and cannot be resumed. For all else, see `read_posts`, `Tagger` and `Tagger.tag`.
 
     Raises:
         HamlearnError: the model, the file or the folder cannot be read; posts name images and
             neither `images` nor `features` is given; or another run is writing `out`.
     """
-    posts, out = Path(posts), Path(out)
-    if out.is_dir():
-        raise HamlearnError(f"{out}: is a folder, expected the name of a file to write")
+    posts, out = Path(posts), check_file(Path(out))
     number, count = shard
     if not 1 <= number <= count:
         raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
@@ -146,17 +145,19 @@ def _with_images(
 
 
 class _PartFile:
-    """OUT.part and its state; `posts` is the number of lines that it holds."""
+    """OUT.part and its state (None: it is no file); `posts` is the number of lines it holds."""
 
-    def __init__(self, file: BinaryIO, state: Path, run: str, posts: int) -> None:
+    def __init__(self, file: IO[bytes], state: Path | None, run: str, posts: int) -> None:
         self._file, self._state, self._run, self.posts = file, state, run, posts
 
     def append(self, lines: Sequence[bytes]) -> None:
         """Write the lines of one window, which count once the state says so."""
         self._file.write(b"".join(lines))
         self._file.flush()
-        os.fsync(self._file.fileno())
         self.posts += len(lines)
+        if self._state is None:
+            return
+        os.fsync(self._file.fileno())
         values = {"run": self._run, "posts": self.posts, "bytes": self._file.tell()}
         with atomic_write(self._state) as part:
             part.write_text(json.dumps(values) + "\n", encoding="utf-8")
@@ -165,6 +166,10 @@ class _PartFile:
 @contextmanager
 def _part_file(out: Path, run: str) -> Iterator[_PartFile]:
     """Open OUT.part where an earlier run stopped; it becomes OUT if the block succeeds."""
+    if is_special(out):
+        with name_write_errors(out), open_special(out) as sink:
+            yield _PartFile(sink, None, run, 0)
+        return
     part, state, lock = (out.with_name(f"{out.name}.part{end}") for end in ("", ".json", ".lock"))
     with name_write_errors(part):
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,26 @@ def test_every_post_has_its_line_in_order(made, posts, tmp_path, caplog):
     assert counts.entities == sum(len(line["entities"]) for line in lines) > 0
     assert "2 posts with an error, 0 without an image" in caplog.text
     assert [path.name for path in out.parent.iterdir()] == ["entities.jsonl"]
+
+
+def test_links_are_followed_and_a_fifo_is_written_to(made, posts, tmp_path):
+    model, given = made.exported["text_only"], {"no_images": True, "device": "cpu"}
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to("far/entities.jsonl")
+    predict_file(model, posts, tmp_path / "link", **given)
+    assert (tmp_path / "link").is_symlink()
+    expected = (tmp_path / "far" / "entities.jsonl").read_bytes()
+    assert len(expected.splitlines()) == len(made.posts) + 2
+    os.mkfifo(tmp_path / "fifo")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((tmp_path / "fifo").read_bytes)
+        predict_file(model, posts, tmp_path / "fifo", **given)
+        assert read.result(10) == expected
+    assert (tmp_path / "fifo").is_fifo()
+    predict_file(model, posts, "/dev/null", **given)
+    assert Path("/dev/null").is_char_device()
+    left = {path.name for path in tmp_path.rglob("*")}
+    assert left == {"posts.jsonl", "far", "link", "entities.jsonl", "fifo"}
 
 
 def test_feature_files_or_no_pictures_can_stand_in_for_the_folder(made, posts, tmp_path):
@@ -204,7 +225,7 @@ def test_two_runs_never_write_one_output(made, posts, tmp_path):
         pytest.raises(HamlearnError, match=r"out\.part\.lock: locked by another process"),
     ):
         predict_file(made.exported["text_only"], posts, tmp_path / "out", device="cpu")
-    with pytest.raises(HamlearnError, match="is a folder"):
+    with pytest.raises(HamlearnError, match="found a folder, expected the name of a file"):
         predict_file(made.exported["text_only"], posts, tmp_path)
 
 
@@ -229,7 +250,7 @@ def test_the_commands_refuse_what_does_not_go_together(made, posts, tmp_path):
     predict = ("predict", model, posts, "--out", tmp_path / "out")
     assert "more than one of" in refused(*predict, "--images", tmp_path, "--no-images")
     assert "expected for example 2-of-4" in refused(*predict, "--shard", "2")
-    said = refused("export", tmp_path, tmp_path / "model")
+    said = refused("export", tmp_path / "absent", tmp_path / "model")
     assert "expected a folder written by" in said
     done = CliRunner().invoke(app, [*map(str, predict), "--device", "cpu"])
     assert done.exit_code == 0, done.exception

@@ -14,6 +14,7 @@ from hamlearn.inference.model_folder import (
     FACTS,
     SCORES,
     load_model,
+    unchanged,
     verify,
     write_json,
     write_manifest,
@@ -37,13 +38,13 @@ def export(folder: str | Path, out: str | Path, scores: str | Path | None = None
     are copied.
 
     Raises:
-        HamlearnError: the model cannot be loaded, `out` holds something else, or the scores have no
-            row of this model.
+        HamlearnError: the model cannot be loaded or is replaced meanwhile, `out` holds something
+            else, or the scores have no row of this model.
     """
     folder, out = Path(folder), Path(out)
     check_folder(out, MODEL)
-    facts = _without_paths(load_model(folder).facts)
-    with atomic_folder(out, MODEL) as part:
+    with atomic_folder(out, MODEL) as part, unchanged(folder):
+        facts = _without_paths(load_model(folder).facts)
         for name in sorted(verify(folder).keys() - {SCORES, CARD}):
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, part / name)

@@ -17,7 +17,8 @@ import csv
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -133,9 +134,15 @@ def load_model(folder: str | Path) -> TrainedModel:
 
     Raises:
         HamlearnError: a file is changed, missing, foreign or a link, another version of hamlearn
-            wrote it, or the files do not describe one model. The message names the file.
+            wrote it, the files do not describe one model, or one is replaced while they are loaded.
+            The message names the file.
     """
     folder = Path(folder)
+    with unchanged(folder):
+        return _load(folder)
+
+
+def _load(folder: Path) -> TrainedModel:
     verify(folder)
     facts = read_run_facts(folder / FACTS)
     for path in sorted((folder / ENCODER).glob("*.json")):
@@ -163,6 +170,40 @@ def load_model(folder: str | Path) -> TrainedModel:
     tokenizer = load_tokenizer(folder / ENCODER)
     return TrainedModel(
         network.eval(), tokenizer, facts, lexicon, digest_of_file(folder / MANIFEST)
+    )
+
+
+@contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """Read a folder in the block, whose files are opened by name, one after the other.
+
+    Raises:
+        HamlearnError: a file was replaced, changed, added or removed meanwhile, so that what was
+            read may be of two models.
+    """
+    before = _state_of(folder)
+    replaced = HamlearnError(
+        f"{folder}: was changed while it was read, expected a folder that nobody writes; try again"
+    )
+    try:
+        yield
+    except Exception as error:  # whatever a reader makes of the files of two models
+        if _state_of(folder) != before:
+            raise replaced from error
+        raise
+    if _state_of(folder) != before:
+        raise replaced
+
+
+def _state_of(folder: Path) -> list[tuple[str | int, ...]] | None:
+    """Return what changes when a file of a model folder does; None if there is no such folder."""
+    try:
+        files = {path: path.lstat() for path in (*folder.glob("*"), *folder.glob(f"{ENCODER}/*"))}
+    except OSError:
+        return None
+    return sorted(
+        (str(path), one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
+        for path, one in files.items()
     )
 
 

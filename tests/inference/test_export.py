@@ -77,3 +77,21 @@ def test_scores_of_another_run_are_refused(made, tmp_path):
     ):
         export(made.run("text_only"), tmp_path / "out", made.folder / "full.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_replaced_while_it_is_copied_is_not_exported(made, tmp_path, monkeypatch):
+    folder, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(made.run("text_only"), folder)
+    shutil.copytree(made.run("full"), other)
+    real = shutil.copyfile
+
+    def replacing(*arguments):
+        if other.is_dir():
+            folder.rename(tmp_path / "old")
+            other.rename(folder)
+        return real(*arguments)
+
+    monkeypatch.setattr(shutil, "copyfile", replacing)
+    with pytest.raises(HamlearnError, match="run: was changed while it was read"):
+        export(folder, tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hamlearn.errors import HamlearnError
+from hamlearn.inference import model_folder
 from hamlearn.inference.model_folder import load_model, write_manifest
 
 
@@ -150,3 +151,54 @@ def test_what_is_no_model_folder_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(HamlearnError, match=r"manifest\.json: not JSON"):
         load_model(tmp_path)
+
+
+def replaced_in(monkeypatch, step, folder, other):
+    """Let another model replace the folder just before a step of the loading."""
+    real = getattr(model_folder, step)
+
+    def replacing(*arguments):
+        if other.is_dir():
+            folder.rename(folder.with_name("old"))
+            other.rename(folder)
+            shutil.rmtree(folder.with_name("old"))
+        return real(*arguments)
+
+    monkeypatch.setattr(model_folder, step, replacing)
+
+
+@pytest.mark.parametrize(
+    "step", ["read_run_facts", "_check_sizes", "build_untrained", "load_tokenizer", "TrainedModel"]
+)
+@pytest.mark.parametrize("system", ["text_only", "full"])  # of the same layout, and of another
+def test_a_model_that_is_replaced_while_it_is_loaded_is_not_mixed(
+    made, folder, tmp_path, monkeypatch, step, system
+):
+    shutil.copytree(made.run(system), tmp_path / "other")
+    with monkeypatch.context() as patch:
+        replaced_in(patch, step, folder, tmp_path / "other")
+        with pytest.raises(HamlearnError, match=r"model: was changed while it was read.*try again"):
+            load_model(folder)
+    assert load_model(folder).facts.system == system
+
+
+def test_weights_that_are_overwritten_in_place_while_they_are_loaded(folder, monkeypatch):
+    weights = (folder / "model.safetensors").read_bytes()
+    real = model_folder.load_tokenizer
+
+    def writing(*arguments):
+        (folder / "model.safetensors").write_bytes(weights)
+        return real(*arguments)
+
+    monkeypatch.setattr(model_folder, "load_tokenizer", writing)
+    with pytest.raises(HamlearnError, match="was changed while it was read"):
+        load_model(folder)
+
+
+def test_files_that_changed_places_are_refused(folder):
+    one, other = folder / "encoder/config.json", folder / "encoder/tokenizer_config.json"
+    one.rename(folder / "x")
+    other.rename(one)
+    (folder / "x").rename(other)
+    with pytest.raises(HamlearnError, match=r"config\.json: changed since"):
+        load_model(folder)

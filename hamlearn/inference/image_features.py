@@ -1,9 +1,8 @@
 """Features of images for a tagger: computed by the networks of the training, or read from files."""
 
 import json
-import os
 from collections.abc import Mapping
-from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -18,12 +17,11 @@ from hamlearn.data.visual import VisualFeatures, VisualReader
 from hamlearn.errors import HamlearnError
 from hamlearn.features.relations import relation_matrix
 from hamlearn.inference.image_sets import ImageFeatures
-from hamlearn.inference.posts import ImageInput
 from hamlearn.io import canonical
 from hamlearn.networks import BACKBONES, DETECTORS, PRECOMPUTED, DetectorSettings, WeightSettings
 from hamlearn.runs import RunFacts, VisionNetwork
 from hamlearn.settings import GraphSettings
-from hamlearn.vision.images import ImageError, Status, open_image
+from hamlearn.vision.images import ImageError, ImageInput, Status, memory_checked, open_image
 
 if TYPE_CHECKING:
     from hamlearn.vision.base import Backbone, Detector
@@ -51,10 +49,8 @@ class NetworkEncoder:
         self._device, self.classes = torch.device(device), facts.classes
         self.class_names: list[str | None] = [*facts.classes, None]
         limits = (one.settings.get("max_pixels", 100_000_000) for one in facts.networks.values())
-        max_pixels = int(min(limits))
-        self._open = lru_cache(CACHED)(
-            lambda path, state: self._compute(open_image(path, max_pixels))
-        )
+        self._max_pixels = int(min(limits))
+        self._kept: dict[str, ImageFeatures] = {}
         self._image_network = facts.networks.get("images")
         self._object_network = facts.networks.get("objects")
         if self._object_network is not None and self._object_network.name == PRECOMPUTED:
@@ -75,16 +71,21 @@ class NetworkEncoder:
 
     def encode(self, image: ImageInput) -> ImageFeatures:
         """Return the features of an image; ImageError if it cannot be read."""
-        if isinstance(image, Image.Image):
-            return self._compute(image.convert("RGB"))
-        return self._open(str(image), _state_of(image))
+        opened = open_image(image, self._max_pixels)
+        key = sha256(b"%d %d " % opened.size + opened.tobytes()).hexdigest()
+        if key not in self._kept:
+            with memory_checked():
+                self._kept[key] = self._compute(opened, key)
+            if len(self._kept) > CACHED:
+                del self._kept[next(iter(self._kept))]  # the first one
+        return self._kept[key]
 
     def close(self) -> None:
         """Drop cached features."""
-        self._open.cache_clear()
+        self._kept.clear()
 
     @torch.inference_mode()
-    def _compute(self, image: Image.Image) -> ImageFeatures:
+    def _compute(self, image: Image.Image, key: str) -> ImageFeatures:
         from hamlearn.features.extraction import padded
         from hamlearn.vision.backbones import features_of
         from hamlearn.vision.base import SELECTION, select_top
@@ -114,7 +115,7 @@ class NetworkEncoder:
             sides, graph = image.size, self._graph
             relations = relation_matrix(fields["boxes"], *sides, graph.overlap_iou, graph.far)
             fields["relations"] = relations
-        return ImageFeatures(VisualFeatures(**fields), scores)
+        return ImageFeatures(VisualFeatures(**fields), scores, key)
 
 
 class FileEncoder:
@@ -137,19 +138,19 @@ class FileEncoder:
 
     def encode(self, image: ImageInput) -> ImageFeatures:
         """Return the features of an image; ImageError if the files have none of its name."""
-        if isinstance(image, Image.Image):
+        if not isinstance(image, str | Path):
             raise ImageError(Status.MISSING, "an open image has no name to look up")
         name, reader = str(image), self._reader
         if name not in reader:
             raise ImageError(Status.MISSING, "the feature files have no readable image of its name")
         (visual,) = reader.read([name])
         if "objects" not in self._inputs.files:
-            return ImageFeatures(visual, np.zeros(0, np.float32))
+            return ImageFeatures(visual, np.zeros(0, np.float32), name)
         (classes,) = reader.classes_of([name])
         scores = reader.objects.rows("scores", [reader.objects.row_of[name]])[0, : len(classes)]
         if not self._inputs.objects:  # a system that reads their names alone
             visual = VisualFeatures(visual.image, classes=classes)
-        return ImageFeatures(visual, scores)
+        return ImageFeatures(visual, scores, name)
 
     def close(self) -> None:
         """Close the files."""
@@ -210,15 +211,6 @@ def as_stored(values: NDArray[np.floating], network: VisionNetwork) -> NDArray[n
     if not np.isfinite(rounded).all():
         raise ImageError(Status.UNDECODABLE, f"its features are not finite as {dtype.__name__}")
     return rounded
-
-
-def _state_of(path: str | Path) -> tuple[int, ...]:
-    """Return what changes when a file is replaced or overwritten; () if there is none."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):  # which opening the image will report
-        return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _check_loaded(network: VisionNetwork, loaded: "Backbone | Detector") -> None:

@@ -18,6 +18,7 @@ class ImageFeatures:
 
     visual: VisualFeatures  # with the objects in descending order of score
     scores: NDArray[np.floating]  # (O,) of the objects; empty for a system that reads no objects
+    key: str  # equal for equal images
 
 
 def combine(images: Sequence[ImageFeatures], most: int, none: int) -> VisualFeatures:

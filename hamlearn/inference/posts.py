@@ -2,12 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
 
-from PIL import Image
-
-ImageInput: TypeAlias = str | Path | Image.Image
+from hamlearn.vision.images import ImageInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +12,8 @@ class Post:
 
     text: str | None = None  # as written; it is split into words as tweets are
     words: tuple[str, ...] | None = None  # of a post that is already split; `text` is then ignored
-    image: ImageInput | None = None  # path of the post's image, or an open image
-    images: tuple[ImageInput, ...] = ()  # further images; the features of all are combined
+    image: ImageInput | None = None  # path, bytes, image of Pillow or array, as in `open_image`
+    images: tuple[ImageInput, ...] = ()  # further ones; features of all are combined, each once
     caption: str | None = None  # a sentence about the image, for systems that read captions
     id: str | int | None = None  # copied to the result
 

@@ -26,8 +26,9 @@ from hamlearn.corpus.conll import BETWEEN, BLANKS, DOCSTART, MARK
 from hamlearn.corpus.image_files import find_image
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.csv_rows import CsvRows
-from hamlearn.inference.posts import ImageInput, Post, Unreadable
+from hamlearn.inference.posts import Post, Unreadable
 from hamlearn.io import cut_lines
+from hamlearn.vision.images import ImageInput
 
 SUFFIXES = {
     ".jsonl": "jsonl",

@@ -1,11 +1,11 @@
 """Entities in posts, by a trained model."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from hamlearn.data.visual import VisualFeatures
 from hamlearn.data.windows import Scored
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.image_features import FileEncoder, ImageEncoder, NetworkEncoder
-from hamlearn.inference.image_sets import InMemoryVisuals, combine
+from hamlearn.inference.image_sets import ImageFeatures, InMemoryVisuals, combine
 from hamlearn.inference.model_folder import TrainedModel, load_model
 from hamlearn.inference.posts import Entity, Post, Tagged, Unreadable
 from hamlearn.inference.prediction import scored_posts
@@ -27,6 +27,7 @@ from hamlearn.inference.words import Word, join_words, split_words
 from hamlearn.model.marginals import Span, span_probabilities
 from hamlearn.vision.images import ImageError
 
+Posts: TypeAlias = Iterable[Post | str | Unreadable]
 WINDOW = 256  # posts that are sorted by length together; no more are in memory
 MAX_CHARACTERS = 100_000  # of a post
 
@@ -139,22 +140,22 @@ class Tagger(AbstractContextManager["Tagger"]):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def tag(
-        self, posts: Iterable[Post | Unreadable], batch_size: int | None = None
-    ) -> list[Tagged]:
-        """Return the entities of posts, in order.
+    def tag(self, posts: Posts | Post | str, batch_size: int | None = None) -> list[Tagged]:
+        """Return the entities of posts, in order; a text stands for a post without images.
 
+        A single post, or a single text, gives a list of one.
         A post that cannot be tagged has an `error` and does not affect the others. An image that
         cannot be read is ignored, with a `note`. The default `batch_size` is that of training.
 
         Raises:
-            HamlearnError: a post has an image, and the vision networks cannot be loaded.
+            HamlearnError: a post has an image, and the vision networks cannot be loaded; or `posts`
+                are neither a post nor several.
         """
         return list(self.stream(posts, batch_size))
 
     def stream(
         self,
-        posts: Iterable[Post | Unreadable],
+        posts: Posts | Post | str,
         batch_size: int | None = None,
         window: int = WINDOW,
     ) -> Iterator[Tagged]:
@@ -163,6 +164,10 @@ class Tagger(AbstractContextManager["Tagger"]):
         A `window` of posts is read at a time and sorted by length.
         """
         size = batch_size or self.model.facts.training.eval_batch_size
+        if isinstance(posts, str | Post | Unreadable):
+            posts = (posts,)
+        if isinstance(posts, bytes | Mapping) or not isinstance(posts, Iterable):
+            raise HamlearnError(f"posts: found {type(posts).__name__}, expected posts or texts")
         source = iter(posts)
         while taken := list(islice(source, window)):
             prepared = [self._prepare(str(place), post) for place, post in enumerate(taken)]
@@ -170,10 +175,14 @@ class Tagger(AbstractContextManager["Tagger"]):
             tagged = iter(self._tag(ready, size))
             yield from (next(tagged) if isinstance(one, _Prepared) else one for one in prepared)
 
-    def _prepare(self, place: str, post: Post | Unreadable) -> _Prepared | Tagged:
+    def _prepare(self, place: str, post: Post | str | Unreadable) -> _Prepared | Tagged:
         """Return a post with its words and features, or why it cannot be tagged."""
         if isinstance(post, Unreadable):
             return Tagged(post.id, error=post.error)
+        if isinstance(post, str):
+            post = Post(text=post)
+        if not isinstance(post, Post):
+            return Tagged(None, error=f"post: found {type(post).__name__}, expected Post or str")
         try:
             text, words = _words(post)
         except HamlearnError as error:
@@ -184,18 +193,20 @@ class Tagger(AbstractContextManager["Tagger"]):
 
     def _encode(self, post: Post) -> tuple[VisualFeatures | None, str | None]:
         """Return the features of a post's images, and a note on those that could not be read."""
-        found, notes = [], []
-        for image in post.all_images:
+        found, notes = dict[str, ImageFeatures](), []
+        for number, image in enumerate(post.all_images, start=1):
             try:
-                found.append(self.image_encoder.encode(image))
+                one = self.image_encoder.encode(image)
+                found[one.key] = one  # an image that is there twice counts once
             except ImageError as error:
-                name = Path(image).name if isinstance(image, str | Path) else "image"
+                name = Path(image).name if isinstance(image, str | Path) else f"image {number}"
                 notes.append(f"{name}: {error.reason}")
         note = "; ".join([*notes, "not used"]) if notes else None
         facts = self.model.facts
         network = facts.networks.get("objects")
         most = 0 if network is None else network.settings["objects"]
-        return combine(found, most, len(facts.classes)) if found else None, note
+        images = list(found.values())
+        return combine(images, most, len(facts.classes)) if images else None, note
 
     def _tag(self, posts: Sequence[_Prepared], batch_size: int) -> list[Tagged]:
         """Return the entities of posts; if a batch fails, of each post on its own."""

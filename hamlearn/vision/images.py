@@ -4,43 +4,49 @@ The reports open images without PyTorch, so it is imported in functions alone.
 """
 
 import logging
+import os
+import re
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from PIL import Image, ImageOps
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
 from hamlearn.errors import HamlearnError
+from hamlearn.vision.bounds import MAX_BYTES, BoundedFile, BoundExceeded, check_bytes
+from hamlearn.vision.file_kinds import HEAD, file_kind
 
 # The formats of images in tweets, whatever their extension says. Formats that run other programs
 # or read further files (EPS, for one) are left out on purpose.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
-HEAD = 512  # bytes that `file_kind` reads
-_MEDIA = {  # by the brand of an ISO media file
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"), "HEIC"),
-    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
-    b"qt  ": "QuickTime",
-}
-_SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {
-    **{"a damaged JPEG": b"\xff\xd8\xff", "a damaged PNG": b"\x89PNG", "a damaged GIF": b"GIF8"},
-    **{"a damaged TIFF": (b"II*\0", b"MM\0*"), "a damaged BMP": b"BM"},
-    **{"JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG 2000": b"\0\0\0\x0cjP  "},
-    **{"WebM or Matroska": b"\x1a\x45\xdf\xa3", "a RIFF file that is no WEBP": b"RIFF"},
-    **{"an icon": b"\0\0\1\0", "PSD": b"8BPS", "PDF": b"%PDF", "PostScript": b"%!PS"},
-    **{"a ZIP archive": b"PK\3\4", "gzip": b"\x1f\x8b", "HDF5": b"\x89HDF"},
-    "a pointer of Git LFS": b"version https://git-lfs",
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF and one of its values
+_UPRIGHT = {  # what turns an image upright, by its EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 
+ImageInput: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
 Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
+warnings.filterwarnings("ignore", module=r"PIL\.")  # thousands for one damaged file
 _pillow_limit = threading.Lock()
+_CPU_ALLOCATION = re.compile("DefaultCPUAllocator|std::bad_alloc")  # in PyTorch's messages
 log = logging.getLogger(__name__)
 
 
@@ -67,43 +73,114 @@ class ImageError(HamlearnError):
         self.reason = reason
 
 
-def open_image(path: str | Path | None, max_pixels: int = 100_000_000) -> Image.Image:
-    """Decode an image into RGB, upright, with transparent pixels on white.
+@contextmanager
+def memory_checked() -> Iterator[None]:
+    """Turn the error of an image that needs more memory than there is into ImageError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _CPU_ALLOCATION.search(str(error)):
+            raise
+        raise ImageError(Status.TOO_LARGE, "there is too little memory for it") from error
+
+
+def open_image(source: ImageInput | None, max_pixels: int = 100_000_000) -> Image.Image:
+    """Return an image in RGB, upright, with transparent pixels on white.
+
+    The same content gives the same pixels, whatever it comes in:
+
+    - the path of a file, or its bytes, in one of FORMATS; of several frames, the first;
+    - an image of Pillow, in any mode; of several frames, the current one. The EXIF orientation
+      that it carries is applied;
+    - an array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4): grey, grey and alpha, RGB, or RGBA. Of
+      uint8 as it is, of uint16 the upper 8 bits, of floats in [0, 1] times 255, of bool black and
+      white.
+
+    A file of 16 bits or floats is scaled as an array is.
 
     Args:
-        path: the file, or None where the corpus has no image of that name.
+        source: the image, or None where the corpus has no image of that name.
         max_pixels: an image whose header states more pixels is not decoded.
 
     Raises:
         ImageError: the image is missing, too large, or cannot be decoded.
     """
-    if path is None:
-        raise ImageError(Status.MISSING, "the corpus has no picture of this name")
-    path = Path(path)
+    path = source if isinstance(source, str | Path) else None
     try:
-        if not path.exists():
-            raise ImageError(Status.MISSING, _absent(path), path)
-        if not path.is_file():
-            raise ImageError(Status.UNDECODABLE, "not a file", path)
-        if path.stat().st_size == 0:
-            raise ImageError(Status.UNDECODABLE, "zero bytes", path)
-        with _open_header(path) as image:
-            if image.width * image.height > max_pixels:
-                size = f"{image.width}x{image.height} pixels, expected at most {max_pixels}"
-                raise ImageError(Status.TOO_LARGE, size, path)
+        with memory_checked():
+            if isinstance(source, np.ndarray):
+                return _on_white(_of_array(source, max_pixels))
+            image = source if isinstance(source, Image.Image) else _open(_content(source))
+            _check_size(*image.size, max_pixels)
             image.load()
             return _on_white(_upright(image, path))
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
+    except ImageError as error:
+        raise ImageError(error.status, error.reason, path) from error
+    except (BoundExceeded, Image.DecompressionBombError) as error:
         raise ImageError(Status.TOO_LARGE, _reason(error), path) from error
-    except Image.UnidentifiedImageError as error:
-        with path.open("rb") as file:
-            found = file_kind(file.read(HEAD))
-        expected = f"found {found}, expected one of {', '.join(FORMATS)}"
-        raise ImageError(Status.UNDECODABLE, expected, path) from error
     except Exception as error:  # whatever a damaged file makes Pillow raise
         raise ImageError(Status.UNDECODABLE, _reason(error), path) from error
+
+
+def _content(source: object) -> bytes:
+    """Return the bytes of an image's file."""
+    if source is None:
+        raise ImageError(Status.MISSING, "the corpus has no picture of this name")
+    if isinstance(source, bytes | bytearray | memoryview):
+        content = bytes(source)
+    elif isinstance(source, str | Path):
+        path = Path(source)
+        if not path.exists():
+            raise ImageError(Status.MISSING, _absent(path))
+        if not path.is_file():
+            raise ImageError(Status.UNDECODABLE, "not a file")
+        with path.open("rb") as file:
+            check_bytes(os.fstat(file.fileno()).st_size)
+            content = file.read(MAX_BYTES + 1)
+    else:
+        expected = "expected a path, bytes, an image of Pillow, or an array"
+        raise ImageError(Status.UNDECODABLE, f"found {type(source).__name__}, {expected}")
+    if not content:
+        raise ImageError(Status.UNDECODABLE, "zero bytes")
+    return content
+
+
+def _of_array(values: NDArray[Any], max_pixels: int) -> Image.Image:
+    channels = values.shape[2:]
+    if values.ndim not in (2, 3) or channels not in ((), (2,), (3,), (4,)):
+        expected = "expected (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)"
+        raise ImageError(Status.UNDECODABLE, f"found an array of shape {values.shape}, {expected}")
+    _check_size(values.shape[1], values.shape[0], max_pixels)
+    return Image.fromarray(_eight_bits(values))
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    found = f"{width}x{height} pixels"
+    if width * height > max_pixels:
+        raise ImageError(Status.TOO_LARGE, f"{found}, expected at most {max_pixels}")
+    if width * height == 0:
+        raise ImageError(Status.UNDECODABLE, f"{found}, expected at least one")
+
+
+def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the samples of an image, of any type that `open_image` names, as bytes."""
+    dtype = values.dtype
+    if dtype == np.uint8:
+        return values
+    if dtype == np.bool_:
+        return values * np.uint8(255)
+    if dtype.kind == "u" and dtype.itemsize == 2:
+        return (values >> 8).astype(np.uint8)
+    if dtype.kind == "f":
+        low, high = values.min(), values.max()
+        if not (low >= 0 and high <= 1):  # or not a number
+            found = f"found samples of {dtype.name} from {low:g} to {high:g}"
+            raise ImageError(Status.UNDECODABLE, f"{found}, expected 0 to 1")
+        return np.rint(values.astype(np.float32) * 255).astype(np.uint8)
+    raise ImageError(
+        Status.UNDECODABLE,
+        f"found samples of {dtype.name}, expected uint8, uint16, or floats from 0 to 1",
+    )
 
 
 def _absent(path: Path) -> str:
@@ -111,59 +188,54 @@ def _absent(path: Path) -> str:
     return "found a URL, expected the name of a file" if is_url else "no such file"
 
 
-def file_kind(head: bytes) -> str:
-    """Return in words what a file is, by its first HEAD bytes: for messages on unknown images."""
-    if not head.strip(b"\0"):
-        return "zero bytes alone" if head else "an empty file"
-    if head[4:8] == b"ftyp":
-        return _MEDIA.get(head[8:12], "MP4")
-    for kind, signatures in _SIGNATURES.items():
-        if head.startswith(signatures):
-            return kind
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "HTML"
-    if b"<svg" in text:
-        return "SVG"
-    if text.startswith(b"<"):
-        return "XML"
-    if b"\0" not in head:
-        try:
-            # The last bytes may be the beginning of a character.
-            start = head.decode("utf-8", "strict" if len(head) < HEAD else "ignore")
-            return f"text that begins {start[:40]!r}"
-        except UnicodeDecodeError:
-            pass
-    return f"an unknown format that begins {head[:8].hex(' ')}"
-
-
-def _open_header(path: Path) -> Image.Image:
+def _open(content: bytes) -> Image.Image:
     """Read the header alone, with Pillow's own limit of pixels switched off."""
+    file = BoundedFile(content)
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path, formats=FORMATS)
+            return Image.open(file, formats=FORMATS)
+        except Image.UnidentifiedImageError as error:
+            found = f"found {file_kind(content[:HEAD])}, expected one of {', '.join(FORMATS)}"
+            raise ImageError(Status.UNDECODABLE, found) from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _upright(image: Image.Image, path: Path) -> Image.Image:
+def _upright(image: Image.Image, path: str | Path | None) -> Image.Image:
     """Apply the rotation in the EXIF data; damaged EXIF data is ignored."""
     try:
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except (BoundExceeded, MemoryError):
+        raise
     except Exception as error:  # whatever damaged data makes Pillow raise
-        log.warning("%s: EXIF is broken and not applied (%s)", path, _reason(error))
+        log.warning("%s: EXIF is broken and not applied (%s)", path or "image", _reason(error))
         return image
+    method = _UPRIGHT.get(orientation or 0)
+    return image if method is None else image.transpose(method)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits per pixel: use the upper 8, where Pillow would clip
-        image = image.point(lambda value: value * (1 / 256) + 0).convert("L")
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _grey(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Return an image of one deep sample a pixel in 8 bits, which Pillow would clip to."""
+    values = np.asarray(image)
+    grey = _eight_bits(values)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = 255 - grey
+    deep = Image.fromarray(grey)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        deep.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return deep
 
 
 def _reason(error: Exception) -> str:
@@ -229,9 +301,10 @@ def decode_images(
         row, path = numbered
         try:
             image = open_image(path, max_pixels)
+            with memory_checked():
+                return Decoded(row, image.size, prepare(image))
         except ImageError as error:
             return Decoded(row, (0, 0), error)
-        return Decoded(row, image.size, prepare(image))
 
     # One PyTorch thread in each: more of them would compete with the network's own.
     torch_threads = torch.get_num_threads()

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hamlearn import Post, Tagger
 from hamlearn.errors import HamlearnError
+from hamlearn.inference.image_features import CACHED
 from hamlearn.vision.images import ImageError
 from tests.inference.conftest import WEIGHTS
 
@@ -46,6 +48,22 @@ def test_an_image_that_was_overwritten_is_read_again(made, tmp_path):
         image.unlink()
         with pytest.raises(ImageError, match="no such file"):
             encode(image)
+
+
+def test_the_features_of_some_images_are_kept_by_content(made):
+    with Tagger.load(made.run("full"), weights=WEIGHTS, device="cpu") as tagger:
+        encoder = tagger.image_encoder
+        images = [np.full((30, 40, 3), value, np.uint8) for value in range(CACHED + 1)]
+        first = encoder.encode(images[0])
+        assert encoder.encode(Image.fromarray(images[0])) is first
+        assert encoder.encode(images[0].reshape(40, 30, 3)).key != first.key
+        for image in images[1:]:
+            encoder.encode(image)
+        assert len(encoder._kept) == CACHED
+        again = encoder.encode(images[0])
+    assert again is not first
+    assert again.key == first.key
+    np.testing.assert_array_equal(again.visual.image, first.visual.image)
 
 
 def test_weights_must_be_those_of_the_training(made, tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ def seen(number, scores, classes=None):
             relations=relations,
         ),
         np.array(scores),
+        str(number),
     )
 
 
@@ -71,6 +72,7 @@ def test_maps_of_several_images_are_averaged_for_a_system_without_objects():
                 image=np.full(2, x), regions=np.full((49, 2), x), stages=np.full((4, 3), x)
             ),
             np.zeros(0),
+            str(x),
         )
         for x in (1.0, 2.0)
     ]

@@ -1,8 +1,10 @@
+import io
 import subprocess
 import sys
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -186,6 +188,90 @@ def test_what_cannot_be_seen_is_noted_and_the_text_decides(made, seeing, tmp_pat
     for one in (broken, absent, none):
         assert (one.has_image, one.relevance, one.error) == (False, None, None)
         assert one.entities == none.entities
+
+
+def test_texts_stand_for_posts(reading):
+    post, text = Post(text="see Ann tomorrow", id="a"), "at the game with Jordan"
+    first, second = reading.tag(post), reading.tag(text)
+    assert [len(first), len(second)] == [1, 1]
+    assert first[0].words == ("see", "Ann", "tomorrow")
+    assert second[0].text == text
+    assert reading.tag([text, post, text]) == [*second, *first, *second]
+    assert reading.tag(iter((text, post))) == [*second, *first]
+    assert list(reading.stream(text)) == second
+    assert reading.tag("")[0].error == "text: found no word, expected at least one"
+    wrong = reading.tag([text, 7, {"text": text}, None])
+    assert [one.error for one in wrong] == [
+        None,
+        *(f"post: found {kind}, expected Post or str" for kind in ("int", "dict", "NoneType")),
+    ]
+    for posts in (7, None, b"text", {"text": text}):
+        with pytest.raises(HamlearnError, match=r"posts: found \w+, expected posts or texts"):
+            reading.tag(posts)
+
+
+def test_an_image_says_the_same_whatever_it_comes_in(made, seeing, tmp_path):
+    words, path = made.posts[0].words, made.images / f"{made.posts[0].image_id}.jpg"
+    image = Image.open(path)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    image.save(tmp_path / "a.png")
+    sources = [
+        tmp_path / "a.png",
+        (tmp_path / "a.png").read_bytes(),
+        Image.open(tmp_path / "a.png"),
+        np.asarray(image),
+        np.asarray(image).astype(np.uint16) * 257,
+    ]
+    for given in (lambda one: {"image": one}, lambda one: {"images": (one,)}):
+        posts = [Post(words=words, **given(source)) for source in sources]
+        found = seeing.tag(posts, batch_size=1)
+        assert found == [found[0]] * len(sources)
+    (twice,) = seeing.tag([Post(words=words, image=sources[0], images=tuple(sources))])
+    assert twice == found[0]  # an image counts once, whatever it comes in
+
+
+def test_an_image_that_cannot_be_used_is_a_note_and_ends_nothing(made, seeing, tmp_path):
+    path = made.images / f"{made.posts[0].image_id}.jpg"
+    closed = Image.open(path)
+    closed.close()
+    images = [
+        closed,
+        Image.open(io.BytesIO(path.read_bytes()[:-300])),
+        np.broadcast_to(np.uint8(0), (20_000, 20_000)),
+        np.zeros((3, 30, 40)),
+        b"no image",
+        7,
+    ]
+    posts = [Post(words=made.posts[0].words, image=image) for image in images]
+    good = Post(words=made.posts[0].words, image=path)
+    *bad, last, several = seeing.tag(
+        [*posts, good, Post(words=good.words, images=(path, closed, b""))]
+    )
+    for one, said in zip(
+        bad,
+        ("closed image", "truncated", "20000x20000", "(3, 30, 40)", "text that", "found int"),
+        strict=True,
+    ):
+        assert one.note.startswith("image 1: ")
+        assert said in one.note
+        assert one.note.endswith("; not used")
+        assert (one.has_image, one.error) == (False, None)
+    assert (last.note, last.has_image) == (None, True)
+    notes = "image 2: Operation on closed image; image 3: zero bytes; not used"
+    assert several == replace(last, note=notes)
+
+
+def test_an_image_that_takes_too_much_memory_is_a_note(made, seeing, monkeypatch):
+    def failing(image):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    words, image = made.posts[0].words, np.full((30, 40, 3), 77, np.uint8)
+    detector = seeing.image_encoder._detector
+    monkeypatch.setattr(detector, "propose", failing)
+    (found,) = seeing.tag(Post(words=words, image=image))
+    assert found.note == "image 1: there is too little memory for it; not used"
+    monkeypatch.undo()
+    assert seeing.tag(Post(words=words, image=image))[0].note is None
 
 
 def test_several_pictures_are_taken_together(made, seeing, tmp_path):

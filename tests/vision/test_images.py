@@ -5,11 +5,18 @@ import threading
 import time
 import zlib
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from hamlearn.vision.images import ImageError, Status, decode_images, open_image
+from hamlearn.vision.images import (
+    ImageError,
+    Status,
+    decode_images,
+    memory_checked,
+    open_image,
+)
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -171,6 +178,192 @@ def test_random_damage_is_always_a_typed_failure(tmp_path):
                 assert open_image(tmp_path / "a.jpg", max_pixels=10_000_000).mode == "RGB"
 
 
+# --- whatever an image comes in ----------------------------------------------------------------
+
+
+def saved(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def gradient(mode, size=(24, 16)):
+    ramp = Image.linear_gradient("L").resize(size)
+    if mode in ("RGBA", "LA"):
+        image = ramp.convert(mode)
+        image.putalpha(ramp.rotate(180))
+        return image
+    if mode == "CMYK":
+        return Image.merge("CMYK", [ramp, ramp.rotate(180), ramp, ramp.point(lambda v: v // 3)])
+    return ramp.convert(mode)
+
+
+def deep(dtype, order="<"):
+    values = np.linspace(0, 1, 24 * 16).reshape(16, 24)
+    return (values * 65535).astype(f"{order}u2") if dtype == "u2" else values.astype(dtype)
+
+
+def turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(gradient("RGB"), "JPEG", exif=exif)
+
+
+SAME = {
+    "alpha": saved(gradient("RGBA"), "PNG"),
+    "grey and alpha": saved(gradient("LA"), "PNG"),
+    "palette": saved(gradient("RGB").quantize(9), "GIF", transparency=2),
+    "transparent colour": saved(gradient("RGB"), "PNG", transparency=(7, 7, 7)),
+    "transparent grey": saved(gradient("L"), "PNG", transparency=9),
+    "turned": turned(),
+    "16 bits": saved(Image.fromarray(deep("u2")), "PNG"),
+    "16 bits, transparent": saved(Image.fromarray(deep("u2")), "PNG", transparency=40_000),
+    "16 bits, TIFF": saved(Image.fromarray(deep("u2")), "TIFF"),
+    "16 bits, big-endian TIFF": saved(Image.fromarray(deep("u2", ">")), "TIFF"),
+    "floats": saved(Image.fromarray(deep("f4")), "TIFF"),
+    "CMYK": saved(gradient("CMYK"), "JPEG"),
+    "CMYK, TIFF": saved(gradient("CMYK"), "TIFF"),
+    "1 bit": saved(gradient("1"), "PNG"),
+    "progressive": saved(gradient("RGB"), "JPEG", progressive=True),
+    "WebP": saved(gradient("RGBA"), "WEBP"),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_path_bytes_and_an_image_of_pillow_are_one(tmp_path, name):
+    content = SAME[name]
+    (tmp_path / "a").write_bytes(content)
+    loaded = Image.open(io.BytesIO(content))
+    loaded.load()
+    others = [
+        str(tmp_path / "a"),
+        content,
+        bytearray(content),
+        Image.open(tmp_path / "a"),
+        Image.open(io.BytesIO(content)),
+        loaded,
+        loaded.copy(),
+    ]
+    expected = open_image(tmp_path / "a")
+    assert expected.mode == "RGB"
+    assert len(set(expected.convert("L").tobytes())) > 1
+    for other in others:
+        found = open_image(other)
+        assert (found.size, found.tobytes()) == (expected.size, expected.tobytes())
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "1", "I;16", "F"])
+def test_an_array_is_the_image_of_its_samples(mode):
+    if mode in ("I;16", "F"):
+        image = Image.fromarray(deep("u2" if mode == "I;16" else "f4"))
+    else:
+        image = gradient(mode)
+    values = np.asarray(image)
+    if mode == "1":
+        assert values.dtype == bool
+    expected = open_image(saved(image, "TIFF" if mode == "F" else "PNG")).tobytes()
+    for array in (values, values.copy(order="F"), np.repeat(values, 2, axis=0)[::2]):
+        assert open_image(array).tobytes() == expected
+    if values.dtype == np.uint8:
+        deeper = values.astype(np.uint16) * 256 + 77
+        assert open_image(deeper).tobytes() == expected
+        assert open_image(deeper.astype(">u2")).tobytes() == expected
+        for dtype in (np.float32, np.float64):
+            assert open_image(values.astype(dtype) / 255).tobytes() == expected
+
+
+def test_sixteen_bits_and_floats_are_scaled():
+    grey = open_image(SAME["16 bits, TIFF"])
+    assert np.array_equal(np.asarray(grey)[..., 0], deep("u2") >> 8)
+    for name in ("16 bits", "16 bits, big-endian TIFF"):
+        assert open_image(SAME[name]).tobytes() == grey.tobytes()
+    assert np.array_equal(np.asarray(open_image(SAME["floats"]))[..., 0], np.rint(deep("f4") * 255))
+    inverted = saved(Image.fromarray(deep("u2")), "TIFF", tiffinfo={262: 0})
+    assert np.array_equal(np.asarray(open_image(inverted))[..., 0], 255 - (deep("u2") >> 8))
+
+
+def closed():
+    image = Image.open(io.BytesIO(SAME["alpha"]))
+    image.close()
+    return image
+
+
+CUT = saved(Image.effect_noise((64, 64), 50), "JPEG")[:-1000]
+FEW = "expected (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)"
+REFUSED = {
+    "closed image": (closed(), Status.UNDECODABLE, "Operation on closed image"),
+    "cut image": (Image.open(io.BytesIO(CUT)), Status.UNDECODABLE, "truncated"),
+    "cut bytes": (CUT, Status.UNDECODABLE, "truncated"),
+    "no bytes": (b"", Status.UNDECODABLE, "zero bytes"),
+    "text": (b"hello", Status.UNDECODABLE, "found text that begins 'hello'"),
+    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n", Status.UNDECODABLE, "found PostScript, expected one of"),
+    "large bytes": (saved(gradient("L", (99, 99)), "PNG"), Status.TOO_LARGE, "99x99 pixels"),
+    "large image": (gradient("L", (99, 99)), Status.TOO_LARGE, "99x99 pixels"),
+    "large array": (np.zeros((99, 98, 3)), Status.TOO_LARGE, "98x99 pixels, expected at most"),
+    "empty array": (np.zeros((0, 5)), Status.UNDECODABLE, "5x0 pixels, expected at least one"),
+    "empty image": (Image.new("L", (0, 5)), Status.UNDECODABLE, "0x5 pixels, expected at least"),
+    "channels": (np.zeros((3, 9, 9)), Status.UNDECODABLE, f"of shape (3, 9, 9), {FEW}"),
+    "row": (np.zeros(9), Status.UNDECODABLE, f"of shape (9,), {FEW}"),
+    "floats": (np.ones((9, 9)) * 255, Status.UNDECODABLE, "from 255 to 255, expected 0 to 1"),
+    "no number": (np.full((9, 9), np.nan), Status.UNDECODABLE, "float64 from nan to nan"),
+    "float TIFF": (
+        saved(Image.new("F", (9, 9), 200.0), "TIFF"),
+        Status.UNDECODABLE,
+        "found samples of float32 from 200 to 200, expected 0 to 1",
+    ),
+    "integers": (np.zeros((9, 9), int), Status.UNDECODABLE, "samples of int64, expected uint8"),
+    "TIFF of integers": (
+        saved(Image.new("I", (9, 9), 200), "TIFF"),
+        Status.UNDECODABLE,
+        "found samples of int32, expected uint8, uint16, or floats from 0 to 1",
+    ),
+    "objects": (np.full((9, 9), None), Status.UNDECODABLE, "samples of object"),
+    "number": (5, Status.UNDECODABLE, "found int, expected a path, bytes"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_image_is_said(name):
+    source, status, reason = REFUSED[name]
+    error = failure(source, max_pixels=5000)
+    assert error.status == status
+    assert reason in error.reason
+
+
+def test_an_image_of_pillow_stays_as_it_was():
+    image = Image.open(io.BytesIO(SAME["turned"]))
+    open_image(image)
+    assert image.size == (24, 16)
+    frames = [Image.new("L", (9, 9), value) for value in (10, 200)]
+    several = Image.open(
+        io.BytesIO(saved(frames[0], "TIFF", save_all=True, append_images=[frames[1]]))
+    )
+    several.seek(1)
+    assert open_image(several).getpixel((0, 0)) == (200, 200, 200)
+    assert several.tell() == 1
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate")]
+)
+def test_too_little_memory_is_a_failure_of_the_image(tmp_path, monkeypatch, error):
+    def failing(*_):
+        raise error
+
+    paths = [tmp_path / f"{number}.png" for number in range(2)]
+    for path in paths:
+        Image.new("RGB", (9, 9)).save(path)
+    prepared = list(decode_images(paths, failing, 1000, threads=1, ahead=1))
+    assert [item.value.status for item in prepared] == [Status.TOO_LARGE] * 2
+    monkeypatch.setattr(Image.Image, "transpose", failing)
+    assert failure(SAME["turned"]).reason == "there is too little memory for it"
+
+
+def test_another_error_of_torch_is_no_failure_of_the_image():
+    with pytest.raises(RuntimeError, match="shapes"), memory_checked():
+        raise RuntimeError("shapes do not match")
+
+
 # --- in threads -------------------------------------------------------------------------------
 
 
@@ -241,34 +434,6 @@ def test_threads_that_decode_compute_alone_and_others_as_before(paths):
         torch.set_num_threads(before)
     assert seen == [1] * 12
     assert later == [2]
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "found HEIC, expected one of JPEG, PNG"),
-        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", "found AVIF"),
-        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "found MP4"),
-        (b"\x1a\x45\xdf\xa3\x01\0\0\0", "found WebM"),
-        (b"\n<!DOCTYPE html>\n<title>404</title>", "found HTML"),
-        (b"\xef\xbb\xbf<html>", "found HTML"),
-        (b'<?xml version="1.0"?>\n<svg xmlns="">', "found SVG"),
-        (b'<?xml version="1.0"?><Error/>', "found XML"),
-        (b"%PDF-1.7\n", "found PDF"),
-        (b"\xff\xd8\xff", "found a damaged JPEG"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "found a pointer of Git LFS"),
-        (b'{"error": "gone"}', 'found text that begins \'{"error": "gone"}\''),
-        ("é".encode() * 2000, "found text that begins 'éééé"),
-        (b"x" + "é".encode() * 2000, "found text that begins 'xééé"),
-        (b"\0" * 900, "found zero bytes alone"),
-        (b"\x01\x02\xfe\xff", "found an unknown format that begins 01 02 fe ff"),
-    ],
-)
-def test_what_lies_behind_the_name_of_an_image_is_said(tmp_path, content, said):
-    (tmp_path / "a.jpg").write_bytes(content)
-    error = failure(tmp_path / "a.jpg")
-    assert error.status == Status.UNDECODABLE
-    assert error.reason.startswith(said)
 
 
 @pytest.mark.parametrize("place", ["", "images/"])

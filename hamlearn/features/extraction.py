@@ -37,7 +37,14 @@ from hamlearn.vision.base import (
     select_top,
     selection_of,
 )
-from hamlearn.vision.images import Decoded, ImageError, decode_images, in_order, set_threads
+from hamlearn.vision.images import (
+    Decoded,
+    ImageError,
+    decode_images,
+    in_order,
+    memory_checked,
+    set_threads,
+)
 
 _AHEAD = 4  # images decoded ahead of a detector, which takes them at full size
 _PENDING = 3  # batches that may wait for the disk, in addition to the one that is written
@@ -156,7 +163,8 @@ def extract_objects(
             (item,) = batch  # padding a batch would change the features at the borders of images
             best: Any = item.value
             if detector != PRECOMPUTED:
-                best = select_top(net.propose(best), options.objects, **selection)
+                with memory_checked():
+                    best = select_top(net.propose(best), options.objects, **selection)
             return lambda: [padded(best, options.objects, item.size, len(source.classes))]
 
         used |= {"backend": source.backend, "preprocessing": source.preprocessing}
@@ -219,36 +227,47 @@ def _write_shard(
 ) -> None:
     """Process images in batches, and write the rows of one while the next is processed.
 
-    If `is_strict`, an image that cannot be read is an error; else it is counted. `where` is device
+    If `is_strict`, an image that cannot be read is an error; else it is counted, and so are the
+    images of a batch for which `process` raises ImageError. `where` is device
     and backend, for the log.
     """
     failed: Counter[str] = Counter()
     extractor = attributes["extractor"]
     with feature_writer(out, ids, columns, attributes, classes) as writer:
 
+        def fail(item: Decoded[Any], error: ImageError) -> None:
+            if is_strict:
+                raise HamlearnError(
+                    f"image {ids[item.row]}: {error}; with `pictures.unreadable: count` it is"
+                    " counted and skipped"
+                ) from error
+            failed[error.status.name.lower()] += 1
+            writer.fail(item.row, error.status, error.reason)
+
         def readable() -> Iterator[Decoded[Any]]:
             for item in progress(queue, len(ids), f"{attributes['kind']}, {extractor}"):
-                error = item.value
-                if not isinstance(error, ImageError):
+                if isinstance(item.value, ImageError):
+                    fail(item, item.value)
+                else:
                     yield item
-                    continue
-                if is_strict:
-                    raise HamlearnError(
-                        f"image {ids[item.row]}: {error}; with `pictures.unreadable: count` it is"
-                        " counted and skipped"
-                    ) from error
-                failed[error.status.name.lower()] += 1
-                writer.fail(item.row, error.status, error.reason)
 
-        def write(processed: tuple[Batch, Callable[[], Rows]]) -> None:
-            batch, rows = processed
+        def processed() -> Iterator[tuple[Batch, Callable[[], Rows]]]:
+            images = readable()
+            while batch := list(islice(images, batch_size)):
+                try:
+                    rows = process(batch)
+                except ImageError as error:
+                    for item in batch:
+                        fail(item, error)
+                else:
+                    yield batch, rows
+
+        def write(done: tuple[Batch, Callable[[], Rows]]) -> None:
+            batch, rows = done
             for item, values in zip(batch, rows(), strict=True):
                 writer.put(item.row, item.size, **values)
 
-        images = readable()
-        batches: Iterator[Batch] = iter(lambda: list(islice(images, batch_size)), [])
-        processed = ((batch, process(batch)) for batch in batches)
-        for _ in in_order(write, processed, ThreadPoolExecutor(1, "write"), _PENDING):
+        for _ in in_order(write, processed(), ThreadPoolExecutor(1, "write"), _PENDING):
             pass
     random_weights = bool(attributes["random_weights"])
     log_summary(f"{extractor} on {where}", len(ids), failed, random_weights)

@@ -15,6 +15,7 @@ from hamlearn.features.merge import merge_shards
 from hamlearn.features.store import FeatureFile, attributes_of, image_columns
 from hamlearn.settings import load_settings
 from hamlearn.vision.base import Proposals, load_backbone, load_detector, select_top
+from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
 from hamlearn.vision.images import Decoded, ImageError, Status, open_image
 from hamlearn.vision.weights import Weights
 
@@ -421,6 +422,30 @@ def test_rows_are_written_in_another_thread_in_their_order(tmp_path):
         expected = [*range(6), 0, *range(7, 12)]
         np.testing.assert_array_equal(file.rows("features", range(12))[:, 0], expected)
         assert file.reasons == [*[""] * 6, "gone", *[""] * 5]
+
+
+def test_an_image_that_takes_too_much_memory_is_counted(posts, tmp_path, monkeypatch):
+    propose = TorchvisionRCNN.propose
+
+    def failing(self, image):
+        if image.size == (80, 140):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        if image.size == (20, 12):
+            raise MemoryError
+        return propose(self, image)
+
+    monkeypatch.setattr(TorchvisionRCNN, "propose", failing)
+    extract_objects(posts, tmp_path / "a.h5", settings(), "demo")
+    with FeatureFile(tmp_path / "a.h5") as file:
+        reasons = dict(zip(file.ids, file.reasons, strict=True))
+    for name in ("tall", "small"):
+        assert reasons[name] == "there is too little memory for it"
+    assert not any(reasons[name] for name in ("wide", "palette", "rotated", "plain"))
+    strict = settings(pictures={"unreadable": "error"})
+    one = [CorpusPost("a", "test", "a", str(posts.parent / "tall.jpg"), ("a",), ("O",))]
+    write_posts(tmp_path / "posts.jsonl", one)
+    with pytest.raises(HamlearnError, match="image a: there is too little memory for it; with"):
+        extract_objects(tmp_path / "posts.jsonl", tmp_path / "b.h5", strict, "demo")
 
 
 @pytest.mark.parametrize("wrong", [0, 11])

@@ -1,3 +1,6 @@
+import resource
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -72,6 +75,34 @@ def test_any_size_gives_finite_boxes_inside(detector, size):
     assert found.features.isfinite().all()
     assert found.class_boxes.isfinite().all()
     assert (found.class_boxes <= torch.tensor([*size, *size]) * 1.001).all()
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (300, 40_000), (5000, 5000)])
+def test_a_strip_and_a_large_image_take_little_memory(detector, size):
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    image = Image.new("RGB", size, (200, 30, 30))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000, before[1]))
+    try:
+        found = detector.propose(image)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert found.class_boxes.isfinite().all()
+    assert (found.class_boxes <= torch.tensor([*size, *size]) * 1.001).all()
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 3), (5000, 5000), (9000, 4001), (2, 90)])
+def test_the_networks_transform_keeps_the_size_of_an_image_that_was_fitted(detector, size):
+    fitted = detector._fitted(Image.new("RGB", size))
+    batch, _ = detector.network.transform([pil_to_tensor(fitted) / 255])
+    assert batch.image_sizes == [(fitted.height, fitted.width)]
+    assert max(fitted.size) <= detector.preprocessing["max_size"]
+
+
+@pytest.mark.parametrize("size", [(30, 90), (4096, 4096), (1, 1)])
+def test_an_ordinary_image_is_left_to_the_networks_transform(detector, size):
+    image = Image.new("RGB", size)
+    assert detector._fitted(image) is image
 
 
 def test_the_same_picture_gives_the_same(detector):

@@ -6,7 +6,7 @@ PYTHON ?= python3
 
 # Run the embedded demo up to its report; a second run has nothing to do.
 run: .venv/installed
-	. .venv/bin/activate && snakemake --cores all
+	PATH="$$PWD/.venv/bin:$$PATH" .venv/bin/python -m snakemake --cores all
 	.venv/bin/python -m hamlearn summary results/report/metrics.csv
 	@echo "Report: results/report/index.html"
 

@@ -1,8 +1,9 @@
 """Checks before anything runs, so that a wrong configuration ends no run half-way."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hamlearn.encoder_files import check_encoder, is_hub_name
 from hamlearn.errors import HamlearnError
@@ -60,9 +61,17 @@ def check(settings: Settings, local: bool = True) -> None:
         local: inputs lie on this machine; with False, paths are not looked for.
 
     Raises:
-        HamlearnError: a configured path or file of weights does not exist, the text encoder cannot
-            be used, or weights cannot run on their backend; the message names the key.
+        HamlearnError: a configured path or file of weights does not exist or has a name in braces,
+            the text encoder cannot be used, or weights cannot run on their backend; the message
+            names the key.
     """
+    for key, text in _texts(settings.model_dump()):
+        is_template = key == f"object_features.{PRECOMPUTED}.path"
+        if re.search(r"\{\s*\w+.*\}", text.replace("{corpus}", "") if is_template else text):
+            raise HamlearnError(
+                f"{key}: found {text!r}, expected no name in braces, which Snakemake would replace:"
+                " rename the file or folder, or make a link to it"
+            )
     for detector in all_detectors(settings):
         required_backend(settings, detector)
     if not local:
@@ -72,6 +81,15 @@ def check(settings: Settings, local: bool = True) -> None:
     if not settings.predict.posts:
         _check_encoder(settings)
         _check_weights(settings)
+
+
+def _texts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text of the configuration with its key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _texts(value, f"{prefix}{key}.")
+        elif isinstance(value, str):
+            yield f"{prefix}{key}", value
 
 
 def _require(settings: Settings, found: InputPath) -> None:

@@ -212,3 +212,16 @@ def test_weights_that_cannot_run_on_the_backend_are_refused():
     asked = {"detector": "mask_rcnn", "object_features": {"detectors": detectors}}
     with pytest.raises(HamlearnError, match="weights 'COCO_V1' do not run on backend detectron2"):
         check(asked)
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"corpora": {"mine": {"path": "a{b}c"}}, "corpus": "mine"}, "corpora.mine.path"),
+        ({"text": {"word_vectors": "{corpus}.txt"}}, "text.word_vectors"),
+        ({"object_features": {"precomputed": {"path": "{corpus}/{x,y}"}}}, "precomputed.path"),
+    ],
+)
+def test_a_path_that_snakemake_would_change_is_refused(values, key):
+    with pytest.raises(HamlearnError, match=rf"{key}: found '.*\{{.*', expected no name in braces"):
+        check(GENERATED | values)

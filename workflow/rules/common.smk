@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -9,9 +10,20 @@ from filelock import FileLock, Timeout
 
 ROOT = Path(workflow.basedir).parent
 
+
+def literal(path):
+    """Return a path with its braces doubled, where Snakemake would fill in wildcards."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 # Snakemake unsets PYTHONPATH in conda jobs, so each shell command sets it: the environments hold
 # third-party packages only, and `python -m hamlearn` runs the source next to this workflow.
-shell.prefix(f"export PYTHONPATH='{ROOT}'; ")
+if ":" in str(ROOT):
+    raise WorkflowError(
+        f"{ROOT}: found `:` in the path of the checkout, which separates entries of"
+        " PYTHONPATH; expected a path without: move or rename the folder"
+    )
+shell.prefix(f"export PYTHONPATH={literal(shlex.quote(str(ROOT)))}; ")
 
 sys.path.insert(0, str(ROOT))
 from hamlearn.errors import HamlearnError

@@ -55,7 +55,7 @@ rule metrics:
 
 rule paper_table:
     input:
-        published=ROOT / "resources" / "published.yaml",
+        published=os.path.relpath(ROOT / "resources" / "published.yaml"),
         ours=lambda wildcards: experiments.table_inputs(SETTINGS, wildcards.table),
     output:
         csv=in_report(f"{TABLES}/{{table}}.csv", "table", table="{table}", form="CSV"),

@@ -23,6 +23,7 @@ from hamlearn.features.store import (
     image_columns,
     log_summary,
     object_columns,
+    warn_of_demo,
 )
 from hamlearn.io import progress
 from hamlearn.networks import PRECOMPUTED
@@ -89,6 +90,7 @@ def extract_images(
     columns = image_columns(net.width, options.dtype, options.regions, stages)
     used = options.model_dump(include={"regions", "stages", "dtype"})
     used |= {"preprocessing": net.preprocessing, "max_pixels": max_pixels}
+    warn_of_demo([backbone], next(filter(None, paths.values()), None))
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     with free_device(device) as on:
         net.network.to(on).to(memory_format=layout)
@@ -141,6 +143,7 @@ def extract_objects(
     max_pixels = settings.pictures.max_pixels
     every = image_paths(iterate_posts(posts_path))
     paths = shard_of(every, shard)
+    warn_of_demo([detector], next(filter(None, paths.values()), None))
     with free_device("cpu" if detector == PRECOMPUTED else device) as on:
         source: ObjectSource
         used = options.model_dump(include={"objects", "dtype"})

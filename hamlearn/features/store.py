@@ -22,7 +22,7 @@ most N objects, C classes.
 import logging
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -237,6 +237,21 @@ class FeatureFile(ArrayFile):
         self.row_of = ByImage({image_id: row for row, image_id in enumerate(self.ids)})
         if len(self.row_of) < n:
             raise self.error("an image id occurs twice, expected each once")
+
+
+def warn_of_demo(networks: Iterable[str], image: str | Path | None) -> None:
+    """Log a warning where a network of the demo reads an image that the demo did not draw.
+
+    The folder of a drawn corpus has `images` and `ceiling.json`.
+    """
+    if "demo" in networks and image is not None:
+        folder = Path(image).parent
+        if not (folder.parent / "ceiling.json").is_file():
+            log.warning(
+                "%s: the demo's networks know only what the demo drew: their features of other"
+                " images carry little meaning",
+                folder,
+            )
 
 
 def log_summary(what: str, count: int, failed: Counter[str], random_weights: bool) -> None:

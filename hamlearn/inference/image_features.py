@@ -16,6 +16,7 @@ from hamlearn.data.sources import InputFiles
 from hamlearn.data.visual import VisualFeatures, VisualReader
 from hamlearn.errors import HamlearnError
 from hamlearn.features.relations import relation_matrix
+from hamlearn.features.store import warn_of_demo
 from hamlearn.inference.image_sets import ImageFeatures
 from hamlearn.io import canonical
 from hamlearn.networks import BACKBONES, DETECTORS, PRECOMPUTED, DetectorSettings, WeightSettings
@@ -51,6 +52,7 @@ class NetworkEncoder:
         limits = (one.settings.get("max_pixels", 100_000_000) for one in facts.networks.values())
         self._max_pixels = int(min(limits))
         self._kept: dict[str, ImageFeatures] = {}
+        self._names, self._has_warned = [one.name for one in facts.networks.values()], False
         self._image_network = facts.networks.get("images")
         self._object_network = facts.networks.get("objects")
         if self._object_network is not None and self._object_network.name == PRECOMPUTED:
@@ -72,6 +74,9 @@ class NetworkEncoder:
     def encode(self, image: ImageInput) -> ImageFeatures:
         """Return the features of an image; ImageError if it cannot be read."""
         opened = open_image(image, self._max_pixels)
+        if not self._has_warned and isinstance(image, str | Path):
+            self._has_warned = True
+            warn_of_demo(self._names, image)
         key = sha256(b"%d %d " % opened.size + opened.tobytes()).hexdigest()
         if key not in self._kept:
             with memory_checked():

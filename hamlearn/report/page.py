@@ -114,6 +114,7 @@ def section_of(
         "sheets": [contact_sheet(settings, corpus, found) for found in detections],
         "browser": browser_of(settings, corpus, detections) if settings.report.posts else None,
         "corpus": provenance.corpus_table(corpus),
+        "coverage": provenance.coverage_table(corpus),
         "runs": provenance.run_table(corpus),
         "provenance": provenance.provenance_table(corpus),
     }

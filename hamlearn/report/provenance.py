@@ -13,6 +13,7 @@ from hamlearn.report.tables import Cell, Row, Table, cells, detector_note
 from hamlearn.runs import VisionNetwork
 
 RANDOM = "random weights: visual scores carry no meaning"
+DEMO = "the demo's networks looked at images that the demo did not draw"
 SHORT = 12  # characters of a digest that are shown
 REASONS = 6  # rows of reasons that are shown; the rarest are combined
 SPLIT_COLUMNS = ("Train", "Dev", "Test", "All")
@@ -51,6 +52,48 @@ def corpus_table(corpus: CorpusResults) -> Table:
         SPLIT_COLUMNS,
         tuple(rows),
     )
+
+
+def coverage_table(corpus: CorpusResults) -> Table | None:
+    """Return of how many posts there was what the runs read; None where they read words alone."""
+    posts = Counter(post.split for post in corpus.posts)
+    found: dict[tuple[str, str], Sequence[int | None]] = {}
+    if any(run.facts.inputs.files for run in corpus.runs):
+        files = Counter(post.split for post in corpus.posts if post.image_path is not None)
+        found["image files", ""] = [files[split] for split in SPLITS]
+    for run in corpus.runs:
+        train, dev = (run.facts.splits.get(split) for split in SPLITS[:2])
+        if kinds := [kind for kind in run.facts.inputs.files if kind != "graphs"]:
+            known = [
+                None
+                if count is None or count.missing_images is None
+                else count.posts - count.missing_images
+                for count in (train, dev)
+            ]
+            test = [one.has_image for one in run.predictions]
+            key = f"features of {' and '.join(kinds)}", detector_note(run.detector, run.variant)
+            found.setdefault(key, [*known, None if None in test else test.count(True)])
+        if any(count is not None and count.captions is not None for count in (train, dev)):
+            test = [one.has_caption for one in run.predictions]
+            known = [None if count is None else count.captions for count in (train, dev)]
+            found.setdefault(("captions", ""), [*known, None if None in test else test.count(True)])
+    rows = [
+        Row(name, _shares(counts, [posts[split] for split in SPLITS]), note)
+        for (name, note), counts in found.items()
+    ]
+    for vectors in dict.fromkeys(run.facts.word_vectors for run in corpus.runs):
+        name, colon, text = (vectors or "").rpartition(": ")
+        if colon:
+            rows.append(Row("word vectors", cells([*[ABSENT] * len(SPLITS), text]), name))
+    caption = "Coverage: of how many posts there was what the runs read."
+    return Table(caption, "Input", SPLIT_COLUMNS, tuple(rows)) if rows else None
+
+
+def _shares(found: Sequence[int | None], posts: Sequence[int]) -> tuple[Cell, ...]:
+    """Return cells of `n of N`, and their sum if all are known."""
+    every = None if None in found else sum(filter(None, found))
+    pairs = zip([*found, every], [*posts, sum(posts)], strict=True)
+    return cells([ABSENT if count is None else f"{count} of {total}" for count, total in pairs])
 
 
 def run_table(corpus: CorpusResults) -> Table:
@@ -120,6 +163,15 @@ def cautions(corpus: CorpusResults) -> list[Caution]:
             " reads pictures shows only what the text can do."
         )
         found.append(Caution(corpus.name, RANDOM, text))
+    of_demo = [source for source in sources(corpus) if source.network.name == "demo"]
+    if of_demo and not corpus.ceiling:  # which a corpus of the demo has
+        which = " and ".join(source.kind for source in of_demo)
+        text = (
+            f"The features ({which}) come from networks that were trained on the demo's drawings"
+            " alone. The score of a variant that reads images shows mostly what the text can do."
+            " For photographs use resnet152, and faster_rcnn, mask_rcnn or precomputed objects."
+        )
+        found.append(Caution(corpus.name, DEMO, text))
     table = unusable_pictures(corpus)
     if table is not None:
         hit, posts = corpus.unusable, corpus.posts

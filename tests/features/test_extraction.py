@@ -167,6 +167,7 @@ def test_images_that_fail_are_listed_and_zero(posts, tmp_path, extract, caplog):
     said = "10 images, 4 without features (2 missing, 1 too_large, 1 undecodable)"
     assert f"demo on cpu{', torchvision' * (extract is extract_objects)}: {said}" in caplog.text
     assert "random weights: visual scores carry no meaning" in caplog.text
+    assert caplog.text.count("the demo's networks know only what the demo drew") == 1
 
 
 def test_the_list_of_failures_has_its_header_always(tmp_path, posts):

@@ -14,6 +14,7 @@ from hamlearn.features.store import (
     feature_writer,
     image_columns,
     object_columns,
+    warn_of_demo,
 )
 
 IDS = ["a", "17_06_4705", "ü", "d", "e"]
@@ -230,3 +231,18 @@ def test_a_full_disk_is_one_error_that_names_the_file(tmp_path, limit):
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (17 if limit < 120_000 else 2)
     assert list(tmp_path.iterdir()) == ([] if limit < 120_000 else [target])
+
+
+@pytest.mark.parametrize(
+    ("network", "drawn", "warned"),
+    [("demo", False, True), ("demo", True, False), ("x", False, False)],
+)
+def test_networks_of_the_demo_on_other_images_are_warned_of(
+    tmp_path, caplog, network, drawn, warned
+):
+    if drawn:
+        (tmp_path / "ceiling.json").touch()
+    warn_of_demo([network], tmp_path / "images" / "a.jpg")
+    assert ("know only what the demo drew" in caplog.text) == warned
+    warn_of_demo(["demo"], None)
+    assert len(caplog.records) == warned

@@ -1,6 +1,7 @@
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +65,15 @@ def test_the_features_of_some_images_are_kept_by_content(made):
     assert again is not first
     assert again.key == first.key
     np.testing.assert_array_equal(again.visual.image, first.visual.image)
+
+
+def test_networks_of_the_demo_warn_once_of_other_images(made, tmp_path, caplog):
+    drawn = made.images / f"{made.posts[0].image_id}.jpg"
+    for image in (drawn, Path(shutil.copy(drawn, tmp_path))):
+        caplog.clear()
+        with Tagger.load(made.run("full"), weights=WEIGHTS, device="cpu") as tagger:
+            tagger.tag([Post(text=text, image=image) for text in ("hi", "ho")])
+        assert caplog.text.count("know only what the demo drew") == (image != drawn)
 
 
 def test_weights_must_be_those_of_the_training(made, tmp_path, monkeypatch):

@@ -70,6 +70,7 @@ def test_page_is_whole_and_in_order(made: Made, page: str) -> None:
         "Relevance of pictures",
         "What demo found in pictures",
         "Corpus",
+        "Coverage",
         "Runs",
         "Where the features come from",
         "Settings",

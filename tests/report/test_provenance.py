@@ -1,5 +1,7 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,8 +11,10 @@ from hamlearn.io import digest_of_text
 from hamlearn.report.findings import findings
 from hamlearn.report.inputs import CorpusResults, read_results
 from hamlearn.report.provenance import (
+    DEMO,
     cautions,
     corpus_table,
+    coverage_table,
     provenance_table,
     run_table,
     unusable_pictures,
@@ -165,3 +169,71 @@ def test_a_corpus_without_any_picture_is_advised_to_read_text_alone(tmp_path: Pa
     failures.popitem()
     made = make(tmp_path / "b", variants=("full",), sizes=sizes, failures=failures)
     assert "text_only" not in cautions_of(made)["8 of 9 posts have no usable picture"]
+
+
+def edit_facts(made: Made, variant: str, detector: str, change: Callable[[Any], None]) -> None:
+    path = made.run_folder(*made.corpora, detector, variant, 0) / "run.json"
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+
+
+def test_coverage_says_what_was_there_for_the_posts_of_each_split(tmp_path: Path) -> None:
+    failures = {"test_1": ("missing", "gone"), "dev_0": ("undecodable", "broken")}
+    made = make(tmp_path, variants=("full", "ita", "bilstm_crf"), failures=failures)
+
+    def counted(facts: Any) -> None:
+        facts["splits"] = {
+            "train": {"posts": 24, "missing_images": 0, "captions": 20},
+            "dev": {"posts": 12, "missing_images": 1, "captions": 12},
+        }
+
+    edit_facts(made, "ita", "demo", counted)
+    edit_facts(
+        made, "bilstm_crf", "none", lambda facts: facts.update(word_vectors="v: 3 of 4 words")
+    )
+    path = tmp_path / "predictions/demo/demo/ita/seed0/test.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["has_caption"] = line["id"] == "test_3"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = coverage_table(corpora(made)[0])
+    assert table is not None
+    assert [(row.name, row.note) for row in table.rows] == [
+        ("image files", ""),
+        ("features of images and objects", "demo"),
+        ("features of objects", "demo"),
+        ("captions", ""),
+        ("word vectors", "v"),
+    ]
+    assert texts(table, "image files") == ["24 of 24", "11 of 12", "59 of 60", "94 of 96"]
+    assert texts(table, "features of objects") == ["24 of 24", "11 of 12", "59 of 60", "94 of 96"]
+    unknown = texts(
+        table, "features of images and objects"
+    )  # the facts made up here have no counts
+    assert unknown == [ABSENT, ABSENT, "59 of 60", ABSENT]
+    assert texts(table, "captions") == ["20 of 24", "12 of 12", "1 of 60", "33 of 96"]
+    assert texts(table, "word vectors")[3] == "3 of 4 words"
+
+
+def test_a_run_of_words_alone_has_no_coverage(tmp_path: Path) -> None:
+    assert coverage_table(corpora(make(tmp_path, variants=("text_only",)))[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("drawn", "name", "warned"),
+    [(False, "demo", True), (True, "demo", False), (False, "resnet152", False)],
+)
+def test_networks_of_the_demo_on_other_images_are_warned_of(
+    tmp_path: Path, drawn: bool, name: str, warned: bool
+) -> None:
+    made = make(tmp_path, corpora={"mine": drawn}, variants=("full",))
+
+    def named(facts: Any) -> None:
+        facts["networks"]["images"]["name"] = name
+
+    edit_facts(made, "full", "demo", named)
+    found = cautions_of(made)
+    assert (DEMO in found) == warned
+    if warned:
+        assert "(images) come from networks" in found[DEMO]

@@ -11,7 +11,7 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from hamlearn.errors import HamlearnError
 
@@ -20,10 +20,16 @@ FORMS = 1000  # of ids that are remembered
 Line = tuple[int, str | HamlearnError]  # its number, and its text with its end or its fault
 
 
-class CsvRows:
-    """Iterates over the number of the first line of each row, and its cells or its fault.
+class Row(NamedTuple):
+    """A row; a blank line has no cells."""
 
-    Blank lines have no cells.
+    number: int  # of the line on which it begins
+    cells: list[str]  # of a faulty row, those before its first quote
+    fault: str | None = None
+
+
+class CsvRows:
+    """Iterates over the rows of a file.
 
     Args:
         lines: numbered lines with their ends.
@@ -41,11 +47,11 @@ class CsvRows:
         self._header: list[str] = []  # the first row
         self._forms: set[str] = set()  # of ids
 
-    def __iter__(self) -> Iterator[tuple[int, list[str] | HamlearnError]]:
+    def __iter__(self) -> Iterator[Row]:
         while (line := self._next()) is not None:
             number, text = line
             if isinstance(text, HamlearnError):
-                yield number, text
+                yield Row(number, [], str(text))
                 continue
             taken = [line]
             try:
@@ -54,14 +60,15 @@ class CsvRows:
                 is_open = len(taken) > 1 or "unexpected end of data" in str(error)
                 self._read_again(taken[1:])
                 reason = "a quote opens that is not closed" if is_open else str(error)
-                yield number, HamlearnError(f"not a row ({reason})")
+                before = text.partition('"')[0].split(self._dialect.get("delimiter", ","))
+                yield Row(number, before[:-1], f"not a row ({reason})")
                 continue
             self._header = self._header or [name.strip() for name in cells]
             if len(self._forms) < FORMS and (form := self._form_of(cells)):
                 self._forms.add(form)
             if len(taken) > 1:
                 self._check_swallowed(cells, taken)
-            yield number, cells
+            yield Row(number, cells)
 
     def _next(self) -> Line | None:
         return self._again.popleft() if self._again else next(self._lines, None)

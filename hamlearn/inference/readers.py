@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 from hamlearn.corpus.conll import BETWEEN, BLANKS, DOCSTART, MARK
 from hamlearn.corpus.image_files import find_image
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.csv_rows import CsvRows
+from hamlearn.inference.csv_rows import CsvRows, Row
 from hamlearn.inference.posts import Post, Unreadable
 from hamlearn.io import cut_lines
 from hamlearn.vision.images import ImageInput
@@ -183,26 +183,29 @@ def _jsonl(path: Path) -> Found:
 
 def _table(path: Path, **dialect: Any) -> Found:
     rows = iter(CsvRows(_lines(path, keep_ends=True), str(path), **dialect))
-    _, header = next(rows, (1, HamlearnError("no line")))
-    if isinstance(header, HamlearnError):
-        raise HamlearnError(f"{path}:1: found no header ({header}), expected one with `text`")
-    header = [name.strip() for name in header]
+    first = next(rows, Row(1, [], "no line"))
+    if first.fault is not None:
+        raise HamlearnError(f"{path}:1: found no header ({first.fault}), expected one with `text`")
+    header = [name.strip() for name in first.cells]
     if "text" not in header or len(set(header)) != len(header):
         raise HamlearnError(
             f"{path}:1: found the columns {', '.join(header)!r:.120}, expected `text`, and"
             " optionally `id`, `image` and `caption`, each once"
         )
-    for number, row in rows:
-        values: Any = row
-        if not row:
+    for number, row, fault in rows:
+        values: Any
+        if fault is None and not row:
             continue
-        if isinstance(row, list) and len(row) != len(header):
-            values = HamlearnError(f"found {len(row)} fields, expected {len(header)}")
-        elif isinstance(row, list):
+        id_ = row[0] if row and header[0] == "id" else ""  # that of a faulty row, too
+        if fault is None and len(row) != len(header):
+            fault = f"found {len(row)} fields, expected {len(header)}"
+        if fault is None:
             cells = dict(zip(header, row, strict=True))
             values = {key: cells.get(key) or None for key in ("id", "image", "caption")}
             values["text"] = cells["text"]
-        yield number, str(number), values
+        else:
+            values = HamlearnError(fault)
+        yield number, id_ or str(number), values
 
 
 def _conll(path: Path) -> Found:

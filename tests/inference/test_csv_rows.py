@@ -2,13 +2,14 @@ import contextlib
 import csv
 import io
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.csv_rows import CsvRows
+from hamlearn.inference.csv_rows import CsvRows, Row
 
 
 def rows(text):
@@ -23,7 +24,7 @@ def table(count, **changed):
 
 
 def faults(found):
-    return [(number, str(row)) for number, row in found if isinstance(row, HamlearnError)]
+    return [(row.number, row.fault) for row in found if row.fault]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def faults(found):
 def test_a_quote_that_is_not_closed_spoils_its_line_alone(changed):
     found = rows(table(60, **changed))
     assert faults(found) == [(11, "not a row (a quote opens that is not closed)")]
-    good = {row[0]: row for _, row in found if isinstance(row, list)}
+    good = {row.cells[0]: row.cells for row in found if not row.fault}
     assert good.keys() == {"id"} | {f"p{number}" for number in range(60)} - {"p9"}
     assert all(len(row) == 3 for row in good.values())
     if changed.get("p40", "").startswith('p40,"two'):
@@ -66,15 +67,15 @@ def test_few_lines_with_ids_are_rows_and_others_are_text():
     with pytest.raises(HamlearnError, match=r"a\.csv:3: .* swallows 2 lines, of which 2 are rows"):
         rows('id,text,image\np0,a,\np1,"open,\np2,b,\np3,closed",\n')
     found = rows('id,text,image\np0,a,\np1,"well,\nyes, and, no\nso, what, now",\n')
-    assert found[2] == (3, ["p1", "well,\nyes, and, no\nso, what, now", ""])
+    assert found[2] == Row(3, ["p1", "well,\nyes, and, no\nso, what, now", ""])
 
 
 def test_a_row_of_too_many_fields_may_not_swallow_rows():
     with pytest.raises(HamlearnError, match=r"a\.csv:2: .* closed on line 4 and swallows 2 lines"):
         rows('id,text,image\n1,"open,x,y\n2,b,\n3,"\n4,d,\n')
     found = rows('id,text,image\n1,"two\nlines",x,y\n2,b,\n')
-    assert found[1] == (2, ["1", "two\nlines", "x", "y"])
-    assert found[2] == (4, ["2", "b", ""])
+    assert found[1] == Row(2, ["1", "two\nlines", "x", "y"])
+    assert found[2] == Row(4, ["2", "b", ""])
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -93,7 +94,7 @@ def test_cells_of_several_lines_are_read_as_spreadsheets_write_them(end, columns
     given_rows += [[*(["1"] * (columns - 1)), text] for text in texts * 3]
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator=end).writerows(given_rows)
-    assert [row for _, row in rows(buffer.getvalue())] == given_rows
+    assert [row.cells for row in rows(buffer.getvalue())] == given_rows
 
 
 TEXTS = st.text(st.sampled_from('ab ,"\n\r'), max_size=12)
@@ -105,7 +106,7 @@ def test_what_a_writer_writes_is_what_is_read(cells):
     buffer = io.StringIO(newline="")
     csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(given_rows)
     found = rows(buffer.getvalue())
-    assert [row for _, row in found] == given_rows
+    assert [row.cells for row in found] == given_rows
 
 
 @given(st.text(st.sampled_from('a,"\n'), max_size=60))
@@ -114,11 +115,11 @@ def test_every_line_is_in_one_row(text):
         found = rows("id,text\n" + text)
     except HamlearnError:
         return
-    numbers = [number for number, _ in found]
+    numbers = [row.number for row in found]
     assert numbers == sorted(set(numbers))
-    for place, (number, row) in enumerate(found):
-        if isinstance(row, HamlearnError):  # the next line is read by itself
-            assert place == len(found) - 1 or found[place + 1][0] == number + 1
+    for row, after in pairwise(found):
+        if row.fault:  # the next line is read by itself
+            assert after.number == row.number + 1
 
 
 @pytest.mark.parametrize("line", ['x",y,"', 'a,"x', '"', '"",', 'x,"""', '"a""'])

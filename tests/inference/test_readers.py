@@ -68,7 +68,10 @@ def test_tables(tmp_path):
         Post(text='he said "hi"\nto Ann', images=("a.jpg",), id="a"),
         Post(text="Bob", id="4"),
     ]
-    assert found[2] == Unreadable("5", "a.csv:5: found 4 fields, expected 3")
+    assert found[2] == Unreadable("b", "a.csv:5: found 4 fields, expected 3")
+    found = read(tmp_path, "a.csv", 'id,text\np1,"open\n"p2,open\n')
+    said = "not a row (a quote opens that is not closed)"
+    assert found == [Unreadable("p1", f"a.csv:2: {said}"), Unreadable("3", f"a.csv:3: {said}")]
     found = read(tmp_path, "a.csv", "text,id\r\nhe\0llo,7\n")  # a NUL is a character like others
     assert found == [Post(text="he\0llo", id="7")]
     found = read(tmp_path, "a.tsv", "image\ttext\tcaption\nb.jpg\tsays \"hi\ta dog\n\t5' tall\t\n")

@@ -109,7 +109,7 @@ def export(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of a model.")],
-    posts: Annotated[Path, typer.Argument(help="JSONL, CSV, TSV, IMGID CoNLL, or a post a line.")],
+    posts: Annotated[Path, typer.Argument(help="JSONL, CSV, TSV, CoNLL, text; `-`: stdin.")],
     out: opt.Out,
     images: Annotated[Path | None, typer.Option(help="Folder of the posts' images.")] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Use the text alone.")] = False,

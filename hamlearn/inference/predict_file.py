@@ -9,6 +9,9 @@ import json
 import logging
 import os
 import re
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +23,7 @@ import hamlearn
 from hamlearn.data.sources import InputFiles
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.posts import Post, Tagged
-from hamlearn.inference.readers import Record, format_of, locate_in, read_posts
+from hamlearn.inference.readers import FORMATS, Record, format_of, locate_in, read_posts
 from hamlearn.inference.tagger import WINDOW, Tagger
 from hamlearn.io import canonical, digest_of_file, digest_of_text, file_lock, lines, progress
 from hamlearn.outputs import atomic_write, check_file, is_special, name_write_errors, open_special
@@ -59,15 +62,23 @@ def predict_file(
 ) -> Counts:
     """Write the entities of every post of a file as JSON lines with the fields of `Tagged`.
 
-    The images that posts name are in the folder `images`, or their features in the files
-    `features`; with `no_images`, the text alone is read. `shard` (i, n) is the i-th of n equal
-    parts of the posts, counted from 1. To a device or a FIFO, lines are written as they are made,
-    and cannot be resumed. For all else, see `read_posts`, `Tagger` and `Tagger.tag`.
+    `posts` is a file, or `-` for standard input, which needs `form` and is copied to the temporary
+    folder of the system first. The images that posts name are in the folder `images`, or their
+    features in the files `features`; with `no_images`, the text alone is read. `shard` (i, n) is
+    the i-th of n equal parts of the posts, counted from 1. To a device or a FIFO, lines are written
+    as they are made, and cannot be resumed. For all else, see `read_posts`, `Tagger` and
+    `Tagger.tag`.
 
     Raises:
         HamlearnError: the model, the file or the folder cannot be read; posts name images and
             neither `images` nor `features` is given; or another run is writing `out`.
     """
+    if str(posts) == "-":
+        with _standard_input(form) as copy:
+            sources = (images, features, no_images, weights)
+            return predict_file(
+                model, copy, out, *sources, form, shard, batch_size, device, threads
+            )
     posts, out = Path(posts), check_file(Path(out))
     number, count = shard
     if not 1 <= number <= count:
@@ -105,16 +116,37 @@ def predict_file(
                 counts.errors += sum(one.error is not None for one in window)
                 if tagger.reads_images:
                     counts.without_image += sum(not (x.has_image or x.error) for x in window)
+            if part.posts != end - begin:
+                raise HamlearnError(
+                    f"{posts}: found {end - begin} posts at first and {part.posts} when they were"
+                    " read, expected a file that does not change"
+                )
     log.info(
-        "%s: %d posts%s, %d entities, %d posts with an error%s",
+        "%s: %d posts in, %d lines out%s, %d entities, %d posts with an error%s",
         out,
-        counts.posts,
-        f" after {counts.before} of an earlier run" if counts.before else "",
+        end - begin,
+        counts.before + counts.posts,
+        f" ({counts.before} of them by an earlier run)" if counts.before else "",
         counts.entities,
         counts.errors,
         f", {counts.without_image} without an image" if reads_images else "",
     )
     return counts
+
+
+@contextmanager
+def _standard_input(form: str | None) -> Iterator[Path]:
+    """Copy standard input to a file, since posts are counted before they are read."""
+    if form is None:
+        raise HamlearnError(
+            "posts: found `-`, standard input, expected `--format` with one of"
+            f" {', '.join(FORMATS)}"
+        )
+    with tempfile.TemporaryDirectory(prefix="hamlearn-") as folder:
+        path = Path(folder, "stdin")
+        with name_write_errors(path), path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield path
 
 
 def line_of(tagged: Tagged) -> bytes:

@@ -14,7 +14,9 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions
 from hamlearn.evaluation.tables import read_table
 from hamlearn.features.object_files import drawn_objects, tsv_file
+from hamlearn.inference.posts import Unreadable
 from hamlearn.inference.predict_file import join
+from hamlearn.inference.readers import read_posts as posts_of
 from hamlearn.io import read_yaml
 from hamlearn.runs import read_run_facts
 from hamlearn.vision.base import class_names
@@ -59,6 +61,15 @@ def one_line(tmp_path_factory):
     with (folder / "manifest.jsonl").open("wb") as file:
         file.truncate(SIZE)  # sparse: NULs that take no room
     return folder / "manifest.jsonl"
+
+
+@pytest.mark.parametrize("form", ["csv", "text"])
+def test_a_post_of_3_gb_is_one_record(one_line, little_memory, form):
+    try:
+        (post,) = posts_of(one_line, str, form)
+    except HamlearnError as error:
+        post = Unreadable("1", str(error))  # the header of a table
+    assert "longer than 1000000 characters" in post.error
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -63,6 +63,8 @@ def test_every_post_has_its_line_in_order(made, posts, tmp_path, caplog):
     assert counts.posts == len(lines) == len(ids) + 2
     assert counts.errors == 2
     assert counts.entities == sum(len(line["entities"]) for line in lines) > 0
+    count = len(ids) + 2
+    assert f"{count} posts in, {count} lines out" in caplog.text
     assert "2 posts with an error, 0 without an image" in caplog.text
     assert [path.name for path in out.parent.iterdir()] == ["entities.jsonl"]
 
@@ -98,6 +100,34 @@ def test_feature_files_or_no_pictures_can_stand_in_for_the_folder(made, posts, t
     counts = predict_file(model, posts, tmp_path / "b", no_images=True, **names)
     assert not any(line["has_image"] for line in lines_of(tmp_path / "b"))
     assert counts.without_image == len(made.posts) + 1  # a name that leaves is not looked up
+
+
+def test_posts_come_from_standard_input_too(made, posts, tmp_path):
+    model, out = str(made.exported["text_only"]), tmp_path / "out.jsonl"
+    predict_file(model, posts, tmp_path / "expected.jsonl", no_images=True, device="cpu")
+    arguments = ["predict", model, "-", "--out", str(out), "--no-images", "--device", "cpu"]
+    given = posts.read_bytes()
+    done = CliRunner().invoke(app, [*arguments, "--format", "jsonl"], input=given)
+    assert done.exit_code == 0, done.output
+    assert [line["id"] for line in lines_of(out)] == [
+        line["id"] for line in lines_of(tmp_path / "expected.jsonl")
+    ]
+    assert lines_of(out)[3]["error"].startswith("stdin:4: found list")
+    out.unlink()
+    failed = CliRunner().invoke(app, arguments, input=given)
+    assert "found `-`, standard input, expected `--format`" in str(failed.exception)
+    assert not out.exists()
+
+
+def test_posts_that_change_while_they_are_read_are_an_error(made, posts, tmp_path, monkeypatch):
+    read = predicting.read_posts
+    counted = iter([posts.with_name("more.jsonl"), posts])
+    posts.with_name("more.jsonl").write_bytes(posts.read_bytes() + b'{"text": "one more"}\n')
+    monkeypatch.setattr(predicting, "read_posts", lambda path, *more: read(next(counted), *more))
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(HamlearnError, match=r"found \d+ posts at first and \d+ when they were"):
+        predict_file(made.exported["text_only"], posts, out, no_images=True, device="cpu")
+    assert not out.exists()
 
 
 def test_shards_one_after_the_other_are_the_whole(made, posts, tmp_path):

@@ -19,7 +19,7 @@ from benchmarks.plan import Plan
 from benchmarks.results import Result
 from hamlearn.corpus.conll import Entry
 from hamlearn.corpus.posts import CorpusPost, iterate_posts, read_posts
-from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.data.windows import tokenize
 from hamlearn.demo.corpus import write_corpus
 from hamlearn.features.hdf5 import atomic_hdf5, write_attributes, write_texts

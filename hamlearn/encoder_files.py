@@ -16,7 +16,7 @@ SCRATCH = "scratch"  # the value of `text.encoder` for one that is trained from 
 SCRATCH_FILE = "scratch.json"  # marks the folder of an untrained encoder as made for that
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 POSITIONS = 512  # of an encoder that is trained from scratch
-MAX_JSON = 100_000_000  # bytes; the largest published tokenizers have 35 million
+MAX_JSON = 50_000_000  # bytes; the largest published tokenizers have 35 million
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # whole, or in shards with an index
 _INDEX = ".index.json"
@@ -30,13 +30,13 @@ _VOCABULARIES = (  # any of these groups of files is a tokenizer
 # The encoders that can be used, by `model_type`: those whose output for a post does not depend on
 # the padding of its batch. The first position of a few comes after that of the padding token.
 _FROM_ZERO = (
-    *("albert", "bert", "big_bird", "deberta", "deberta-v2", "distilbert", "electra"),
-    *("ernie", "eurobert", "gte", "jina_embeddings_v3", "megatron-bert", "mobilebert"),
-    *("modernbert", "nomic_bert", "rembert", "roformer", "squeezebert"),
+    *("albert", "bert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "eurobert"),
+    *("gte", "jina_embeddings_v3", "megatron-bert", "modernbert", "nomic_bert"),
+    *("rembert", "roformer"),
 )
 _AFTER_PADDING = (
-    *("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta"),
-    *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"),
+    *("camembert", "data2vec-text", "mpnet", "roberta", "roberta-prelayernorm"),
+    *("xlm-roberta", "xlm-roberta-xl"),
 )
 _UNLIMITED = ("xlnet",)
 MODEL_TYPES = tuple(sorted((*_FROM_ZERO, *_AFTER_PADDING, *_UNLIMITED)))
@@ -49,7 +49,10 @@ _ENCODER_DECODERS = (
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WIDTHS = ("hidden_size", "d_model", "dim")  # the names of an encoder's width
 _NEVER_READ = (".h5", ".msgpack", ".ot", ".onnx", ".tflite", ".gguf", ".md", ".index")
-_CODE = ("auto_map", "custom_pipelines", "quantization_config")
+_FOREIGN = (  # what requests program code, other weights, or another network
+    *("auto_map", "custom_pipelines", "quantization_config", "per_layer_config"),
+    *("backbone", "backbone_config", "experts_implementation"),
+)
 
 
 def check_encoder(encoder: str | Path, text: TextSettings, heads: int) -> None:
@@ -85,13 +88,11 @@ def check_encoder(encoder: str | Path, text: TextSettings, heads: int) -> None:
         )
     config = read_config(folder)
     require_weights(folder)
-    if not any(all((folder / name).is_file() for name in group) for group in _VOCABULARIES):
-        known = ", ".join(" with ".join(group) for group in _VOCABULARIES)
-        raise HamlearnError(f"{place}: found no tokenizer, expected one of {known}")
+    require_tokenizer(folder)
     check_sizes(folder, config, text, heads)
     if (folder / TOKENIZER).is_file() and isinstance(config.get("vocab_size"), int):
         tokens = max(_token_ids(read_json(folder / TOKENIZER)), default=-1) + 1
-        check_vocabulary(folder, tokens, config["vocab_size"])
+        check_vocabulary(place, tokens, config["vocab_size"])
 
 
 def is_hub_name(encoder: str | Path) -> bool:
@@ -128,7 +129,7 @@ def check_kind(config: Mapping[str, Any], place: str) -> None:
 
     Raises:
         HamlearnError: it is of an encoder-decoder, a decoder, or an unknown type, or it requests
-            program code. The message begins with `place`.
+            program code or another network. The message begins with `place`.
     """
     kind = config.get("model_type")
     if kind in _ENCODER_DECODERS or config.get("is_encoder_decoder"):
@@ -139,15 +140,19 @@ def check_kind(config: Mapping[str, Any], place: str) -> None:
     if kind not in MODEL_TYPES:
         found = "no model_type" if kind is None else f"the model_type {kind!r:.60}"
         raise HamlearnError(f"{place}: found {found}, expected one of {', '.join(MODEL_TYPES)}")
-    for key in ("is_decoder", "add_cross_attention"):
+    for key in ("is_decoder", "is_causal", "add_cross_attention"):
         if config.get(key):
             raise HamlearnError(f"{place}: {key}: found a decoder, expected an encoder")
-    for key in _CODE:
+    for key in _FOREIGN:
         if config.get(key) is not None:
             raise HamlearnError(
-                f"{place}: {key}: found a request for program code or another kind of weights,"
-                " expected neither"
+                f"{place}: {key}: found a request for program code or another network, expected"
+                " sizes and names of functions alone"
             )
+    for key in ("attn_implementation", "_attn_implementation"):
+        if config.get(key) not in (None, "eager", "sdpa"):
+            found = f"{config[key]!r:.80}"
+            raise HamlearnError(f"{place}: {key}: found {found}, expected eager or sdpa")
     positions = config.get("position_embedding_type")
     if positions not in (None, "absolute") and kind not in ("gte", "jina_embeddings_v3"):
         raise HamlearnError(
@@ -191,15 +196,15 @@ def position_limit(config: Mapping[str, Any]) -> int | None:
     return positions
 
 
-def check_vocabulary(encoder: str | Path, tokens: int, vectors: int) -> None:
+def check_vocabulary(place: str, tokens: int, vectors: int) -> None:
     """Check that an encoder has a vector for every token.
 
     Raises:
-        HamlearnError: the tokenizer has more tokens.
+        HamlearnError: the tokenizer has more tokens; the message begins with `place`.
     """
     if tokens > vectors:
         raise HamlearnError(
-            f"text.encoder: {encoder}: found a tokenizer of {tokens} tokens, expected at most"
+            f"{place}: found a tokenizer of {tokens} tokens, expected at most"
             f" {vectors}, the vectors of the encoder: {tokens - vectors} have none"
         )
 
@@ -248,6 +253,18 @@ def require_weights(folder: str | Path) -> None:
                 f"{place}: found no file {shard:.200}, expected it as a shard of the weights that"
                 f" {index.name} lists"
             )
+
+
+def require_tokenizer(folder: str | Path) -> None:
+    """Check that the files of a tokenizer are there: some classes load without, and know no word.
+
+    Raises:
+        HamlearnError: there is no tokenizer.
+    """
+    folder = Path(folder)
+    if not any(all((folder / name).is_file() for name in group) for group in _VOCABULARIES):
+        known = ", ".join(" with ".join(group) for group in _VOCABULARIES)
+        raise HamlearnError(f"text.encoder: {folder}: found no tokenizer, expected one of {known}")
 
 
 def read_json(path: Path) -> Any:

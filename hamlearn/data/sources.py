@@ -12,6 +12,7 @@ from hamlearn.corpus.image_files import ByImage, file_name_of, none_found
 from hamlearn.data.alignment import align
 from hamlearn.data.encoded import Encoded
 from hamlearn.data.lexicon import Lexicon
+from hamlearn.data.tokenizer_file import tokenizer_errors
 from hamlearn.data.visual import VisualReader, VisualSource
 from hamlearn.data.windows import Window
 from hamlearn.errors import HamlearnError
@@ -127,7 +128,8 @@ class ImageText:
         for text in (" ".join(names), caption):
             room = self.max_subtokens - len(window.ids) - len(ids) - 1
             if text and room > 0:
-                own = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+                with tokenizer_errors(self.tokenizer.name_or_path, "its tokenizer failed"):
+                    own = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
                 ids += [*own[:room], self.tokenizer.sep_token_id]
         return window.append(ids)
 

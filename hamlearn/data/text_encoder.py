@@ -1,90 +1,168 @@
-"""Load a Hugging Face text encoder and its tokenizer, from a folder or by hub name."""
+"""Load a Hugging Face text encoder, from a folder or by hub name."""
 
+import inspect
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from types import NoneType
+from typing import Any, cast
 
 import torch
+from huggingface_hub import constants
 from torch import Tensor, nn
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModel,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from hamlearn.errors import HamlearnError
-
-# A folder with config.json and any of these is a pretrained encoder; without, an untrained one.
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
+from hamlearn.data.tokenizer_file import tokenizer_errors
+from hamlearn.encoder_files import (
+    CONFIG,
+    SCRATCH_FILE,
+    check_kind,
+    has_weights,
+    is_hub_name,
+    read_config,
+    require_weights,
 )
+from hamlearn.errors import HamlearnError
+from hamlearn.io import check_archive
 
 NONE = "none"  # the class of a whole image that stands in where nothing was detected
 _UNNAMED = re.compile(r"vg_\d{4}")  # the Visual Genome detector's classes without a file of names
+_POOLER = "pooler."  # the names of a layer that is taken off: the sentence is [CLS]
+_ATTRIBUTES = {  # what networks read of their configuration besides its fields
+    *("attention_head_size", "conv_act", "conv_groups", "conv_kernel_size", "embedding_size"),
+    *("head_dim", "norm_rel_ebd", "position_buckets", "share_att_key", "talking_head"),
+}
+_UNREAD = {  # fields of every configuration that say nothing about an encoder
+    *("architectures", "dtype", "id2label", "label2id", "output_hidden_states", "problem_type"),
+    *("return_dict", "transformers_version"),
+}
 
 
-def load_encoder(name: str | Path) -> PreTrainedModel:
-    """Return an encoder in float32 and training mode, without its pooling layer.
+def load_encoder(encoder: str | Path) -> PreTrainedModel:
+    """Return a pretrained encoder in float32 and training mode, without its pooling layer.
 
-    A folder with weights is loaded without network access; a folder with config.json alone returns
-    an untrained encoder of that architecture. Any other name is looked up on the Hugging Face hub.
+    A folder is loaded without network access. One that `hamlearn vocabulary` wrote returns an
+    untrained encoder. Any other name is looked up on the Hugging Face hub.
 
     Raises:
-        HamlearnError: there is no such encoder; the message names the places searched.
+        HamlearnError: there is no such encoder, it cannot be used, or its weights are incomplete,
+            broken or not finite; the message names the places searched.
     """
-    folder, options = Path(name), {"trust_remote_code": False, "dtype": torch.float32}
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise HamlearnError(f"text.encoder: {folder}: found no config.json in this folder")
-        try:
-            if has_weights(folder):
-                encoder = AutoModel.from_pretrained(folder, local_files_only=True, **options)
-            else:
-                config = AutoConfig.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-                encoder = AutoModel.from_config(config, **options)
-        except Exception as error:  # each library below transformers raises its own classes
-            raise HamlearnError(
-                f"text.encoder: {folder}: not a readable encoder: {error}"
-            ) from error
-    elif folder.is_absolute() or str(name).startswith(".") or str(name).count("/") > 1:
-        raise HamlearnError(f"text.encoder: {name}: no such folder; expected one with config.json")
-    else:
-        try:
-            encoder = AutoModel.from_pretrained(name, **options)
-        except (OSError, ValueError) as error:
-            raise HamlearnError(
-                f"text.encoder: found no folder '{name}' under {Path.cwd()}, and no such encoder in"
-                " the Hugging Face cache or on its hub (is there a network?); expected a hub name,"
-                f" or a folder with config.json. The hub said: {str(error).splitlines()[0]}"
-            ) from error
-    if getattr(encoder, "pooler", None) is not None:
-        encoder.add_module("pooler", None)  # the sentence is [CLS]: it would never be trained
-    return encoder.train()  # pretrained encoders are loaded in evaluation mode, untrained are not
-
-
-def load_config(name: str | Path) -> PretrainedConfig:
-    """Return the configuration of an encoder."""
+    config, folder = load_config(encoder), Path(encoder)
+    place, is_folder = f"text.encoder: {encoder}", Path(encoder).is_dir()
+    if is_folder and not has_weights(folder) and (folder / SCRATCH_FILE).is_file():
+        return _built(config, place)
+    if is_folder:
+        require_weights(folder)
+        for path in folder.glob("*.bin"):
+            check_archive(path)
     try:
-        return AutoConfig.from_pretrained(name, local_files_only=Path(name).is_dir())
-    except (OSError, ValueError) as error:
-        raise HamlearnError(f"text.encoder: {name}: found no config.json of an encoder") from error
+        with offline(is_folder):
+            network, report = AutoModel.from_pretrained(
+                encoder,
+                config=config,
+                local_files_only=is_folder,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except Exception as error:  # each library below transformers raises its own classes
+        raise HamlearnError(f"{place}: not a readable encoder: {error!s:.500}") from error
+    _check_complete(network, report, place)
+    return _ready(network)
 
 
-def has_weights(folder: str | Path) -> bool:
-    """Return True if a folder holds a pretrained encoder, not only its configuration."""
-    return any((Path(folder) / file).is_file() for file in WEIGHT_FILES)
+def load_saved_encoder(folder: str | Path) -> PreTrainedModel:
+    """Return the untrained encoder that a model folder's configuration describes.
+
+    The folder may come from a stranger: nothing but the fields of a known configuration is read.
+
+    Raises:
+        HamlearnError: the configuration is absent or broken, or has another key.
+    """
+    folder, place = Path(folder), str(Path(folder) / CONFIG)
+    values = read_config(folder, place)
+    kind = values.pop("model_type")
+    try:
+        for key, value in values.items():
+            if key not in _fields(kind):
+                raise HamlearnError(
+                    f"{place}: found the key {key!r:.80}, expected those of a {kind}"
+                )
+            if key in _ATTRIBUTES and not isinstance(value, (int, float, str, NoneType)):
+                raise HamlearnError(f"{place}: {key}: found {value!s:.80}, expected one value")
+        config = CONFIG_MAPPING[kind](**{key: values[key] for key in values.keys() - _UNREAD})
+    except HamlearnError:
+        raise
+    except Exception as error:  # of huggingface_hub's validation, or of a configuration's own
+        raise HamlearnError(f"{place}: not that of a {kind} ({error!s:.300})") from error
+    return _built(config, place)
 
 
-def require_weights(encoder: str | Path) -> None:
+def saved_config(config: PretrainedConfig) -> dict[str, Any]:
+    """Return what a model folder keeps of an encoder's configuration: its fields, as JSON."""
+    known = _fields(config.model_type) - _UNREAD
+    values = {key: value for key, value in config.to_dict().items() if key in known}
+    return {"model_type": config.model_type, **values}
+
+
+def _fields(kind: str) -> set[str]:
+    """Return the keys of a configuration: those that its constructor names or its network reads."""
+    return set(inspect.signature(CONFIG_MAPPING[kind]).parameters) | _ATTRIBUTES
+
+
+def load_config(encoder: str | Path) -> PretrainedConfig:
+    """Return the configuration of an encoder.
+
+    Raises:
+        HamlearnError: there is none, or the encoder cannot be used.
+    """
+    place, is_folder = f"text.encoder: {encoder}", Path(encoder).is_dir()
+    if is_folder:
+        read_config(encoder)
+    elif not is_hub_name(encoder):
+        raise HamlearnError(f"{place}: no such folder; expected one with {CONFIG}")
+    try:
+        with offline(is_folder):
+            config = AutoConfig.from_pretrained(
+                encoder, local_files_only=is_folder, trust_remote_code=False
+            )
+    except Exception as error:  # of the hub, or of the validation of a configuration
+        if is_folder:
+            raise HamlearnError(f"{place}: not a readable encoder: {error!s:.500}") from error
+        raise HamlearnError(
+            f"text.encoder: found no folder '{encoder}' under {Path.cwd()}, and no such encoder in"
+            " the Hugging Face cache or on its hub (is there a network?); expected a hub name,"
+            f" or a folder with {CONFIG}. The hub said: {str(error).splitlines()[0]}"
+        ) from error
+    check_kind(config.to_dict(), place)
+    return config
+
+
+@contextmanager
+def offline(wanted: bool = True) -> Iterator[None]:
+    """Keep the Hugging Face libraries from the network, if wanted.
+
+    Their environment variable is read once, at import; every request asks this constant.
+    """
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or wanted
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def require_pretrained(encoder: str | Path) -> None:
     """Raise HamlearnError if an encoder that is to be frozen is untrained."""
     if Path(encoder).is_dir() and not has_weights(encoder):
         raise HamlearnError(
@@ -93,33 +171,41 @@ def require_weights(encoder: str | Path) -> None:
         )
 
 
-def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
-    """Return the fast tokenizer of an encoder.
-
-    Byte-level tokenizers (RoBERTa's) put a space before each word, as text that is already split
-    into words needs.
-
-    Raises:
-        HamlearnError: there is no tokenizer, it is not a fast one, or it lacks a special token.
-    """
+def _built(config: PretrainedConfig, place: str) -> PreTrainedModel:
+    """Return the untrained encoder of a configuration."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            encoder,
-            add_prefix_space=True,
-            local_files_only=Path(encoder).is_dir(),
-            trust_remote_code=False,
-        )
-    except Exception as error:  # tokenizers raises plain Exception on a broken tokenizer.json
+        with offline():
+            network = AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
+    except Exception as error:  # sizes that do not fit together, unknown names of functions
+        raise HamlearnError(f"{place}: not a usable encoder: {error!s:.500}") from error
+    return _ready(network)
+
+
+def _ready(network: PreTrainedModel) -> PreTrainedModel:
+    if getattr(network, "pooler", None) is not None:
+        network.add_module("pooler", None)  # the sentence is [CLS]: it would never be trained
+    return network.train()  # pretrained encoders are loaded in evaluation mode, untrained are not
+
+
+def _check_complete(network: PreTrainedModel, report: Mapping[str, Any], place: str) -> None:
+    """Check that every tensor but those of the pooling layer was in the file, and is finite."""
+    state = {
+        name: value for name, value in network.state_dict().items() if not name.startswith(_POOLER)
+    }
+    missing = sorted(name for name in report["missing_keys"] if name in state)
+    if missing:
+        kind = network.config.model_type
+        fits = f"{len(state) - len(missing)}" if len(missing) < len(state) else "none"
+        others = [name.replace(".", "/") for name in report["unexpected_keys"]]
+        prefix = os.path.commonpath(others).replace("/", ".") if others else ""
+        names = f"; other names in it begin with {prefix}" if prefix else ""
         raise HamlearnError(
-            f"text.encoder: {encoder}: found no tokenizer, expected a folder or a hub name that has"
-            f" one ({error})"
-        ) from error
-    if not tokenizer.is_fast:
-        raise HamlearnError(f"text.encoder: {encoder}: found a slow tokenizer, expected a fast one")
-    for name in ("cls_token", "sep_token", "unk_token", "pad_token"):
-        if getattr(tokenizer, name) is None:
-            raise HamlearnError(f"text.encoder: {encoder}: the tokenizer has no {name}")
-    return tokenizer
+            f"{place}: found {fits} of the {len(state)} tensors of a {kind} in the file of weights,"
+            f" expected all; the first that is missing is {missing[0]}{names}"
+        )
+    for name, value in state.items():
+        if not value.isfinite().all():
+            raise HamlearnError(f"{place}: {name}: found weights that are not finite")
 
 
 @torch.no_grad()
@@ -143,7 +229,8 @@ def class_vectors(
         )
     embeddings = cast(nn.Embedding, encoder.get_input_embeddings())
     names = [name.replace("_", " ") for name in (*classes, NONE)]
-    ids = tokenizer(names, add_special_tokens=False)["input_ids"]
+    with tokenizer_errors(tokenizer.name_or_path, "its tokenizer failed on names of classes"):
+        ids = tokenizer(names, add_special_tokens=False)["input_ids"]
     unknown = [tokenizer.unk_token_id]
     rows = [embeddings.weight[torch.tensor(of_name or unknown)].mean(dim=0) for of_name in ids]
     return torch.stack(rows).float()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from hamlearn.data.tokenizer_file import tokenizer_errors
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Output
 from hamlearn.model.batch import Batch
@@ -109,7 +110,10 @@ def tokenize(
     room = max_subtokens - 2
     cls, sep, unk = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id
     words = [list(post) for post in posts]
-    encoded = tokenizer(words, is_split_into_words=True, add_special_tokens=False, verbose=False)
+    with tokenizer_errors(tokenizer.name_or_path, "its tokenizer failed on words of posts"):
+        encoded = tokenizer(
+            words, is_split_into_words=True, add_special_tokens=False, verbose=False
+        )
     found = []
     for row, post in enumerate(words):
         pieces: list[list[int]] = [[] for _ in post]

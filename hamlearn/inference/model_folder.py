@@ -30,7 +30,9 @@ from safetensors import torch as safetensors
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hamlearn.data.lexicon import Lexicon
-from hamlearn.data.text_encoder import has_weights, load_encoder, load_tokenizer
+from hamlearn.data.text_encoder import load_saved_encoder, saved_config
+from hamlearn.data.tokenizer import load_saved_tokenizer
+from hamlearn.encoder_files import CONFIG, has_weights, read_json
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file
 from hamlearn.model.base import TaggingModel
@@ -43,7 +45,6 @@ FACTS, WEIGHTS, HISTORY, MANIFEST = "run.json", "model.safetensors", "history.cs
 SCORES, CARD, ENCODER, LEXICON = "scores.csv", "MODEL_CARD.md", "encoder", "encoder/lexicon.json"
 REQUIRED = (FACTS, WEIGHTS, f"{ENCODER}/config.json", f"{ENCODER}/tokenizer.json")
 COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient", "dev_f1_strict", "lr", "seconds")
-MAX_JSON = 50_000_000  # bytes; a vocabulary of a million entries has fewer
 
 _ENCODER_FILE = re.compile(rf"{ENCODER}/[A-Za-z0-9][A-Za-z0-9._-]*\.(json|txt|model|jinja)")
 
@@ -99,8 +100,8 @@ def write_model_folder(
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(history)
-        config.save_pretrained(part / ENCODER)
         tokenizer.save_pretrained(part / ENCODER)
+        write_json(part / ENCODER / CONFIG, saved_config(config))
         if lexicon is not None:
             lexicon.write(part / LEXICON)
         write_manifest(part)
@@ -145,10 +146,6 @@ def load_model(folder: str | Path) -> TrainedModel:
 def _load(folder: Path) -> TrainedModel:
     verify(folder)
     facts = read_run_facts(folder / FACTS)
-    for path in sorted((folder / ENCODER).glob("*.json")):
-        values = _read_json(path)
-        if isinstance(values, dict) and "auto_map" in values:
-            raise HamlearnError(f"{path}: `auto_map` requests program code; expected data alone")
     if has_weights(folder / ENCODER):
         raise HamlearnError(f"{folder / ENCODER}: found weights; expected the configuration alone")
     try:
@@ -162,12 +159,15 @@ def _load(folder: Path) -> TrainedModel:
             f"{folder / WEIGHTS}: not the weights of the model that {FACTS} and"
             f" {ENCODER}/config.json describe ({error!s:.300})"
         ) from error
+    for name, value in network.state_dict().items():
+        if not value.isfinite().all():
+            raise HamlearnError(f"{folder / WEIGHTS}: {name}: found numbers that are not finite")
     lexicon = Lexicon.read(folder / LEXICON) if facts.inputs.lexicon else None
     for name, size in lexicon.sizes.items() if lexicon else ():
         if size != (expected := getattr(facts.sizes, name)):
             fault = f"found {size} {name}, expected {expected} as in training"
             raise HamlearnError(f"{folder / LEXICON}: {fault}")
-    tokenizer = load_tokenizer(folder / ENCODER)
+    tokenizer = load_saved_tokenizer(folder / ENCODER)
     return TrainedModel(
         network.eval(), tokenizer, facts, lexicon, digest_of_file(folder / MANIFEST)
     )
@@ -222,7 +222,7 @@ def verify(folder: str | Path) -> Mapping[str, FileEntry]:
             " `hamlearn export`"
         )
     try:
-        entries = Manifest.model_validate(_read_json(path)).files
+        entries = Manifest.model_validate(read_json(path)).files
     except ValidationError as error:
         raise HamlearnError(f"{path}: {describe(error)[0]:.500}; train again") from error
     for name in [*REQUIRED, *entries]:
@@ -267,7 +267,7 @@ def _check_sizes(folder: Path, facts: RunSetup) -> None:
         stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     sizes = facts.model.model_dump() | facts.text.model_dump()
     if facts.inputs.encoder:
-        sizes |= _read_json(folder / ENCODER / "config.json")
+        sizes |= read_json(folder / ENCODER / CONFIG)
     for key, value in sizes.items():  # even on the meta device, each layer is a Python object
         if "layers" in key and isinstance(value, int) and value > len(stored):
             raise HamlearnError(
@@ -285,14 +285,4 @@ def _check_sizes(folder: Path, facts: RunSetup) -> None:
 
 
 def _encoder(folder: Path, facts: RunSetup) -> PreTrainedModel | None:
-    return load_encoder(folder / ENCODER) if facts.inputs.encoder else None
-
-
-def _read_json(path: Path) -> Any:
-    """Return the content of a JSON file of limited size."""
-    if path.stat().st_size > MAX_JSON:
-        raise HamlearnError(f"{path}: found more than {MAX_JSON} bytes, expected fewer")
-    try:
-        return json.loads(path.read_bytes().decode())
-    except (ValueError, RecursionError) as error:
-        raise HamlearnError(f"{path}: not JSON ({error!s:.200})") from error
+    return load_saved_encoder(folder / ENCODER) if facts.inputs.encoder else None

@@ -13,7 +13,8 @@ from hamlearn.data.batches import LengthBuckets
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.encoded import KEY, KIND, SCHEMA_VERSION, digest_of_encoder, key_of
 from hamlearn.data.sources import ImageText, Sources, captions_of
-from hamlearn.data.text_encoder import load_encoder, load_tokenizer, require_weights
+from hamlearn.data.text_encoder import load_encoder, require_pretrained
+from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.data.visual import VisualReader
 from hamlearn.devices import free_device
 from hamlearn.features.hdf5 import atomic_hdf5, write_attributes
@@ -47,7 +48,7 @@ def encode(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    require_weights(encoder)
+    require_pretrained(encoder)
     tokenizer = load_tokenizer(encoder)
     every = read_posts(posts)
     with ExitStack() as stack:

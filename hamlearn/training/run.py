@@ -15,13 +15,13 @@ from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.sources import InputFiles, open_sources
 from hamlearn.data.text_encoder import (
     class_vectors,
-    has_weights,
     load_config,
     load_encoder,
-    load_tokenizer,
-    require_weights,
+    require_pretrained,
 )
+from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.devices import free_devices
+from hamlearn.encoder_files import has_weights
 from hamlearn.inference.model_folder import FACTS, write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.model.build import build_untrained, compile_layers
@@ -87,7 +87,7 @@ def _train(
     inputs = inputs_of(system)
     if settings.text.freeze and inputs.encoder:
         check_can_freeze(system)
-        require_weights(encoder)
+        require_pretrained(encoder)
     with ExitStack() as stack:
         splits = {name: stack.enter_context(PostFile(posts, name)) for name in ("train", "dev")}
         labels = label_set(split.labels for split in splits.values())

@@ -12,22 +12,23 @@ from tokenizers.pre_tokenizers import BertPreTokenizer, WhitespaceSplit
 from tokenizers.trainers import WordPieceTrainer
 
 from hamlearn.corpus.posts import iterate_posts
+from hamlearn.encoder_files import CONFIG, POSITIONS, SCRATCH_FILE, TOKENIZER
 from hamlearn.errors import HamlearnError
 from hamlearn.outputs import ENCODER, atomic_folder
 from hamlearn.settings import ScratchSettings
 
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 CONTINUES = "##"
-POSITIONS = 512
 RARE = 2  # a character seen fewer times than this is not in the vocabulary
 
 
 def write_scratch_encoder(posts_path: str | Path, out: str | Path, scratch: ScratchSettings) -> int:
     """Write the folder of an untrained BERT whose vocabulary is made from the training split.
 
-    The folder holds `config.json`, `tokenizer.json`, `tokenizer_config.json` and `vocab.txt`, and
-    no weights. It is written atomically; the same posts and settings produce the same bytes. The
-    number of entries in the vocabulary is returned.
+    The folder holds `config.json`, `tokenizer.json`, `tokenizer_config.json`, `vocab.txt`, and
+    `scratch.json`, which says that there are no weights on purpose. It is written atomically; the
+    same posts and settings produce the same bytes. The number of entries in the vocabulary is
+    returned.
 
     Raises:
         HamlearnError: the width is not a multiple of the heads, there is no training post, or the
@@ -60,10 +61,11 @@ def write_scratch_encoder(posts_path: str | Path, out: str | Path, scratch: Scra
         "max_position_embeddings": POSITIONS,
     }
     with atomic_folder(out, ENCODER) as part:
-        _write_json(part / "config.json", config)
+        _write_json(part / CONFIG, config)
+        _write_json(part / SCRATCH_FILE, scratch.model_dump())
         _write_json(part / "tokenizer_config.json", tokenizer_config)
         (part / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary), "utf-8")
-        (part / "tokenizer.json").write_text(tokenizer.to_str(pretty=True) + "\n", "utf-8")
+        (part / TOKENIZER).write_text(tokenizer.to_str(pretty=True) + "\n", "utf-8")
     return len(vocabulary)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.data.visual import VisualReader
 from tests.builders import write_corpus
 

@@ -1,12 +1,25 @@
+import inspect
 import json
+import zipfile
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import AutoTokenizer, BertModel
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from transformers import CONFIG_MAPPING, AutoModel, BertForMaskedLM, BertModel
 
 from hamlearn.data.sources import InputFiles
-from hamlearn.data.text_encoder import class_vectors, load_encoder, load_tokenizer
+from hamlearn.data.text_encoder import (
+    _ATTRIBUTES,
+    _UNREAD,
+    class_vectors,
+    load_encoder,
+    load_saved_encoder,
+    offline,
+    saved_config,
+)
+from hamlearn.data.tokenizer import load_tokenizer
+from hamlearn.encoder_files import MODEL_TYPES
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import load_model
 from hamlearn.settings import load_settings
@@ -15,22 +28,36 @@ from tests.builders import CLASSES, SCRATCH
 from tests.model.tiny import WIDTH, tiny_encoder
 
 
-def config_folder(folder):
-    tiny_encoder().config.save_pretrained(folder)
+def weights_folder(folder, network=None):
+    """Write a folder whose weights are those of a tiny BERT."""
+    (network or tiny_encoder()).save_pretrained(folder)
     return folder
 
 
-def test_a_folder_without_weights_gives_an_untrained_encoder(tmp_path):
+def renamed(folder, rename):
+    """Give the tensors of a folder's weights other names; without one they are left out."""
+    path = folder / "model.safetensors"
+    state = {rename(name): value for name, value in load_file(path).items()}
+    state.pop(None, None)
+    save_file(state, path, {"format": "pt"})
+
+
+def test_a_folder_made_for_it_gives_an_untrained_encoder(paths):
     torch.manual_seed(3)
-    first = load_encoder(config_folder(tmp_path))
-    second = load_encoder(str(tmp_path))
+    first, second = (load_encoder(paths["encoder"]) for _ in range(2))
     assert isinstance(first, BertModel)
-    assert first.config.hidden_size == WIDTH
+    assert first.config.hidden_size == SCRATCH.width
     assert not torch.equal(
         first.embeddings.word_embeddings.weight, second.embeddings.word_embeddings.weight
     )
     assert first.training
     assert first.pooler is None
+
+
+def test_any_other_folder_without_weights_is_refused(tmp_path):
+    tiny_encoder().config.save_pretrained(tmp_path)
+    with pytest.raises(HamlearnError, match=r"text\.encoder: .*found no weights, expected model"):
+        load_encoder(tmp_path)
 
 
 def test_a_folder_with_weights_gives_the_pretrained_encoder(tmp_path):
@@ -45,36 +72,182 @@ def test_a_folder_with_weights_gives_the_pretrained_encoder(tmp_path):
         torch.testing.assert_close(tensor, weights[name].float())
 
 
+def test_heads_and_the_library_s_own_prefix_are_taken_off(tmp_path):
+    made = BertForMaskedLM(tiny_encoder().config)  # bert.* and cls.predictions.*
+    loaded = load_encoder(weights_folder(tmp_path, made))
+    for name, tensor in loaded.named_parameters():
+        torch.testing.assert_close(tensor, made.bert.get_parameter(name))
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("prefix", ["module.bert.", "model.encoder."])
+def test_weights_under_other_names_are_refused(tmp_path, prefix, file):
+    weights_folder(tmp_path)
+    renamed(tmp_path, lambda name: prefix + name)
+    if file.endswith(".bin"):
+        torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / file)
+        (tmp_path / "model.safetensors").unlink()
+    count = len(tiny_encoder().state_dict())
+    fault = rf"found none of the {count} tensors of a bert .*begin with {prefix.rstrip('.')}"
+    with pytest.raises(HamlearnError, match=rf"text\.encoder: {tmp_path}: {fault}"):
+        load_encoder(tmp_path)
+
+
+def test_incomplete_weights_are_refused(tmp_path):
+    weights_folder(tmp_path)
+    lacking = "encoder.layer.0.output.dense.bias"
+    renamed(tmp_path, lambda name: None if name == lacking else name)
+    count = len(tiny_encoder().state_dict())
+    with pytest.raises(HamlearnError, match=rf"found {count - 1} of the {count} .* is {lacking}"):
+        load_encoder(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    network = tiny_encoder()
+    with torch.no_grad():
+        network.embeddings.LayerNorm.bias[2] = float("nan")
+    with pytest.raises(HamlearnError, match=r"embeddings\.LayerNorm\.bias: found weights that are"):
+        load_encoder(weights_folder(tmp_path, network))
+
+
+def test_weights_that_claim_more_than_they_hold_are_refused(tmp_path):
+    weights_folder(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({"a": torch.zeros(100_000)}, tmp_path / "stored.bin")
+    with (
+        zipfile.ZipFile(tmp_path / "stored.bin") as stored,
+        zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for part in stored.infolist():
+            packed.writestr(part.filename, stored.read(part))
+    with pytest.raises(HamlearnError, match=r"pytorch_model\.bin: found \d+ bytes in a file of"):
+        load_encoder(tmp_path)
+
+
 def test_what_was_looked_for_is_named(tmp_path, monkeypatch):
     with pytest.raises(HamlearnError, match=r"no such folder; expected one with config\.json"):
         load_encoder(tmp_path / "absent")
     with pytest.raises(HamlearnError, match=r"found no config\.json in this folder"):
         load_encoder(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no such type"}))
+    with pytest.raises(HamlearnError, match="found the model_type 'no such type', expected one of"):
+        load_encoder(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": "x"}))
     with pytest.raises(HamlearnError, match="not a readable encoder"):
         load_encoder(tmp_path)
 
     def unreachable(*_, **__):
         raise OSError("We couldn't connect\nmore")
 
-    monkeypatch.setattr("hamlearn.data.text_encoder.AutoModel.from_pretrained", unreachable)
+    monkeypatch.setattr("hamlearn.data.text_encoder.AutoConfig.from_pretrained", unreachable)
     with pytest.raises(
         HamlearnError, match=r"no folder 'some/name'.*hub said: We couldn't connect"
     ):
         load_encoder("some/name")
 
 
-def test_a_folder_without_tokenizer_is_named(tmp_path):
-    with pytest.raises(HamlearnError, match=r"text\.encoder: .*found no tokenizer"):
-        load_tokenizer(tmp_path)
+# --- a stranger's configuration ---------------------------------------------------------------
 
 
-def test_a_tokenizer_without_padding_is_refused(paths, monkeypatch):
-    lacking = load_tokenizer(paths["encoder"])
-    lacking.pad_token = None
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: lacking)
-    with pytest.raises(HamlearnError, match="the tokenizer has no pad_token"):
-        load_tokenizer(paths["encoder"])
+@pytest.fixture
+def no_network(monkeypatch):
+    """Fail at any attempt to reach another machine."""
+
+    def refuse(*_, **__):
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_saved_encoder])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "detr", "backbone": "evil/backbone", "use_pretrained_backbone": True},
+        {"model_type": "detr"},
+        {"backbone": "evil/backbone"},
+        {"attn_implementation": "org/kernel"},
+        {"_attn_implementation": "org/kernel:attention"},
+        {"auto_map": {"AutoModel": "evil/repo--modeling.Evil"}},
+        {"quantization_config": {"quant_method": "gptq"}},
+        {"per_layer_config": {"0": {"hidden_size": 8}}},
+        {"is_decoder": True},
+        {"hidden_act": "no such function"},
+        {"hidden_size": "24"},
+        {"hidden_size": 25},
+        {"num_hidden_layers": -1, "hidden_size": -24},
+        {"vocab_size": None},
+    ],
+)
+def test_what_no_encoder_of_ours_needs_is_refused(tmp_path, no_network, load, changes):
+    values = tiny_encoder().config.to_dict() | changes
+    weights_folder(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(HamlearnError, match=str(tmp_path)):
+        load(tmp_path)
+
+
+def test_a_saved_configuration_has_the_keys_of_its_type_alone(tmp_path, no_network):
+    values = saved_config(tiny_encoder().config)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert load_saved_encoder(tmp_path).config.hidden_size == WIDTH
+    for key in ("_name_or_path", "tokenizer_class", "x"):
+        (tmp_path / "config.json").write_text(json.dumps(values | {key: "evil/repo"}))
+        with pytest.raises(HamlearnError, match=f"found the key '{key}', expected those of a bert"):
+            load_saved_encoder(tmp_path)
+
+
+SIZES = {
+    **dict.fromkeys(("hidden_size", "d_model", "dim", "embedding_size"), 16),
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers"), 1),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_key_value_heads"), 2),
+    **dict.fromkeys(("intermediate_size", "hidden_dim", "d_inner"), 20),
+    **{"vocab_size": 60, "max_position_embeddings": 40, "pad_token_id": 1, "bos_token_id": 1},
+    **{"eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2, "relative_attention": True},
+}
+OF_ALL = {  # that transformers asks every configuration for
+    *("auto_map", "gradient_checkpointing", "is_causal", "output_cross_attentions", "use_cache"),
+    *("vision_aspect_ratio", "vision_feature_layer", "vision_feature_select_strategy"),
+}
+
+
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_a_saved_configuration_holds_all_that_its_network_reads(kind, monkeypatch, tmp_path):
+    own, read = CONFIG_MAPPING[kind], set()
+    fields = inspect.signature(own).parameters
+    config = own(**{key: value for key, value in SIZES.items() if key in fields})
+    network = AutoModel.from_config(config).eval()
+    ids = torch.randint(3, 50, (2, 9))
+    mask = torch.tensor([[1] * 9, [1] * 6 + [0] * 3])
+    padded = network(input_ids=ids, attention_mask=mask).last_hidden_state
+    alone = network(input_ids=ids[1:, :6], attention_mask=mask[1:, :6]).last_hidden_state
+    torch.testing.assert_close(padded[1:, :6], alone, atol=1e-5, rtol=0)  # padding adds nothing
+
+    plain = own.__getattribute__
+    monkeypatch.setattr(own, "__getattribute__", lambda it, key: read.add(key) or plain(it, key))
+    AutoModel.from_config(config)(input_ids=ids, attention_mask=mask)
+    monkeypatch.undo()
+    known = set(saved_config(config)) | own.attribute_map.keys() | OF_ALL | _ATTRIBUTES
+    assert {key for key in read if key[0] != "_" and not hasattr(own, key)} - known <= _UNREAD
+
+    (tmp_path / "config.json").write_text(json.dumps(saved_config(config)))
+    again = load_saved_encoder(tmp_path)
+    again.load_state_dict(network.state_dict(), strict=False)
+    hidden = again.eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+    assert torch.equal(hidden, padded)
+
+
+def test_a_folder_is_loaded_offline_and_a_name_of_the_hub_is_not():
+    before = constants.HF_HUB_OFFLINE
+    with offline():
+        assert constants.is_offline_mode()
+    with offline(False):
+        assert constants.is_offline_mode() == before
+    assert before == constants.HF_HUB_OFFLINE
+
+
+# --- classes ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from hamlearn.data.text_encoder import load_encoder, load_tokenizer
+from hamlearn.data.text_encoder import load_encoder
+from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import (
     ENCODER,

@@ -8,7 +8,7 @@ from transformers import BertModel
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.data.encoded import key_of
-from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file
 from hamlearn.settings import TextSettings

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.errors import HamlearnError
 from hamlearn.model.hamlearning import HamLearning
 from hamlearn.settings import Settings, TextSettings

@@ -7,7 +7,7 @@ import pytest
 from hamlearn.corpus.posts import read_posts
 from hamlearn.corpus.prepare import prepare
 from hamlearn.data.sources import InputFiles
-from hamlearn.data.text_encoder import load_tokenizer
+from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.data.windows import tokenize
 from hamlearn.evaluation.evaluate import evaluate
 from hamlearn.features.extraction import extract_images, extract_objects

@@ -71,6 +71,7 @@ def test_another_process_writes_the_same_bytes(tmp_path):
     assert set(contents(tmp_path / "one")) == {
         ".hamlearn.json",
         "config.json",
+        "scratch.json",
         "tokenizer.json",
         "tokenizer_config.json",
         "vocab.txt",

@@ -44,6 +44,7 @@ UNMATCHED = {  # modules without a test file of the same name and the reverse, a
     "contributing": "the recipes of CONTRIBUTING.md",
     "errors": "one class without code",
     "report/page_in_chromium": "report/page in a browser, which may be absent",
+    "training/encoders": "text encoders of all layouts, from their folder to an exported model",
     "training/own_corpus": "training/run on a corpus without images and in other scripts",
     "training/systems": "every system, through training/run and inference/prediction",
 }

@@ -168,7 +168,8 @@ def replaced_in(monkeypatch, step, folder, other):
 
 
 @pytest.mark.parametrize(
-    "step", ["read_run_facts", "_check_sizes", "build_untrained", "load_tokenizer", "TrainedModel"]
+    "step",
+    ["read_run_facts", "_check_sizes", "build_untrained", "load_saved_tokenizer", "TrainedModel"],
 )
 @pytest.mark.parametrize("system", ["text_only", "full"])  # of the same layout, and of another
 def test_a_model_that_is_replaced_while_it_is_loaded_is_not_mixed(
@@ -184,13 +185,13 @@ def test_a_model_that_is_replaced_while_it_is_loaded_is_not_mixed(
 
 def test_weights_that_are_overwritten_in_place_while_they_are_loaded(folder, monkeypatch):
     weights = (folder / "model.safetensors").read_bytes()
-    real = model_folder.load_tokenizer
+    real = model_folder.load_saved_tokenizer
 
     def writing(*arguments):
         (folder / "model.safetensors").write_bytes(weights)
         return real(*arguments)
 
-    monkeypatch.setattr(model_folder, "load_tokenizer", writing)
+    monkeypatch.setattr(model_folder, "load_saved_tokenizer", writing)
     with pytest.raises(HamlearnError, match="was changed while it was read"):
         load_model(folder)
 

@@ -43,13 +43,20 @@ def stats(
     """Print the paper's Table 1 for a corpus."""
     from hamlearn.corpus.conll import has_dev
     from hamlearn.corpus.prepare import load_corpus
-    from hamlearn.corpus.statistics import corpus_statistics, statistics_text, write_statistics
+    from hamlearn.corpus.statistics import (
+        corpus_statistics,
+        similar_types,
+        statistics_text,
+        write_statistics,
+    )
 
     statistics = corpus_statistics(load_corpus(directory, images), not has_dev(directory))
     if csv is not None:
         with atomic_write(csv) as part:
             write_statistics(part, statistics)
     typer.echo(printable(statistics_text(statistics)))
+    for description in similar_types(statistics):
+        typer.echo(printable(f"warning: {directory}: {description}"), err=True)
 
 
 @app.command()
@@ -59,7 +66,7 @@ def check(
     csv: Annotated[Path | None, typer.Option(help="Write faulty images to this file.")] = None,
     max_pixels: Annotated[int, typer.Option(min=1, help="Maximum size.")] = 100_000_000,
 ) -> None:
-    """Verify a downloaded Twitter-2015 or -2017: Table 1, and every image."""
+    """Check the text and every image of a corpus; Twitter-2015 and -2017 by Table 1."""
     from hamlearn.vision.corpus_check import check_corpus, write_findings
 
     found = check_corpus(directory, images, max_pixels)

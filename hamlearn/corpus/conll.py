@@ -142,6 +142,12 @@ def _refuse_images(directory: Path, images: Path, image_ids: Iterable[str | None
     raise none_found(str(images), f"an image file of {directory}", names, files)
 
 
+def names_images(directory: str | Path, splits: Iterable[str] = SPLITS) -> bool:
+    """Return True if a corpus has an IMGID line."""
+    paths = (split_file(directory, split) for split in splits)
+    return any(text.startswith(MARK) for path in paths for _, text in _lines(path))
+
+
 def has_dev(directory: str | Path) -> bool:
     """Return True if a folder has a valid.txt or dev.txt."""
     return any((Path(directory) / name).is_file() for name in _FILES["dev"])

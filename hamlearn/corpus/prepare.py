@@ -12,7 +12,7 @@ from sys import intern
 from hamlearn.corpus.conll import has_dev, read_corpus
 from hamlearn.corpus.labels import Entity, entities, label_set
 from hamlearn.corpus.posts import SPLITS, CorpusPost, write_lines
-from hamlearn.corpus.statistics import corpus_statistics, write_statistics
+from hamlearn.corpus.statistics import corpus_statistics, similar_types, write_statistics
 from hamlearn.errors import HamlearnError
 from hamlearn.io import lines
 from hamlearn.outputs import atomic_write
@@ -55,6 +55,8 @@ def prepare(
     else:
         log.info("%s: all %d posts have an image file", directory, len(posts))
     statistics = corpus_statistics(posts, dev_from_train=not has_dev(directory))
+    for description in similar_types(statistics):
+        log.warning("%s: %s", directory, description)
     labels = label_set(post.labels for post in posts)
     with ExitStack() as stack:  # the three appear together, once all are written
         names = ("posts.jsonl", "labels.json", "statistics.csv")

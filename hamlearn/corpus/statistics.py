@@ -12,6 +12,7 @@ from hamlearn.io import read_yaml
 
 PUBLISHED = Path(__file__).parents[2] / "resources" / "published.yaml"
 PAPER_ORDER = ("PER", "LOC", "ORG", "MISC")
+RARE = 5  # entities; a type with fewer may be a mistyped label
 CELLS = (*PAPER_ORDER, "total", "tweets")  # rows of Table 1
 COLUMNS = ("quantity", "type", *SPLITS, "total")
 NAMES = {
@@ -75,6 +76,39 @@ def statistics_text(statistics: pd.DataFrame) -> str:
     )
 
 
+def similar_types(statistics: pd.DataFrame) -> list[str]:
+    """Describe each type of fewer than RARE entities whose name is nearly that of a commoner one.
+
+    That is, they differ in at most two letters, or in case alone. Such a type is often a typing
+    error in a label.
+    """
+    entities = statistics[(statistics["quantity"] == "entities") & (statistics["type"] != "all")]
+    counts = {row["type"]: int(row["total"]) for row in entities.to_dict("records")}
+    found = []
+    for name, count in counts.items():
+        others = [other for other, more in counts.items() if count < min(RARE, more)]
+        for other in sorted(others, key=lambda other: -counts[other]):
+            letters = edits(name.casefold(), other.casefold())
+            if letters <= 2 and letters < min(len(name), len(other)):
+                found.append(
+                    f"type {name!r} of {count} entities is nearly {other!r} of {counts[other]}:"
+                    " is its label mistyped?"
+                )
+                break
+    return found
+
+
+def edits(first: str, second: str) -> int:
+    """Return how many letters to insert, delete or replace make one string the other."""
+    row = list(range(len(second) + 1))
+    for number, letter in enumerate(first, start=1):
+        before, row[0] = row[0], number
+        for place, other in enumerate(second, start=1):
+            cost = min(row[place] + 1, row[place - 1] + 1, before + (letter != other))
+            before, row[place] = row[place], cost
+    return row[-1]
+
+
 def write_statistics(path: str | Path, statistics: pd.DataFrame) -> None:
     """Write statistics as CSV."""
     statistics.to_csv(path, index=False, lineterminator="\n")
@@ -124,3 +158,15 @@ def nearest_edition(counts: Counts, known: Sequence[Edition]) -> tuple[Edition, 
                     differences.append(f"{split} {cell}: {found}, expected {expected}")
         pairs.append((edition, differences))
     return min(pairs, key=lambda pair: len(pair[1]))
+
+
+def is_near(counts: Counts, edition: Edition) -> bool:
+    """Return True if a corpus seems to be a copy of an edition, whole or damaged.
+
+    A third of the counts are equal, or all together they differ by a tenth at most.
+    """
+    cells = [(split, cell) for split in SPLITS for cell in CELLS if edition.counts[split][cell]]
+    pairs = [(counts[split][cell], edition.counts[split][cell]) for split, cell in cells]
+    equal = sum(found == expected for found, expected in pairs)
+    apart = sum(abs(found - expected) for found, expected in pairs)
+    return 3 * equal >= len(pairs) or 10 * apart <= sum(expected for _, expected in pairs)

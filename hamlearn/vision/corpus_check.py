@@ -1,4 +1,4 @@
-"""Checking a downloaded corpus: its text by Table 1, and every image by opening it."""
+"""Checking a corpus: its text, by Table 1 where it is a known one, and every image."""
 
 import csv
 import os
@@ -8,13 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hamlearn.corpus.conll import read_corpus
+from hamlearn.corpus.conll import has_dev, names_images, read_corpus
 from hamlearn.corpus.image_files import find_image
 from hamlearn.corpus.posts import SPLITS
+from hamlearn.corpus.prepare import with_dev
 from hamlearn.corpus.statistics import (
+    Edition,
     corpus_statistics,
     editions,
+    is_near,
     nearest_edition,
+    similar_types,
     statistics_text,
     table1_counts,
 )
@@ -25,6 +29,7 @@ from hamlearn.vision.images import ImageError, decode_images
 
 SMALL = 224  # pixels, the side of ResNet's input
 SHOWN = 10  # findings of each kind in the report
+_TWITTER = re.compile(r"twitter[-_]?(2015|2017)", re.IGNORECASE)
 KINDS = ("missing", "broken", "small", "duplicate")  # the first two make a corpus unusable
 
 
@@ -48,8 +53,12 @@ class Check(NamedTuple):
 def check_corpus(directory: str | Path, images: str | Path | None, max_pixels: int) -> Check:
     """Check the text and the images of a corpus in the folder layout in which it is shared.
 
+    The counts of the text are judged only if it is near a known edition of Twitter-2015 or -2017,
+    or its folder has the name of one.
+
     Args:
-        directory: folder of train.txt, valid.txt (or dev.txt) and test.txt.
+        directory: folder of train.txt and test.txt; valid.txt (or dev.txt) may be absent, and is
+            then drawn from train as the workflow does.
         images: folder of the images; None: looked for inside and next to `directory`.
         max_pixels: larger images are broken.
 
@@ -57,24 +66,39 @@ def check_corpus(directory: str | Path, images: str | Path | None, max_pixels: i
         HamlearnError: the text is absent or malformed, or `images` is absent.
     """
     directory = Path(directory)
-    posts = read_corpus(directory)
-    statistics = corpus_statistics(posts)
+    splits = SPLITS if has_dev(directory) else ("train", "test")
+    posts = read_corpus(directory, splits=splits)
+    if "dev" not in splits:
+        posts = with_dev(posts)
+    statistics = corpus_statistics(posts, dev_from_train="dev" not in splits)
     lines = [statistics_text(statistics[statistics["quantity"] != "missing_pictures"]).rstrip()]
-    edition, differing = nearest_edition(table1_counts(statistics), editions())
-    if differing:
+    lines += [f"Warning: {description}" for description in similar_types(statistics)]
+    counted = table1_counts(statistics)
+    edition: Edition | None
+    edition, differing = nearest_edition(counted, editions())
+    named = _TWITTER.search(directory.resolve().name)
+    faults: list[str] = []
+    if not (named or is_near(counted, edition)):
+        edition = None
+        lines.append("Edition: none of the known ones, so the counts are not judged")
+    elif differing:
         lines.append(f"Edition: unknown; nearest is {edition.name}, with these differences:")
         lines += [f"  {line}" for line in differing]
-        faults = [f"text: {len(differing)} counts differ from {edition.name}"]
+        faults.append(f"text: {len(differing)} counts differ from {edition.name}")
     else:
         lines.append(f"Edition: {edition.name}")
-        faults = []
     split_of: dict[str, str] = {}
     for post in posts:
         split_of.setdefault(post.image_id, post.split)
     findings: list[Finding] = []
-    folder = Path(images) if images else find_images(directory, edition.corpus, split_of)
-    if folder is None:
-        tried = ", ".join(map(str, _candidates(directory, edition.corpus)))
+    name = None if edition is None else edition.corpus
+    folder = Path(images) if images else find_images(directory, name, split_of)
+    if not names_images(directory, splits):
+        lines.append("Pictures: none, the text has no line `IMGID:<id>`")
+        if images:
+            faults.append(f"pictures: no line `IMGID:<id>` names one in {images}")
+    elif folder is None:
+        tried = ", ".join(map(str, _candidates(directory, name)))
         lines.append(f"Pictures: no folder found; looked for {tried}")
         faults.append("pictures: no folder found; name it with --images")
     else:
@@ -85,19 +109,23 @@ def check_corpus(directory: str | Path, images: str | Path | None, max_pixels: i
     return Check("\n".join(lines) + "\n", faults, findings)
 
 
-def find_images(directory: Path, corpus: str, image_ids: Iterable[str]) -> Path | None:
-    """Return the first folder of the usual names that has an image of the corpus."""
+def find_images(directory: Path, corpus: str | None, image_ids: Iterable[str]) -> Path | None:
+    """Return the first folder of the usual names that has an image of the corpus.
+
+    `corpus` is `twitter2015`, `twitter2017`, or None for another corpus.
+    """
     for folder in _candidates(directory, corpus):
         if folder.is_dir() and any(find_image(folder, image_id) for image_id in image_ids):
             return folder
     return None
 
 
-def _candidates(directory: Path, corpus: str) -> list[Path]:
+def _candidates(directory: Path, corpus: str | None) -> list[Path]:
     """Return the image folders of a corpus in the repositories of other systems."""
     folder = directory.resolve()
-    found = re.search(r"twitter[-_]?(2015|2017)", folder.name, re.IGNORECASE)
-    names = [f"{folder.name}_images", f"twitter{found[1]}_images" if found else f"{corpus}_images"]
+    found = _TWITTER.search(folder.name)
+    corpus = f"twitter{found[1]}" if found else corpus
+    names = [f"{name}_images" for name in (folder.name, corpus) if name is not None]
     inside = [directory / name for name in ("images", *names)]
     return list(dict.fromkeys([*inside, *(folder.parent / name for name in names)]))
 

@@ -32,6 +32,14 @@ def test_statistics_are_printed_and_written(corpus):
     assert (corpus / "table1.csv").read_text().startswith("quantity,type,train,dev,test,total")
 
 
+def test_a_mistyped_label_is_a_warning_next_to_the_table(corpus):
+    (corpus / "train.txt").write_text("IMGID:a\nAnn\tB-PER\nBo\tB-PRE\n\n")
+    done = hamlearn("corpus", "stats", corpus)
+    assert done.returncode == 0
+    assert "type 'PRE' of 1 entities is nearly 'PER' of 2" in done.stderr
+    assert "PRE" in done.stdout
+
+
 def test_bad_input_ends_in_one_message_and_no_output(corpus):
     (corpus / "train.txt").write_text("IMGID:a\nAnn PER\n\n")
     done = hamlearn("corpus", "stats", corpus, "--csv", corpus / "table1.csv")

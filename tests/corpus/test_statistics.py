@@ -11,7 +11,10 @@ from hamlearn.corpus.statistics import (
     PAPER_ORDER,
     corpus_statistics,
     editions,
+    edits,
+    is_near,
     nearest_edition,
+    similar_types,
     statistics_text,
     table1_counts,
     write_statistics,
@@ -149,3 +152,37 @@ def test_other_types_differ_from_every_edition():
     assert "dev PROD: 1, expected 0" in told
     assert "dev PER: 1, expected 626" in told
     assert "dev total: 2, expected 1324" in told
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "count"),
+    [("per", "per", 0), ("per", "pers", 1), ("", "ab", 2), ("loc", "lco", 2), ("org", "misc", 4)],
+)
+def test_edits(first, second, count):
+    assert edits(first, second) == edits(second, first) == count
+
+
+def test_a_rare_type_that_is_nearly_another_is_described():
+    labels = {"PER": 9, "PRE": 4, "Org": 1, "ORG": 9, "PERSON": 3, "LOCATION": 5, "LOCATON": 5}
+    labels |= {"X": 1, "Y": 9, "LOCASION": 1}
+    posts = [post("train", " ".join([f"B-{name}"] * count)) for name, count in labels.items()]
+    assert similar_types(corpus_statistics(posts)) == [
+        "type 'LOCASION' of 1 entities is nearly 'LOCATION' of 5: is its label mistyped?",
+        "type 'Org' of 1 entities is nearly 'ORG' of 9: is its label mistyped?",
+        "type 'PRE' of 4 entities is nearly 'PER' of 9: is its label mistyped?",
+    ]
+    assert similar_types(corpus_statistics([post("train", "B-PER B-ORG B-O B-P")])) == []
+
+
+def test_a_corpus_is_near_an_edition_if_it_is_a_copy_with_faults():
+    known = editions()[0]
+    counts = {split: dict(cells) for split, cells in known.counts.items()}
+    assert is_near(counts, known)
+    cut = {**counts, "train": dict.fromkeys(CELLS, 0)}  # a file of nothing, the others whole
+    assert is_near(cut, known)
+    fewer = {
+        split: {cell: 95 * n // 100 for cell, n in own.items()} for split, own in counts.items()
+    }
+    assert is_near(fewer, known)
+    other = {split: {cell: n // 2 for cell, n in own.items()} for split, own in counts.items()}
+    assert not is_near(other, known)

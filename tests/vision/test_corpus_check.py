@@ -129,3 +129,58 @@ def test_the_command_ends_with_0_or_1_and_a_list(corpus, tmp_path):
     assert done.stdout.endswith("- pictures: 1 missing\n")
     with table.open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == ["5"]
+
+
+@pytest.fixture
+def other(corpus):
+    """The same images, with a text that is far from the known one."""
+    folder = corpus.rename(corpus.parent / "ours")
+    for path in folder.glob("*.txt"):
+        text = path.read_text().replace("B-PER", "B-Person").replace("B-OTHER", "B-Place")
+        path.write_text(text * 3)
+    return folder
+
+
+def test_any_corpus_is_checked_and_its_counts_are_not_judged(other):
+    folder = other
+    found = check_corpus(folder, None, 10**6)
+    assert (found.faults, found.findings) == ([], [])
+    assert "Edition: none of the known ones, so the counts are not judged\n" in found.text
+    (folder / "images").rename(folder.parent / "twitter2015_images")
+    found = check_corpus(folder, None, 10**6)
+    assert "twitter2015" not in found.text  # the pictures of another corpus
+    assert found.faults == ["pictures: no folder found; name it with --images"]
+
+
+def test_a_missing_dev_split_is_drawn_from_train(other):
+    (other / "valid.txt").unlink()
+    found = check_corpus(other, None, 10**6)
+    assert found.faults == []
+    assert "Dev posts out of train" in found.text
+
+
+def test_an_edition_without_its_dev_split_is_judged(corpus):
+    (corpus / "valid.txt").unlink()
+    (fault,) = check_corpus(corpus, None, 10**6).faults
+    assert fault.endswith("counts differ from as printed")
+
+
+def test_a_text_that_names_no_images_needs_none(other):
+    folder = other
+    for path in folder.glob("*.txt"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if not line.startswith("IMGID")))
+    found = check_corpus(folder, None, 10**6)
+    assert (found.faults, found.findings) == ([], [])
+    assert "Pictures: none, the text has no line `IMGID:<id>`\n" in found.text
+    found = check_corpus(folder, folder / "images", 10**6)
+    assert found.faults == [f"pictures: no line `IMGID:<id>` names one in {folder / 'images'}"]
+
+
+def test_a_mistyped_label_is_warned_of(corpus):
+    text = (corpus / "train.txt").read_text().replace("B-PER", "B-PRE", 1)
+    (corpus / "train.txt").write_text(text)
+    assert (
+        "Warning: type 'PRE' of 1 entities is nearly 'PER'"
+        in check_corpus(corpus, None, 10**6).text
+    )

@@ -56,6 +56,7 @@ class CorpusSettings(Section):
     generator: GeneratorSettings | None = Field(None, description="the demo corpus instead")
     dev_share: float = Field(0.1, gt=0, lt=1, description="share of train that becomes dev")
     dev_seed: int = Field(0, ge=0, description="seed of the posts that become dev")
+    labels: Literal["bio", "iob1", "bioes"] = Field("bio", description="notation in the files")
     captions: PathName | None = Field(None, description="file of `ID.jpg :caption` lines")
 
     @model_validator(mode="after")

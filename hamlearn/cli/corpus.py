@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from hamlearn.cli.options import Out, Source, read_settings
+from hamlearn.corpus.labels import Notation
 from hamlearn.errors import HamlearnError
 from hamlearn.io import printable
 from hamlearn.outputs import atomic_write
@@ -31,7 +32,7 @@ def prepare(
         known = ", ".join(sorted(corpora))
         raise HamlearnError(f"settings: corpora: found no {corpus!r} among {known}")
     chosen = corpora[corpus]
-    prepare(source, chosen.images, out, chosen.dev_share, chosen.dev_seed)
+    prepare(source, chosen.images, out, chosen.dev_share, chosen.dev_seed, chosen.labels)
 
 
 @app.command()
@@ -39,6 +40,7 @@ def stats(
     directory: Folder,
     images: ImageFolder = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
+    labels: Annotated[Notation, typer.Option(help="Notation of the labels.")] = "bio",
 ) -> None:
     """Print the paper's Table 1 for a corpus."""
     from hamlearn.corpus.conll import has_dev
@@ -50,7 +52,8 @@ def stats(
         write_statistics,
     )
 
-    statistics = corpus_statistics(load_corpus(directory, images), not has_dev(directory))
+    posts = load_corpus(directory, images, notation=labels)
+    statistics = corpus_statistics(posts, not has_dev(directory))
     if csv is not None:
         with atomic_write(csv) as part:
             write_statistics(part, statistics)

@@ -9,7 +9,13 @@ from pathlib import Path
 from sys import intern
 
 from hamlearn.corpus.image_files import find_image, image_id_of, is_file_name, none_found
-from hamlearn.corpus.labels import is_label
+from hamlearn.corpus.labels import (
+    Notation,
+    NotInNotation,
+    fault_of_label,
+    iob1_beginnings,
+    to_bio,
+)
 from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.errors import HamlearnError
 from hamlearn.io import lines
@@ -20,6 +26,7 @@ DOCSTART = "-DOCSTART-"  # a line that separates documents, in any number of col
 BETWEEN = re.compile(r"[\t ]+")
 _MAX_ID_BYTES = 200
 _ALL = "all"  # in every table, all types together
+_FEW = 10  # entities of a file that tell its notation, whatever the other files hold
 _FILES = {"train": ("train.txt",), "dev": ("valid.txt", "dev.txt"), "test": ("test.txt",)}
 
 
@@ -32,32 +39,37 @@ class Entry:
     labels: tuple[str, ...]
 
 
-def read_conll(path: Path) -> list[Entry]:
+def read_conll(path: Path, notation: Notation = "bio") -> list[Entry]:
     r"""Read the posts of one file.
 
     Only TAB, space and newline separate; a NO-BREAK SPACE is a token like any other. `\r\n` is also
     a newline, and a byte order mark at the start is ignored. A file has an IMGID line before every
-    post, or none at all; then blank lines separate the posts.
+    post, or none at all; then blank lines separate the posts. `-DOCSTART-` lines count as blank.
+    Labels in another `notation` are converted to BIO.
 
     Raises:
         HamlearnError: the file is absent, not UTF-8 or without posts; an IMGID is empty, too long
             or a path; a post has no words, or no IMGID although others have one; or a line is not
-            one token and one label `O`, `B-X` or `I-X`. The message begins with file and line.
+            one token and one label of the notation. The message begins with file and line.
     """
     entries: list[Entry] = []
-    marked = next((number for number, text in _lines(path) if text.startswith(MARK)), None)
-    image_id, line = None, 0  # line 0: no post is open
+    starts = (number for number, text in _lines(path) if text.lstrip(BLANKS).startswith(MARK))
+    marked = next(starts, None)
+    image_id, line, last = None, 0, 0  # line 0: no post is open
     words: list[str] = []
     labels: list[str] = []
-    for number, text in chain(_lines(path), [(0, "")]):
+    for number, given in chain(_lines(path), [(0, "")]):
+        text = given.lstrip(BLANKS)
         begins = text.startswith(MARK)
+        if BETWEEN.split(text)[0] == DOCSTART:
+            text = ""
         if line and (begins or not text):
             if not words:
                 raise HamlearnError(
                     f"{path}:{line}: post {image_id!r} has no words;"
                     " expected lines of token and label after it"
                 )
-            entries.append(Entry(image_id, tuple(words), tuple(labels)))
+            entries.append(Entry(image_id, tuple(words), _to_bio(path, last, labels, notation)))
             image_id, line, words, labels = None, 0, [], []
         if begins:
             image_id, line = _parse_image_id(f"{path}:{number}", text), number
@@ -67,8 +79,8 @@ def read_conll(path: Path) -> list[Entry]:
                     f"{path}:{number}: found {text!r:.80} outside a post; expected `{MARK}<id>`"
                     f" first, as on line {marked} (without an image, an id that no file has)"
                 )
-            line = line or number
-            word, label = _parse_token(f"{path}:{number}", text)
+            line, last = line or number, number
+            word, label = _parse_token(f"{path}:{number}", given, notation)
             words.append(intern(word))
             labels.append(intern(label))
     if not entries:
@@ -82,6 +94,7 @@ def read_corpus(
     directory: str | Path,
     images: str | Path | None = None,
     splits: Iterable[str] = SPLITS,
+    notation: Notation = "bio",
 ) -> list[CorpusPost]:
     """Read train.txt, valid.txt (or dev.txt) and test.txt of a folder, in this order.
 
@@ -89,14 +102,21 @@ def read_corpus(
     position, as `train-7`, and has no image.
 
     Raises:
-        HamlearnError: a file is absent or malformed, there are two dev files, or the folder of
-            images is absent or has an image of no post.
+        HamlearnError: a file is absent or malformed, there are two dev files, labels look like
+            IOB1 though the notation is BIO, or the folder of images is absent or has an image of no
+            post.
     """
     directory = Path(directory)
     if images is not None and not Path(images).is_dir():
         raise HamlearnError(f"{images}: no such folder; expected the images of {directory}")
     splits = list(splits)
-    files = _merge_other([read_conll(split_file(directory, split)) for split in splits])
+    paths = [split_file(directory, split) for split in splits]
+    files = [read_conll(path, notation) for path in paths]
+    if notation == "bio":
+        for path, entries in zip(paths, files, strict=True):
+            _check_is_bio(path, entries, _FEW)
+        _check_is_bio(directory, chain(*files), 1)
+    files = _merge_other(files)
     image_ids = {entry.image_id for entries in files for entry in entries}
     posts: dict[str, CorpusPost] = {}
     seen: Counter[str] = Counter()
@@ -172,6 +192,15 @@ def split_file(directory: str | Path, split: str) -> Path:
     return found[0]
 
 
+def _check_is_bio(path: Path, entries: Iterable[Entry], few: int) -> None:
+    found = iob1_beginnings(entry.labels for entry in entries)
+    if found is not None and found[0] >= few:
+        raise HamlearnError(
+            f"{path}: labels look like IOB1: {found[0]} of {found[1]} entities begin with I-TYPE;"
+            " expected B-TYPE, or `labels: iob1` of the corpus, which converts them"
+        )
+
+
 def _merge_other(files: list[list[Entry]]) -> list[list[Entry]]:
     """Replace OTHER by MISC, unless the corpus has both types."""
     types = {label[2:] for entries in files for entry in entries for label in entry.labels}
@@ -185,7 +214,7 @@ def _merge_other(files: list[list[Entry]]) -> list[list[Entry]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield number and text of each line, stripped of separators."""
+    """Yield number and text of each line, without separators at its end."""
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file; expected IMGID CoNLL text")
     with path.open("rb") as file:
@@ -197,7 +226,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                     f"{path}:{number}: byte {error.start + 1} of the line,"
                     f" 0x{line[error.start]:02x}, is not UTF-8"
                 ) from error
-            yield number, (text.removeprefix("\ufeff") if number == 1 else text).strip(BLANKS)
+            yield number, (text.removeprefix("\ufeff") if number == 1 else text).rstrip(BLANKS)
 
 
 def _parse_image_id(place: str, text: str) -> str:
@@ -211,13 +240,30 @@ def _parse_image_id(place: str, text: str) -> str:
     return image_id
 
 
-def _parse_token(place: str, text: str) -> tuple[str, str]:
-    columns = BETWEEN.split(text)
+def _to_bio(path: Path, last: int, labels: list[str], notation: Notation) -> tuple[str, ...]:
+    """Convert the labels of a post whose last line is `last`."""
+    try:
+        return to_bio(labels, notation)
+    except NotInNotation as error:
+        position = error.position
+        found = repr(labels[position]) if position < len(labels) else "the end of the post"
+        raise HamlearnError(
+            f"{path}:{last - len(labels) + 1 + position}: found {found:.80} in BIOES, expected"
+            f" {error.expected}"
+        ) from error
+
+
+def _parse_token(place: str, text: str, notation: Notation) -> tuple[str, str]:
+    columns = BETWEEN.split(text.lstrip(BLANKS))
     if len(columns) != 2:
-        raise HamlearnError(f"{place}: found {text!r:.80}, expected one token and one label")
+        absent = "token" if text[0] in BLANKS else "label"
+        reason = f"the {absent} is missing" if len(columns) == 1 else f"{len(columns)} columns"
+        raise HamlearnError(
+            f"{place}: found {text!r:.80}, expected one token and one label: {reason}"
+        )
     word, label = columns
-    if not is_label(label):
-        raise HamlearnError(f"{place}: label {label!r:.80}; expected O, B-TYPE or I-TYPE")
+    if (fault := fault_of_label(label, notation)) is not None:
+        raise HamlearnError(f"{place}: label {label!r:.80}: {fault}")
     if label[2:] == _ALL:
         raise HamlearnError(
             f"{place}: label {label!r}: `{_ALL}` stands for all types together in every table;"

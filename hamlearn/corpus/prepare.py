@@ -10,7 +10,7 @@ from pathlib import Path
 from sys import intern
 
 from hamlearn.corpus.conll import has_dev, read_corpus
-from hamlearn.corpus.labels import Entity, entities, label_set
+from hamlearn.corpus.labels import Entity, Notation, entities, label_set
 from hamlearn.corpus.posts import SPLITS, CorpusPost, write_lines
 from hamlearn.corpus.statistics import corpus_statistics, similar_types, write_statistics
 from hamlearn.errors import HamlearnError
@@ -27,6 +27,7 @@ def prepare(
     out: str | Path,
     dev_share: float = DEV_SHARE,
     dev_seed: int = DEV_SEED,
+    notation: Notation = "bio",
 ) -> list[CorpusPost]:
     """Write posts.jsonl, labels.json and statistics.csv of a corpus, and return its posts.
 
@@ -35,7 +36,7 @@ def prepare(
     Raises:
         HamlearnError: the corpus or its manifest is malformed.
     """
-    posts = load_corpus(directory, images, dev_share, dev_seed)
+    posts = load_corpus(directory, images, dev_share, dev_seed, notation)
     out = Path(out)
     missing = sum(post.image_path is None for post in posts)
     if missing == len(posts):
@@ -72,6 +73,7 @@ def load_corpus(
     images: str | Path | None = None,
     dev_share: float = DEV_SHARE,
     dev_seed: int = DEV_SEED,
+    notation: Notation = "bio",
 ) -> list[CorpusPost]:
     """Read a corpus with its images and cues, as `prepare` writes it.
 
@@ -83,6 +85,7 @@ def load_corpus(
         images: folder of images; None for `images` in the corpus folder, if it exists.
         dev_share: share of train that becomes dev if the corpus has no dev split.
         dev_seed: seed of that selection.
+        notation: of the labels in the files, which are converted to BIO.
 
     Raises:
         HamlearnError: the corpus or its manifest is malformed.
@@ -91,7 +94,7 @@ def load_corpus(
     if images is None and (directory / "images").is_dir():
         images = directory / "images"
     splits = SPLITS if has_dev(directory) else ("train", "test")
-    posts = read_corpus(directory, images, splits)
+    posts = read_corpus(directory, images, splits, notation)
     manifest = directory / "manifest.jsonl"
     if manifest.is_file():
         posts = with_cues(posts, manifest)

@@ -72,12 +72,29 @@ def test_only_other_becomes_misc(tmp_path):
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("IMGID:1\nx\tO\ny\tPER\n", 3, "label 'PER'; expected O, B-TYPE or I-TYPE"),
+        ("IMGID:1\nx\tO\ny\tPER\n", 3, "label 'PER': expected O, B-TYPE or I-TYPE"),
         ("IMGID:1\nx\tO\ny\tB-\n", 3, "label 'B-'"),
-        ("IMGID:1\nx\tO\ny\tS-PER\n", 3, "label 'S-PER'"),
+        (
+            "IMGID:1\nx\tO\ny\tS-PER\n",
+            3,
+            "label 'S-PER': looks like BIOES; expected O, B-TYPE or I-TYPE, or `labels",
+        ),
+        ("IMGID:1\nx\tO\ny\tU-PER\n", 3, "label 'U-PER': looks like BILOU; expected O"),
+        ("IMGID:1\nx\tO\ny\tB-PER,B-ORG\n", 3, "label 'B-PER,B-ORG': several labels, expected one"),
+        ("IMGID:1\nx\tO\ny\tB-PER;I-ORG\n", 3, "several labels, expected one"),
+        ("IMGID:1\nx\tO\ny\tB-PER|O\n", 3, "several labels, expected one"),
         ("IMGID:1\nx\tO\u00a0\n", 2, "label 'O\\xa0'"),
-        ("IMGID:1\nx\tO\ny\n", 3, "found 'y', expected one token and one label"),
-        ("IMGID:1\n\tO\n", 2, "found 'O', expected one token and one label"),
+        (
+            "IMGID:1\nx\tO\ny\n",
+            3,
+            "found 'y', expected one token and one label: the label is",
+        ),
+        ("IMGID:1\nx NN O\n", 2, "found 'x NN O', expected one token and one label: 3 columns"),
+        (
+            "IMGID:1\n\tO\n",
+            2,
+            r"found '\tO', expected one token and one label: the token is",
+        ),
         ("IMGID:1\nNew York\tB-LOC\n", 2, r"found 'New York\tB-LOC', expected one token"),
         ("x\tO\n\nIMGID:1\ny\tO\n", 1, "outside a post; expected `IMGID:<id>` first, as on line 3"),
         ("IMGID:1\nx\tO\ny\tB-all\n", 3, "`all` stands for all types together"),
@@ -247,3 +264,71 @@ def test_an_image_is_not_taken_for_another_of_the_corpus(tmp_path):
     found = [post.image_path for post in read_corpus(tmp_path, images)]
     expected = [None, "x.png", "y.webp", "z.jpg", "z.jpg", None, None]
     assert found == [None if name is None else str(images / name) for name in expected]
+
+
+@pytest.mark.parametrize(
+    "docstart",
+    ["-DOCSTART-", "-DOCSTART- O", "-DOCSTART-\tO", "-DOCSTART- -X- O", "-DOCSTART- -X- -X- O"],
+)
+def test_a_line_between_documents_is_no_post(tmp_path, columns):
+    docstart = f"-DOCSTART-{columns}"
+    text = f"{docstart}\n\nMira B-PER\nsings O\n\n{docstart}\n\nLea B-PER\n{docstart}\nBob B-PER\n"
+    assert [entry.words for entry in read(tmp_path, text)] == [
+        ("Mira", "sings"),
+        ("Lea",),
+        ("Bob",),
+    ]
+
+
+def test_lines_that_end_with_cr_alone_are_named(tmp_path):
+    with pytest.raises(HamlearnError, match=r"train\.txt:1: found lines that end with CR alone"):
+        read(tmp_path, GOOD.replace("\n", "\r"))
+
+
+BIOES = "IMGID:1\nNew\tB-LOC\nYork\tE-LOC\nis\tO\n\nIMGID:2\nMira\tS-PER\n"
+
+
+@pytest.mark.parametrize("text", [BIOES, BIOES.replace("E-", "L-").replace("S-", "U-")])
+def test_bioes_is_converted_on_request(tmp_path, text):
+    write(tmp_path, train=text, valid=text, test=text)
+    posts = read_corpus(tmp_path, notation="bioes")
+    assert [post.labels for post in posts[:2]] == [("B-LOC", "I-LOC", "O"), ("B-PER",)]
+    with pytest.raises(HamlearnError, match=r"train\.txt:3: label '[EL]-LOC': looks like BI[OL]"):
+        read_corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "found"),
+    [
+        ("IMGID:1\nx\tO\ny\tB-LOC\nz\tO\n", 4, "found 'O' in BIOES, expected I-LOC or E-LOC"),
+        ("IMGID:1\nx\tO\n\nIMGID:2\ny\tB-LOC\n", 6, "found the end of the post in BIOES"),
+        ("\nx\tO\ny\tI-LOC\n", 3, "found 'I-LOC' in BIOES, expected O, B-TYPE or S-TYPE"),
+    ],
+)
+def test_what_is_no_sequence_of_bioes_has_its_line(tmp_path, text, line, found):
+    write(tmp_path, train=text)
+    with pytest.raises(HamlearnError) as caught:
+        read_conll(tmp_path / "train.txt", "bioes")
+    assert str(caught.value).startswith(f"{tmp_path / 'train.txt'}:{line}: {found}")
+
+
+IOB1 = "Mira I-PER\nB I-PER\nLea B-PER\nin O\nOslo I-LOC\n"
+
+
+def test_iob1_is_refused_by_name_and_converted_on_request(tmp_path):
+    write(tmp_path, train=IOB1, valid=IOB1, test=IOB1)
+    with pytest.raises(
+        HamlearnError, match=r"IOB1: 6 of 9 entities begin with I-TYPE; .* `labels: io"
+    ):
+        read_corpus(tmp_path)
+    posts = read_corpus(tmp_path, notation="iob1")
+    assert {post.labels for post in posts} == {("B-PER", "I-PER", "B-PER", "O", "B-LOC")}
+
+
+def test_one_file_in_iob1_is_refused_and_a_small_one_with_mistakes_is_not(tmp_path):
+    bio = "Mira B-PER\n\n" * 500
+    write(tmp_path, train=bio, valid="Oslo I-LOC\n", test=bio + "Mira I-PER\n\n" * 40)
+    assert len(read_corpus(tmp_path)) == 1041
+    write(tmp_path, valid=IOB1 * 9)
+    with pytest.raises(HamlearnError, match=r"valid\.txt: labels look like IOB1: 18 of 27"):
+        read_corpus(tmp_path)

@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamlearn.corpus.labels import Entity, entities, label_set, orphans, repair
+from hamlearn.corpus.labels import (
+    Entity,
+    NotInNotation,
+    entities,
+    iob1_beginnings,
+    label_set,
+    orphans,
+    repair,
+    to_bio,
+)
 from hamlearn.errors import HamlearnError
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-geo-loc", "I-geo-loc")
@@ -84,3 +93,71 @@ def test_what_is_no_label_is_an_error(label):
 def test_unknown_scheme_is_an_error():
     with pytest.raises(HamlearnError, match="expected one of lenient, strict"):
         entities(["O"], "iobes")
+
+
+def written(spans, length, notation):
+    """Labels of entities (start, end, type), word by word, by the definition of each notation."""
+    labels = []
+    for word in range(length):
+        inside = [span for span in spans if span[0] <= word < span[1]]
+        if not inside:
+            labels.append("O")
+            continue
+        (start, end, type_) = inside[0]
+        is_first, is_last = word == start, word == end - 1
+        follows_own_type = any(span[1] == start and span[2] == type_ for span in spans)
+        letter = {
+            "bio": "B" if is_first else "I",
+            "iob1": "B" if is_first and follows_own_type else "I",
+            "bioes": ("S" if is_last else "B") if is_first else ("E" if is_last else "I"),
+            "bilou": ("U" if is_last else "B") if is_first else ("L" if is_last else "I"),
+        }[notation]
+        labels.append(f"{letter}-{type_}")
+    return tuple(labels)
+
+
+@st.composite
+def spans(draw):
+    """Entities next to each other or apart, and the number of words."""
+    found, end = [], 0
+    for gap, size, type_ in draw(
+        st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), st.sampled_from("XY")), max_size=6)
+    ):
+        found.append(Entity(end + gap, end + gap + size, type_))
+        end = found[-1].end
+    return found, end + draw(st.integers(0, 2))
+
+
+@given(spans(), st.sampled_from(["bio", "iob1", "bioes", "bilou"]))
+def test_every_notation_of_the_same_entities_becomes_the_same_bio(given_spans, notation):
+    found, length = given_spans
+    labels = written(found, length, notation)
+    converted = to_bio(labels, "bioes" if notation == "bilou" else notation)
+    assert converted == written(found, length, "bio")
+    assert entities(converted, "strict") == entities(converted) == found
+
+
+@given(st.lists(st.sampled_from(["O", "B-X", "I-X", "E-X", "S-X", "I-Y", "E-Y"]), max_size=6))
+def test_what_is_converted_from_bioes_was_bioes(labels):
+    try:
+        converted = to_bio(labels, "bioes")
+    except NotInNotation:
+        return
+    assert written(entities(converted), len(labels), "bioes") == tuple(labels)
+
+
+@given(st.lists(spans(), max_size=4))
+def test_iob1_is_told_from_bio(given_spans):
+    found = [(own, length) for own, length in given_spans if own]
+    iob1 = [written(own, length, "iob1") for own, length in found]
+    assert (iob1_beginnings(iob1) is not None) == bool(found)
+    assert iob1_beginnings(written(own, length, "bio") for own, length in found) is None
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "is_iob1"), [(5, 20, False), (20, 20, False), (60, 3, True)]
+)
+def test_mistakes_do_not_change_what_a_corpus_looks_like(inside, outside, is_iob1):
+    labels = [("I-X",)] * inside + [("B-X",)] * outside
+    found = iob1_beginnings(labels)
+    assert found == ((inside, inside + outside) if is_iob1 else None)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -112,6 +113,15 @@ def canonical(value: Any) -> str:
 def digest_of_text(text: str) -> str:
     """Return the sha256 of a text in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def state_of(path: str | Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written: inode, size, times; () if absent."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def digest_of_file(path: str | Path) -> str:

@@ -34,7 +34,7 @@ from hamlearn.data.text_encoder import load_saved_encoder, saved_config
 from hamlearn.data.tokenizer import load_saved_tokenizer
 from hamlearn.encoder_files import CONFIG, has_weights, read_json
 from hamlearn.errors import HamlearnError
-from hamlearn.io import digest_of_file
+from hamlearn.io import digest_of_file, state_of
 from hamlearn.model.base import TaggingModel
 from hamlearn.model.build import build_untrained
 from hamlearn.outputs import MARKER, MODEL, atomic_folder
@@ -195,16 +195,10 @@ def unchanged(folder: Path) -> Iterator[None]:
         raise replaced
 
 
-def _state_of(folder: Path) -> list[tuple[str | int, ...]] | None:
-    """Return what changes when a file of a model folder does; None if there is no such folder."""
-    try:
-        files = {path: path.lstat() for path in (*folder.glob("*"), *folder.glob(f"{ENCODER}/*"))}
-    except OSError:
-        return None
-    return sorted(
-        (str(path), one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
-        for path, one in files.items()
-    )
+def _state_of(folder: Path) -> dict[Path, tuple[int, ...]]:
+    """Return what changes when a file of a model folder does."""
+    paths = (*folder.glob("*"), *folder.glob(f"{ENCODER}/*"))
+    return {path: state_of(path) for path in paths}
 
 
 def verify(folder: str | Path) -> Mapping[str, FileEntry]:

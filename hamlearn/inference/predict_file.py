@@ -1,32 +1,28 @@
-"""Predict a file of posts: one JSON line per post, in order. A killed run can be resumed.
+"""Predict a file of posts: one JSON line per post, in order. A killed run can be resumed."""
 
-Lines are written to OUT.part. After each window of posts, OUT.part.json records how far it has come
-and for which input and model. A run that finds both truncates OUT.part to that place and continues;
-at the end OUT.part is renamed to OUT, with the same bytes as of an uninterrupted run.
-"""
-
+import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import IO
 
 import hamlearn
 from hamlearn.data.sources import InputFiles
 from hamlearn.errors import HamlearnError
+from hamlearn.inference.part_file import part_file
 from hamlearn.inference.posts import Post, Tagged
 from hamlearn.inference.readers import FORMATS, Record, format_of, locate_in, read_posts
 from hamlearn.inference.tagger import WINDOW, Tagger
-from hamlearn.io import canonical, digest_of_file, digest_of_text, file_lock, lines, progress
-from hamlearn.outputs import atomic_write, check_file, is_special, name_write_errors, open_special
+from hamlearn.io import canonical, digest_of_file, lines, progress, state_of
+from hamlearn.outputs import atomic_write, check_file, name_write_errors
 
 log = logging.getLogger(__name__)
 
@@ -85,37 +81,54 @@ def predict_file(
         raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
     locate = str if images is None else locate_in(images)
     has_source = images is not None or features is not None
+    state, stored = state_of(posts), features or InputFiles()
+    states = {
+        kind: [str(path), *state_of(path)] for kind, path in asdict(stored).items() if path
+    }  # from before they are opened
     with Tagger.load(model, device, threads, weights, features) as tagger:
         reads_images = tagger.reads_images and not no_images
         if reads_images and has_source:
             _ = tagger.image_encoder  # so that absent weights are reported before any work
         total = sum(1 for _ in read_posts(posts, str, form))
         begin, end = (total * place // count for place in (number - 1, number))
-        options = {
+        run = {
             "hamlearn": hamlearn.__version__,
             "model": tagger.model.digest,
             "posts": digest_of_file(posts),
             "format": format_of(posts, form),
             "images": None if images is None else str(images),
-            "features": None if features is None else [*map(str, asdict(features).values())],
+            "features": states,
             "no_images": no_images,
             "shard": list(shard),
             "batch_size": batch_size,
             "device": tagger.device,
         }
-        with _part_file(out, digest_of_text(canonical(options))) as part:
+        with part_file(out, run) as part:
+
+            def read() -> _WatchedImages:
+                records = islice(read_posts(posts, locate, form), begin, end)
+                chosen = _with_images(records, reads_images, has_source)
+                return _WatchedImages(chosen, are_files=images is not None)
+
+            records = read()
+            if part.posts and records.skip(part.posts) != part.images:
+                part.restart("images of posts changed")
+                records = read()
             counts = Counts(before=part.posts)
-            records = islice(read_posts(posts, locate, form), begin + part.posts, end)
-            chosen = _with_images(records, reads_images, has_source)
-            left = end - begin - part.posts
-            tagged = progress(tagger.stream(chosen, batch_size), left, "posts")
+            tagged = tagger.stream(records, batch_size)
+            tagged = progress(tagged, end - begin - part.posts, "posts")
             while window := list(islice(tagged, WINDOW)):
-                part.append([line_of(one) for one in window])
+                part.append([line_of(one) for one in window], records.digest_of(len(window)))
                 counts.posts += len(window)
                 counts.entities += sum(len(one.entities) for one in window)
                 counts.errors += sum(one.error is not None for one in window)
                 if tagger.reads_images:
                     counts.without_image += sum(not (x.has_image or x.error) for x in window)
+            if state_of(posts) != state:
+                raise HamlearnError(
+                    f"{posts}: was changed while it was read, expected a file that nobody writes;"
+                    " run again"
+                )
             if part.posts != end - begin:
                 raise HamlearnError(
                     f"{posts}: found {end - begin} posts at first and {part.posts} when they were"
@@ -176,54 +189,30 @@ def _with_images(
         yield record
 
 
-class _PartFile:
-    """OUT.part and its state (None: it is no file); `posts` is the number of lines it holds."""
+class _WatchedImages:
+    """Posts, and a digest of their images so far by name, size and time of the file."""
 
-    def __init__(self, file: IO[bytes], state: Path | None, run: str, posts: int) -> None:
-        self._file, self._state, self._run, self.posts = file, state, run, posts
+    def __init__(self, records: Iterator[Record], are_files: bool) -> None:
+        self._records, self._are_files = records, are_files
+        self._waiting: deque[str] = deque()  # of posts whose lines are not written yet
+        self._digest = hashlib.sha256()
 
-    def append(self, lines: Sequence[bytes]) -> None:
-        """Write the lines of one window, which count once the state says so."""
-        self._file.write(b"".join(lines))
-        self._file.flush()
-        self.posts += len(lines)
-        if self._state is None:
-            return
-        os.fsync(self._file.fileno())
-        values = {"run": self._run, "posts": self.posts, "bytes": self._file.tell()}
-        with atomic_write(self._state) as part:
-            part.write_text(json.dumps(values) + "\n", encoding="utf-8")
+    def __iter__(self) -> Iterator[Record]:
+        for record in self._records:
+            images = record.all_images if isinstance(record, Post) and self._are_files else ()
+            states = [[str(image), *state_of(str(image))] for image in images]
+            self._waiting.append(canonical(states))  # from before the images are opened
+            yield record
 
+    def digest_of(self, count: int) -> str:
+        """Add the images of the next `count` posts, which were read, and return the digest."""
+        for _ in range(count):
+            self._digest.update(self._waiting.popleft().encode("utf-8", "surrogateescape"))
+        return self._digest.hexdigest()
 
-@contextmanager
-def _part_file(out: Path, run: str) -> Iterator[_PartFile]:
-    """Open OUT.part where an earlier run stopped; it becomes OUT if the block succeeds."""
-    if is_special(out):
-        with name_write_errors(out), open_special(out) as sink:
-            yield _PartFile(sink, None, run, 0)
-        return
-    part, state, lock = (out.with_name(f"{out.name}.part{end}") for end in ("", ".json", ".lock"))
-    with name_write_errors(part):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(lock, timeout=0), part.open("ab") as file:
-            size = file.seek(0, os.SEEK_END)
-            try:
-                values = json.loads(state.read_text(encoding="utf-8"))
-                posts, kept = int(values["posts"]), int(values["bytes"])
-                fits = values["run"] == run and posts > 0 and 0 < kept <= size
-            except (OSError, ValueError, KeyError, TypeError):
-                fits = False
-            posts, kept = (posts, kept) if fits else (0, 0)
-            if posts:
-                log.info("%s: resuming after %d posts", part, posts)
-            elif size:
-                log.info("%s: of another input, model or option: starting again", part)
-            file.truncate(kept)
-            file.seek(kept)
-            yield _PartFile(file, state, run, posts)
-            state.unlink(missing_ok=True)
-            os.replace(part, out)
-            lock.unlink()
+    def skip(self, count: int) -> str:
+        """Read `count` posts and return the digest."""
+        return self.digest_of(sum(1 for _ in islice(self, count)))
 
 
 # --- joining shards ---------------------------------------------------------------------------

@@ -1,18 +1,22 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from hamlearn.cli import app
+from hamlearn.data.sources import InputFiles
 from hamlearn.errors import HamlearnError
+from hamlearn.inference import part_file
 from hamlearn.inference import predict_file as predicting
 from hamlearn.inference.posts import Entity, Tagged
 from hamlearn.inference.predict_file import in_order, join, line_of, predict_file
@@ -202,7 +206,7 @@ def test_a_full_disk_is_one_error_and_the_run_goes_on_after_it(made, many, tmp_p
         real(number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predicting.os, "fsync", fills)
+        patch.setattr(part_file.os, "fsync", fills)
         with pytest.raises(HamlearnError, match=r"out.jsonl.part: could not be written: No space"):
             predict_file(model, posts, out, device="cpu", threads=1)
     assert not out.exists()
@@ -210,20 +214,20 @@ def test_a_full_disk_is_one_error_and_the_run_goes_on_after_it(made, many, tmp_p
     assert out.read_bytes() == expected
 
 
-def broken_off(monkeypatch, model, posts, out):
+def broken_off(monkeypatch, model, posts, out, **options):
     """Run until the second window, and die there."""
-    real, calls = predicting._PartFile.append, []
+    real, calls = part_file.PartFile.append, []
 
-    def dies(self, lines):
+    def dies(self, *arguments):
         if calls:
             raise KeyboardInterrupt
         calls.append(1)
-        real(self, lines)
+        real(self, *arguments)
 
-    monkeypatch.setattr(predicting._PartFile, "append", dies)
+    monkeypatch.setattr(part_file.PartFile, "append", dies)
     with pytest.raises(KeyboardInterrupt):
-        predict_file(model, posts, out, device="cpu", threads=1)
-    monkeypatch.setattr(predicting._PartFile, "append", real)
+        predict_file(model, posts, out, device="cpu", threads=1, **options)
+    monkeypatch.setattr(part_file.PartFile, "append", real)
     assert not out.exists()
 
 
@@ -247,6 +251,64 @@ def test_another_input_begins_anew_and_says_so(made, many, tmp_path, monkeypatch
     assert counts.before == 0
     assert counts.posts == len(lines_of(out)) == WINDOW + 3 + (change == "posts")
     assert "starting again" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["model", "features", "graphs", "image", "later", None])
+def test_lines_of_other_models_features_and_images_are_never_mixed(
+    made, tmp_path, monkeypatch, caplog, change
+):
+    caplog.set_level("INFO")
+    window = 4  # of lines; the tagger has read more posts than that
+    monkeypatch.setattr("hamlearn.inference.predict_file.WINDOW", window)
+    out, model, posts = tmp_path / "out", tmp_path / "model", tmp_path / "posts.jsonl"
+    shutil.copytree(made.exported["full"], model)
+    shutil.copytree(made.images, tmp_path / "images")
+    files = {
+        name: shutil.copy(path, tmp_path / f"{name}.h5")
+        for name, path in asdict(made.features).items()
+        if path is not None
+    }
+    names = [f"{post.image_id}.jpg" for post in made.posts]
+    values = [
+        {"id": number, "words": made.posts[0].words, "image": names[number % 2]}
+        for number in range(window + 3)
+    ]
+    values[-1]["image"] = names[2]  # of no line that the interrupted run wrote
+    write(posts, values)
+    options = {"images": tmp_path / "images", "weights": WEIGHTS}
+    if change in ("features", "graphs"):
+        options = {"features": InputFiles(**files)}
+    broken_off(monkeypatch, model, posts, out, **options)
+    if change == "model":
+        manifest = json.loads((model / "manifest.json").read_text())
+        (model / "manifest.json").write_text(json.dumps(manifest))
+    elif change in ("features", "graphs"):
+        path = files["objects" if change == "features" else "graphs"]
+        os.replace(shutil.copy2(path, tmp_path / "copy"), path)  # of the same content and time
+    elif change is not None:
+        other = (tmp_path / "images" / names[3]).read_bytes()
+        (tmp_path / "images" / names[{"image": 1, "later": 2}[change]]).write_bytes(other)
+    caplog.clear()
+    counts = predict_file(model, posts, out, device="cpu", threads=1, **options)
+    begins_anew = change in ("model", "features", "graphs", "image")
+    assert counts.before == (0 if begins_anew else window)
+    said = {"model": "model", "image": "images of posts"}.get(str(change), "features")
+    assert (f"out.part: {said} changed: starting again" in caplog.text) == begins_anew
+    predict_file(model, posts, tmp_path / "whole", device="cpu", threads=1, **options)
+    assert out.read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_posts_that_change_while_they_are_read_are_one_error(made, posts, tmp_path, monkeypatch):
+    model, append = made.exported["text_only"], part_file.PartFile.append
+
+    def changing(self, *arguments):
+        append(self, *arguments)
+        posts.write_text(posts.read_text().replace("now", "new"))
+
+    monkeypatch.setattr(part_file.PartFile, "append", changing)
+    with pytest.raises(HamlearnError, match=r"posts\.jsonl: was changed while it was read"):
+        predict_file(model, posts, tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_runs_never_write_one_output(made, posts, tmp_path):

@@ -24,16 +24,16 @@ import os, sys
 if os.environ.get("HOLD") and "predict" in sys.orig_argv:
     import time
     from pathlib import Path
-    from hamlearn.inference.predict_file import _PartFile
+    from hamlearn.inference.part_file import PartFile
 
-    append = _PartFile.append
+    append = PartFile.append
 
-    def slow(self, lines):
-        append(self, lines)
+    def slow(self, *arguments):
+        append(self, *arguments)
         Path(f"held.{os.getpid()}").touch()
         time.sleep(600)
 
-    _PartFile.append = slow
+    PartFile.append = slow
 """
 
 

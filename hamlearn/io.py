@@ -1,6 +1,7 @@
-"""Files and terminals: locks, digests, YAML, progress, printable text."""
+"""Files and terminals: locks, digests, YAML, progress, text of others that is shown or tabled."""
 
 import hashlib
+import html
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TextIO, TypeVar
 
 from hamlearn.errors import HamlearnError
 
@@ -246,3 +247,57 @@ class OneLineFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line."""
         return printable(super().formatMessage(record)).replace("\n", "\\n")
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a text; what a terminal must not get, or cannot show, is escaped."""
+    file = file or sys.stdout
+    print(shown(printable(text), file), file=file)
+
+
+def shown(text: str, file: TextIO) -> str:
+    """Return `text` with characters that the encoding of `file` lacks written in ASCII."""
+    encoding = file.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+        return text
+    except UnicodeEncodeError:
+        plain = text.replace("±", "+-")
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+
+
+# --- text of others in tables -----------------------------------------------------------------
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4}))")
+_MARKUP = re.compile(r"([\\`*_{}\[\]|~$])")
+
+
+def escape_cell(text: str) -> str:
+    r"""Return a text as a cell of CSV that no spreadsheet takes for a formula.
+
+    An apostrophe is put before a text that begins with one of `= + - @`, TAB and CR, or with such a
+    character after apostrophes, unless it is a number. Control characters become `\x1b` or
+    `\u202e`, and the backslash of a text that looks like these becomes `\x5c`.
+    """
+    safe = _ESCAPED.sub(lambda found: rf"\x5c{found.group()[1:]}", text)
+    safe = _CONTROL.sub(lambda found: _code(ord(found.group())), safe)
+    return f"'{safe}" if _FORMULA.match(safe) and not _NUMBER.fullmatch(safe) else safe
+
+
+def unescape_cell(safe: str) -> str:
+    """Return the text that `escape_cell` was given."""
+    if safe.startswith("'") and _FORMULA.match(safe):
+        safe = safe[1:]
+    return _ESCAPED.sub(lambda found: chr(int(found[1] or found[2], 16)), safe)
+
+
+def markdown(text: object) -> str:
+    """Return a text on one line without control characters, markup of Markdown, or HTML."""
+    line = html.escape(printable(" ".join(str(text).split())), quote=False)
+    return _MARKUP.sub(r"\\\1", line)
+
+
+def _code(number: int) -> str:
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"

@@ -1,10 +1,14 @@
+import io
 import logging
+import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hamlearn.cli import main
 from hamlearn.errors import HamlearnError
@@ -13,13 +17,17 @@ from hamlearn.io import (
     canonical,
     digest_of_file,
     digest_of_text,
+    escape_cell,
     file_lock,
     lines,
+    markdown,
     parse_yaml,
     printable,
     progress,
     read_limited,
     read_yaml,
+    say,
+    unescape_cell,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -175,3 +183,67 @@ def test_a_file_read_whole_has_a_limit(tmp_path):
     assert read_limited(path, 5) == b"12345"
     with pytest.raises(HamlearnError, match=r"a\.json: found more than 4 bytes, expected fewer"):
         read_limited(path, 4)
+
+
+# --- text of others in tables -----------------------------------------------------------------
+
+CELLS = [
+    ("Tokyo", "Tokyo"),
+    ("it's", "it's"),
+    ("'tis", "'tis"),
+    ("=cmd|'!A0", "'=cmd|'!A0"),
+    ("@SUM(1+1)", "'@SUM(1+1)"),
+    ("+1-1", "'+1-1"),
+    ("-", "'-"),
+    ("\tx", "'\tx"),
+    ("\rx", r"\x0dx"),
+    ("'=1", "''=1"),
+    ("-0.5", "-0.5"),
+    ("+1", "+1"),
+    ("-1e-05", "-1e-05"),
+    ("-1e", "'-1e"),
+    ("'-1", "''-1"),
+    ("\x1b[31mred", r"\x1b[31mred"),
+    ("a\u202etxt", r"a\u202etxt"),
+    (r"C:\x1b", r"C:\x5cx1b"),
+    (r"C:\temp", r"C:\temp"),
+    ("", ""),
+    ("two\nlines", "two\nlines"),
+]
+
+
+@pytest.mark.parametrize(("text", "safe"), CELLS)
+def test_a_cell_is_no_formula_and_reads_back_as_it_was(text, safe):
+    assert escape_cell(text) == safe
+    assert unescape_cell(safe) == text
+
+
+@given(st.text(st.sampled_from("'=+-@\t\r\n\x1b\x9b\u202e\\x1bu20e5 a."), max_size=12))
+def test_every_cell_reads_back_as_it_was(text):
+    safe = escape_cell(text)
+    assert unescape_cell(safe) == text
+    assert printable(safe) == safe
+    assert re.match(r"[=+\-@\t\r]", safe) is None or float(text) is not None
+
+
+def test_markdown_of_others_is_one_cell_without_markup():
+    assert markdown("|pipe|**b**") == r"\|pipe\|\*\*b\*\*"
+    assert markdown("`x`\n<img/src=x>&lt;") == r"\`x\` &lt;img/src=x&gt;&amp;lt;"
+    assert markdown("[a](b) $x$ text_only") == r"\[a\](b) \$x\$ text\_only"
+    assert markdown("\x1b[31m\u202e") == r"\\x1b\[31m\\u202e"
+    assert markdown(2.5) == "2.5"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shows"),
+    [("ascii", r"83.1 +- 0.2 \xe9\x1b\u4e2d"), ("cp1252", "83.1 +- 0.2 é\\x1b\\u4e2d")],
+)
+def test_what_a_terminal_cannot_show_is_spelled_out(encoding, shows):
+    file = io.TextIOWrapper(io.BytesIO(), encoding)
+    say("83.1 ± 0.2 é\x1b中", file)
+    file.seek(0)
+    assert file.read() == f"{shows}\n"
+    file = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    say("± é\x1b中 \udcff", file)
+    file.seek(0)
+    assert file.read() == "+- é\\x1b中 \\udcff\n"

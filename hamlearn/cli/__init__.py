@@ -12,7 +12,7 @@ import typer
 
 from hamlearn.cli import corpus, evaluation, features, models, outputs, serving
 from hamlearn.errors import HamlearnError
-from hamlearn.io import OneLineFormatter, printable
+from hamlearn.io import OneLineFormatter, say
 
 app = typer.Typer(
     name="hamlearn",
@@ -50,7 +50,7 @@ def schema() -> None:
     """Print the JSON schema of the configuration, as committed in workflow/schemas."""
     from hamlearn.settings import schema
 
-    typer.echo(schema(), nl=False)
+    print(schema(), end="")
 
 
 def main() -> None:
@@ -67,5 +67,5 @@ def main() -> None:
     try:
         app()
     except (HamlearnError, OSError) as error:
-        typer.echo(printable(f"error: {error}"), err=True)
+        say(f"error: {error}", sys.stderr)
         sys.exit(1)

@@ -1,5 +1,6 @@
 """Commands that read, check and count a corpus."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from hamlearn.cli.options import Out, Source, read_settings
 from hamlearn.corpus.labels import Notation
 from hamlearn.errors import HamlearnError
-from hamlearn.io import printable
+from hamlearn.io import say
 from hamlearn.outputs import atomic_write
 
 app = typer.Typer(help="Read, check and count a corpus.", no_args_is_help=True)
@@ -57,9 +58,9 @@ def stats(
     if csv is not None:
         with atomic_write(csv) as part:
             write_statistics(part, statistics)
-    typer.echo(printable(statistics_text(statistics)))
+    say(statistics_text(statistics))
     for description in similar_types(statistics):
-        typer.echo(printable(f"warning: {directory}: {description}"), err=True)
+        say(f"warning: {directory}: {description}", sys.stderr)
 
 
 @app.command()
@@ -75,9 +76,9 @@ def check(
     found = check_corpus(directory, images, max_pixels)
     if csv is not None:
         write_findings(csv, found.findings)
-    typer.echo(printable(found.text))
+    say(found.text)
     if found.faults:
         faults = [f"- {fault}" for fault in found.faults]
-        typer.echo(printable("\n".join(["Not usable as it is:", *faults])))
+        say("\n".join(["Not usable as it is:", *faults]))
         raise typer.Exit(1)
-    typer.echo("Usable.")
+    say("Usable.")

@@ -1,5 +1,6 @@
 """Commands that score predictions, compare systems, and write the report."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from hamlearn.cli.options import Out, Posts, Seed, Source, read_settings
 from hamlearn.errors import HamlearnError
+from hamlearn.io import shown
 from hamlearn.outputs import atomic_write
 
 app = typer.Typer()
@@ -53,7 +55,10 @@ def summary(metrics: Annotated[Path, typer.Argument(help="The table of all runs.
     from hamlearn.evaluation.evaluate import read_scores
     from hamlearn.evaluation.tables import summary
 
-    Console().print(summary(read_scores(metrics)))
+    console = Console()
+    with console.capture() as captured:
+        console.print(summary(read_scores(metrics)))
+    print(shown(captured.get(), sys.stdout), end="")
 
 
 @app.command()
@@ -78,18 +83,18 @@ def table(
     markdown: Annotated[Path, typer.Option(help="The table, for reading.")],
 ) -> None:
     """Make one table of the paper from our scores."""
-    import pandas as pd
-
-    from hamlearn.corpus.statistics import editions
+    from hamlearn.corpus.statistics import COLUMNS, editions
     from hamlearn.evaluation.evaluate import gather
     from hamlearn.evaluation.paper import as_markdown, lines_of, scores_table, statistics_table
-    from hamlearn.evaluation.tables import write_table
+    from hamlearn.evaluation.tables import read_table, write_table
 
     loaded = read_settings(settings)
     if name == "table1":
         # The paper's own edition comes first, and wins.
         published = {edition.corpus: edition.counts for edition in reversed(editions())}
-        statistics = {path.parent.name: pd.read_csv(path) for path in inputs}
+        texts, made_by = COLUMNS[:2], "hamlearn corpus prepare"
+        read = {path: read_table(path, COLUMNS, texts, made_by) for path in inputs}
+        statistics = {path.parent.name: table for path, table in read.items()}
         frame = statistics_table(statistics, published)
     else:
         frame = scores_table(name, lines_of(name, loaded), gather(inputs), loaded)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from hamlearn.cli.options import Out, Posts, Shard, Source, Threads, parse_shard, read_settings
-from hamlearn.io import printable
+from hamlearn.io import say
 
 app = typer.Typer(help="Turn images into features.", no_args_is_help=True)
 weights_app = typer.Typer(help="List, fetch and convert weights.", no_args_is_help=True)
@@ -81,8 +81,8 @@ def convert(
 
     names = class_names(classes, VG_CLASSES) if classes is not None else ()
     origin, digest = convert(source, out, sha256, names)
-    typer.echo(f"source  {source}  sha256 {origin.source_sha256}")
-    typer.echo(f"result  {out}  sha256 {digest}")
+    say(f"source  {source}  sha256 {origin.source_sha256}")
+    say(f"result  {out}  sha256 {digest}")
 
 
 @weights_app.command("list")
@@ -91,7 +91,7 @@ def list_weights(settings: Source) -> None:
     from hamlearn.vision.published import weight_files
 
     for file in weight_files(read_settings(settings)):
-        typer.echo(printable(file.text()))
+        say(file.text())
 
 
 @weights_app.command()
@@ -102,6 +102,6 @@ def fetch(settings: Source) -> None:
     failed = False
     for file in weight_files(read_settings(settings)):
         state = fetch_absent(file)
-        typer.echo(f"{file.network}: {state}")
+        say(f"{file.network}: {state}")
         failed |= state.startswith("absent") or "mismatch" in state
     raise typer.Exit(int(failed))

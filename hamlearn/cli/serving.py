@@ -7,6 +7,7 @@ import typer
 
 from hamlearn.cli.options import Device, Threads, Weights
 from hamlearn.errors import HamlearnError
+from hamlearn.io import say
 
 
 def serve_model(
@@ -30,4 +31,4 @@ def serve_model(
     from hamlearn.serving.page import serve
 
     with Tagger.load(model, device, threads, weights) as tagger:
-        serve(tagger, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends it)"))
+        serve(tagger, port, lambda address: say(f"{address}  (Ctrl-C ends it)"))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from hamlearn.corpus.labels import orphans
 from hamlearn.corpus.posts import SPLITS, CorpusPost
-from hamlearn.io import read_yaml
+from hamlearn.io import escape_cell, read_yaml
 
 PUBLISHED = Path(__file__).parents[2] / "resources" / "published.yaml"
 PAPER_ORDER = ("PER", "LOC", "ORG", "MISC")
@@ -111,7 +111,8 @@ def edits(first: str, second: str) -> int:
 
 def write_statistics(path: str | Path, statistics: pd.DataFrame) -> None:
     """Write statistics as CSV."""
-    statistics.to_csv(path, index=False, lineterminator="\n")
+    escaped = statistics.assign(type=statistics["type"].map(escape_cell))
+    escaped.to_csv(path, index=False, lineterminator="\n")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from hamlearn.io import say
+
 app = typer.Typer(help="The embedded demo, and a page to try a model.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="Output, written atomically.")]
@@ -49,9 +51,9 @@ def measure_vision(
     from hamlearn.demo.training import measure_vision
 
     scores = measure_vision(weights, seed, pictures, threads or os.cpu_count() or 1)
-    typer.echo(f"pictures         {scores.images}, drawn with seed {seed}")
-    typer.echo(f"scene accuracy   {scores.scene_accuracy:.4f}")
-    typer.echo(f"mean AP50        {scores.mean_ap50:.4f}")
+    say(f"pictures         {scores.images}, drawn with seed {seed}")
+    say(f"scene accuracy   {scores.scene_accuracy:.4f}")
+    say(f"mean AP50        {scores.mean_ap50:.4f}")
     for name, value in scores.ap50.items():
-        typer.echo(f"  {name:<14} {value:.4f}")
-    typer.echo(f"pictures/second  {scores.images_per_second:.1f}")
+        say(f"  {name:<14} {value:.4f}")
+    say(f"pictures/second  {scores.images_per_second:.1f}")

@@ -10,7 +10,7 @@ from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import PAPER_ORDER, PUBLISHED
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
-from hamlearn.io import read_yaml
+from hamlearn.io import markdown, read_yaml
 from hamlearn.settings import Settings
 from hamlearn.systems import ABLATIONS, NO_DETECTOR, full_with_rounds
 
@@ -176,12 +176,11 @@ def as_markdown(table: pd.DataFrame) -> str:
         ]
     for corpus, of_corpus in table.groupby("corpus", sort=False):
         measures = list(dict.fromkeys(of_corpus["measure"]))
-        header = [["", "", *measures], ["---"] * (2 + len(measures))]
-        lines += [f"## {corpus}", "", *map(_markdown_row, header)]
+        header = [["", "", *map(markdown, measures)], ["---"] * (2 + len(measures))]
+        lines += [f"## {markdown(corpus)}", "", *map(_markdown_row, header)]
         for label, of_row in of_corpus.groupby("row", sort=False):
             for number, cells in enumerate(_markdown_lines(of_row, measures)):
-                # A bar in a label would end the column.
-                name = str(label).replace("|", "\\|") if number == 0 else ""
+                name = markdown(label) if number == 0 else ""
                 lines.append(_markdown_row([name, *cells]))
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
-from hamlearn.io import read_limited
+from hamlearn.io import escape_cell, printable, read_limited, unescape_cell
 from hamlearn.outputs import atomic_write
 
 if TYPE_CHECKING:
@@ -19,9 +19,21 @@ SHOWN = (("dev", "lenient"), ("dev", "strict"), ("test", "lenient"), ("test", "s
 
 
 def write_table(path: str | Path, table: pd.DataFrame, decimals: int = 6) -> None:
-    """Write a table as CSV, atomically."""
+    """Write a table as CSV, atomically, with its texts escaped by `hamlearn.io.escape_cell`."""
     with atomic_write(path) as part:
-        table.to_csv(part, index=False, float_format=f"%.{decimals}f", lineterminator="\n")
+        with_cells(table).to_csv(
+            part, index=False, float_format=f"%.{decimals}f", lineterminator="\n"
+        )
+
+
+def with_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its texts escaped for CSV."""
+    texts = {
+        str(name): [escape_cell(one) if isinstance(one, str) else one for one in table[name]]
+        for name in table
+        if not pd.api.types.is_numeric_dtype(table[name])
+    }
+    return table.assign(**{name: pd.Series(x, table.index, object) for name, x in texts.items()})
 
 
 def read_table(
@@ -29,8 +41,9 @@ def read_table(
 ) -> pd.DataFrame:
     """Read a CSV table and return the given columns, in this order.
 
-    In the columns `text`, a name that looks like a number or is empty stays a name; in any other an
-    empty cell is a missing number. `made_by` is the command that makes such a file, for messages.
+    In the columns `text`, escapes of `hamlearn.io.escape_cell` are undone, and a name that looks
+    like a number or is empty stays a name; in any other an empty cell is a missing number.
+    `made_by` is the command that makes such a file, for messages.
 
     Raises:
         HamlearnError: the file is absent, is cut short, is not CSV or lacks a column.
@@ -53,12 +66,16 @@ def read_table(
     if not set(columns) <= set(table.columns):
         found = ", ".join(map(str, table.columns))
         raise HamlearnError(f"{path}: found columns {found}; expected {', '.join(columns)}")
-    return table[list(columns)]
+    table = table[list(columns)]
+    return table.assign(
+        **{name: table[name].map(unescape_cell) for name in columns if name in text}
+    )
 
 
 def summary(metrics: pd.DataFrame) -> "Table":
     """Return micro F1 of every corpus, detector and variant, in percent over the seeds."""
     from rich.table import Table  # no other stage needs it
+    from rich.text import Text
 
     table = Table(title="Micro F1, percent: mean ± standard deviation over seeds")
     for name in ("corpus", "detector", "variant"):
@@ -71,7 +88,8 @@ def summary(metrics: pd.DataFrame) -> "Table":
             mean_and_deviation(runs[(runs["split"] == split) & (runs["scheme"] == scheme)]["f1"])
             for split, scheme in SHOWN
         ]
-        table.add_row(*map(str, names), str(runs["seed"].nunique()), *cells)
+        texts = [Text(printable(str(name))) for name in names]  # no markup of rich
+        table.add_row(*texts, str(runs["seed"].nunique()), *cells)
     return table
 
 

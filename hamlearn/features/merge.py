@@ -11,6 +11,7 @@ from typing import Any
 from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.errors import HamlearnError
 from hamlearn.features.store import FeatureFile, feature_writer, log_summary
+from hamlearn.io import escape_cell
 from hamlearn.outputs import atomic_write
 from hamlearn.vision.images import Status
 
@@ -86,7 +87,9 @@ def merge(
             if table is not None:
                 with table.open("w", encoding="utf-8", newline="") as lines:
                     rows = [("image", "status", "reason"), *failed]
-                    csv.writer(lines, lineterminator="\n").writerows(rows)
+                    csv.writer(lines, lineterminator="\n").writerows(
+                        map(escape_cell, row) for row in rows
+                    )
         counts = Counter(status for _, status, _ in failed)
         log_summary(str(path), len(ids), counts, first.attributes["random_weights"])
     return failed

@@ -1,12 +1,9 @@
 """Export a trained model: its folder with its scores and a model card, to be handed over."""
 
 import logging
-import re
 import shutil
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import (
@@ -19,14 +16,13 @@ from hamlearn.inference.model_folder import (
     write_json,
     write_manifest,
 )
+from hamlearn.io import markdown
 from hamlearn.outputs import MODEL, atomic_folder, check_folder
 from hamlearn.runs import RunFacts, VisionNetwork
 from hamlearn.systems import NO_DETECTOR, get_system
 from hamlearn.templates import environment
 
 log = logging.getLogger(__name__)
-
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
 
 def export(folder: str | Path, out: str | Path, scores: str | Path | None = None) -> None:
@@ -58,15 +54,17 @@ def export(folder: str | Path, out: str | Path, scores: str | Path | None = None
 
 def model_card(facts: RunFacts, rows: list[dict[str, Any]]) -> str:
     """Return the model card as Markdown, with these rows of a scores file, or the scores on dev."""
-    templates = environment("hamlearn.inference", autoescape=False)  # `cell` escapes Markdown
-    templates.filters["cell"] = _cell
+    templates = environment("hamlearn.inference", autoescape=False)  # `markdown` escapes
+    templates.filters["markdown"] = markdown
     return (
         templates.get_template("model_card.md.jinja").render(
             facts=facts,
             about=get_system(facts.system).about,
-            random=[_cell(network.name) for network in facts.networks.values() if network.random],
+            random=[
+                markdown(network.name) for network in facts.networks.values() if network.random
+            ],
             describe=_describe,
-            corpora=", ".join(sorted({_cell(row["corpus"]) for row in rows})),
+            corpora=", ".join(sorted({markdown(row["corpus"]) for row in rows})),
             rows=rows,
             percent=lambda share: f"{100 * share:.2f}",
         )
@@ -87,6 +85,7 @@ def _without_paths(facts: RunFacts) -> RunFacts:
 def _write_scores(source: str | Path, facts: RunFacts, out: Path) -> list[dict[str, Any]]:
     """Write the rows of this model and return those that the card shows."""
     from hamlearn.evaluation.evaluate import ALL, read_scores
+    from hamlearn.evaluation.tables import with_cells
 
     scores = read_scores(source)
     objects = facts.networks.get("objects")
@@ -102,17 +101,12 @@ def _write_scores(source: str | Path, facts: RunFacts, out: Path) -> list[dict[s
             f"{source}: found {found} of variant {facts.system}, seed {facts.seed} and detector"
             f" {detector}, expected the scores of this model on one corpus"
         )
-    own.to_csv(out, index=False, lineterminator="\n")
+    with_cells(own).to_csv(out, index=False, lineterminator="\n")
     shown = own[own["cue"] == ALL]
     return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
 
 
-def _cell(text: object) -> str:
-    """Return a text on one line without Markdown or HTML markup."""
-    return _MARKUP.sub(r"\\\1", str(Markup.escape(" ".join(str(text).split()))))
-
-
 def _describe(network: VisionNetwork) -> str:
     if network.random:
-        return f"{_cell(network.name)}, random weights: carries no meaning"
-    return f"{_cell(network.name)}, {_cell(network.weights)}, sha256 `{network.sha256}`"
+        return f"{markdown(network.name)}, random weights: carries no meaning"
+    return f"{markdown(network.name)}, {markdown(network.weights)}, sha256 `{network.sha256}`"

@@ -23,7 +23,7 @@ from hamlearn.corpus.statistics import (
     table1_counts,
 )
 from hamlearn.errors import HamlearnError
-from hamlearn.io import digest_of_file, progress
+from hamlearn.io import digest_of_file, escape_cell, progress
 from hamlearn.outputs import atomic_write
 from hamlearn.vision.images import ImageError, decode_images
 
@@ -133,7 +133,8 @@ def _candidates(directory: Path, corpus: str | None) -> list[Path]:
 def write_findings(path: str | Path, findings: Iterable[Finding]) -> None:
     """Write findings as CSV, atomically."""
     with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([Finding._fields, *findings])
+        rows = (map(escape_cell, row) for row in (Finding._fields, *findings))
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def _image_findings(

@@ -108,6 +108,13 @@ def test_csv_reads_back_equal(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "statistics.csv"), statistics)
 
 
+def test_a_type_is_no_formula(tmp_path):
+    post = CorpusPost("1", "train", "1", None, ("x", "y"), ("B-=cmd", "B-\x1b[31m"))
+    write_statistics(tmp_path / "statistics.csv", corpus_statistics([post]))
+    lines = (tmp_path / "statistics.csv").read_text().splitlines()
+    assert lines[1:3] == [r"entities,\x1b[31m,1,0,0,1", "entities,'=cmd,1,0,0,1"]
+
+
 @pytest.mark.parametrize("corpus", TABLE_1)
 def test_equals_table_1_of_the_paper_to_the_digit(corpus):
     folder = DATA / corpus

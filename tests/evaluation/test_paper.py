@@ -1,3 +1,5 @@
+import re
+
 import pandas as pd
 import pytest
 import yaml
@@ -152,6 +154,18 @@ def test_markdown_layout(tmp_path):
     assert "|  | difference | – | – | −0.50 |" in text  # noqa: RUF001
     read = pd.read_csv(tmp_path / "t.csv")
     assert read.query("measure == 'F1' and scheme == 'lenient'")["difference"].item() == -0.5
+
+
+def test_markdown_of_others_is_no_markup():
+    hostile = "|p|<b>`x`\x1b\n"
+    scores = frame_of(score_rows(hostile, "faster_rcnn", "full", [0.76], ("all", hostile)))
+    text = as_markdown(scores_table("table2", [Line("full", "full")], scores, SETTINGS))
+    safe = r"\|p\|&lt;b&gt;\`x\`\\x1b"
+    assert f"## {safe}" in text
+    assert f"|  |  | {safe} | " in text
+    assert "\x1b" not in text
+    bars = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines()}
+    assert bars == {0, 7}
 
 
 def test_markdown_of_nothing_says_so():

@@ -19,6 +19,23 @@ def test_names_stay_names_and_empty_numbers_are_missing(tmp_path):
     assert read["f1"].sum() == pytest.approx(0.8333)
 
 
+def test_texts_of_others_are_no_formulas_and_numbers_are_as_they_are(tmp_path):
+    names = ["=cmd|'!A0", "@SUM(1+1)", "-", "\x1b[31mred", "'=1", "-0.5", 'a,b"c', "NA"]
+    table = pd.DataFrame({"type": names, "f1": -0.5, "row": pd.Series([None] * 8, dtype=object)})
+    write_table(tmp_path / "a.csv", table, decimals=1)
+    assert (tmp_path / "a.csv").read_text().splitlines()[1:7] == [
+        "'=cmd|'!A0,-0.5,",
+        "'@SUM(1+1),-0.5,",
+        "'-,-0.5,",
+        r"\x1b[31mred,-0.5,",
+        "''=1,-0.5,",
+        "-0.5,-0.5,",
+    ]
+    read = read_table(tmp_path / "a.csv", ["type", "f1"], text=["type"])
+    assert read["type"].tolist() == names
+    assert read["f1"].tolist() == 8 * [-0.5]
+
+
 def test_a_diverged_loss_is_a_missing_number(tmp_path):
     (tmp_path / "a.csv").write_text("loss\n1.5\nnan\n")
     assert read_table(tmp_path / "a.csv", ["loss"])["loss"].isna().tolist() == [False, True]
@@ -72,6 +89,11 @@ def test_micro_f1_over_seeds():
         ["demo", "demo", "full", "2", "91.00±1.41", "80.00±0.00", "71.00±1.41", "62.00±2.83"],
         ["demo", "demo", "text_only", "1", "50.00", "-", "-", "-"],
     ]
+
+
+def test_a_name_is_neither_markup_nor_a_control_character():
+    hostile = row("[red]x[/bold]\x1b[31m", 0, "dev", "lenient", 0.5)
+    assert lines(pd.DataFrame([hostile], columns=list(COLUMNS)))[0][2] == r"[red]x[/bold]\x1b[31m"
 
 
 def test_mean_and_deviation():

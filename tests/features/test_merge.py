@@ -15,6 +15,21 @@ def test_merged_shards_equal_one_file(tmp_path):
     assert (tmp_path / "merged.h5").read_bytes() == whole.read_bytes()
 
 
+def test_a_list_of_failures_holds_no_formulas_and_appears_with_the_features(tmp_path, monkeypatch):
+    ids = ["=1+1", "-1"]
+    shard = write(tmp_path / "shard.h5", ids, failed=ids)
+    merge([shard], ids, tmp_path / "merged.h5", tmp_path / "failures.csv")
+    lines = (tmp_path / "failures.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["image", "'=1+1", "-1"]
+    before = (tmp_path / "merged.h5").read_bytes()
+    monkeypatch.setattr("hamlearn.features.merge.escape_cell", lambda _: 1 / 0)
+    again = write(tmp_path / "again.h5", ids[:1], failed=ids)
+    with pytest.raises(ZeroDivisionError):
+        merge([again], ids[:1], tmp_path / "merged.h5", tmp_path / "failures.csv")
+    assert (tmp_path / "merged.h5").read_bytes() == before
+    assert (tmp_path / "failures.csv").read_text().splitlines() == lines
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [

@@ -1,5 +1,6 @@
 """The page in a real browser: it is opened, filtered, searched, sorted and looked at."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,6 +146,52 @@ def test_search_keys_and_links(page: WebDriver, seen: Made):
     assert shown_id(first_browser(page)) == "test_0"
     page.execute_script("location.hash = '#post/demo/test_7'")
     WebDriverWait(page, 5).until(lambda _: shown_id(first_browser(page)) == "test_7")
+
+
+ODD_ID = "#% 100%25/é?&'\""
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A report in a folder, and of a post, whose names are special in addresses."""
+    made = make(tmp_path_factory.mktemp("odd") / "a#b%20c?%" / "results")
+    posts = made.root / "corpus" / "demo" / "posts.jsonl"
+    predictions = list(made.root.rglob("test.jsonl"))
+    for path in (posts, *predictions):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace('"test_5"', json.dumps(ODD_ID)), encoding="utf-8")
+    write_report(made.settings, made.metrics, made.root, made.out)
+    return made
+
+
+@pytest.mark.parametrize("fragment", ["", "#%", "##%", "#post/%/%", "#post/demo/%E9", "#%00/a/b/c"])
+def test_any_fragment_of_the_address_opens_the_page(driver: WebDriver, odd: Made, fragment: str):
+    driver.get("about:blank")
+    driver.get(address(odd, fragment))
+    assert driver.execute_script("return document.documentElement.dataset.ready") == "yes"
+    assert shown_id(first_browser(driver)) == "test_0"
+    driver.execute_script("location.hash = '%'")
+    driver.execute_script("location.hash = 'post/demo/test_7'")
+    WebDriverWait(driver, 5).until(lambda _: shown_id(first_browser(driver)) == "test_7")
+    assert complaints(driver) == []
+
+
+def test_a_post_of_any_name_has_a_link(driver: WebDriver, odd: Made):
+    driver.get("about:blank")
+    driver.get(address(odd))
+    found = first_browser(driver)
+    found.find_element(By.CSS_SELECTOR, "input").send_keys("100%25")
+    assert count(found) == "1 of 1 posts"
+    link = found.find_element(By.CLASS_NAME, "link").get_attribute("href")
+    driver.get("about:blank")
+    driver.get(link)
+    assert first_browser(driver).find_element(By.CLASS_NAME, "id").text == ODD_ID
+    for anchor in driver.find_elements(By.CSS_SELECTOR, "nav a"):
+        target = anchor.get_attribute("href")
+        driver.get(target)
+        part = driver.execute_script("return decodeURIComponent(location.hash.slice(1))")
+        assert driver.execute_script("return !!document.getElementById(arguments[0])", part)
+    assert complaints(driver) == []
 
 
 def test_tables_are_sorted_by_mouse_and_by_key(page: WebDriver):

@@ -11,7 +11,7 @@ from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import Edition
 from hamlearn.errors import HamlearnError
 from hamlearn.vision import corpus_check as check
-from hamlearn.vision.corpus_check import check_corpus, find_images
+from hamlearn.vision.corpus_check import Finding, check_corpus, find_images, write_findings
 
 IDS = {"train": ("1", "2", "O_3"), "valid": ("4",), "test": ("5",)}
 COUNTS = {
@@ -116,6 +116,12 @@ def test_no_folder_of_pictures(corpus):
     assert str(corpus.parent / "twitter2015_images") in found.text
     with pytest.raises(HamlearnError, match="no such folder"):
         check_corpus(corpus, corpus / "images", 10**6)
+
+
+def test_a_finding_is_no_formula(tmp_path):
+    write_findings(tmp_path / "a.csv", [Finding("=1+1", "dev", "broken", "@x"), Finding(*"+1aa")])
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines == ["image,split,status,reason", "'=1+1,dev,broken,'@x", "'+,1,a,a"]
 
 
 def test_the_command_ends_with_0_or_1_and_a_list(corpus, tmp_path):

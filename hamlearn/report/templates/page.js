@@ -332,12 +332,21 @@ class Browser {
 
 // --- the page ---------------------------------------------------------------------------------
 
+// A part of the address, decoded if it is encoded rightly: anybody may have written it.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 function begin() {
   document.querySelectorAll("main table").forEach(sortable);
   const browsers = [...document.querySelectorAll(".browser")].map((root) => new Browser(root));
   let last = browsers[0];
   const follow = () => {
-    const [kind, corpus, id] = location.hash.slice(1).split("/").map(decodeURIComponent);
+    const [kind, corpus, id] = location.hash.slice(1).split("/").map(decoded);
     const named = kind === "post" && browsers.find((browser) => browser.data.corpus === corpus);
     if (named && named.open(id)) last = named;
   };

@@ -270,8 +270,7 @@ def test_an_image_is_not_taken_for_another_of_the_corpus(tmp_path):
     "docstart",
     ["-DOCSTART-", "-DOCSTART- O", "-DOCSTART-\tO", "-DOCSTART- -X- O", "-DOCSTART- -X- -X- O"],
 )
-def test_a_line_between_documents_is_no_post(tmp_path, columns):
-    docstart = f"-DOCSTART-{columns}"
+def test_a_line_between_documents_is_no_post(tmp_path, docstart):
     text = f"{docstart}\n\nMira B-PER\nsings O\n\n{docstart}\n\nLea B-PER\n{docstart}\nBob B-PER\n"
     assert [entry.words for entry in read(tmp_path, text)] == [
         ("Mira", "sings"),

@@ -248,6 +248,10 @@ class OneLineFormatter(logging.Formatter):
         """Return the line."""
         return printable(super().formatMessage(record)).replace("\n", "\\n")
 
+    def formatException(self, ei: Any) -> str:
+        """Return a traceback, in several lines."""
+        return printable(super().formatException(ei))
+
 
 def say(text: str, file: TextIO | None = None) -> None:
     """Print a text; what a terminal must not get, or cannot show, is escaped."""

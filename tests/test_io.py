@@ -126,6 +126,17 @@ def test_a_log_record_is_one_line() -> None:
     )
 
 
+def test_a_traceback_in_a_log_is_printable() -> None:
+    try:
+        raise ValueError(f"fault of {HOSTILE}")
+    except ValueError:
+        fault = sys.exc_info()
+    record = logging.LogRecord("x", 40, "", 0, "a request failed", (), fault)
+    text = OneLineFormatter("%(message)s").format(record)
+    assert text.startswith("a request failed\nTraceback")
+    assert not set(text) & set("\x1b\x07\x9b\u202e\r\u2066")
+
+
 def test_ids_and_labels_of_posts_do_not_reach_the_terminal_as_they_are(
     tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,29 +6,28 @@ the page itself. Content of posts and images is displayed as text, and scripts, 
 from other places are blocked.
 """
 
+import asyncio
 import base64
 import io
 import socket
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import uvicorn
 from markupsafe import escape
-from PIL import Image, ImageOps
+from PIL import Image
+from python_multipart.multipart import parse_options_header
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -44,6 +43,9 @@ from hamlearn.vision.images import ImageError, open_image
 LOOPBACK = "127.0.0.1"
 MAX_IMAGES = 8
 MAX_BYTES = 32_000_000  # of a request
+MAX_CONNECTIONS = 32  # open at one time; one request is answered, the others wait
+POLL = 1.0  # seconds after which a request that waits asks whether its client is still there
+CLIENT_LEFT = 499  # the status that nobody receives
 SIDE = 400  # pixels of the longer side of an image on the page
 MAX_PIXELS = 40_000_000  # a larger image is not decoded
 HUES = 8  # colours in the style sheet
@@ -73,7 +75,14 @@ def serve(tagger: Tagger, port: int, announce: Callable[[str], None]) -> None:
         raise HamlearnError(f"port {port}: {error.strerror}; expected a free one") from error
     with listener:
         announce(f"http://{LOOPBACK}:{listener.getsockname()[1]}/")
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        config = uvicorn.Config(
+            app,
+            log_config=None,  # lines are written like those of all commands, without colours
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=MAX_CONNECTIONS,
+        )
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
 
@@ -85,6 +94,7 @@ def application(tagger: Tagger) -> Starlette:
         HamlearnError: the model reads images, and its networks cannot be loaded.
     """
     answerer, templates = Answerer(tagger), environment("hamlearn.serving")
+    turn = asyncio.Lock()
 
     def render(name: str, text: str = "", answer: Answer | None = None) -> HTMLResponse:
         page = templates.get_template(name).render(
@@ -96,17 +106,16 @@ def application(tagger: Tagger) -> Starlette:
         return render("page.html.jinja")
 
     async def tag(request: Request) -> HTMLResponse:
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            raise HTTPException(403, "sent by another page")
-        async with request.form(max_files=MAX_IMAGES, max_fields=2) as form:
-            text = str(form.get("text", "")).replace("\r\n", "\n")
-            uploads = [
-                Upload(str(one.filename), await one.read())
-                for one in form.getlist("pictures")
-                if isinstance(one, UploadFile) and one.filename
-            ]
-        answer = await run_in_threadpool(answerer.answer, text, uploads)
+        check_origin(request)
+        check_charset(request)
+        try:
+            async with request.form(max_files=MAX_IMAGES, max_fields=2) as form:
+                text, files = read_form(form)
+                async with its_turn(turn, request):
+                    uploads = [Upload(str(file.filename), await file.read()) for file in files]
+                    answer = await run_in_threadpool(answerer.answer, text, uploads)
+        except ClientDisconnect:
+            return HTMLResponse(status_code=CLIENT_LEFT)
         # The page's script requests the answer alone; without it, the browser shows a new page.
         is_part = request.query_params.get("part") == "answer"
         return render("answer.html.jinja" if is_part else "page.html.jinja", text, answer)
@@ -152,6 +161,58 @@ async def _refuse(request: Request, error: Exception) -> HTMLResponse:
         status_code=error.status_code,
         headers=HEADERS,
     )
+
+
+def check_origin(request: Request) -> None:
+    """Refuse a request that the page of another site sent."""
+    origin = request.headers.get("origin")
+    try:
+        sender = None if origin is None else urlsplit(origin).netloc
+    except ValueError as error:
+        raise HTTPException(400, "Origin: found no address") from error
+    if sender is not None and sender != request.headers.get("host"):
+        raise HTTPException(403, "sent by another page")
+
+
+def check_charset(request: Request) -> None:
+    """Refuse a form whose text is in another encoding than that of the page."""
+    _, options = parse_options_header(request.headers.get("content-type"))
+    charset = options.get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower().replace("_", "-") not in ("utf-8", "utf8"):
+        raise HTTPException(400, f"Content-Type: found charset {charset!r:.40}, expected utf-8")
+
+
+def read_form(form: FormData) -> tuple[str, list[UploadFile]]:
+    """Return the text and the files of a form; HTTPException for any other content."""
+    for name in form:
+        if name not in ("text", "pictures"):
+            raise HTTPException(400, f"form: found {name!r:.40}, expected text and pictures")
+    texts, files = form.getlist("text"), list[UploadFile]()
+    if len(texts) != 1 or not isinstance(texts[0], str):
+        found = f"{len(texts)} fields" if len(texts) != 1 else "a file"
+        raise HTTPException(400, f"text: found {found}, expected one text")
+    for file in form.getlist("pictures"):
+        if not isinstance(file, UploadFile):
+            raise HTTPException(400, "pictures: found a text, expected files")
+        if file.filename or file.size:  # else what browsers send where no file was chosen
+            files.append(file)
+    return texts[0].replace("\r\n", "\n"), files
+
+
+@asynccontextmanager
+async def its_turn(turn: asyncio.Lock, request: Request) -> AsyncIterator[None]:
+    """Wait for the requests before this one; ClientDisconnect if its client left meanwhile."""
+    is_own = False
+    try:
+        while not is_own:
+            with suppress(TimeoutError):
+                is_own = await asyncio.wait_for(turn.acquire(), POLL)
+            if await request.is_disconnected():
+                raise ClientDisconnect
+        yield
+    finally:
+        if is_own:
+            turn.release()
 
 
 # --- answers -----------------------------------------------------------------------------------
@@ -207,37 +268,32 @@ class Answer:
 
 
 class Answerer:
-    """Answers one request at a time."""
+    """Answers requests, one at a time."""
 
     def __init__(self, tagger: Tagger) -> None:
         self.tagger = tagger
         self.types = tagger.model.facts.types
-        self._lock = threading.Lock()
         if tagger.reads_images:
             _ = tagger.image_encoder  # so that absent weights are reported here
 
     def answer(self, text: str, uploads: Sequence[Upload]) -> Answer:
-        """Tag a post, whose images are stored in a temporary folder meanwhile."""
-        with self._lock, TemporaryDirectory(prefix="hamlearn-") as folder:
-            paths, images = [], []
-            for upload in uploads:
-                # Named by content, so that the features of an image sent twice are computed once.
-                path = Path(folder, sha256(upload.content).hexdigest())
-                path.write_bytes(upload.content)
-                images.append(self._display(upload.name, path))
-                if not images[-1].fault:
-                    paths.append(str(path))
-            (tagged,) = self.tagger.tag([Post(text=text, images=tuple(paths))])
+        """Tag a post."""
+        images = [self._display(upload) for upload in uploads]
+        pairs = zip(uploads, images, strict=True)
+        readable = tuple(upload.content for upload, image in pairs if not image.fault)
+        (tagged,) = self.tagger.tag(Post(text=text, images=readable))
         return Answer(tagged, split_at_entities(text, tagged.entities, self.types), images)
 
-    def _display(self, name: str, path: Path) -> DisplayedImage:
+    def _display(self, upload: Upload) -> DisplayedImage:
+        name = upload.name
         try:
-            image = open_image(path, MAX_PIXELS)
+            image = open_image(upload.content, MAX_PIXELS)
             reads_images = self.tagger.reads_images
-            found = self.tagger.image_encoder.encode(str(path)) if reads_images else None
+            found = self.tagger.image_encoder.encode(upload.content) if reads_images else None
         except ImageError as error:
             return DisplayedImage(name, fault=error.reason)
-        small, buffer = ImageOps.contain(image, (SIDE, SIDE)), io.BytesIO()
+        width, height = (max(1, round(side * SIDE / max(image.size))) for side in image.size)
+        small, buffer = image.resize((width, height)), io.BytesIO()
         small.save(buffer, "JPEG", quality=85)
         source = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
         boxes = () if found is None else tuple(self._boxes(found, small))

@@ -1,11 +1,16 @@
 """The page to try a model, served as its users serve it, in a real browser."""
 
+import asyncio
+import contextlib
 import http.client
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +31,7 @@ from hamlearn.serving.page import (
     SIDE,
     Answerer,
     Upload,
+    application,
     serve,
     split_at_entities,
 )
@@ -38,23 +44,26 @@ NAMES = ["first.jpg", "<i>second.jpg"]
 
 @pytest.fixture(scope="module")
 def server(made, tmp_path_factory):
-    """The address of the page of the model that sees, and the folder that its process is in."""
+    """The address of the page of the model that sees, and the number of its process."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "tmp").mkdir()
-    model, weights = str(made.exported["full"]), str(WEIGHTS)
+    model, weights, log = str(made.exported["full"]), str(WEIGHTS), folder / "log"
     words = ["demo", "serve", model, "--weights", weights, "--port", "0", "--threads", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "hamlearn", *words, "--device", "cpu"],
         cwd=folder,
         env={**os.environ, "TMPDIR": str(folder / "tmp")},
         stdout=subprocess.PIPE,
+        stderr=log.open("w"),
         text=True,
     )
     try:
         address = process.stdout.readline().split(" ")[0]
         assert address.startswith("http://127.0.0.1:"), address
-        yield address, folder
-        assert [path.name for path in folder.rglob("*")] == ["tmp"]  # nothing was left behind
+        yield address, process.pid
+        assert {path.name for path in folder.rglob("*")} == {"tmp", "log"}  # nothing was left
+        assert "Traceback" not in log.read_text()
+        assert "\x1b" not in log.read_text()
     finally:
         process.terminate()
         process.wait(timeout=60)
@@ -187,6 +196,158 @@ def test_other_hosts_other_pages_and_floods_are_refused(server):
     status, said = request(server, "POST", "/tag", *form(bytes(MAX_BYTES)))
     assert (status, "more than 32 MB" in said) == (413, True)
     assert request(server, path="/static/../page.py")[0] == 404
+
+
+UTF_8 = "multipart/form-data; boundary=x"
+PARTS = {
+    "a file as text": ('name="text"; filename="a"', "text: found a file, expected one text"),
+    "text as a file": ('name="pictures"', "pictures: found a text, expected files"),
+    "another field": (
+        'name="pictures\x1b[31m"',
+        "form: found &#39;pictures\\x1b[31m&#39;",
+    ),
+    "no name": ("a=b", "&#34;name&#34; must be provided"),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_form_of_other_parts_is_refused(server, name):
+    part, said = PARTS[name]
+    body = f"--x\r\nContent-Disposition: form-data; {part}\r\n\r\nhi\r\n--x--\r\n".encode()
+    if name != "a file as text":
+        body = form()[1].removesuffix(b"--x--\r\n") + body
+    status, found = request(server, "POST", "/tag", {"Content-Type": UTF_8}, body)
+    assert (status, said in found) == (400, True), found
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "said"),
+    [
+        ({"Origin": "http://["}, None, "Origin: found no address"),
+        ({"Origin": "null"}, None, "sent by another page"),
+        ({"Content-Type": f"{UTF_8}; charset=utf-16"}, None, "expected utf-8"),
+        ({"Content-Type": f"{UTF_8}; charset=idna"}, None, "expected utf-8"),
+        ({"Content-Type": f"{UTF_8}; charset=\x1b[31m"}, None, "found charset"),
+        ({"Content-Type": "multipart/form-data"}, None, "Missing boundary"),
+        ({"Content-Type": "multipart/form-data; boundary="}, None, "Refused"),
+        ({"Content-Type": "text/plain"}, b"text=hi", "text: found 0 fields, expected one text"),
+        ({}, b'{"text": "hi"}', "text: found 0 fields"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"text=a&text=b", "2 fields"),
+        ({"Content-Type": UTF_8}, b"no form", "Refused"),
+        ({"Content-Type": UTF_8}, b"", "Refused"),
+    ],
+)
+def test_a_request_that_is_no_form_of_this_page_is_refused(server, headers, body, said):
+    if body is None:
+        kind, body = form()
+        headers = {**kind, **headers}
+    status, found = request(server, "POST", "/tag", headers, body)
+    assert (status in (400, 403), said in found) == (True, True), (status, found)
+
+
+def test_a_form_in_utf_8_by_another_name_is_read(server):
+    for name in ("UTF-8", "utf8"):
+        kind = {"Content-Type": f"{UTF_8}; charset={name}"}
+        assert request(server, "POST", "/tag", kind, form()[1])[0] == 200
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert request(server, "POST", "/tag", kind, b"text=%ED%A0%80+hi%00")[0] == 200
+
+
+def test_a_strip_is_displayed_and_a_bomb_is_refused(server):
+    strip, scans = BytesIO(), BytesIO()
+    Image.new("RGB", (1, 60_000), "teal").save(strip, "PNG")
+    Image.new("L", (2000, 2000), 128).save(scans, "JPEG", progressive=True)
+    content = scans.getvalue()
+    bomb = content[:-2] + content[content.rindex(b"\xff\xda") : -2] * 4000 + b"\xff\xd9"
+    started = time.monotonic()
+    status, found = request(server, "POST", "/tag", *form(strip.getvalue(), bomb))
+    assert time.monotonic() - started < 30
+    assert status == 200
+    assert 'width="1" height="400"' in found
+    assert "found more than" in found
+
+
+def deleted(process):
+    """The files that a process holds open although they have no name any more."""
+    links = []
+    for path in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(path))
+    return [link for link in links if "deleted" in link]
+
+
+def test_what_a_client_sent_that_left_is_freed(server):
+    address, process = server
+    host, port = urlsplit(address).netloc.split(":")
+    kind, body = form(bytes(4_000_000))
+    head = f"POST /tag HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(body)}\r\n"
+    head += f"Content-Type: {kind['Content-Type']}\r\n\r\n"
+    for _ in range(5):
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(head.encode() + body[:3_000_000])
+    assert request(server)[0] == 200
+    deadline = time.monotonic() + 20
+    while deleted(process) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert deleted(process) == []
+
+
+class Asked:
+    """A request to an application, from a client that may leave while it waits."""
+
+    def __init__(self, content):
+        kind, self.body = form(content)
+        self.left, self.sent, self.was_read = asyncio.Event(), [], False
+        headers = [(b"host", b"localhost"), (b"content-type", kind["Content-Type"].encode())]
+        self.scope = {"type": "http", "method": "POST", "path": "/tag", "headers": headers}
+        self.scope |= {"query_string": b"part=answer", "root_path": "", "scheme": "http"}
+
+    async def receive(self):
+        if not self.was_read:
+            self.was_read = True
+            return {"type": "http.request", "body": self.body}
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        self.sent.append(message)
+
+
+def test_requests_wait_for_their_turn_and_those_of_clients_that_left_are_dropped(made, monkeypatch):
+    go, answered, spooled = threading.Event(), [], []
+    answer = Answerer.answer
+
+    def slow(self, text, uploads):
+        answered.append(uploads[0].content)
+        assert go.wait(30)
+        return answer(self, text, uploads)
+
+    class Spooled(tempfile.SpooledTemporaryFile):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            spooled.append(self)
+
+    async def all_of_them(app):
+        asked = [Asked(content) for content in (b"first", b"left", b"last")]
+        tasks = [asyncio.create_task(app(one.scope, one.receive, one.send)) for one in asked]
+        while len(spooled) < 3 or not answered:
+            await asyncio.sleep(0.01)
+        asked[1].left.set()
+        await asyncio.wait_for(tasks[1], 10)
+        assert spooled[1].closed
+        assert not spooled[2].closed
+        assert answered == [b"first"]
+        go.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+        return [one.sent[0]["status"] for one in asked]
+
+    monkeypatch.setattr(Answerer, "answer", slow)
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", Spooled)
+    monkeypatch.setattr("hamlearn.serving.page.POLL", 0.05)
+    with hamlearn.load(made.exported["text_only"], "cpu") as tagger:
+        assert asyncio.run(all_of_them(application(tagger))) == [200, 499, 200]
+    assert answered == [b"first", b"last"]
+    assert all(one.closed for one in spooled)
 
 
 def test_a_port_that_is_taken_is_named(made):

@@ -111,11 +111,12 @@ def require_file(key: str, name: str, settings: WeightSettings, own: bool) -> No
         return
     file = network_file(key, name, settings)
     if file.path is not None and not file.path.is_file():
+        digest = f", with the sha256 {settings.sha256}" if settings.sha256 else ""
         names = " or ".join([*NAMED.get(name, {}), RANDOM])
         raise HamlearnError(
             f"{key}: found no file {file.path.absolute()}, expected the weights of {name}:"
-            f" published {file.origin}; see docs/data.md#weights. Put a copy there, or set the key"
-            f" to the path of one{'' if own else f', or to {names}'}"
+            f" published {file.origin}{digest}; see docs/data.md#weights. Put a copy there, or set"
+            f" the key to the path of one{'' if own else f', or to {names}'}"
         )
 
 

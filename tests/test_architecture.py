@@ -32,6 +32,7 @@ ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import 
     "demo": {"vision"},
     "experiments": set(),
     "preflight": {"experiments", "vision"},
+    "fingerprints": {"corpus"},
     "cli": {
         *("corpus", "data", "evaluation", "experiments", "features"),
         *("inference", "preflight", "report", "serving", "training", "vision"),

@@ -1,5 +1,7 @@
 """Posts that are no corpus in the DAG: what is asked for, what runs, and what runs again."""
 
+import os
+
 import pytest
 import typer
 
@@ -62,6 +64,20 @@ def test_another_model_or_code_does_the_posts_again(done, file):
     project, given = done
     with edited(project, file):
         assert project.planned(predict=given) == JOBS
+
+
+@pytest.mark.parametrize("name", ["my model/manifest.json", ASKED["posts"], "my pictures/1.jpg"])
+def test_replaced_inputs_of_an_older_time_do_the_posts_again(done, name):
+    project, given = done
+    path = project.folder / name
+    before = path.read_text() if path.exists() else None
+    path.unlink(missing_ok=True)
+    path.write_text('{"text": "another"}\n')
+    os.utime(path, (1, 1))
+    assert project.planned(predict=given) == JOBS
+    path.unlink()
+    if before is not None:
+        path.write_text(before)
 
 
 def test_a_place_that_is_not_there_is_named(done):

@@ -34,6 +34,8 @@ rule prepare_corpus:
         "../../envs/corpus.yaml"
     params:
         settings=corpus_settings,
+        contents=contents(corpus_files),
+        images=images,
         folder=corpus_folder,
         out=subpath(output.posts, parent=True),
         source=source_digest("corpus/prepare"),

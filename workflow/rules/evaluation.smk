@@ -55,7 +55,7 @@ rule metrics:
 
 rule paper_table:
     input:
-        published=os.path.relpath(ROOT / "resources" / "published.yaml"),
+        published=PUBLISHED,
         ours=lambda wildcards: experiments.table_inputs(SETTINGS, wildcards.table),
     output:
         csv=in_report(f"{TABLES}/{{table}}.csv", "table", table="{table}", form="CSV"),
@@ -68,6 +68,7 @@ rule paper_table:
         "../../envs/report.yaml"
     params:
         settings=table_settings,
+        contents=lambda wildcards: DIGESTS.of([PUBLISHED]),
         source=source_digest("evaluation/paper", "evaluation/evaluate"),
     shell:
         "python -m hamlearn paper table {wildcards.table} --settings {params.settings:q}"
@@ -123,6 +124,7 @@ rule report:
         "../../envs/report.yaml"
     params:
         settings=report_settings,
+        images=report_images,
         out=subpath(output.page, parent=True),
         results=subpath(output.page, ancestor=2),
         source=source_digest("report/*", files=("report/templates/*",)),

@@ -3,7 +3,7 @@
 
 rule convert_weights:
     input:
-        config["object_features"]["detectors"]["faster_rcnn"]["weights"],
+        published_weights,
     output:
         CONVERTED,
     log:
@@ -16,6 +16,7 @@ rule convert_weights:
         mem_mb=growing(3000),
     params:
         sha256=digest_option,
+        contents=contents(published_weights),
         source=source_digest("vision/detectors/vg_weights"),
     shell:
         "python -m hamlearn weights convert {params.sha256:q} {input:q} {output:q} > {log:q} 2>&1"
@@ -39,6 +40,8 @@ rule extract_images_shard:
         gpu=GPU,
     params:
         settings=image_settings,
+        contents=network_contents("image_features", "backbones"),
+        images=images,  # an image may be replaced without a change of posts.jsonl
         source=network_source,
     shell:
         "python -m hamlearn features images --settings {params.settings:q}"
@@ -65,6 +68,8 @@ rule extract_objects_shard:
         mem_mb=growing(4000),
     params:
         settings=object_settings,
+        contents=network_contents("object_features", "detectors"),
+        images=images,
         source=network_source,
     shell:
         "python -m hamlearn features objects --settings {params.settings:q}"

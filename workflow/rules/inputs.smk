@@ -1,12 +1,15 @@
 """Input and parameter functions of the rules: what a job reads and depends on."""
 
-from hamlearn import experiments
+import functools
+
+from hamlearn import experiments, fingerprints
 from hamlearn.vision.published import is_weight_file
 from hamlearn.systems import get_system, inputs_of, split_rounds, transfer_name
 
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
 TRANSFER = f"results/transfer/{RUN}/{{tested}}"
 TABLES = "results/report/tables"
+PUBLISHED = os.path.relpath(ROOT / "resources" / "published.yaml")
 RUNS = experiments.planned_runs(SETTINGS)
 
 # --- corpora ----------------------------------------------------------------------------------
@@ -32,6 +35,66 @@ def corpus_files(wildcards):
 def corpus_folder(wildcards, input):
     """Return the folder of these files where the job sees them (a storage may have copied them)."""
     return input[0] if is_generated(wildcards.corpus) else str(Path(input[0]).parent)
+
+
+# --- what is watched --------------------------------------------------------------------------
+
+DIGESTS = fingerprints.Digests(Path(".snakemake", "digests.json"))
+
+
+def contents(*inputs):
+    """Return a params function: a digest of what these input functions name and no rule makes.
+
+    Snakemake does not compare parameters that are functions of `input`.
+    """
+
+    def digest(wildcards):
+        if workflow.storage_settings.default_storage_provider:
+            return "in a storage"
+        paths = [path for find in inputs for path in flat(find(wildcards))]
+        return DIGESTS.of(path for path in paths if not Path(path).is_relative_to("results"))
+
+    return digest
+
+
+def flat(paths):
+    """Return the paths that an input function returned as one, a list or by name."""
+    return [paths] if isinstance(paths, (str, Path)) else getattr(paths, "values", lambda: paths)()
+
+
+def network_contents(section, table):
+    """Return a params function: a digest of the files of a network.
+
+    Precomputed objects count by their names, sizes and times.
+    """
+
+    def digest(wildcards):
+        if wildcards.get("detector") != PRECOMPUTED:
+            return contents(weight_files(section, table))(wildcards)
+        given = precomputed_settings(SETTINGS, wildcards.corpus)
+        if Path(given.path).is_relative_to("results"):
+            return ""
+        return fingerprints.listing(given.path) + DIGESTS.of(filter(None, [given.classes]))
+
+    return digest
+
+
+@functools.cache
+def corpus_images(corpus):
+    """Return the fingerprint of the images of a corpus; that of a generated one is in its text."""
+    if is_generated(corpus):
+        return ""
+    given = SETTINGS.corpora[corpus]
+    return fingerprints.images_of_corpus(given.path, given.images)
+
+
+def images(wildcards):
+    return corpus_images(wildcards.corpus)
+
+
+def report_images(wildcards):
+    """Return the fingerprints of the images whose thumbnails are in the report."""
+    return [corpus_images(name) for name in CORPORA] if config["report"]["pictures"] else []
 
 
 # --- features ---------------------------------------------------------------------------------
@@ -100,6 +163,11 @@ def detector_environment(wildcards):
     """Return the environment of a detector: its own if the configuration requires detectron2."""
     backend = required_backend(SETTINGS, wildcards.detector)
     return f"../../envs/{'detectron2' if backend == 'detectron2' else 'vision'}.yaml"
+
+
+def published_weights(wildcards):
+    """Return the file of faster_rcnn's weights that is converted."""
+    return config["object_features"]["detectors"]["faster_rcnn"]["weights"]
 
 
 def digest_option(wildcards):
@@ -209,3 +277,17 @@ def post_options(*names):
         option, value = f"--{name.replace('_', '-')}", PREDICT[name]
         words += [option] if value is True else [option, value] if value else []
     return words
+
+
+def post_contents(wildcards):
+    """Return a digest of the posts and of the model, by its manifest."""
+    return DIGESTS.of([PREDICT["posts"], f"{PREDICT['model']}/manifest.json"])
+
+
+@functools.cache
+def image_folder_of_posts():
+    return fingerprints.listing(PREDICT["images"]) if PREDICT["images"] else ""
+
+
+def post_images(wildcards):
+    return image_folder_of_posts()

@@ -42,6 +42,7 @@ if config["text"]["freeze"]:
         params:
             settings=experiments.encoder_settings(SETTINGS),
             inputs=input_options,
+            contents=contents(extra_texts, encoder_files),
             source=source_digest("training/encoding"),
         shell:
             "python -m hamlearn encode --settings {params.settings:q} --posts {input.posts:q}"
@@ -75,6 +76,7 @@ rule train:
         settings=lambda wildcards: experiments.run_settings(SETTINGS, wildcards.variant),
         variant=lambda wildcards: split_rounds(wildcards.variant)[0],  # `full` of `full-L2`
         inputs=input_options,
+        contents=contents(run_inputs, encoder_files, word_vectors),
         encoder=encoder_option,
         out=subpath(output.model, parent=True),
         source=model_source("training/run"),
@@ -103,6 +105,7 @@ rule predict:
         gpu=GPU,
     params:
         inputs=input_options,
+        contents=contents(run_inputs),
         run=subpath(input.model, parent=True),
         split=lambda wildcards: wildcards.get("split", "test"),
         source=model_source("inference/prediction"),

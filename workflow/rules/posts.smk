@@ -20,6 +20,8 @@ if PREDICT["posts"]:
             mem_mb=growing(4000),
         params:
             options=post_options("format", "images", "no_images", "weights"),
+            contents=post_contents,
+            images=post_images,
             model=subpath(input.model, parent=True),
             source=source_digest("inference/predict_file"),
         shell:
@@ -40,6 +42,7 @@ if PREDICT["posts"]:
             "../../envs/tagging.yaml"
         params:
             options=post_options("format"),
+            contents=post_contents,
             source=source_digest("inference/predict_file"),
         shell:
             "python -m hamlearn predict-join {input.posts:q} {input.shards:q} {params.options:q}"

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import yaml
 from markupsafe import Markup
 
+from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.tables import mean_and_deviation
-from hamlearn.outputs import FIGURES, atomic_folder, atomic_write
+from hamlearn.outputs import FIGURES, MARKER, atomic_folder, atomic_write
 from hamlearn.report import figures, provenance, tables
 from hamlearn.report.browser import browser_of
 from hamlearn.report.contact import GROUP_COLOURS, contact_sheet
@@ -40,8 +41,15 @@ def write_report(
 
     The gathered scores, `metrics`, decide the runs to show. `results` is the folder written by the
     workflow, `out` that of the report, in which other files stay.
+
+    Raises:
+        HamlearnError: a result is absent or malformed, or `out` holds a page or figures of others.
     """
     results, out = Path(results), Path(out)
+    if (out / "index.html").exists() and not (out / "figures" / MARKER).exists():
+        raise HamlearnError(
+            f"{out / 'index.html'}: found a page that hamlearn did not write; expected a new folder"
+        )
     sections = []
     for corpus in read_results(settings, metrics, results):
         detections = [
@@ -66,9 +74,9 @@ def write_report(
             pairs=tables.pair_tables(settings, results),
         )
     )
-    with (
-        atomic_folder(out / "figures", FIGURES) as folder,
+    with (  # the page appears after the figures
         atomic_write(out / "index.html") as part,
+        atomic_folder(out / "figures", FIGURES) as folder,
     ):
         part.write_text(page, encoding="utf-8")
         for section in sections:

@@ -20,6 +20,7 @@ from hamlearn.settings import ScratchSettings
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 CONTINUES = "##"
 RARE = 2  # a character seen fewer times than this is not in the vocabulary
+LONGEST = 100  # characters; WordPiece tokenizers read a longer piece of text as [UNK]
 
 
 def write_scratch_encoder(posts_path: str | Path, out: str | Path, scratch: ScratchSettings) -> int:
@@ -86,6 +87,8 @@ def wordpieces(words: Counter[str], size: int, lowercase: bool) -> list[str]:
     seen: Counter[str] = Counter()
     for word, count in words.items():
         for piece, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(word)):
+            if len(piece) > LONGEST:
+                continue
             pieces[piece] += count
             for character in piece:
                 seen[character] += count

@@ -205,6 +205,13 @@ def test_figures_of_others_are_not_replaced(made: Made, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["figures", "mine.svg"]
 
 
+def test_a_page_of_others_is_not_replaced(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(HamlearnError, match=r"index\.html: found a page that hamlearn did not"):
+        write_report(made.settings, made.metrics, made.root, tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_settings_are_shown_whole(made: Made) -> None:
     text = "".join(read(made).text)
     shown = text[text.index("corpus:\n") :]

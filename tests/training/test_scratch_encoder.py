@@ -137,6 +137,13 @@ def test_rare_characters_are_left_out():
     assert not any("\u2603" in piece for piece in vocabulary)
 
 
+def test_words_that_no_tokenizer_reads_whole_are_left_out():
+    vocabulary = wordpieces(Counter({"ab": 5, "z" * 101: 9, "y" * 100: 9}), 200, lowercase=True)
+    assert {"ab", "y" * 100} <= set(vocabulary)
+    assert not any("z" in piece for piece in vocabulary)
+    assert wordpieces(Counter({"z" * 3000: 2}), 50, True) == [*SPECIAL.values()]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -8,7 +8,13 @@ from itertools import chain
 from pathlib import Path
 from sys import intern
 
-from hamlearn.corpus.image_files import find_image, image_id_of, is_file_name, none_found
+from hamlearn.corpus.image_files import (
+    file_names,
+    find_image,
+    image_id_of,
+    is_file_name,
+    none_found,
+)
 from hamlearn.corpus.labels import (
     Notation,
     NotInNotation,
@@ -158,8 +164,8 @@ def _refuse_images(directory: Path, images: Path, image_ids: Iterable[str | None
             f"{images}: a folder of images, but {directory} has no line `{MARK}<id>` that names"
             " one; expected such a line before each post, or no folder"
         )
-    files = sorted(path.name for path in images.iterdir() if path.is_file())
-    raise none_found(str(images), f"an image file of {directory}", names, files)
+    what = f"an image file of {directory}"
+    raise none_found(str(images), what, len(names), names[0], file_names(images))
 
 
 def names_images(directory: str | Path, splits: Iterable[str] = SPLITS) -> bool:

@@ -80,14 +80,13 @@ def _rank(key: str) -> tuple[int, int]:
     return (EXTENSIONS.index(found[1].lower()), found.end() - found.end(1)) if found else (-1, 0)
 
 
-def none_found(place: str, what: str, wanted: Iterable[str], given: Iterable[str]) -> HamlearnError:
-    """Return the error that none of the images `wanted` is among those `given` at a place."""
-    names = list(wanted)
+def none_found(place: str, what: str, count: int, name: str, given: Iterable[str]) -> HamlearnError:
+    """Return the error that none of `count` images, such as `name`, is among those `given`."""
     other = next(iter(given), None)
     found = "nothing" if other is None else f"such as {other!r:.80}"
     return HamlearnError(
-        f"{place}: found {what} for none of {len(names)} images: expected names such as"
-        f" {names[0]!r:.80}, found {found}"
+        f"{place}: found {what} for none of {count} images: expected names such as"
+        f" {name!r:.80}, found {found}"
     )
 
 
@@ -118,10 +117,14 @@ def find_image(directory: str | Path, image_id: str) -> Path | None:
     return None if name is None else directory / name
 
 
+def file_names(directory: str | Path) -> list[str]:
+    """Return the names of the files of a folder, sorted."""
+    with os.scandir(directory) as entries:
+        return sorted(entry.name for entry in entries if Path(entry).is_file())
+
+
 @lru_cache(maxsize=4)
 def _files(directory: Path, modified: int) -> ByImage[str]:
     """Return the names of the files of a folder by image."""
     del modified  # only part of the cache key, so that a changed folder is listed again
-    with os.scandir(directory) as entries:
-        names = sorted(entry.name for entry in entries if Path(entry).is_file())
-    return ByImage({name: name for name in names})
+    return ByImage({name: name for name in file_names(directory)})

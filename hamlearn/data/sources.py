@@ -149,7 +149,7 @@ def _check_found(
     if any(image_id in given for image_id in ids):
         return
     if wanted := list(dict.fromkeys(post.image_id for posts in splits for post in posts)):
-        raise none_found(place, what, wanted, given)
+        raise none_found(place, what, len(wanted), wanted[0], given)
 
 
 def read_captions(path: str | Path) -> ByImage[str]:

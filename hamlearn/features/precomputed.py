@@ -72,7 +72,8 @@ class Precomputed:
         """Log how many images of a corpus have objects; HamlearnError if none has."""
         count = sum(image_id in self._files for image_id in image_ids)
         if not count:
-            raise none_found(str(self._files.path), "objects", image_ids, self._files)
+            name = next(iter(image_ids), "")
+            raise none_found(str(self._files.path), "objects", len(image_ids), name, self._files)
         log.info("%s: objects for %d of %d images", self._files.path, count, len(image_ids))
 
     def found(

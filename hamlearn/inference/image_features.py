@@ -1,7 +1,7 @@
 """Features of images for a tagger: computed by the networks of the training, or read from files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -156,6 +156,12 @@ class FileEncoder:
         if not self._inputs.objects:  # a system that reads their names alone
             visual = VisualFeatures(visual.image, classes=classes)
         return ImageFeatures(visual, scores, name)
+
+    def __contains__(self, name: str) -> bool:
+        return all(name in file.row_of for file in self._reader.files)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._reader.files[0].ids)
 
     def close(self) -> None:
         """Close the files."""

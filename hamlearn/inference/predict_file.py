@@ -15,11 +15,13 @@ from itertools import islice, zip_longest
 from pathlib import Path
 
 import hamlearn
+from hamlearn.corpus.image_files import file_names, none_found
 from hamlearn.data.sources import InputFiles
 from hamlearn.errors import HamlearnError
+from hamlearn.inference.image_features import FileEncoder, ImageEncoder
 from hamlearn.inference.part_file import part_file
 from hamlearn.inference.posts import Post, Tagged
-from hamlearn.inference.readers import FORMATS, Record, format_of, locate_in, read_posts
+from hamlearn.inference.readers import FORMATS, Locate, Record, format_of, locate_in, read_posts
 from hamlearn.inference.tagger import WINDOW, Tagger
 from hamlearn.io import canonical, digest_of_file, lines, progress, state_of
 from hamlearn.outputs import atomic_write, check_file, name_write_errors
@@ -67,7 +69,8 @@ def predict_file(
 
     Raises:
         HamlearnError: the model, the file or the folder cannot be read; posts name images and
-            neither `images` nor `features` is given; or another run is writing `out`.
+            neither `images` nor `features` is given, or none of these images is there; or another
+            run is writing `out`.
     """
     if str(posts) == "-":
         with _standard_input(form) as copy:
@@ -87,9 +90,10 @@ def predict_file(
     }  # from before they are opened
     with Tagger.load(model, device, threads, weights, features) as tagger:
         reads_images = tagger.reads_images and not no_images
-        if reads_images and has_source:
-            _ = tagger.image_encoder  # so that absent weights are reported before any work
-        total = sum(1 for _ in read_posts(posts, str, form))
+        every, total = read_posts(posts, str, form), 0
+        if reads_images and has_source:  # absent weights are reported here, before any work
+            total = _count_until_an_image(every, tagger.image_encoder, locate, images)
+        total += sum(1 for _ in every)
         begin, end = (total * place // count for place in (number - 1, number))
         run = {
             "hamlearn": hamlearn.__version__,
@@ -171,6 +175,35 @@ def line_of(tagged: Tagged) -> bytes:
         values["relevance"] = {view: round(x, DIGITS) for view, x in tagged.relevance.items()}
     text = json.dumps(values, ensure_ascii=False, allow_nan=False).translate(_ESCAPED)
     return text.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate as JSON escapes it
+
+
+def _count_until_an_image(
+    records: Iterator[Record], encoder: ImageEncoder, locate: Locate, images: str | Path | None
+) -> int:
+    """Return the number of posts up to the first that names an image that is there.
+
+    Raises:
+        HamlearnError: posts name images, and none is there.
+    """
+    posts, names, first = 0, 0, ""
+    for posts, record in enumerate(records, start=1):
+        for name in record.all_images if isinstance(record, Post) else ():
+            try:
+                image = locate(str(name))
+                if isinstance(encoder, FileEncoder):
+                    is_there = str(image) in encoder
+                else:
+                    is_there = Path(str(image)).is_file()
+                if is_there:
+                    return posts
+            except (HamlearnError, OSError):
+                continue  # which is the error of its post
+            names, first = names + 1, first or str(name)
+    if names and isinstance(encoder, FileEncoder):
+        raise none_found("features", "features", names, first, encoder)
+    if names and images is not None:
+        raise none_found(str(images), "an image file", names, first, file_names(images))
+    return posts
 
 
 def _with_images(

@@ -106,6 +106,23 @@ def test_feature_files_or_no_pictures_can_stand_in_for_the_folder(made, posts, t
     assert counts.without_image == len(made.posts) + 1  # a name that leaves is not looked up
 
 
+def test_images_of_which_none_is_there_end_the_run_before_the_first_post(made, tmp_path):
+    values = [{"text": "hi"}, {"text": "ho", "image": "../x"}, {"text": "he", "image": "7_1.jpg"}]
+    posts, names = write(tmp_path / "posts.jsonl", values), {"device": "cpu", "weights": WEIGHTS}
+    message = r"found {} for none of {} images: expected names such as '{}', found such as '"
+    with pytest.raises(HamlearnError, match=message.format("an image file", 1, "7_1.jpg")):
+        predict_file(made.exported["full"], posts, tmp_path / "a", images=made.images, **names)
+    with pytest.raises(HamlearnError, match=message.format("features", 2, r"\.\./x")):
+        predict_file(made.exported["full"], posts, tmp_path / "a", features=made.features, **names)
+    assert [path.name for path in tmp_path.iterdir()] == ["posts.jsonl"]
+    values.append({"text": "ha", "image": f"{made.posts[0].image_id}.webp"})  # another extension
+    write(posts, values)
+    for given in ({"images": made.images}, {"features": made.features}):
+        counts = predict_file(made.exported["full"], posts, tmp_path / "a", **given, **names)
+        assert [line["has_image"] for line in lines_of(tmp_path / "a")] == [False] * 3 + [True]
+        assert counts.without_image in (2, 3)  # `../x` is an error with a folder alone
+
+
 def test_posts_come_from_standard_input_too(made, posts, tmp_path):
     model, out = str(made.exported["text_only"]), tmp_path / "out.jsonl"
     predict_file(model, posts, tmp_path / "expected.jsonl", no_images=True, device="cpu")

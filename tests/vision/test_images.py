@@ -217,7 +217,9 @@ SAME = {
     "transparent grey": saved(gradient("L"), "PNG", transparency=9),
     "turned": turned(),
     "16 bits": saved(Image.fromarray(deep("u2")), "PNG"),
-    "16 bits, transparent": saved(Image.fromarray(deep("u2")), "PNG", transparency=40_000),
+    "16 bits, transparent": saved(
+        Image.fromarray(deep("u2")), "PNG", transparency=int(deep("u2")[5, 7])
+    ),
     "16 bits, TIFF": saved(Image.fromarray(deep("u2")), "TIFF"),
     "16 bits, big-endian TIFF": saved(Image.fromarray(deep("u2", ">")), "TIFF"),
     "floats": saved(Image.fromarray(deep("f4")), "TIFF"),
@@ -278,6 +280,8 @@ def test_sixteen_bits_and_floats_are_scaled():
     for name in ("16 bits", "16 bits, big-endian TIFF"):
         assert open_image(SAME[name]).tobytes() == grey.tobytes()
     assert np.array_equal(np.asarray(open_image(SAME["floats"]))[..., 0], np.rint(deep("f4") * 255))
+    transparent = np.asarray(open_image(SAME["16 bits, transparent"])) != np.asarray(grey)
+    assert np.argwhere(transparent.any(axis=2)).tolist() == [[5, 7]]
     inverted = saved(Image.fromarray(deep("u2")), "TIFF", tiffinfo={262: 0})
     assert np.array_equal(np.asarray(open_image(inverted))[..., 0], 255 - (deep("u2") >> 8))
 

@@ -8,19 +8,22 @@ import io
 import re
 import struct
 
+from PIL import Image
+
 from hamlearn.errors import HamlearnError
 
 MAX_BYTES = 512_000_000  # of a file, which is read whole
 MAX_SCANS = 100  # of a JPEG, as in libtiff; encoders write about ten
 MAX_MARKERS = 400  # of a JPEG: tables, scans, and metadata in segments of 64 KB
 MAX_STRIPS = 100_000  # of a TIFF, tiles included
+MAX_TILE = 2**25  # pixels of a tile of a TIFF, whatever the size of the image
 MAX_READS = 1_000_000  # by the decoder: about 4 for a chunk of a PNG, 2 for a run of a BMP
 REREAD = 8  # times that the decoder may read the file
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # except restart markers
 _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 _BARE = (_SOI, _TEM)  # markers without a length
-_STRIP_OFFSETS, _TILE_OFFSETS = 273, 324
+_STRIP_OFFSETS, _TILE_OFFSETS, _TILE_WIDTH, _TILE_HEIGHT = 273, 324, 322, 323
 
 
 class BoundExceeded(HamlearnError):
@@ -57,6 +60,12 @@ class BoundedFile(io.BytesIO):
 def check_bytes(size: int) -> None:
     """Raise BoundExceeded for the size of a file that is too large."""
     _check("bytes", size, MAX_BYTES)
+
+
+def check_tile(image: Image.Image) -> None:
+    """Raise BoundExceeded for a TIFF whose tiles are too large, before one is decoded."""
+    tags = getattr(image, "tag_v2", {})
+    _check("pixels in a tile", tags.get(_TILE_WIDTH, 1) * tags.get(_TILE_HEIGHT, 1), MAX_TILE)
 
 
 def _check(name: str, found: int, most: int) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from hamlearn.errors import HamlearnError
-from hamlearn.vision.bounds import MAX_BYTES, BoundedFile, BoundExceeded, check_bytes
+from hamlearn.vision.bounds import MAX_BYTES, BoundedFile, BoundExceeded, check_bytes, check_tile
 from hamlearn.vision.file_kinds import HEAD, file_kind
 
 # The formats of images in tweets, whatever their extension says. Formats that run other programs
@@ -194,12 +194,14 @@ def _open(content: bytes) -> Image.Image:
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=FORMATS)
+            image = Image.open(file, formats=FORMATS)
         except Image.UnidentifiedImageError as error:
             found = f"found {file_kind(content[:HEAD])}, expected one of {', '.join(FORMATS)}"
             raise ImageError(Status.UNDECODABLE, found) from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+    check_tile(image)
+    return image
 
 
 def _upright(image: Image.Image, path: str | Path | None) -> Image.Image:

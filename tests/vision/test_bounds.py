@@ -29,6 +29,8 @@ SECONDS, MEMORY = 6.0, 200_000_000  # seconds of the CPU and bytes, for one file
 SIZE = 6_000_000
 SOS = 0xDA
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow has one for each faulty tag
+
 
 @contextmanager
 def bounded():
@@ -184,6 +186,17 @@ def test_a_tiff_of_many_strips(order):
     content = tiff([(273, (4, count))], struct.pack(order + "I", 8) * count, order)
     assert tiff_strips(content) == count
     with bounded(), pytest.raises(ImageError, match="more than 100000 strips"):
+        open_image(content)
+
+
+def test_a_tiff_of_a_tile_much_larger_than_the_image():
+    side, pixels = 16_000, bomb(16_000**2)
+    extra = [(322, side), (323, side), (325, len(pixels))]
+    own = {tag: value for tag, value in TAGS.items() if tag not in (273, 278, 279)} | {259: 8}
+    own |= dict(extra) | {324: 8 + 2 + 12 * (len(own) + 4) + 4}
+    entries = [(tag, 4, 1, value) for tag, value in own.items()]
+    content = b"II*\0" + struct.pack("<I", 8) + directory(entries) + pixels
+    with bounded(), pytest.raises(ImageError, match="more than 33554432 pixels in a tile"):
         open_image(content)
 
 

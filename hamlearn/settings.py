@@ -80,6 +80,15 @@ class PrecomputedSettings(Section):
     format: Literal["vinvl", "tsv", "npz", "drawn"] = "vinvl"
     path: PathName = Field("resources/precomputed", description="{corpus} is the name of a corpus")
     classes: PathName | None = Field(None, description="file of class names; null: the features'")
+    dtype: Literal["float16", "float32", "float64"] = Field("float32", description="of tsv alone")
+
+    @model_validator(mode="after")
+    def _has_a_type(self) -> "PrecomputedSettings":
+        if self.format != "tsv" and self.dtype != "float32":
+            raise ValueError(
+                f"dtype: found {self.dtype}, expected none: `{self.format}` states its own"
+            )
+        return self
 
 
 class ImageFeatureSettings(Section):

@@ -1,11 +1,7 @@
-"""Files of objects found by other software: npz folders, TSV files, and manifests of the demo."""
+"""Files of objects found by other software: npz folders, and manifests of the demo."""
 
-import base64
-import binascii
-import codecs
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from hamlearn.corpus.image_files import ByImage, file_name_of, image_id_of
 from hamlearn.errors import HamlearnError
@@ -125,7 +121,7 @@ def npz_folder(path: Path, arrays: Mapping[str, str] = OWN) -> ObjectFiles:
             values = _load(file, arrays, parts, digest)
             names.update(map(str, values.get("names", np.empty(0)).ravel()))
             has_labels |= "labels" in values
-            width = width or _width(values["features"])
+            width = width or _width_in(file, values["features"])
     readers = ((file.stem, partial(_read_npz, file, arrays)) for file in files)
     return ObjectFiles(path, readers, digest.hexdigest(), width, names, has_labels)
 
@@ -160,8 +156,8 @@ def _load(
                         f" {', '.join(stored.files) or 'none'}; has it another `format`?"
                     )
             for part in parts:
-                if (name := arrays.get(part)) in stored.files:
-                    values[part] = np.asarray(stored[name])
+                if (name := arrays.get(part, "")) in stored.files:
+                    values[part] = _as_text(file, name, np.asarray(stored[name]))
     except HamlearnError:
         raise
     except Exception as error:  # numpy and zipfile raise almost anything on damaged files
@@ -174,116 +170,28 @@ def _load(
     return values
 
 
-def _width(features: NDArray[Any]) -> int:
+def _as_text(file: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Return an array with bytes, as other languages write text, decoded."""
+    if values.dtype.kind != "S":
+        return values
+    try:
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        raise HamlearnError(f"{file}: the array `{name}` is not UTF-8 ({error})") from error
+
+
+def _width_in(file: Path, features: NDArray[Any]) -> int:
+    if features.size and features.ndim != 2:
+        raise HamlearnError(
+            f"{file}: features are of shape {features.shape}, expected (O, F): F numbers for each"
+            " of O objects"
+        )
+    return width_of(features)
+
+
+def width_of(features: NDArray[Any]) -> int:
     """Return F of an image's features, 0 if it has no object."""
     return int(features.shape[1]) if features.ndim == 2 and len(features) else 0
-
-
-# --- TSV ------------------------------------------------------------------------------------------
-
-# Columns of files without a header, by their number: those of bottom-up attention's authors, and
-# those of LXMERT, with classes and attributes.
-COLUMNS = {
-    6: ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features"),
-    10: (
-        *("image_id", "image_h", "image_w", "objects_id", "objects_conf"),
-        *("attrs_id", "attrs_conf", "num_boxes", "boxes", "features"),
-    ),
-}
-MAX_ROW = 1 << 26  # bytes: 1000 objects of 8192 numbers in float32 are 44 million
-_SYNONYMS = {"img_id": "image_id", "img_w": "image_w", "img_h": "image_h"}
-
-
-def tsv_file(path: Path) -> ObjectFiles:
-    """Open TSV with one line per image, arrays in base64: bottom-up attention, LXMERT."""
-    if not path.is_file():
-        raise HamlearnError(f"{path}: no such file, expected TSV with one line per image")
-    digest, offset, columns, is_header = hashlib.sha256(), 0, COLUMNS[6], False
-    readers: list[tuple[str, Callable[[], Row]]] = []
-    with path.open("rb") as file:
-        for number, line in lines(file, MAX_ROW):
-            digest.update(line)
-            if number == 1:
-                columns, is_header = _columns(path, line)
-            if line.rstrip(b"\r\n") and not (number == 1 and is_header):
-                name = _fields(f"{path}:{number}", columns, line)["image_id"]
-                reader = partial(_read_line, path, columns, number, offset)
-                readers.append((name.decode("utf-8", "replace"), reader))
-            offset += len(line)
-    files = ObjectFiles(path, readers, digest.hexdigest(), has_labels="objects_id" in columns)
-    files.width = next(filter(None, (_width(read().features) for _, read in readers)), 0)
-    return files
-
-
-def _columns(path: Path, line: bytes) -> tuple[tuple[str, ...], bool]:
-    """Return the columns, and True if the first line is a header."""
-    fields = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n").split(b"\t")
-    names = [field[:40].decode("utf-8", "replace") for field in fields]
-    columns = tuple(_SYNONYMS.get(name, name) for name in names)
-    if "image_id" in columns:
-        if absent := sorted(set(COLUMNS[6]) - set(columns)):
-            raise HamlearnError(f"{path}:1: the header lacks {', '.join(absent)}")
-        return columns, True
-    if len(columns) not in COLUMNS:
-        raise HamlearnError(
-            f"{path}:1: {len(columns)} columns and no header, expected 6 ({', '.join(COLUMNS[6])}),"
-            f" 10 ({', '.join(COLUMNS[10])}), or a header"
-        )
-    return COLUMNS[len(columns)], False
-
-
-def _read_line(path: Path, columns: tuple[str, ...], number: int, offset: int) -> Row:
-    place = f"{path}:{number}"
-    with path.open("rb") as file:
-        file.seek(offset)
-        values = _fields(place, columns, file.readline())
-    for name in ("num_boxes", "image_w", "image_h"):
-        if not re.fullmatch(rb"\d{1,9}", values[name]):
-            raise HamlearnError(
-                f"{place}: {name} is {values[name][:40]!r}, expected a whole number"
-            )
-    count, *size = (int(values[name]) for name in ("num_boxes", "image_w", "image_h"))
-    array = partial(_decode, place, values)
-    return Row(
-        place,
-        array("boxes", np.float32, count, 4),
-        array("features", np.float32, count),
-        array("objects_conf", np.float32, count, 1)[:, 0] if "objects_conf" in columns else None,
-        labels=array("objects_id", np.int64, count, 1)[:, 0] if "objects_id" in columns else None,
-        size=(size[0], size[1]),
-    )
-
-
-def _fields(place: str, columns: tuple[str, ...], line: bytes) -> dict[str, bytes]:
-    fields = line.rstrip(b"\r\n").split(b"\t")
-    if len(fields) != len(columns):
-        raise HamlearnError(
-            f"{place}: found {len(fields)} columns, expected {len(columns)}"
-            f" ({', '.join(columns)}); was it truncated?"
-        )
-    return dict(zip(columns, fields, strict=True))
-
-
-def _decode(
-    place: str,
-    values: dict[str, bytes],
-    name: str,
-    dtype: DTypeLike,
-    rows: int,
-    columns: int | None = None,
-) -> NDArray[Any]:
-    """Decode an array (rows, columns) in base64; None is any number of columns."""
-    try:
-        found = np.frombuffer(base64.b64decode(values[name], validate=True), dtype)
-    except (binascii.Error, ValueError) as error:
-        raise HamlearnError(
-            f"{place}: {name} is not base64 of {np.dtype(dtype)} numbers ({error})"
-        ) from error
-    width = found.size // max(rows, 1) if columns is None else columns
-    if found.size != rows * width:
-        expected = f"a multiple of {rows}" if columns is None else rows * columns
-        raise HamlearnError(f"{place}: {name} has {found.size} numbers, expected {expected}")
-    return found.reshape(rows, width)
 
 
 # --- demo -----------------------------------------------------------------------------------------

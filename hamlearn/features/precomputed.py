@@ -18,14 +18,14 @@ from hamlearn.features.object_files import (
     Row,
     drawn_objects,
     npz_folder,
-    tsv_file,
 )
+from hamlearn.features.tsv_objects import tsv_file
 from hamlearn.settings import PrecomputedSettings
 from hamlearn.vision.base import Selection, class_names, numbered_classes
 from hamlearn.vision.images import Decoded, ImageError, open_image
 from hamlearn.vision.weights import Weights
 
-FORMATS: dict[str, Callable[[Path], ObjectFiles]] = {
+FORMATS: dict[str, Callable[..., ObjectFiles]] = {
     "npz": npz_folder,
     "vinvl": partial(npz_folder, arrays=VINVL),
     "tsv": tsv_file,
@@ -49,7 +49,8 @@ class Precomputed:
     def __init__(self, settings: PrecomputedSettings) -> None:
         path = Path(settings.path)
         self.backend: str = settings.format
-        self._files = FORMATS[settings.format](path)
+        more = {"dtype": settings.dtype} if settings.format == "tsv" else {}
+        self._files = FORMATS[settings.format](path, **more)
         if not self._files.width:
             raise HamlearnError(f"{path}: found no object, expected features of shape (O, F)")
         if settings.classes is not None:

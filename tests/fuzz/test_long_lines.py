@@ -13,7 +13,8 @@ from hamlearn.data.sources import read_captions
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions
 from hamlearn.evaluation.tables import read_table
-from hamlearn.features.object_files import drawn_objects, tsv_file
+from hamlearn.features.object_files import drawn_objects
+from hamlearn.features.tsv_objects import tsv_file
 from hamlearn.inference.posts import Unreadable
 from hamlearn.inference.predict_file import join
 from hamlearn.inference.readers import read_posts as posts_of

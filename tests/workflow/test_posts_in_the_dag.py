@@ -45,7 +45,7 @@ def test_each_shard_is_a_job_and_the_experiment_is_not_run(done):
             shards.add(given["shard"])
     assert shards == {"1-of-3", "2-of-3", "3-of-3"}
     results = [path.name for path in (project.folder / "results/posts").rglob("*")]
-    assert results == [f"{NAME}.jsonl"]
+    assert sorted(results) == [f"{NAME}.jsonl", f"{NAME}.source"]
 
 
 def test_settings_of_the_experiment_change_nothing(done):
@@ -78,6 +78,21 @@ def test_replaced_inputs_of_an_older_time_do_the_posts_again(done, name):
     path.unlink()
     if before is not None:
         path.write_text(before)
+
+
+def test_posts_of_the_same_name_elsewhere_do_not_replace_the_result(done):
+    project, given = done
+    result, source = (project.folder / f"results/posts/{NAME}.{end}" for end in ("jsonl", "source"))
+    assert source.read_text() == ASKED["posts"]
+    project.write("posts of mine.csv", "text\nhi\n")
+    others = {**given, "posts": "posts of mine.csv", "format": "csv"}
+    said = project.snakemake("-n", *project.overlay(predict=others), ok=False)
+    assert f"{result.relative_to(project.folder)} has the entities of {ASKED['posts']}" in said
+    same = {**given, "posts": str(project.folder / ASKED["posts"])}
+    assert "has the entities of" not in project.snakemake("-n", *project.overlay(predict=same))
+    result.rename(project.folder / "kept.jsonl")
+    assert project.planned(predict=others) == JOBS
+    (project.folder / "kept.jsonl").rename(result)
 
 
 def test_a_place_that_is_not_there_is_named(done):

@@ -33,7 +33,7 @@ if PREDICT["posts"]:
             posts=PREDICT["posts"],
             shards=gather.posts(f"results/posts/{POSTS}.shards/{{scatteritem}}.jsonl"),
         output:
-            f"results/posts/{POSTS}.jsonl",
+            RESULT,
         log:
             f"results/logs/join_posts/{POSTS}.log",
         benchmark:

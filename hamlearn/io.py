@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeVar
@@ -123,6 +123,28 @@ def state_of(path: str | Path) -> tuple[int, ...]:
     except (OSError, ValueError):
         return ()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@contextmanager
+def unchanged(path: Path, state: Callable[[Path], Any] = state_of) -> Iterator[None]:
+    """Read in the block what is opened by name more than once, as to check it and then to load it.
+
+    Raises:
+        HamlearnError: `state` of the path is another one at the end: what was read may be a mixture
+            of what was there before and after.
+    """
+    before = state(path)
+    changed = HamlearnError(
+        f"{path}: was changed while it was read, expected that nobody writes it; try again"
+    )
+    try:
+        yield
+    except Exception as error:  # whatever a reader makes of a mixture
+        if state(path) != before:
+            raise changed from error
+        raise
+    if state(path) != before:
+        raise changed
 
 
 def digest_of_file(path: str | Path) -> str:

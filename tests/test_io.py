@@ -1,5 +1,6 @@
 import io
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from hamlearn.io import (
     read_limited,
     read_yaml,
     say,
+    state_of,
+    unchanged,
     unescape_cell,
 )
 
@@ -258,3 +261,47 @@ def test_what_a_terminal_cannot_show_is_spelled_out(encoding, shows):
     say("± é\x1b中 \udcff", file)
     file.seek(0)
     assert file.read() == "+- é\\x1b中 \\udcff\n"
+
+
+def test_what_changes_while_it_is_read_is_one_error(tmp_path):
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_text("one")
+    with unchanged(path):
+        path.read_text()
+    with pytest.raises(ValueError, match="of the reader"), unchanged(path):
+        raise ValueError("of the reader")
+
+    def replace():
+        other.write_text("two")
+        os.replace(other, path)
+
+    def append():
+        with path.open("a") as file:
+            file.write("!")
+
+    def forget():
+        path.write_text("six")
+        os.utime(path, (0, 0))
+
+    def fail_after(change):
+        with unchanged(path):
+            change()
+            raise ValueError("of the reader")
+
+    for change in (replace, append, forget, path.unlink, replace):
+        said = "/a: was changed while it was read.*try again"
+        with pytest.raises(HamlearnError, match=said), unchanged(path):
+            change()
+    with pytest.raises(HamlearnError) as caught:
+        fail_after(replace)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_the_state_of_a_file_changes_with_it(tmp_path):
+    path = tmp_path / "a"
+    assert state_of(path) == state_of(tmp_path / "\0") == ()
+    path.write_text("one")
+    before = state_of(path)
+    assert state_of(str(path)) == before
+    path.write_text("three")
+    assert state_of(path) != before

@@ -11,7 +11,7 @@ from hamlearn.inference.model_folder import (
     FACTS,
     SCORES,
     load_model,
-    unchanged,
+    unchanged_model,
     verify,
     write_json,
     write_manifest,
@@ -39,7 +39,7 @@ def export(folder: str | Path, out: str | Path, scores: str | Path | None = None
     """
     folder, out = Path(folder), Path(out)
     check_folder(out, MODEL)
-    with atomic_folder(out, MODEL) as part, unchanged(folder):
+    with atomic_folder(out, MODEL) as part, unchanged_model(folder):
         facts = _without_paths(load_model(folder).facts)
         for name in sorted(verify(folder).keys() - {SCORES, CARD}):
             (part / name).parent.mkdir(parents=True, exist_ok=True)

@@ -17,8 +17,8 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,7 +34,7 @@ from hamlearn.data.text_encoder import load_saved_encoder, saved_config
 from hamlearn.data.tokenizer import load_saved_tokenizer
 from hamlearn.encoder_files import CONFIG, has_weights, read_json
 from hamlearn.errors import HamlearnError
-from hamlearn.io import digest_of_file, state_of
+from hamlearn.io import digest_of_file, state_of, unchanged
 from hamlearn.model.base import TaggingModel
 from hamlearn.model.build import build_untrained
 from hamlearn.outputs import MARKER, MODEL, atomic_folder
@@ -139,7 +139,7 @@ def load_model(folder: str | Path) -> TrainedModel:
             The message names the file.
     """
     folder = Path(folder)
-    with unchanged(folder):
+    with unchanged_model(folder):
         return _load(folder)
 
 
@@ -173,26 +173,9 @@ def _load(folder: Path) -> TrainedModel:
     )
 
 
-@contextmanager
-def unchanged(folder: Path) -> Iterator[None]:
-    """Read a folder in the block, whose files are opened by name, one after the other.
-
-    Raises:
-        HamlearnError: a file was replaced, changed, added or removed meanwhile, so that what was
-            read may be of two models.
-    """
-    before = _state_of(folder)
-    replaced = HamlearnError(
-        f"{folder}: was changed while it was read, expected a folder that nobody writes; try again"
-    )
-    try:
-        yield
-    except Exception as error:  # whatever a reader makes of the files of two models
-        if _state_of(folder) != before:
-            raise replaced from error
-        raise
-    if _state_of(folder) != before:
-        raise replaced
+def unchanged_model(folder: Path) -> AbstractContextManager[None]:
+    """Read a model folder in the block; HamlearnError if a file of it changes meanwhile."""
+    return unchanged(folder, _state_of)
 
 
 def _state_of(folder: Path) -> dict[Path, tuple[int, ...]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from hamlearn.errors import HamlearnError
-from hamlearn.io import digest_of_file
+from hamlearn.io import digest_of_file, unchanged
 from hamlearn.networks import WeightSettings
 from hamlearn.vision.published import RANDOM, cached, digest_in_name, fetch
 
@@ -77,11 +77,12 @@ def load_network(
             name, sha256 = settings.weights, settings.sha256 or digest_in_name(path)
         else:
             name, sha256 = path.name, settings.sha256
-        weights = Weights(name, checked_digest(path, sha256))
-        try:
-            network.load_state_dict(read_state(path))
-        except RuntimeError as error:
-            raise HamlearnError(f"{path}: made for another network: {error}") from error
+        with unchanged(path):
+            weights = Weights(name, checked_digest(path, sha256))
+            try:
+                network.load_state_dict(read_state(path))
+            except RuntimeError as error:
+                raise HamlearnError(f"{path}: made for another network: {error}") from error
     network.requires_grad_(False)
     return network.eval(), weights
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from hamlearn.errors import HamlearnError
 from hamlearn.networks import WeightSettings
+from hamlearn.vision import weights as weights_module
 from hamlearn.vision.weights import load_network, read_state
 
 
@@ -51,6 +52,26 @@ def test_a_local_file(tmp_path, state, suffix):
     assert not any(parameter.requires_grad for parameter in network.parameters())
     with pytest.raises(HamlearnError, match=r"sha256 is .* expected 0000"):
         load_network(build, WeightSettings(weights=str(path), sha256="0" * 64), {})
+
+
+def test_weights_that_are_replaced_after_their_digest_was_taken_are_refused(
+    tmp_path, state, monkeypatch
+):
+    path, other = tmp_path / "net.safetensors", tmp_path / "other.safetensors"
+    save_file(state, path)
+    save_file({name: value + 1 for name, value in state.items()}, other)
+    real = weights_module.checked_digest
+
+    def replacing(*arguments):
+        digest = real(*arguments)
+        os.replace(other, path)
+        return digest
+
+    with monkeypatch.context() as patch:
+        patch.setattr(weights_module, "checked_digest", replacing)
+        with pytest.raises(HamlearnError, match=r"net\.safetensors: was changed while it was read"):
+            load_network(build, WeightSettings(weights=str(path)), {})
+    load_network(build, WeightSettings(weights=str(path)), {})
 
 
 def test_random_weights_are_the_same_each_time_and_said_to_be_random():

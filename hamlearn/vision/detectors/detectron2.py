@@ -13,6 +13,7 @@ from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResN
 from detectron2.structures import Boxes, ImageList
 from torch import Tensor, nn
 
+from hamlearn.io import unchanged
 from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import VG_CLASSES, Detector
 from hamlearn.vision.detectors import vg_network as vg
@@ -190,9 +191,10 @@ def load_mask_rcnn(
     else:
         url = MODEL_ZOO.get(settings.weights)
         path = local_file("mask_rcnn", settings, cached(url) if url else None)
-        digest = checked_digest(path, settings.sha256)
+        with unchanged(path):
+            digest = checked_digest(path, settings.sha256)
+            found = read_state(path)
         weights = Weights(settings.weights if url else path.name, digest)
-        found = read_state(path)
         architecture = settings.weights if url else C4 if _C4_TENSOR in found else FPN
         network = mask_rcnn_network(architecture)
         shapes, constants = shapes_of(network.model), _constants(network.model)

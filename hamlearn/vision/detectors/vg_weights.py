@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hamlearn.errors import HamlearnError
-from hamlearn.io import digest_of_file
+from hamlearn.io import digest_of_file, unchanged
 from hamlearn.networks import WeightSettings
 from hamlearn.outputs import atomic_write
 from hamlearn.vision.base import VG_CLASSES
@@ -65,9 +65,10 @@ def read_weights(settings: WeightSettings) -> tuple[dict[str, Tensor], str, Orig
             network.
     """
     path = local_file("faster_rcnn", settings)
-    digest = checked_digest(path, settings.sha256)
-    state = read_state(path)
-    origin = _read_origin(path) if path.suffix == ".safetensors" else None
+    with unchanged(path):
+        digest = checked_digest(path, settings.sha256)
+        state = read_state(path)
+        origin = _read_origin(path) if path.suffix == ".safetensors" else None
     return fitted(state, str(path)), digest, origin
 
 

@@ -29,6 +29,7 @@ MARKER = ".hamlearn.json"  # names the kind of a folder and the files that were 
 MODEL, ENCODER, CORPUS, FIGURES = "model", "text encoder", "demo corpus", "folder of figures"
 _OWN = {MARKER, ".snakemake_timestamp"}  # the second one is of Snakemake, in folders of a rule
 _DESCRIPTOR = re.compile(r"/dev/(?P<name>stdout|stderr)|/(?:dev|proc/self)/fd/(?P<number>\d+)")
+TRIES = 9  # to lock a new folder, which another process may take for a leftover
 _MAX_MARKER = 50_000_000  # bytes
 
 # System messages of a disk that accepts no more, as other libraries quote them in their own errors.
@@ -244,13 +245,15 @@ def _scratch(path: Path, target: Path) -> Iterator[Path]:
     if len(name.encode()) > 100:
         name = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     prefix = f".{name}.{host}-"
-    lock = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target, prefix)
-        while lock is None:
+        for _ in range(TRIES):
             scratch = Path(tempfile.mkdtemp(".part", prefix, target.parent))
-            lock = _lock(scratch)
+            if (lock := _lock(scratch)) is not None:
+                break
+        else:
+            raise OSError(errno.EAGAIN, "locked by another process")
     except OSError as error:
         raise _write_error(path, error.strerror) from error
     try:
@@ -270,6 +273,7 @@ def _lock(scratch: Path) -> int | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
+        shutil.rmtree(scratch, ignore_errors=True)
         return None
     except OSError:  # a file system without locks
         return descriptor

@@ -333,6 +333,16 @@ def test_where_there_are_no_locks_nothing_is_cleared_away(tmp_path, monkeypatch)
     assert names_in(tmp_path) == ["a.csv"]
 
 
+def test_a_folder_that_others_always_lock_is_named_and_nothing_is_left(tmp_path, monkeypatch):
+    def locked(*_):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("fcntl.flock", locked)
+    with pytest.raises(HamlearnError, match=r"a\.csv: could not be written: locked by another"):
+        write(tmp_path / "a.csv")
+    assert names_in(tmp_path) == []
+
+
 def test_a_name_may_be_as_long_as_the_system_lets_it_be(tmp_path):
     write(tmp_path / (255 * "x"))
     fill(tmp_path / (127 * "é"), "a")

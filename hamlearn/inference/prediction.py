@@ -18,6 +18,7 @@ from hamlearn.data.sources import InputFiles, Sources, open_sources
 from hamlearn.data.windows import Ragged, Scored, WindowMerger
 from hamlearn.devices import free_device
 from hamlearn.inference.model_folder import TrainedModel, load_model
+from hamlearn.io import printable
 from hamlearn.model.base import TaggingModel
 from hamlearn.outputs import atomic_write
 
@@ -66,7 +67,7 @@ def predict(
     """Predict one split and write it as JSON lines and as CoNLL, each atomically.
 
     A line of `jsonl` has the fields of `Prediction`. `conll` has `token gold predicted` per line
-    and a blank line after each post, as conlleval reads it.
+    and a blank line after each post, as conlleval reads it, with control characters escaped.
 
     Raises:
         HamlearnError: an input is absent, or does not fit the model.
@@ -93,7 +94,7 @@ def predict(
             captions[one.has_caption] += 1
             json_file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
             for columns in zip(one.words, one.gold, one.predicted, strict=True):
-                conll_file.write(" ".join(columns) + "\n")
+                conll_file.write(printable(" ".join(columns)) + "\n")
             conll_file.write("\n")
     log.info(
         "%s: %d posts predicted, %s%s",

@@ -6,6 +6,7 @@ text and never markup.
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ SIDE, QUALITY = 220, 55  # of a thumbnail; about 8 kB
 MOST = 45_000_000  # bytes of thumbnails on one page
 BLOCK = 64  # thumbnails that are unpacked together
 EDGES = 6  # most relations drawn in a picture
+
+_ESCAPED = re.compile("[<>&\u2028\u2029\x7f-\x9f]")  # JSON itself escapes other control characters
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +78,7 @@ def browser_of(
 def as_json(value: Any) -> Markup:
     """Return JSON for a script element: no character of it can end the element or begin another."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    return Markup(_ESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", text))
 
 
 def _post(

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,12 +79,13 @@ def write_report(
         atomic_write(out / "index.html") as part,
         atomic_folder(out / "figures", FIGURES) as folder,
     ):
-        part.write_text(page, encoding="utf-8")
+        part.write_text(_without_controls(page), encoding="utf-8")
         for section in sections:
             counts = _present([sheet.counts for sheet in section["sheets"]])
             drawn = [section[name] for name in ("by_cue", "breakdowns", "curves", "relevance")]
             for figure in sum(drawn, counts):
-                (folder / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
+                svg = _without_controls(figure.svg)
+                (folder / f"{figure.name}.svg").write_text(svg, encoding="utf-8")
     for section in sections:
         for caution in section["cautions"]:
             log.warning("%s: %s", caution.corpus, caution.headline)
@@ -144,6 +146,11 @@ def state_of(corpus: CorpusResults) -> str:
     if f1.empty:
         return f"{state}."
     return f"{state}; {variant} reaches {mean_and_deviation(f1)} F1 on test (lenient, percent)."
+
+
+def _without_controls(text: str) -> str:
+    """Return markup with control characters spelled out, which neither HTML nor XML may hold."""
+    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda m: f"\\x{ord(m.group()):02x}", text)
 
 
 def _present(items: Sequence[T | None]) -> list[T]:

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import h5py
 import pytest
 
-from hamlearn.corpus.posts import read_posts
+from hamlearn.corpus.posts import read_posts, write_posts
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.sources import InputFiles, Sources
 from hamlearn.data.visual import VisualReader
@@ -50,6 +51,18 @@ def runs(paths, tmp_path_factory):
         out = folder / variant
         train(paths["posts"], paths["encoder"], settings, variant, 0, out, InputFiles(**files))
     return folder
+
+
+def test_the_file_for_conlleval_holds_no_control_characters(paths, runs, tmp_path):
+    posts = read_posts(paths["posts"], "test")[:1]
+    write_posts(
+        tmp_path / "posts.jsonl", [replace(posts[0], words=("\x1b[2J", "a\x85"), labels=("O", "O"))]
+    )
+    jsonl, conll = tmp_path / "a.jsonl", tmp_path / "a.conll"
+    predict(runs / "text_only", tmp_path / "posts.jsonl", "test", jsonl, conll)
+    rows = [line.split() for line in conll.read_text().splitlines() if line]
+    assert [row[0] for row in rows] == [r"\x1b[2J", r"a\x85"]
+    assert {len(row) for row in rows} == {3}
 
 
 def test_files_hold_what_the_model_says_of_each_post_alone(paths, runs, tmp_path):

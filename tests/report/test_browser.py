@@ -135,7 +135,7 @@ def test_pictures_and_posts_can_be_left_out(seen: Made, tmp_path: Path) -> None:
 
 
 def test_nothing_in_the_data_can_end_its_element() -> None:
-    hostile = '</script><script>alert(1)</script><!-- & \u2028 "quoted" \u202e'
+    hostile = '</script><script>alert(1)</script><!-- & \u2028 "quoted" \u202e\x1b\x7f\x9b'
     text = as_json([hostile])
-    assert not re.search("[<>&\u2028\u2029]", text)
+    assert not re.search("[<>&\u2028\u2029\x00-\x1f\x7f-\x9f]", text)
     assert json.loads(text) == [hostile]

@@ -197,6 +197,15 @@ def test_same_results_same_bytes_whatever_was_there(made: Made, tmp_path: Path) 
         assert (again / file).read_bytes() == (made.out / file).read_bytes()
 
 
+def test_no_control_character_is_in_the_page_or_a_figure(tmp_path: Path) -> None:
+    bad = "a\x1b[31m\x9b\x7f"
+    made = make(tmp_path, variants=("full",), types=(bad, "B", "C", "D"), word=bad)
+    report(made)
+    for path in (made.out / "index.html", *(made.out / "figures").glob("*.svg")):
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", path.read_text("utf-8")), path
+    assert r"a\x1b[31m\x9b\x7f" in (made.out / "index.html").read_text("utf-8")
+
+
 def test_figures_of_others_are_not_replaced(made: Made, tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "mine.svg").touch()

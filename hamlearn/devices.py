@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from hamlearn.errors import HamlearnError
+from hamlearn.io import file_lock
 
 _POLL = 0.5  # seconds between two attempts to lock a device
 # Parameters of mallopt(3), from malloc.h.
@@ -74,16 +74,16 @@ def lock_names(names: Sequence[str], count: int, folder: Path | None = None) -> 
     if not folder.exists():
         folder.mkdir(exist_ok=True)
         folder.chmod(0o777)  # for the locks of other users, whatever the umask
-    locks = [FileLock(folder / f"{name}.lock", mode=0o666) for name in names]
-    turn = FileLock(folder / "several.lock", mode=0o666) if count > 1 else nullcontext()
+    turn = file_lock(folder / "several.lock", mode=0o666) if count > 1 else nullcontext()
     held: list[int] = []
     with ExitStack() as stack:
         with turn:
             for attempt in itertools.count():
-                for index, lock in enumerate(locks):
+                for index, name in enumerate(names):
                     if len(held) < count and index not in held:
-                        with suppress(Timeout):
-                            stack.enter_context(lock.acquire(blocking=False))
+                        lock = file_lock(folder / f"{name}.lock", timeout=0, mode=0o666)
+                        with suppress(HamlearnError):
+                            stack.enter_context(lock)
                             held.append(index)
                 if len(held) == count:
                     break

@@ -1,5 +1,8 @@
 """Files and terminals: locks, digests, YAML, progress, text of others that is shown or tabled."""
 
+import errno
+import fcntl
+import functools
 import hashlib
 import html
 import json
@@ -7,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +25,8 @@ MAX_YAML = 1 << 22
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
 
+# What a file system without locks answers.
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 # Control characters except TAB and newline, and marks that change the direction of writing.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -29,29 +35,58 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u20
 
 
 @contextmanager
-def file_lock(path: str | Path, timeout: float = -1) -> Iterator[None]:
+def file_lock(path: str | Path, timeout: float = -1, mode: int = 0o644) -> Iterator[None]:
     """Hold the lock file `path` until the block ends; the system releases it if the process dies.
 
-    On a file system without locks, filelock uses the existence of the file instead.
+    On a file system without locks, the existence of `path` with the suffix `.held` is the lock. Of
+    a process that died on this machine it is taken over; of another machine's, it has to be deleted
+    by hand.
 
     Args:
         path: the lock file, created if absent and not removed.
         timeout: seconds to wait for another holder; 0: do not wait; -1: without limit.
+        mode: permissions of the lock file.
 
     Raises:
         HamlearnError: another process still holds the lock.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock, SoftFileLock, Timeout
 
-    lock = FileLock(path, timeout)
+    path = Path(path)
+    lock: FileLock | SoftFileLock = FileLock(path, timeout, mode)
+    if not _has_locks(path.parent):
+        held = path.with_name(f"{path.name}.held")
+        lock = SoftFileLock(held, max(timeout, 1) if timeout >= 0 else -1, mode)
     try:
         lock.acquire()
     except Timeout as error:
-        raise HamlearnError(f"{path}: locked by another process") from error
+        holder = ""
+        if isinstance(lock, SoftFileLock):
+            holder = f"; {held} names it: if it no longer runs, delete that file"
+        raise HamlearnError(f"{path}: locked by another process{holder}") from error
     try:
         yield
     finally:
         lock.release()
+
+
+@functools.cache
+def _has_locks(folder: Path) -> bool:
+    """Return whether the file system of a folder has locks; the first time, warn if not."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            log.warning(
+                "%s: this file system has no locks (%s): the existence of a file is used instead,"
+                " which other machines may notice late",
+                folder.absolute(),
+                error.strerror,
+            )
+            return False
+    return True
 
 
 # --- reading ----------------------------------------------------------------------------------

@@ -70,6 +70,36 @@ def test_a_lock_excludes_other_processes_until_its_holder_is_killed(tmp_path):
         pass
 
 
+NO_LOCKS = """
+import errno, fcntl, os
+def flock(*_):
+    raise OSError(number, os.strerror(number))
+number = errno.{error}
+fcntl.flock = flock
+"""
+
+
+@pytest.mark.parametrize("error", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_without_locks_of_the_file_system_a_file_excludes_others(tmp_path, error):
+    lock = tmp_path / "out.lock"
+    code = NO_LOCKS.format(error=error) + HOLDER
+    words = [sys.executable, "-c", code, str(lock)]
+    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **options) as holder:
+        assert holder.stdout.readline() == "held\n"
+        quick = code.replace("argv[1])", "argv[1], 0)").replace("sleep(600)", "sleep(0)")
+        other = subprocess.run([*words[:2], quick, str(lock)], **options)
+        assert other.returncode == 1
+        assert other.stderr.count("this file system has no locks") == 1
+        assert f"{lock}: locked by another process; {lock}.held names it" in other.stderr
+        holder.kill()
+        holder.wait()
+        assert (tmp_path / "out.lock.held").exists()
+    after = subprocess.run([*words[:2], quick, str(lock)], **options)
+    assert after.stdout == "held\n", after.stderr
+    assert not (tmp_path / "out.lock.held").exists()
+
+
 def test_a_yaml_file_is_a_mapping_and_may_use_anchors(tmp_path):
     text = "a: &a {path: x}\nb: {<<: *a, images: y}\nc: *a\n"
     (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbf" + text.encode())

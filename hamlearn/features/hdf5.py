@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
+from hamlearn.io import NO_LOCKS
 from hamlearn.outputs import atomic_write
 
 # Of each array, its type, or "text", or "floats" of any precision; and its shape.
@@ -77,7 +78,7 @@ class ArrayFile:
         self.attributes: dict[str, Any] = {}
         self.texts: dict[str, list[str]] = {}
         self.arrays: dict[str, Rows] = {}
-        with h5py.File(self.path, "r", driver="sec2") as file:
+        with _open(self.path) as file:
             self._file = os.fdopen(os.dup(file.id.get_vfd_handle()), "rb", buffering=0)
             with suppress(OSError):  # of a file system without locks
                 fcntl.flock(self._file, fcntl.LOCK_UN)  # the copy would keep the lock of HDF5
@@ -170,6 +171,15 @@ class Rows:
                     " changed while it was open?"
                 )
             buffer, offset = buffer[count:], offset + count
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", driver="sec2")
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return h5py.File(path, "r", driver="sec2", locking=False)
 
 
 def _problem(file: h5py.File, name: str, size: int) -> str:

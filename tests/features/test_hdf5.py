@@ -1,5 +1,6 @@
 """Files written and read here equal what h5py writes and reads; what is unfit is refused."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -254,3 +255,20 @@ def test_a_full_disk_is_one_error_that_names_the_file(tmp_path, limit, check):
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(status, 0)[1]) == 17
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_read_where_there_are_no_locks(path, monkeypatch):
+    real = h5py.File
+
+    def open_file(path, mode, locking=None, **options):
+        if locking is not False:
+            raise OSError(errno.ENOLCK, "unable to lock file")
+        return real(path, mode, locking=locking, **options)
+
+    def no_lock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(h5py, "File", open_file)
+    monkeypatch.setattr("fcntl.flock", no_lock)
+    with opened(path) as file:
+        assert file.texts

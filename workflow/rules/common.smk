@@ -1,12 +1,12 @@
 """Configuration, wildcards and resources that all rules share."""
 
+import atexit
+import contextlib
 import os
 import re
 import shlex
 import sys
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 ROOT = Path(workflow.basedir).parent
 
@@ -28,7 +28,7 @@ shell.prefix(f"export PYTHONPATH={literal(shlex.quote(str(ROOT)))}; ")
 sys.path.insert(0, str(ROOT))
 from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors, as_json
-from hamlearn.io import read_yaml
+from hamlearn.io import file_lock, read_yaml
 from hamlearn import preflight
 from hamlearn.preflight import generated_folder, precomputed_settings, required_backend
 from hamlearn.networks import PRECOMPUTED
@@ -116,7 +116,8 @@ wildcard_constraints:
 
 # --- one run at a time -----------------------------------------------------------------------
 
-WORKDIR_LOCK = FileLock(Path(".snakemake", "running"))
+HELD = contextlib.ExitStack()
+atexit.register(HELD.close)
 
 
 def lock_workdir():
@@ -126,9 +127,9 @@ def lock_workdir():
     turns it off in favour of this one, which the kernel releases.
     """
     try:
-        WORKDIR_LOCK.acquire(blocking=False)
-    except Timeout as error:
-        raise WorkflowError(f"{Path.cwd()}: another snakemake is running here") from error
+        HELD.enter_context(file_lock(".snakemake/running", timeout=0))
+    except HamlearnError as error:
+        raise WorkflowError(f"{Path.cwd()}: another snakemake is running here: {error}")
 
 
 # --- after a failure -------------------------------------------------------------------------

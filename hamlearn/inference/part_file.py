@@ -94,4 +94,4 @@ def part_file(out: Path, run: dict[str, Any]) -> Iterator[PartFile]:
             yield part
             state.unlink(missing_ok=True)
             os.replace(path, out)
-            lock.unlink()
+            lock.unlink(missing_ok=True)

@@ -245,14 +245,28 @@ def test_dgl_by_name_is_an_error_where_it_is_absent(without_dgl):
         resolve_graph_backend("dgl", "cpu")
 
 
-def test_binaries_that_do_not_fit_are_no_crash(forget, monkeypatch):
-    def broken(name):
-        raise FileNotFoundError(f"Cannot find the library of {name}")
-
-    monkeypatch.setattr(spatial.importlib, "import_module", broken)
-    assert resolve_graph_backend("auto", "cpu") == "dense"
-    with pytest.raises(ImportError, match="DGL cannot be imported: Cannot find"):
-        spatial.import_dgl()
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("raise FileNotFoundError('no library')", "DGL cannot be imported: no library"),
+        ("raise OSError('undefined symbol')", "DGL cannot be imported: undefined symbol"),
+        ("raise RuntimeError", "DGL cannot be imported: RuntimeError"),
+        ("raise KeyError('HOME')", "DGL cannot be imported: 'HOME'"),
+        ("assert 1 == 2, 'old'", "DGL cannot be imported: old"),
+        ("import absent_module", "DGL cannot be imported: No module named 'absent_module'"),
+        ("def graph(*_): raise LookupError('x')", "the installed DGL of unknown version has no"),
+    ],
+)
+def test_whatever_dgl_raises_is_no_crash(forget, monkeypatch, tmp_path, caplog, body, reason):
+    (tmp_path / "dgl.py").write_text(body)
+    monkeypatch.delitem(sys.modules, "dgl", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with caplog.at_level(logging.INFO, logger="hamlearn"):
+        assert resolve_graph_backend("auto", "cpu") == "dense"
+    assert caplog.messages[0].startswith(f"graph backend: dense, auto: {reason}")
+    with pytest.raises(HamlearnError, match=f"found dgl, but {reason}"):
+        resolve_graph_backend("dgl", "cpu")
+    sys.modules.pop("dgl", None)
 
 
 def test_dense_never_imports_dgl():

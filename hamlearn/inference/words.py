@@ -1,12 +1,16 @@
 """Split raw text into words as tweets are split, each with its position in the text.
 
+HTML entities, which Twitter's interface writes (`&amp;`, `&lt;3`, `&#39;`), are read as the
+characters that they stand for, as in Twitter-2017; positions are those in the unchanged text.
 NLTK's rules for tweets decide what a word is: a URL, an @name, a #tag, an emoticon, an emoji of
-several characters. They are applied to the unchanged text, so that positions stay right. Two rules
-are added: a grapheme cluster (an emoji with its joiners and selectors, a letter with its accents)
-is never split, and an apostrophe is a word of its own, as in the field's corpora (`Jordan ' s`).
+several characters. Two rules are added: a grapheme cluster (an emoji with its joiners and
+selectors, a letter with its accents) is never split, and an apostrophe is a word of its own, as in
+the field's corpora (`Jordan ' s`).
 """
 
+import html
 import re
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,10 +21,11 @@ from hamlearn.errors import HamlearnError
 
 LONGEST_RUN = 1000  # characters without a space that are split together
 _GRAPHEME = regex.compile(r"\X")
+_HTML = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 
 class Word(NamedTuple):
-    """A word and its position: `text[start:end] == word`."""
+    """A word and its position: it is `text[start:end]`, with the characters of HTML entities."""
 
     text: str
     start: int
@@ -30,16 +35,36 @@ class Word(NamedTuple):
 def split_words(text: str) -> list[Word]:
     """Return the words of a text from left to right.
 
-    Every character other than white space is in exactly one word.
+    Every character other than white space is in exactly one word. Positions count code points.
 
     Raises:
         HamlearnError: the rules take too long on a run of characters without a space.
     """
+    plain, places = _without_html(text)
     words: list[Word] = []
-    for run in re.finditer(rf"\S{{1,{LONGEST_RUN}}}", text):
+    for run in re.finditer(rf"\S{{1,{LONGEST_RUN}}}", plain):
         ends = [run.start() + end for end in [0, *_word_ends(run.group())]]
-        words += [Word(text[start:end], start, end) for start, end in pairwise(ends)]
+        words += [Word(plain[a:b], places[a], places[b]) for a, b in pairwise(ends)]
     return words
+
+
+def _without_html(text: str) -> tuple[str, Sequence[int]]:
+    """Return a text with characters for HTML entities, and where each begins in the given text.
+
+    Entities without a semicolon and those of several characters stay as they are.
+    """
+    pieces: list[str] = []
+    places: list[int] = []
+    end = 0
+    for found in _HTML.finditer(text):
+        character = html.unescape(found.group())
+        if len(character) == 1:
+            pieces += [text[end : found.start()], character]
+            places += [*range(end, found.start()), found.start()]
+            end = found.end()
+    if not pieces:
+        return text, range(len(text) + 1)
+    return "".join(pieces) + text[end:], [*places, *range(end, len(text) + 1)]
 
 
 def join_words(words: tuple[str, ...]) -> tuple[str, list[Word]]:

@@ -1,3 +1,4 @@
+import html
 import time
 
 import pytest
@@ -19,7 +20,12 @@ def words(text):
         (":-) <3 it's Jordan's, don't", ":-) <3 it ' s Jordan ' s , don ' t"),
         ("at O'Neill's state-of-the-art", "at O ' Neill ' s state-of-the-art"),
         ("06:30 $3.50 1,000", "06:30 $ 3.50 1,000"),
-        ("&amp; <b>", "& amp ; <b>"),
+        ("&amp; &lt;b&gt; &lt;3", "& <b> <3"),
+        ("AT&amp;T&#39;s &#x1F600;&quot;", "AT & T ' s \U0001f600 \""),
+        (
+            "R&amp;amp;B &amp &bogus; &fjlig; &#27; &;",
+            "R & amp ; B & amp & bogus ; & fjlig ; & #27 ; & ;",
+        ),
         ("soooo goooood !!!!!!", "soooo goooood ! ! ! ! ! !"),
         ("\u9999\u6e2f caf\u00e9 cafe\u0301", "\u9999\u6e2f caf\u00e9 cafe\u0301"),
         ("a. . . b", "a . . . b"),
@@ -48,6 +54,9 @@ TWEETS = st.lists(
         st.sampled_from(
             ["http://", "@", "#", "'", "s", " ", "\n", "\u200d", "\U0001f44d", "\ufe0f", "\u0301"]
         ),
+        st.sampled_from(
+            ["&amp;", "&lt;", "&#39;", "&nbsp;", "&eacute;", "&#x301;", "&amp", ";", "&#128077;"]
+        ),
     ),
     max_size=20,
 ).map("".join)
@@ -60,11 +69,11 @@ def test_words_lie_where_they_say_and_leave_no_character_out(text):
     for word in found:
         assert word.start >= end
         assert word.end > word.start
-        assert text[word.start : word.end] == word.text
-        assert text[end : word.start].isspace() or end == word.start
+        assert html.unescape(text[word.start : word.end]) == html.unescape(word.text)
+        assert html.unescape(text[end : word.start]).isspace() or end == word.start
         assert not any(letter.isspace() for letter in word.text)
         end = word.end
-    assert not text[end:].strip()
+    assert not html.unescape(text[end:]).strip()
 
 
 def test_given_words_lie_in_the_text_that_they_make():
@@ -80,3 +89,11 @@ def test_what_is_made_to_be_slow_is_not(piece):
     found = split_words("http://" + piece * (5 * LONGEST_RUN // len(piece)))
     assert time.perf_counter() - start < 20
     assert sum(word.end - word.start for word in found) > 4 * LONGEST_RUN
+
+
+def test_entities_are_read_as_characters_and_positions_are_those_of_the_text():
+    text = "\U0001f600 AT&amp;T &#233;t&eacute;&nbsp;&lt;3"
+    found = split_words(text)
+    assert [word.text for word in found] == ["\U0001f600", "AT", "&", "T", "\xe9t\xe9", "<3"]
+    given_text = [text[word.start : word.end] for word in found]
+    assert given_text == ["\U0001f600", "AT", "&amp;", "T", "&#233;t&eacute;", "&lt;3"]

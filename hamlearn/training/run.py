@@ -88,6 +88,7 @@ def _train(
     if settings.text.freeze and inputs.encoder:
         check_can_freeze(system)
         require_pretrained(encoder)
+    digests = _digests_of(system, settings, encoder, files) if process.is_first else []
     with ExitStack() as stack:
         splits = {name: stack.enter_context(PostFile(posts, name)) for name in ("train", "dev")}
         labels = label_set(split.labels for split in splits.values())
@@ -142,7 +143,7 @@ def _train(
 
         checkpoint = LastCheckpoint(out)
         if process.is_first:
-            checkpoint.fingerprint = _fingerprint(setup, splits, encoder, files)
+            checkpoint.fingerprint = _fingerprint(setup, splits, encoder, digests)
             checkpoint.remove_unusable()
             if inputs.encoder and Path(encoder).is_dir() and not has_weights(encoder):
                 log.info("%s: no weights: the text encoder is trained from scratch", encoder)
@@ -213,16 +214,26 @@ def _log_setup(setup: RunSetup, parameters: int) -> None:
             log.warning("%s: random weights: visual scores carry no meaning", kind)
 
 
-def _fingerprint(
-    setup: RunSetup, splits: dict[str, PostFile], encoder: str | Path, files: InputFiles
-) -> str:
-    """Return a digest of everything that the weights of a run depend on, except the code."""
-    read = [path for path in astuple(files.read_by(setup.system)) if path is not None]
-    if setup.inputs.lexicon and setup.text.word_vectors is not None:
-        read.append(setup.text.word_vectors)
+def _digests_of(
+    system: str, settings: Settings, encoder: str | Path, files: InputFiles
+) -> list[str]:
+    """Return the digests of the files that a run reads besides its posts.
+
+    They are taken before the files are opened: a file that is replaced in between then makes the
+    checkpoint one of other inputs.
+    """
+    read = [path for path in astuple(files.read_by(system)) if path is not None]
+    if inputs_of(system).lexicon and settings.text.word_vectors is not None:
+        read.append(settings.text.word_vectors)
     if Path(encoder).is_dir():
         read += sorted(path for path in Path(encoder).iterdir() if path.is_file())
+    return [digest_of_file(path) for path in read if Path(path).is_file()]  # else opening fails
+
+
+def _fingerprint(
+    setup: RunSetup, splits: dict[str, PostFile], encoder: str | Path, digests: list[str]
+) -> str:
+    """Return a digest of everything that the weights of a run depend on, except the code."""
     derived = {"hamlearn", "sizes", "splits", "word_vectors", "networks", "classes", "graph"}
     fixed = setup.model_dump(mode="json", exclude=derived) | {"encoder": str(encoder)}
-    digests = [split.digest for split in splits.values()] + [digest_of_file(path) for path in read]
-    return digest_of_text(canonical([fixed, digests]))
+    return digest_of_text(canonical([fixed, *(split.digest for split in splits.values()), digests]))

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hamlearn.runs import FeatureSizes, SplitCounts, read_run_facts
 from hamlearn.training import loop
 from hamlearn.training import run as training
 from hamlearn.training.run import resolve_precision
-from tests.builders import make_posts
+from tests.builders import make_posts, write_image_features
 from tests.training.runs import (
     Killed,
     history,
@@ -159,6 +160,28 @@ def test_sigterm_ends_a_training_with_its_status_and_leaves_no_run(paths, tmp_pa
     assert (tmp_path / "checkpoints" / "seed0" / "last.ckpt").exists()
     run(paths, out)
     assert [row["epoch"] for row in history(out)] == ["1", "2", "3"]
+
+
+def test_a_checkpoint_of_a_file_that_was_replaced_after_it_was_opened(
+    paths, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    images, other = tmp_path / "images.h5", tmp_path / "other.h5"
+    shutil.copy(paths["images"], images)
+    write_image_features(other, [post.image_id for post in make_posts()], seed=9)
+    reading = training.load_encoder
+
+    def replacing(*arguments):
+        os.replace(other, images)
+        return reading(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "load_encoder", replacing)
+        killed_in(patch, loop.TrainingLoop, epoch=2)
+        with pytest.raises(Killed):
+            run(paths, tmp_path / "seed0", "full", images=images)
+    run(paths, tmp_path / "seed0", "full", images=images)
+    assert "other inputs or settings: training starts over" in caplog.text
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed_from(paths, tmp_path, monkeypatch, caplog):

@@ -149,13 +149,14 @@ class FileEncoder:
         if name not in reader:
             raise ImageError(Status.MISSING, "the feature files have no readable image of its name")
         (visual,) = reader.read([name])
+        key = reader.files[0].ids[reader.files[0].row_of[name]]
         if "objects" not in self._inputs.files:
-            return ImageFeatures(visual, np.zeros(0, np.float32), name)
+            return ImageFeatures(visual, np.zeros(0, np.float32), key)
         (classes,) = reader.classes_of([name])
         scores = reader.objects.rows("scores", [reader.objects.row_of[name]])[0, : len(classes)]
         if not self._inputs.objects:  # a system that reads their names alone
             visual = VisualFeatures(visual.image, classes=classes)
-        return ImageFeatures(visual, scores, name)
+        return ImageFeatures(visual, scores, key)
 
     def __contains__(self, name: str) -> bool:
         return all(name in file.row_of for file in self._reader.files)

@@ -68,6 +68,17 @@ def check_tile(image: Image.Image) -> None:
     _check("pixels in a tile", tags.get(_TILE_WIDTH, 1) * tags.get(_TILE_HEIGHT, 1), MAX_TILE)
 
 
+def check_opened(image: Image.Image) -> None:
+    """Raise BoundExceeded for the file of an image that Pillow has opened and not decoded yet."""
+    file = getattr(image, "fp", None)
+    if file is not None and getattr(image, "tile", None):
+        position = file.tell()
+        file.seek(0)
+        BoundedFile(file.read(MAX_BYTES + 1))
+        file.seek(position)
+        check_tile(image)
+
+
 def _check(name: str, found: int, most: int) -> None:
     if found > most:
         raise BoundExceeded(f"found more than {most} {name}, expected no more")

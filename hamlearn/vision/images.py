@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from hamlearn.errors import HamlearnError
-from hamlearn.vision.bounds import MAX_BYTES, BoundedFile, BoundExceeded, check_bytes, check_tile
+from hamlearn.vision.bounds import (
+    MAX_BYTES,
+    BoundedFile,
+    BoundExceeded,
+    check_bytes,
+    check_opened,
+    check_tile,
+)
 from hamlearn.vision.file_kinds import HEAD, file_kind
 
 # The formats of images in tweets, whatever their extension says. Formats that run other programs
@@ -110,7 +117,11 @@ def open_image(source: ImageInput | None, max_pixels: int = 100_000_000) -> Imag
         with memory_checked():
             if isinstance(source, np.ndarray):
                 return _on_white(_of_array(source, max_pixels))
-            image = source if isinstance(source, Image.Image) else _open(_content(source))
+            if isinstance(source, Image.Image):
+                image = source
+                check_opened(image)
+            else:
+                image = _open(_content(source))
             _check_size(*image.size, max_pixels)
             image.load()
             return _on_white(_upright(image, path))

@@ -69,6 +69,11 @@ def test_feature_files_say_the_same_as_pictures(made):
         absent, image = tagger.tag(
             [Post(text="hi", image="absent.jpg"), Post(text="hi", image=Image.new("RGB", (9, 9)))]
         )
+        path, words = made.images / f"{made.posts[0].image_id}.jpg", made.posts[0].words
+        one, twice = tagger.tag(
+            [Post(words=words, image=path), Post(words=words, images=(path.name, path.stem, path))]
+        )
+    assert twice.relevance == pytest.approx(one.relevance, abs=1e-6)
     assert "no readable image of its name" in absent.note
     assert "an open image has no name" in image.note
 

@@ -80,6 +80,9 @@ def test_a_jpeg_of_many_scans_is_refused_and_one_of_some_is_read():
     with pytest.raises(ImageError, match="found more than 100 scans") as caught:
         open_image(with_scans(progressive, MAX_SCANS + 1))
     assert caught.value.status == Status.TOO_LARGE
+    opened = Image.open(io.BytesIO(with_scans(progressive, MAX_SCANS + 1)))
+    with pytest.raises(ImageError, match="found more than 100 scans"):
+        open_image(opened)
     large = with_scans(encoded("JPEG", size=(4000, 4000), progressive=True), 4000)
     with bounded(), pytest.raises(ImageError, match=r"more than \d+ s"):
         open_image(large)
@@ -196,8 +199,9 @@ def test_a_tiff_of_a_tile_much_larger_than_the_image():
     own |= dict(extra) | {324: 8 + 2 + 12 * (len(own) + 4) + 4}
     entries = [(tag, 4, 1, value) for tag, value in own.items()]
     content = b"II*\0" + struct.pack("<I", 8) + directory(entries) + pixels
-    with bounded(), pytest.raises(ImageError, match="more than 33554432 pixels in a tile"):
-        open_image(content)
+    for source in (content, Image.open(io.BytesIO(content))):
+        with bounded(), pytest.raises(ImageError, match="more than 33554432 pixels in a tile"):
+            open_image(source)
 
 
 def test_strips_are_counted_in_good_and_cut_files():

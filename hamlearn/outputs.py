@@ -129,11 +129,18 @@ def is_special(path: str | Path) -> bool:
 
 
 def open_special(path: str | Path) -> IO[bytes]:
-    """Open a device, a FIFO or an open descriptor for writing; what a file holds already stays."""
-    if found := _DESCRIPTOR.fullmatch(str(path)):
-        number = {"stdout": 1, "stderr": 2}.get(found["name"]) or int(found["number"])
-        return os.fdopen(os.dup(number), "wb")
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb")
+    """Open a device, a FIFO or an open descriptor for writing; what a file holds already stays.
+
+    Raises:
+        HamlearnError: it cannot be opened.
+    """
+    try:
+        if found := _DESCRIPTOR.fullmatch(str(path)):
+            number = {"stdout": 1, "stderr": 2}.get(found["name"]) or int(found["number"])
+            return os.fdopen(os.dup(number), "wb")
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb")
+    except OSError as error:
+        raise _write_error(Path(path), error.strerror) from error
 
 
 @contextmanager

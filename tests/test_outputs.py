@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -116,6 +117,14 @@ def test_a_device_is_written_to():
     if Path("/dev/full").exists():
         with pytest.raises(HamlearnError, match="/dev/full: could not be written: No space left"):
             write("/dev/full")
+
+
+def test_what_cannot_be_opened_is_named(tmp_path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        for path in (tmp_path / "socket", "/dev/fd/999"):
+            with pytest.raises(HamlearnError, match=rf"{path}: could not be written: "):
+                write(path)
 
 
 WRITER = """

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from hamlearn.errors import HamlearnError
-from hamlearn.io import digest_of_file, unchanged
+from hamlearn.io import check_archive, digest_of_file, unchanged
 from hamlearn.networks import WeightSettings
 from hamlearn.vision.published import RANDOM, cached, digest_in_name, fetch
 
@@ -136,8 +136,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Read tensors by name from a .safetensors file, a .pkl of arrays, or a file of torch.save.
 
     Raises:
-        HamlearnError: the file is broken, or contains anything but dense tensors.
+        HamlearnError: the file is broken, contains anything but dense tensors, or claims more bytes
+            than it has.
     """
+    if path.suffix not in (".pkl", ".safetensors"):
+        check_archive(path)
     try:
         if path.suffix == ".pkl":
             state = _pickled_state(path)
@@ -173,9 +176,13 @@ def _pickled_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not content.keys() <= _CHECKPOINT_KEYS:
         found = list(content) if isinstance(content, dict) else type(content).__name__
         raise HamlearnError(f"found {found!s:.200}, expected a dict of arrays under 'model'")
+    room = path.stat().st_size
     for name, value in state.items():
         if type(value) is not np.ndarray or value.dtype.kind not in "biuf":
             raise HamlearnError(f"{name!r:.80} is not an array of numbers")
+        room -= value.nbytes
+        if room < 0:  # before a copy is made
+            raise HamlearnError(f"{name!r:.80}: found more bytes of arrays than the file has")
         state[name] = torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
     return state
 

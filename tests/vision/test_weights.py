@@ -1,6 +1,7 @@
 import hashlib
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
@@ -137,6 +138,27 @@ def test_files_of_other_networks_and_broken_files(tmp_path, state):
 class Evil:
     def __reduce__(self):
         return os.mkdir, ("made-by-a-pickle",)
+
+
+def test_a_file_that_claims_more_than_it_holds_is_refused(tmp_path):
+    large = torch.zeros(1_000_000)
+    torch.save({"a": large}, tmp_path / "stored.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pth") as stored,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for part in stored.infolist():
+            packed.writestr(part.filename, stored.read(part))
+    array = np.zeros(10_000, np.float32)
+    content = {"model": {str(number): array for number in range(100)}}
+    (tmp_path / "repeated.pkl").write_bytes(pickle.dumps(content))
+    for name, fault in (
+        ("packed.pth", r"packed\.pth: found 4\d+ bytes in a file of \d+, expected no more"),
+        ("repeated.pkl", r"repeated\.pkl: .*'1': found more bytes of arrays than the file has"),
+    ):
+        with pytest.raises(HamlearnError, match=fault):
+            read_state(tmp_path / name)
+    assert torch.equal(read_state(tmp_path / "stored.pth")["a"], large)
 
 
 def test_nothing_in_a_file_is_run(tmp_path, monkeypatch):

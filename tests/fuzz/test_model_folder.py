@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 
-from hamlearn.data.text_encoder import load_encoder
-from hamlearn.data.tokenizer import load_tokenizer
+from hamlearn.data.text_encoder import load_encoder, load_saved_encoder
+from hamlearn.data.tokenizer import load_saved_tokenizer, load_tokenizer
+from hamlearn.data.windows import tokenize
+from hamlearn.encoder_files import MODEL_TYPES
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import (
     ENCODER,
@@ -31,7 +34,20 @@ from hamlearn.settings import ModelSettings
 from tests.builders import run_facts, write_corpus
 from tests.fuzz.mutations import broken_value, cases_of, fuzz, mutated, outcome, seeds
 
-CONFIG = f"{ENCODER}/config.json"
+CONFIG, TOKENIZER = f"{ENCODER}/config.json", f"{ENCODER}/tokenizer.json"
+WORDS = ["the", "Jasmine", "it's", "#1", "é" * 40, "x" * 300, "\u200d", "a b"]
+PARTS: list[Any] = [  # of other tokenizers, good and bad, that are put in the place of any part
+    {"type": "Replace", "pattern": {"Regex": "(a|b)+"}, "content": "aa"},
+    {"type": "Replace", "pattern": {"String": "e"}, "content": "e" * 200},
+    {"type": "Prepend", "prepend": "\u2581"},
+    {"type": "Precompiled", "precompiled_charsmap": "BAAAAAAEAAB4AA=="},
+    {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+    {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "never", "split": False},
+    {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": True},
+    {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]},
+    {"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0], ["b", -1e300]]},
+    {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +146,56 @@ def test_a_model_with_a_new_manifest_is_loaded_or_refused(
         (broken / name).write_bytes(data)
         write_manifest(broken)
         outcome(partial(load_model, broken), (name, data))
+
+
+@fuzz(3_000)
+@given(seeds)
+def test_a_tokenizer_of_strange_parts_reads_words_or_is_refused(
+    folder: Path, good: Path, seed: int
+) -> None:
+    place = folder / "tokenizer"
+    for rng in cases_of(seed):
+        restore(good / ENCODER, place)
+        parts = json.loads((good / TOKENIZER).read_bytes())
+        if rng.random() < 0.6:
+            key = rng.choice(("normalizer", "pre_tokenizer", "model"))
+            parts[key] = rng.choice(PARTS)
+            if key == "normalizer" and rng.random() < 0.5:
+                some = rng.sample(PARTS, 3)
+                parts[key] = {"type": "Sequence", "normalizers": some}
+        if rng.random() < 0.8:
+            parts = broken_value(rng, parts)
+        data = json.dumps(parts).encode()
+        (place / "tokenizer.json").write_bytes(data)
+        outcome(partial(read_words, place), data)
+
+
+def read_words(place: Path) -> int:
+    tokenizer = load_saved_tokenizer(place)
+    tokenize([WORDS], tokenizer, 60)
+    return len(tokenizer)
+
+
+@fuzz(2_000)
+@given(seeds)
+def test_a_configuration_of_strange_keys_builds_an_encoder_or_is_refused(
+    folder: Path, good: Path, seed: int
+) -> None:
+    place = folder / "configuration"
+    place.mkdir(exist_ok=True)
+    strange = ("backbone", "auto_map", "attn_implementation", "_name_or_path", "dtype", "kernel")
+    for rng in cases_of(seed):
+        values = json.loads((good / CONFIG).read_bytes())
+        if rng.random() < 0.3:
+            values["model_type"] = rng.choice((*MODEL_TYPES, "detr", "t5", "gpt2"))
+        if rng.random() < 0.3:
+            values[rng.choice(strange)] = rng.choice(("evil/repo", {"a": "b"}, 1, None))
+        if rng.random() < 0.7:
+            values = broken_value(rng, values)
+        data = json.dumps(values).encode()
+        (place / "config.json").write_bytes(data)
+        with torch.device("meta"):  # sizes are compared with the weights before memory is taken
+            outcome(partial(load_saved_encoder, place), data)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def _inputs(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """Yield every path that a parameter names and the command may read, with the parameter."""
     for name, value in values.items():
         for one in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(one, Path) and name not in OUTPUTS:
+            if isinstance(one, Path) and name not in OUTPUTS and str(one) != "-":
                 yield name, one
             elif isinstance(one, str) and name in TEXTS:
                 yield from ((name, Path(text)) for text in (one, one.partition("=")[2]) if text)

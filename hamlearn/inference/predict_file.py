@@ -63,9 +63,9 @@ def predict_file(
     `posts` is a file, or `-` for standard input, which needs `form` and is copied to the temporary
     folder of the system first. The images that posts name are in the folder `images`, or their
     features in the files `features`; with `no_images`, the text alone is read. `shard` (i, n) is
-    the i-th of n equal parts of the posts, counted from 1. To a device or a FIFO, lines are written
-    as they are made, and cannot be resumed. For all else, see `read_posts`, `Tagger` and
-    `Tagger.tag`.
+    the i-th of n equal parts of the posts, counted from 1. To a device, a FIFO or standard output
+    (`-`), lines are written as they are made, and cannot be resumed. For all else, see
+    `read_posts`, `Tagger` and `Tagger.tag`.
 
     Raises:
         HamlearnError: the model, the file or the folder cannot be read; posts name images and
@@ -78,7 +78,7 @@ def predict_file(
             return predict_file(
                 model, copy, out, *sources, form, shard, batch_size, device, threads
             )
-    posts, out = Path(posts), check_file(Path(out))
+    posts, out = Path(posts), check_file(Path("/dev/stdout" if str(out) == "-" else out))
     number, count = shard
     if not 1 <= number <= count:
         raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")

@@ -135,6 +135,12 @@ def test_posts_come_from_standard_input_too(made, posts, tmp_path):
     ]
     assert lines_of(out)[3]["error"].startswith("stdin:4: found list")
     out.unlink()
+    arguments[4] = "-"
+    program = [sys.executable, "-m", "hamlearn", *arguments, "--format", "jsonl"]
+    done = subprocess.run(program, input=given, capture_output=True, check=True)
+    assert done.stdout == (tmp_path / "expected.jsonl").read_bytes().replace(
+        b"posts.jsonl:", b"stdin:"
+    )
     failed = CliRunner().invoke(app, arguments, input=given)
     assert "found `-`, standard input, expected `--format`" in str(failed.exception)
     assert not out.exists()

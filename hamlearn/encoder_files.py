@@ -87,7 +87,8 @@ def check_encoder(encoder: str | Path, text: TextSettings, heads: int) -> None:
             f"{place}: no such folder; expected one with {CONFIG}; see docs/data.md#weights"
         )
     config = read_config(folder)
-    require_weights(folder)
+    if not is_untrained(folder):
+        require_weights(folder)
     require_tokenizer(folder)
     check_sizes(folder, config, text, heads)
     if (folder / TOKENIZER).is_file() and isinstance(config.get("vocab_size"), int):
@@ -225,6 +226,11 @@ def read_files(folder: str | Path) -> list[str]:
     if any(name.endswith(".safetensors") for name in names):
         names -= {name for name in names if name.startswith(WEIGHT_FILES[1].partition(".")[0])}
     return [f"{folder}/{name}" for name in sorted(names) if not name.endswith(_NEVER_READ)]
+
+
+def is_untrained(folder: str | Path) -> bool:
+    """Return True if `hamlearn vocabulary` wrote a folder, which has no weights on purpose."""
+    return (Path(folder) / SCRATCH_FILE).is_file() and not has_weights(folder)
 
 
 def require_weights(folder: str | Path) -> None:

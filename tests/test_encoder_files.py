@@ -113,6 +113,12 @@ def test_what_a_folder_lacks_is_named(folder):
         check_encoder(folder, text(), 12)
 
 
+def test_a_folder_that_is_untrained_on_purpose_needs_no_weights(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "scratch.json").touch()
+    check_encoder(folder, text(), 12)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_all_shards_are_there(folder, name):
     (folder / "model.safetensors").unlink()

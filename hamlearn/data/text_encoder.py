@@ -1,6 +1,7 @@
 """Load a Hugging Face text encoder, from a folder or by hub name."""
 
 import inspect
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,15 +25,20 @@ from transformers import (
 from hamlearn.data.tokenizer_file import tokenizer_errors
 from hamlearn.encoder_files import (
     CONFIG,
-    SCRATCH_FILE,
     check_kind,
     has_weights,
     is_hub_name,
+    is_untrained,
     read_config,
     require_weights,
 )
 from hamlearn.errors import HamlearnError
 from hamlearn.io import check_archive
+
+# Its table of tensors that do not fit is not logged: those that matter are an error here.
+logging.getLogger("transformers.modeling_utils").addFilter(
+    lambda record: "LOAD REPORT" not in record.getMessage()
+)
 
 NONE = "none"  # the class of a whole image that stands in where nothing was detected
 _UNNAMED = re.compile(r"vg_\d{4}")  # the Visual Genome detector's classes without a file of names
@@ -59,7 +65,7 @@ def load_encoder(encoder: str | Path) -> PreTrainedModel:
     """
     config, folder = load_config(encoder), Path(encoder)
     place, is_folder = f"text.encoder: {encoder}", Path(encoder).is_dir()
-    if is_folder and not has_weights(folder) and (folder / SCRATCH_FILE).is_file():
+    if is_folder and is_untrained(folder):
         return _built(config, place)
     if is_folder:
         require_weights(folder)

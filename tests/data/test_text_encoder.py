@@ -1,5 +1,6 @@
 import inspect
 import json
+import logging
 import zipfile
 
 import pytest
@@ -81,7 +82,7 @@ def test_heads_and_the_library_s_own_prefix_are_taken_off(tmp_path):
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
 @pytest.mark.parametrize("prefix", ["module.bert.", "model.encoder."])
-def test_weights_under_other_names_are_refused(tmp_path, prefix, file):
+def test_weights_under_other_names_are_refused(tmp_path, prefix, file, caplog):
     weights_folder(tmp_path)
     renamed(tmp_path, lambda name: prefix + name)
     if file.endswith(".bin"):
@@ -89,8 +90,12 @@ def test_weights_under_other_names_are_refused(tmp_path, prefix, file):
         (tmp_path / "model.safetensors").unlink()
     count = len(tiny_encoder().state_dict())
     fault = rf"found none of the {count} tensors of a bert .*begin with {prefix.rstrip('.')}"
+    transformers = logging.getLogger("transformers.modeling_utils")
+    transformers.addHandler(caplog.handler)
     with pytest.raises(HamlearnError, match=rf"text\.encoder: {tmp_path}: {fault}"):
         load_encoder(tmp_path)
+    transformers.removeHandler(caplog.handler)
+    assert not caplog.records  # one message, which is the error
 
 
 def test_incomplete_weights_are_refused(tmp_path):

@@ -67,7 +67,8 @@ def test_a_killed_run_goes_on_and_every_post_has_its_line(made, tmp_path):
             (e["start"], e["type"]) for e in other["entities"]
         ]
     assert lines[300]["error"].startswith("text: found no word")
-    assert [path.name for path in (project.folder / "results/posts").iterdir()] == ["posts.jsonl"]
+    left = sorted(path.name for path in (project.folder / "results/posts").iterdir())
+    assert left == ["posts.jsonl", "posts.source"]
 
 
 def killed(project, given):

@@ -31,6 +31,7 @@ from hamlearn.experiments import all_detectors, as_json
 from hamlearn.io import file_lock, read_yaml
 from hamlearn import preflight
 from hamlearn.preflight import generated_folder, precomputed_settings, required_backend
+from hamlearn.memory import encoding_mb, training_mb
 from hamlearn.networks import PRECOMPUTED
 from hamlearn.settings import load_settings
 from hamlearn.systems import NO_DETECTOR, TEXT_INPUTS, IMAGE_MAPS, SYSTEMS
@@ -92,6 +93,16 @@ def growing(mb):
         return mb * 2 ** (attempt - 1)
 
     return mem_mb
+
+
+def training_memory(wildcards, attempt):
+    """Return the memory of a training in MB, by the size of the text encoder."""
+    one = training_mb(SETTINGS, wildcards.variant)
+    return one * config["training"]["devices"] * 2 ** (attempt - 1)
+
+
+# Of this machine; on a cluster, where Snakemake knows none, those of one job.
+ALL_CORES = workflow.resource_settings.cores or 4
 
 
 scattergather:

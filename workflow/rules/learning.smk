@@ -36,9 +36,10 @@ if config["text"]["freeze"]:
             "results/benchmarks/encode/{corpus}/{detector}/words{extras}.tsv"
         conda:
             "../../envs/learning.yaml"
+        threads: ALL_CORES
         resources:
             gpu=GPU,
-            mem_mb=growing(2000),
+            mem_mb=growing(encoding_mb(SETTINGS)),
         params:
             settings=experiments.encoder_settings(SETTINGS),
             inputs=input_options,
@@ -71,7 +72,7 @@ rule train:
     resources:
         devices=config["training"]["devices"],
         gpu=GPU * config["training"]["devices"],
-        mem_mb=growing(2000 * config["training"]["devices"]),
+        mem_mb=training_memory,
     params:
         settings=lambda wildcards: experiments.run_settings(SETTINGS, wildcards.variant),
         variant=lambda wildcards: split_rounds(wildcards.variant)[0],  # `full` of `full-L2`
@@ -103,6 +104,7 @@ rule predict:
         "../../envs/learning.yaml"
     resources:
         gpu=GPU,
+        mem_mb=growing(encoding_mb(SETTINGS)),
     params:
         inputs=input_options,
         contents=contents(run_inputs),

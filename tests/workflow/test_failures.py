@@ -4,11 +4,13 @@ from collections import Counter
 
 import pytest
 
+from hamlearn.io import file_lock
 from tests.workflow.project import Project
 from tests.workflow.test_dag import edited, runs
 
 FEW = {"variants": ["text_only"], "shards": 1}
 MODEL = "results/models/demo/none/text_only/seed0"
+MODEL_FILE = f"{MODEL}/model.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +45,12 @@ def test_what_a_failed_run_did_not_make_is_made_by_the_next(done, monkeypatch):
         monkeypatch.setenv("STAND_IN_FAILS", "corpus")
         done.snakemake(*done.overlay(**FEW), ok=False)
         assert done.planned(**FEW) == Counter(prepare_corpus=1, vocabulary=1) + runs(1)
+
+
+def test_results_that_another_run_writes_are_refused_also_through_a_link(done, tmp_path):
+    other = Project(tmp_path / "other")
+    (other.folder / "results").symlink_to(done.folder / "results")
+    with file_lock(done.folder / "results/.running"):
+        for project in (other, done):
+            said = project.snakemake("-f", *project.overlay(**FEW), "--", MODEL_FILE, ok=False)
+            assert f"{done.folder / 'results'}: another snakemake is running here" in said

@@ -97,7 +97,7 @@ def test_a_run_reads_the_outputs_of_the_corpus_that_it_is_tested_on(project):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"training": {"word_dropout": 0.1}}, "found training.word_dropout 0.1, expected 0"),
+        ({"training": {"word_dropout": 0.1}}, "training.word_dropout: found 0.1, expected 0"),
         ({"text": {"encoder": "scratch", "freeze": True}}, "freeze: found `encoder: scratch`"),
         ({"variants": ["full", "hvpnet"]}, "text.freeze: found the variant hvpnet"),
     ],

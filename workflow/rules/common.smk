@@ -131,16 +131,20 @@ HELD = contextlib.ExitStack()
 atexit.register(HELD.close)
 
 
-def lock_workdir():
-    """Lock the working directory until this process ends.
+def lock_results():
+    """Lock the folder of results until this process ends, also where it is a link to another.
 
-    Snakemake's own lock outlives a killed process and then requires `--unlock`; profiles/default
-    turns it off in favour of this one, which the kernel releases.
+    Snakemake's own lock is of the working directory, outlives a killed process and then requires
+    `--unlock`; profiles/default turns it off in favour of this one, which the kernel releases.
     """
+    folder = Path("results").resolve()
     try:
-        HELD.enter_context(file_lock(".snakemake/running", timeout=0))
+        folder.mkdir(parents=True, exist_ok=True)
+        HELD.enter_context(file_lock(folder / ".running", timeout=0))
     except HamlearnError as error:
-        raise WorkflowError(f"{Path.cwd()}: another snakemake is running here: {error}")
+        raise WorkflowError(f"{folder}: another snakemake is running here: {error}")
+    except OSError as error:
+        raise WorkflowError(f"{folder}: could not be written: {error.strerror}")
 
 
 # --- after a failure -------------------------------------------------------------------------

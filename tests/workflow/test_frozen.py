@@ -98,7 +98,7 @@ def test_a_run_reads_the_outputs_of_the_corpus_that_it_is_tested_on(project):
     ("changes", "named"),
     [
         ({"training": {"word_dropout": 0.1}}, "training.word_dropout: found 0.1, expected 0"),
-        ({"text": {"encoder": "scratch", "freeze": True}}, "freeze: found `encoder: scratch`"),
+        ({"text": {"encoder": "scratch", "freeze": True}}, "text.encoder: found 'scratch'"),
         ({"variants": ["full", "hvpnet"]}, "text.freeze: found the variant hvpnet"),
     ],
 )

@@ -179,8 +179,11 @@ def unchanged_model(folder: Path) -> AbstractContextManager[None]:
 
 
 def _state_of(folder: Path) -> dict[Path, tuple[int, ...]]:
-    """Return what changes when a file of a model folder does."""
-    paths = (*folder.glob("*"), *folder.glob(f"{ENCODER}/*"))
+    """Return what changes when a file of a model folder does; nothing if there is no folder."""
+    try:
+        paths = (*folder.glob("*"), *folder.glob(f"{ENCODER}/*"))
+    except FileNotFoundError:  # it was moved away at this moment
+        return {}
     return {path: state_of(path) for path in paths}
 
 

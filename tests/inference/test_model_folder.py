@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -181,6 +182,20 @@ def test_a_model_that_is_replaced_while_it_is_loaded_is_not_mixed(
         with pytest.raises(HamlearnError, match=r"model: was changed while it was read.*try again"):
             load_model(folder)
     assert load_model(folder).facts.system == system
+
+
+def test_a_model_that_is_moved_away_while_its_files_are_listed(folder, monkeypatch):
+    real, listed = Path.glob, []
+
+    def vanishing(self, pattern):
+        listed.append(pattern)
+        if len(listed) > 2:  # the two of the beginning
+            raise FileNotFoundError(f"No such file or directory: {self}")
+        return real(self, pattern)
+
+    monkeypatch.setattr(Path, "glob", vanishing)
+    with pytest.raises(HamlearnError, match="was changed while it was read"):
+        load_model(folder)
 
 
 def test_weights_that_are_overwritten_in_place_while_they_are_loaded(folder, monkeypatch):

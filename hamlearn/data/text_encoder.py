@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from hamlearn.archives import check_archive
 from hamlearn.data.tokenizer_file import tokenizer_errors
 from hamlearn.encoder_files import (
     CONFIG,
@@ -33,7 +34,6 @@ from hamlearn.encoder_files import (
     require_weights,
 )
 from hamlearn.errors import HamlearnError
-from hamlearn.io import check_archive
 
 # Its table of tensors that do not fit is not logged: those that matter are an error here.
 logging.getLogger("transformers.modeling_utils").addFilter(

@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
+from hamlearn.archives import check_archive
 from hamlearn.errors import HamlearnError
-from hamlearn.io import check_archive, digest_of_file, unchanged
+from hamlearn.io import digest_of_file, unchanged
 from hamlearn.networks import WeightSettings
 from hamlearn.vision.published import RANDOM, cached, digest_in_name, fetch
 

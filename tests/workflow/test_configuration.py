@@ -74,7 +74,7 @@ def test_a_folder_that_is_not_there_is_named(project):
     said = project.snakemake("-n", *project.overlay(**changes), ok=False)
     assert "config: corpora.mine.path: found no folder nowhere/mine, expected" in said
     said = project.snakemake("-n", *project.overlay(text={"encoder": "no/such/folder"}), ok=False)
-    assert "no/such/folder/config.json" in said
+    assert "config: text.encoder: no/such/folder: no such folder; expected one with" in said
 
 
 def test_real_posts_need_no_drawing(project):

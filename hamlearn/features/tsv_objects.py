@@ -34,6 +34,7 @@ MAX_ROW = 1 << 26  # bytes: 1000 objects of 8192 numbers in float32 are 44 milli
 Float = Literal["float16", "float32", "float64"]
 FLOATS: tuple[Float, ...] = ("float16", "float32", "float64")
 MANY = 64  # features of which not every second is zero by chance
+HUGE = 1e20  # no network gives features so large, or all of them smaller than its reciprocal
 _SAMPLE = 8  # images whose features tell their type
 _SYNONYMS = {"img_id": "image_id", "img_w": "image_w", "img_h": "image_h"}
 
@@ -82,6 +83,12 @@ def _check_type(path: Path, sample: list[NDArray[Any]], dtype: Float) -> None:
             f"{path}: features read as {dtype} are {found}; as {likely} they are F ="
             f" {width_of(other[0])}, {_described(other)}, which is more likely: expected"
             f" `object_features.precomputed.dtype: {likely}`"
+        )
+    sizes = np.abs(np.concatenate([rows.ravel() for rows in sample]))
+    if sizes.any() and np.isfinite(sizes).all() and not 1 / HUGE < float(sizes.max()) < HUGE:
+        raise HamlearnError(
+            f"{path}: features read as {dtype} are {found}, expected numbers of common size; are"
+            " they big-endian, or whole numbers?"
         )
     log.info("%s: features of %s, %s", path, dtype, found)
 

@@ -172,3 +172,13 @@ def test_boxes_are_float32_or_as_the_features(tmp_path):
     np.testing.assert_array_equal(tsv_file(path, "float64").read("a").boxes, objects["boxes"])
     with pytest.raises(HamlearnError, match=r"a\.tsv:1: boxes has 32 numbers, expected 16"):
         tsv_file(path)
+
+
+@pytest.mark.parametrize("kind", [">f4", "<i4", "<i8"])
+@pytest.mark.parametrize("scale", [1, 100])
+def test_numbers_that_are_none_of_the_types_are_refused(tmp_path, kind, scale):
+    features = np.random.default_rng(9).integers(0, 9, (12, 64)) * scale
+    path = tmp_path / "a.tsv"
+    write_features(path, features, kind)
+    with pytest.raises(HamlearnError, match=r"read as float32 are .*; are they big-endian"):
+        tsv_file(path)

@@ -45,7 +45,7 @@ class Entry:
     labels: tuple[str, ...]
 
 
-def read_conll(path: Path, notation: Notation = "bio") -> list[Entry]:
+def read_conll(path: str | Path, notation: Notation = "bio") -> list[Entry]:
     r"""Read the posts of one file.
 
     Only TAB, space and newline separate; a NO-BREAK SPACE is a token like any other. `\r\n` is also
@@ -58,6 +58,7 @@ def read_conll(path: Path, notation: Notation = "bio") -> list[Entry]:
             or a path; a post has no words, or no IMGID although others have one; or a line is not
             one token and one label of the notation. The message begins with file and line.
     """
+    path = Path(path)
     entries: list[Entry] = []
     starts = (number for number, text in _lines(path) if text.lstrip(BLANKS).startswith(MARK))
     marked = next(starts, None)

@@ -23,6 +23,10 @@ def test_reads_posts_with_their_lines(tmp_path):
     assert (second.image_id, second.words, second.labels) == ("O_2", ("Oslo",), ("B-OTHER",))
 
 
+def test_a_path_may_be_text(tmp_path):
+    assert len(read_conll(str(write(tmp_path, train=GOOD) / "train.txt"))) == 2
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -103,7 +103,8 @@ class Section(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
             return float(given)
         for item in given if isinstance(given, list) else [given]:
             if isinstance(item, bool) and bool not in taken:
-                raise wrong("", given, "another type of value")
+                kind = "float" if float in taken else "int" if int in taken else ""
+                raise wrong("", given, _EXPECTED.get(kind, "another type of value"))
         return given
 
 

@@ -73,6 +73,14 @@ def test_null_on_the_command_line_is_null():
     assert found == "config: training.lr: found 'null', expected a number"
 
 
+@pytest.mark.parametrize(("key", "expected"), [("lr", "a number"), ("epochs", "an integer")])
+def test_true_is_no_number(key, expected):
+    assert (
+        said({"training": {key: True}})
+        == f"config: training.{key}: found True, expected {expected}"
+    )
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

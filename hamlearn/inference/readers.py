@@ -87,6 +87,11 @@ def _record(place: str, default_id: str, values: Any, locate: Locate) -> Record:
         for key in ("text", "caption"):
             if not isinstance(values.get(key), str | None):
                 raise HamlearnError(f"{key}: found {values[key]!r:.80}, expected text")
+        if "image_path" in values:  # its image would be left out without a word
+            raise HamlearnError(
+                "found `image_path`, as in the prepared posts of a corpus, expected `image` or"
+                " `images`"
+            )
         words, images = values.get("words"), values.get("images") or []
         if words is not None and not _are_texts(words):
             raise HamlearnError(f"words: found {words!r:.80}, expected a list of text")

@@ -46,6 +46,7 @@ def test_json_lines(tmp_path):
         (b'{"text": "a", "caption": 3}', "caption: found 3"),
         (b'{"text": "a", "id": true}', "id: found True"),
         (b'{"text": "a", "image": 3}', r"image: found \[3\]"),
+        (b'{"words": ["a"], "image_path": "a.jpg"}', "found `image_path`, .* expected `image`"),
         (b'{"text": "\xff"}', "not UTF-8"),
         (b"[" * 200_000, "not JSON"),
         (b"x" * (reading.MAX_LINE + 5), "longer than 1000000 characters"),

@@ -76,7 +76,8 @@ def network_source(wildcards):
     else:
         network = config["object_features"]["detectors"][wildcards.detector]
     path = Path(*network["source"].partition(":")[0].split("."))
-    modules, without = ["features/extraction"], ("features/precomputed", "features/object_files", "features/tsv_objects")
+    modules = ["features/extraction"]
+    without = [f"features/{name}" for name in ("precomputed", "object_files", "tsv_objects")]
     if path.parts[0] == "hamlearn":
         return source_digest(*modules, path.relative_to("hamlearn").as_posix(), without=without)
     file = path.with_suffix(".py")

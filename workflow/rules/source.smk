@@ -77,7 +77,7 @@ def network_source(wildcards):
         network = config["object_features"]["detectors"][wildcards.detector]
     path = Path(*network["source"].partition(":")[0].split("."))
     modules = ["features/extraction"]
-    without = [f"features/{name}" for name in ("precomputed", "object_files", "tsv_objects")]
+    without = ("features/precomputed", "features/object_files", "features/tsv_objects")
     if path.parts[0] == "hamlearn":
         return source_digest(*modules, path.relative_to("hamlearn").as_posix(), without=without)
     file = path.with_suffix(".py")

@@ -187,6 +187,6 @@ def _check_weights(settings: Settings) -> None:
         is_own = name not in DETECTORS or network.source != DETECTORS[name].source
         key = f"object_features.detectors.{name}"
         published.require_file(f"{key}.weights", name, network, is_own)
-        if network.classes is not None:
+        if isinstance(network.classes, str):
             classes = "a file of class names; see config/README.md#object_features"
             _require(settings, InputPath(f"{key}.classes", network.classes, classes))

@@ -63,8 +63,8 @@ Name = Annotated[
 ]
 Several = Annotated[list[Item], _OrSingle()]
 Names = Annotated[list[Name], Field(min_length=1), _OrSingle()]
-Loader = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:\w+$")]
 PathName = Annotated[str, Field(pattern=r"\S")]  # of a file or folder
+Text = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -121,8 +121,8 @@ _EXPECTED = {  # by pydantic's type of error, up to the first underscore
 }
 _PATTERNS = {  # the form of text, by the pattern that it must match
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, - and _ only",
-    r"^[A-Za-z_][\w.]*:\w+$": "the form module:function",
     r"\S": "a path",
+    r"^\S(.*\S)?$": "text without blanks around it",
     r"^[0-9a-f]{64}$": "the 64 hexadecimal digits of a sha256",
 }
 

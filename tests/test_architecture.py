@@ -16,7 +16,7 @@ MODULES = {
 }
 BASE = {  # top-level modules
     *("errors", "io", "outputs", "sections", "networks", "settings", "systems", "templates"),
-    *("devices", "runs", "encoder_files", "archives", "memory"),
+    *("devices", "runs", "encoder_files", "archives", "memory", "sources", "hub"),
 }
 ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import BASE only
     "corpus": set(),

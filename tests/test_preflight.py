@@ -160,7 +160,7 @@ def test_weights_of_a_network_that_is_run_must_exist(change, key, folder):
     weights = "kept/theirs.pth"
     names = ("faster_rcnn", "mask_rcnn", "mine")
     detectors = {name: {"weights": weights} for name in names}
-    detectors["mine"]["source"] = "mine:load"
+    detectors["mine"]["source"] = "python:mine:load"
     networks = {
         "image_features": {"backbones": {"resnet152": {"weights": weights}}},
         "object_features": {"detectors": detectors},
@@ -182,7 +182,7 @@ def test_weights_that_are_fetched_or_random_need_no_file():
     check({"backbone": "resnet152", "detector": "mask_rcnn"})
     random = {"detectors": {"faster_rcnn": {"weights": "random"}}}
     check({"detector": "faster_rcnn", "object_features": random})
-    own = {"detectors": {"mine": {"source": "mine:load", "weights": "hub/name.v1"}}}
+    own = {"detectors": {"mine": {"source": "python:mine:load", "weights": "hub/name.v1"}}}
     check({"detector": "mine", "object_features": own})
     zoo = {"detectors": {"mask_rcnn": {"weights": "R_50_FPN_3x"}}}  # never fetched unasked
     assert "torch/hub/checkpoints" in refused({"detector": "mask_rcnn", "object_features": zoo})

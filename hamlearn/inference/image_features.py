@@ -201,7 +201,7 @@ def find_weights(
     if published is not None:
         places.append(published)
     else:
-        usual = Path(table[network.name].weights) if network.name in table else Path()
+        usual = Path(table[network.name].stated_weights()) if network.name in table else Path()
         places += [usual, CHECKOUT / usual] if usual.name == name else []
         places.append(CONVERTED / name)
     for place in places:

@@ -25,11 +25,13 @@ from hamlearn.errors import HamlearnError
 from hamlearn.io import read_limited
 from hamlearn.networks import BACKBONES, DETECTORS, DetectorSettings, WeightSettings
 from hamlearn.settings import ObjectFeatureSettings
+from hamlearn.sources import parse_source
 from hamlearn.vision.weights import Weights
 
 # The arguments of `select_top` that a feature file records.
 SELECTION = ("score_threshold", "nms_threshold", "nms_per_class")
 VG_CLASSES = 1600  # of the Visual Genome detector, whose files number them
+_TORCHVISION = {"resnet152": "hamlearn.vision.backbones:load_resnet152"}
 Chosen = TypeVar("Chosen", bound=WeightSettings)
 
 
@@ -144,12 +146,14 @@ def load_detector(
 def _loader(
     kind: str, name: str, settings: WeightSettings, built_in: Mapping[str, WeightSettings]
 ) -> Callable[..., Any]:
-    source = settings.source or configured(built_in, f"{kind}s", name).source or ""
+    text = settings.source or configured(built_in, f"{kind}s", name).source or ""
+    source = parse_source(text)
+    path = source.name if source.kind == "python" else _TORCHVISION.get(source.name, "")
     try:
-        loader: Callable[..., Any] = pkgutil.resolve_name(source)
+        loader: Callable[..., Any] = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise HamlearnError(
-            f"{kind} {name}: cannot import its source {source!r} ({error})"
+            f"{kind} {name}: cannot import its source {text!r} ({error})"
         ) from error
     return loader
 
@@ -246,28 +250,33 @@ def numbered_classes() -> list[str]:
     return [f"vg_{number:04}" for number in range(VG_CLASSES)]
 
 
-def class_names(path: str | Path, count: int | None = None) -> list[str]:
-    """Read class names, one per line; of several separated by commas, the first is used.
+def class_names(given: str | Path | Sequence[str], count: int | None = None) -> list[str]:
+    """Return class names from a list, or from a file with one per line.
+
+    Of several in a line, separated by commas, the first is used.
 
     Raises:
-        HamlearnError: the file is absent or not UTF-8, has not `count` lines, or a line has no name
+        HamlearnError: the file is absent or not UTF-8, there are not `count` names, or one is empty
             or that of another line.
     """
-    path = Path(path)
-    try:
-        lines = re.split(r"\r\n|\r|\n", read_limited(path).decode("utf-8-sig").rstrip())
-    except HamlearnError:
-        raise
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise HamlearnError(f"{path}: {reason}; expected class names in UTF-8") from error
+    if isinstance(given, str | Path):
+        place = str(given)
+        try:
+            text = read_limited(Path(given)).decode("utf-8-sig").rstrip()
+        except HamlearnError:
+            raise
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise HamlearnError(f"{place}: {reason}; expected class names in UTF-8") from error
+        lines = [line.split(",")[0] for line in re.split(r"\r\n|\r|\n", text)]
+    else:
+        place, lines = "classes", list(given)
     if count is not None and len(lines) != count:
-        raise HamlearnError(f"{path}: found {len(lines)} lines, expected {count} class names")
+        raise HamlearnError(f"{place}: found {len(lines)} lines, expected {count} class names")
     names: dict[str, None] = {}
-    for number, line in enumerate(lines, start=1):
-        name = line.split(",")[0].strip()
+    for number, name in enumerate(map(str.strip, lines), start=1):
         if not name or name in names:
             found = f"found {name!r:.80}, expected a name that no other line has"
-            raise HamlearnError(f"{path}:{number}: {found}")
+            raise HamlearnError(f"{place}:{number}: {found}")
         names[name] = None
     return list(names)

@@ -76,7 +76,7 @@ def local_file(detector: str, settings: WeightSettings, path: Path | None = None
     Raises:
         HamlearnError: the file is absent; the message says where it is published.
     """
-    path = path or Path(settings.weights)
+    path = path or Path(settings.stated_weights())
     if path.is_file():
         return path
     urls = [url for url in FILES[detector] if file_name(url) == path.name] or FILES[detector]
@@ -107,7 +107,7 @@ def require_file(key: str, name: str, settings: WeightSettings, own: bool) -> No
         HamlearnError: the file is absent; the message says where it is published.
     """
     is_fetched = settings.weights in NAMED.get(name, {}) and settings.weights not in MODEL_ZOO
-    if (own and not is_weight_file(settings.weights)) or (not own and is_fetched):
+    if (own and not is_weight_file(settings.weights or "")) or (not own and is_fetched):
         return
     file = network_file(key, name, settings)
     if file.path is not None and not file.path.is_file():
@@ -156,7 +156,8 @@ def required_backend(name: str, settings: DetectorSettings) -> Backend | None:
         HamlearnError: the weights cannot run on the configured backend.
     """
     required: Backend | None = None
-    if name == "mask_rcnn" and (settings.weights in MODEL_ZOO or settings.weights.endswith(".pkl")):
+    weights = settings.weights or ""
+    if name == "mask_rcnn" and (weights in MODEL_ZOO or weights.endswith(".pkl")):
         required = "detectron2"
     elif name == "demo" or (name == "mask_rcnn" and settings.weights == COCO_V1):
         required = "torchvision"
@@ -283,10 +284,11 @@ def network_file(kind: str, name: str, settings: WeightSettings) -> WeightFile:
     if settings.weights == RANDOM:
         return WeightFile(network, None, "random weights: visual scores carry no meaning")
     named = NAMED.get(name, {})
-    if url := named.get(settings.weights):
+    weights = settings.stated_weights()
+    if url := named.get(weights):
         path = cached(url)
         return WeightFile(network, path, url, url, settings.sha256 or digest_in_name(path))
-    path = Path(settings.weights)
+    path = Path(weights)
     urls = FILES.get(name) or list(named.values())
     url = next((url for url in urls if file_name(url) == path.name), None)
     origin = f"not under this name, but as {', '.join(urls)}" if urls else "not known"

@@ -70,12 +70,13 @@ def load_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network = build()
-    if settings.weights == RANDOM:
+    stated = settings.stated_weights()
+    if stated == RANDOM:
         weights = random_weights(network.state_dict())
     else:
-        path = _find_file(settings.weights, published)
-        if settings.weights in published:
-            name, sha256 = settings.weights, settings.sha256 or digest_in_name(path)
+        path = _find_file(stated, published)
+        if stated in published:
+            name, sha256 = stated, settings.sha256 or digest_in_name(path)
         else:
             name, sha256 = path.name, settings.sha256
         with unchanged(path):

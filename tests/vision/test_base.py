@@ -26,7 +26,7 @@ OUTSIDE = "tests.vision.outside"
 
 
 def network(function):
-    return {"source": f"{OUTSIDE}:{function}", "weights": "my weights"}
+    return {"source": f"python:{OUTSIDE}:{function}", "weights": "my weights"}
 
 
 def test_networks_from_outside_the_package_need_a_configuration_alone(tmp_path):
@@ -64,7 +64,7 @@ def test_a_configured_name_can_use_a_built_in_loader():
 
 
 @pytest.mark.parametrize(
-    "source", ["no_such_module:load", f"{OUTSIDE}:no_such_function", "tests..x:load"]
+    "source", ["python:no_such_module:load", f"python:{OUTSIDE}:no_such_function"]
 )
 def test_a_source_that_cannot_be_imported_is_named(source):
     with pytest.raises(HamlearnError, match=f"detector mine: cannot import its source '{source}'"):

@@ -126,7 +126,7 @@ def test_an_edited_module_reruns_its_stage(finished, module, jobs):
 def test_an_edited_detector_outside_the_package_reruns_its_extraction(tmp_path):
     project = Project(tmp_path / "project")
     project.write("mine.py", "one")
-    network = {"source": "mine:load", "weights": "random"}
+    network = {"source": "python:mine:load", "weights": "random"}
     given = {
         "detector": "mine",
         "object_features": {"detectors": {"mine": network}},

@@ -103,7 +103,7 @@ def report_images(wildcards):
 
 def converts_weights(name):
     """Return True if a detector's published weights are converted before they are used."""
-    weights = config["object_features"]["detectors"].get(name, {}).get("weights", "")
+    weights = config["object_features"]["detectors"].get(name, {}).get("weights") or ""
     return name == "faster_rcnn" and Path(weights).suffix in (".pkl", ".bin")
 
 
@@ -126,8 +126,8 @@ def weight_files(section, table):
             given = precomputed_settings(SETTINGS, wildcards.corpus)
             return [path for path in (given.path, given.classes) if path]
         network = config[section][table][name]
-        classes = [network["classes"]] if network.get("classes") else []
-        path = CONVERTED if converts_weights(name) else network["weights"]
+        classes = [network["classes"]] if isinstance(network.get("classes"), str) else []
+        path = CONVERTED if converts_weights(name) else network["weights"] or ""
         return [path, *classes] if is_weight_file(path) else classes
 
     return files

@@ -4,6 +4,8 @@ import fnmatch
 import functools
 import hashlib
 
+from hamlearn.sources import module_file, parse_source
+
 # `from hamlearn.a import (b, c)` and `import hamlearn.a`, as the formatter writes them.
 IMPORT = re.compile(
     r"^\s*(?:from|import) (hamlearn[\w.]*)(?: import (\([^)]*\)|.*))?", re.MULTILINE
@@ -66,8 +68,7 @@ def model_source(stage):
 def network_source(wildcards):
     """Return the digest of the extraction of features by one network, but no other network.
 
-    A module outside the package is looked for in the working directory, and its imports are not
-    followed.
+    Of a module outside the package, the imports are not followed.
     """
     if "backbone" in wildcards.keys():
         network = config["image_features"]["backbones"][wildcards.backbone]
@@ -75,11 +76,14 @@ def network_source(wildcards):
         return source_digest("features/extraction")
     else:
         network = config["object_features"]["detectors"][wildcards.detector]
-    path = Path(*network["source"].partition(":")[0].split("."))
-    modules = ["features/extraction"]
+    source = parse_source(network["source"])
+    modules = ["features/extraction", f"vision/loaders/from_{source.kind}"]
     without = ("features/precomputed", "features/object_files", "features/tsv_objects")
-    if path.parts[0] == "hamlearn":
-        return source_digest(*modules, path.relative_to("hamlearn").as_posix(), without=without)
-    file = path.with_suffix(".py")
-    own = file.read_bytes() if config["track_source"] and file.is_file() else b""
-    return source_digest(*modules, without=without) + hashlib.sha256(own).hexdigest()[:12]
+    if source.kind == "python" and source.module.startswith("hamlearn."):
+        own = source.module.removeprefix("hamlearn.").replace(".", "/")
+        return source_digest(*modules, own, without=without)
+    digest = source_digest(*modules, without=without)
+    if source.kind == "python" and config["track_source"]:
+        file = module_file(source.module)
+        digest += DIGESTS.of([file] if file else [])[:12]
+    return digest

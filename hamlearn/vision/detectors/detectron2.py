@@ -184,18 +184,19 @@ def load_mask_rcnn(
 
     The tensors of a file show which of the two networks it belongs to.
     """
-    if settings.weights == RANDOM:
+    stated = settings.stated_weights()
+    if stated == RANDOM:
         network = mask_rcnn_network(FPN)
         state = random_state(shapes_of(network.model), scores=0.02)
         weights = random_weights(state)
     else:
-        url = MODEL_ZOO.get(settings.weights)
+        url = MODEL_ZOO.get(stated)
         path = local_file("mask_rcnn", settings, cached(url) if url else None)
         with unchanged(path):
             digest = checked_digest(path, settings.sha256)
             found = read_state(path)
-        weights = Weights(settings.weights if url else path.name, digest)
-        architecture = settings.weights if url else C4 if _C4_TENSOR in found else FPN
+        weights = Weights(stated if url else path.name, digest)
+        architecture = stated if url else C4 if _C4_TENSOR in found else FPN
         network = mask_rcnn_network(architecture)
         shapes, constants = shapes_of(network.model), _constants(network.model)
         state = match_state(found, shapes, constants, str(path), architecture)

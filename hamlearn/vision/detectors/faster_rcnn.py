@@ -35,7 +35,7 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
         weights = random_weights(state)
     else:
         state, digest, origin = read_weights(settings)
-        name = Path(settings.weights).name
+        name = Path(settings.stated_weights()).name
         if origin is not None:
             name = f"{name}, of {origin.source} (sha256 {origin.source_sha256[:12]})"
             classes = classes or origin.classes

@@ -40,6 +40,8 @@ _AFTER_PADDING = (
 )
 _UNLIMITED = ("xlnet",)
 MODEL_TYPES = tuple(sorted((*_FROM_ZERO, *_AFTER_PADDING, *_UNLIMITED)))
+# Those that transformers cannot train with gradient checkpointing.
+WITHOUT_CHECKPOINTING = ("albert", "mpnet", "xlnet")
 _ENCODER_DECODERS = (
     *("bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "encoder-decoder"),
     *("fsmt", "led", "longt5", "m2m_100", "marian", "mbart", "mt5", "mvp", "nllb-moe"),
@@ -102,6 +104,20 @@ def is_hub_name(encoder: str | Path) -> bool:
     if not _HUB_NAME.fullmatch(name) or path.exists():
         return False
     return "/" not in name or not path.parent.is_dir()  # else a mistyped folder in that one
+
+
+def check_checkpointing(kind: str) -> None:
+    """Check that encoders of a `model_type` can be trained with gradient checkpointing.
+
+    Raises:
+        HamlearnError: they cannot.
+    """
+    if kind in WITHOUT_CHECKPOINTING:
+        raise HamlearnError(
+            f"training.gradient_checkpointing: found true, expected false for a text encoder of"
+            f" the type {kind}, which transformers cannot compute in this way; training.accumulate"
+            " saves memory with every encoder"
+        )
 
 
 def read_config(folder: str | Path, place: str = "") -> dict[str, Any]:

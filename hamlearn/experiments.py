@@ -161,7 +161,7 @@ def run_settings(settings: Settings, variant: str) -> str:
     """Return the settings that a run depends on.
 
     Left out: word vectors of variants without a lexicon, `freeze` of encoders that are trained, and
-    the number of devices, which changes no result. `full-L2` has two rounds.
+    devices and loggers, which change no result. `full-L2` has two rounds.
     """
     inputs = inputs_of(variant)
     text = settings.text.model_dump(mode="json")
@@ -171,7 +171,7 @@ def run_settings(settings: Settings, variant: str) -> str:
         del text["freeze"]
     model = settings.model.model_dump(mode="json")
     model["rounds"] = split_rounds(variant)[1] or model["rounds"]
-    training = settings.training.model_dump(mode="json", exclude={"devices"})
+    training = settings.training.model_dump(mode="json", exclude={"devices", "loggers"})
     return as_json(text=text, model=model, training=training)
 
 

@@ -66,13 +66,18 @@ def training_mb(settings: Settings, variant: str) -> int:
         rounds = split_rounds(variant)[1] or model.rounds
         head_layers += model.vit_layers + model.rgcn_layers + 3 * rounds
     head_parameters = 12 * encoder.width**2 * head_layers
-    posts = -(-settings.training.batch_size // settings.training.devices)
+    training = settings.training
+    posts = -(-training.batch_size // (training.devices * training.accumulate))
     activations = head_layers * _layer_bytes(posts, text.max_subtokens, encoder.width, model.heads)
     trained, frozen = head_parameters, encoder.parameters
     if not text.freeze:
         trained, frozen = trained + encoder.parameters, 0
-        activations += encoder.layers * _layer_bytes(
-            posts, text.max_subtokens, encoder.width, encoder.heads
+        layer = _layer_bytes(posts, text.max_subtokens, encoder.width, encoder.heads)
+        kept = 4 * posts * text.max_subtokens * encoder.width  # the input of each layer
+        activations += (
+            layer + encoder.layers * kept
+            if training.gradient_checkpointing
+            else encoder.layers * layer
         )
     state = _FROZEN * frozen + max(_SAVED * trained, _TRAINED * trained + activations)
     return max(LEAST_MB, _PROGRAM_MB + state // 2**20)

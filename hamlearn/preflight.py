@@ -5,9 +5,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hamlearn.encoder_files import check_encoder, is_hub_name
+from hamlearn.encoder_files import (
+    SCRATCH,
+    check_checkpointing,
+    check_encoder,
+    is_hub_name,
+    read_config,
+)
 from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors, requested_runs
+from hamlearn.loggers import require_loggers
 from hamlearn.networks import BACKBONES, DETECTORS, PRECOMPUTED
 from hamlearn.settings import PrecomputedSettings, Settings
 from hamlearn.systems import NO_DETECTOR, get_system, inputs_of
@@ -50,7 +57,7 @@ def required_backend(settings: Settings, detector: str) -> str | None:
     return published.required_backend(detector, settings.object_features.detectors[detector])
 
 
-def check(settings: Settings, local: bool = True) -> None:
+def check(settings: Settings, local: bool = True, installed: bool = True) -> None:
     """Refuse absent inputs and what cannot work, whatever results of earlier runs exist.
 
     Only what the run reads is checked: the posts and the model of `predict`, or the inputs of all
@@ -59,11 +66,13 @@ def check(settings: Settings, local: bool = True) -> None:
     Args:
         settings: the configuration.
         local: inputs lie on this machine; with False, paths are not looked for.
+        installed: jobs run with the packages of this environment; with False, packages are not
+            looked for.
 
     Raises:
         HamlearnError: a configured path or file of weights does not exist or has a name in braces,
-            the text encoder cannot be used, or weights cannot run on their backend; the message
-            names the key.
+            the text encoder cannot be used, weights cannot run on their backend, or a package is
+            not installed; the message names the key.
     """
     for key, text in _texts(settings.model_dump()):
         is_template = key == f"object_features.{PRECOMPUTED}.path"
@@ -74,6 +83,8 @@ def check(settings: Settings, local: bool = True) -> None:
             )
     for detector in all_detectors(settings):
         required_backend(settings, detector)
+    if installed:
+        require_loggers(settings.training.loggers)
     if not local:
         return
     for found in _paths_of_posts(settings) if settings.predict.posts else _paths(settings):
@@ -167,7 +178,10 @@ def _check_encoder(settings: Settings) -> None:
     if any(system.inputs.encoder for system in systems):
         has_heads = any(system.module not in WITHOUT_HEADS for system in systems)
         check_encoder(text.encoder, text, settings.model.heads if has_heads else 1)
-    elif text.encoder != "scratch" and not is_hub_name(text.encoder):
+        is_folder = text.encoder != SCRATCH and not is_hub_name(text.encoder)
+        if settings.training.gradient_checkpointing and is_folder:
+            check_checkpointing(read_config(text.encoder)["model_type"])
+    elif text.encoder != SCRATCH and not is_hub_name(text.encoder):
         tokenizer = "the folder of a text encoder, whose tokenizer is read; see docs/data.md"
         _require(settings, InputPath("text.encoder", text.encoder, tokenizer, is_folder=True))
 

@@ -159,9 +159,15 @@ class RunFacts(RunSetup):
 
     parameters: Count
     epoch: Count  # chosen on dev, counted from 1
+    stopped_after: Count | None = None  # epochs, by `training.patience`; None: all were trained
     dev_f1: dict[str, float]  # micro F1 at that epoch, 0 to 1, by scheme
     seconds: float  # of all epochs
     seconds_per_epoch: float
+
+    @property
+    def trained_epochs(self) -> int:
+        """The number of epochs that were trained."""
+        return self.stopped_after or self.training.epochs
 
 
 def check_as_in_run(place: str | Path, key: str, found: Any, expected: Any) -> None:

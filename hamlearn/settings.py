@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from hamlearn.errors import HamlearnError
 from hamlearn.io import parse_yaml, read_yaml
+from hamlearn.loggers import LOGGERS
 from hamlearn.networks import (
     BACKBONES,
     DETECTORS,
@@ -36,6 +37,7 @@ from hamlearn.sections import (
 from hamlearn.systems import SYSTEMS, check_can_freeze
 
 Variant = Literal[*SYSTEMS]  # type: ignore[valid-type]
+Logger = Literal[*LOGGERS]  # type: ignore[valid-type]
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
 
 
@@ -177,7 +179,13 @@ class TrainingSettings(Section):
     """How the model is trained (Eq. 17)."""
 
     epochs: PositiveInt = 60
+    patience: PositiveInt | None = Field(
+        None, description="stop after so many epochs below the best dev F1; null: all epochs"
+    )
     batch_size: PositiveInt = Field(32, description="posts per step, over all devices")
+    accumulate: PositiveInt = Field(
+        1, description="parts of a batch that are computed one after the other, to save memory"
+    )
     eval_batch_size: PositiveInt = 16
     lr: float = Field(3e-5, gt=0, description="peak learning rate")
     head_lr: float | None = Field(None, gt=0, description="lr of all but the encoder; null: lr")
@@ -190,7 +198,17 @@ class TrainingSettings(Section):
         "auto", description="auto: bf16-mixed on a GPU that supports it, else 32-true"
     )
     compile: bool = Field(False, description="torch.compile; worthwhile on a GPU only")
+    gradient_checkpointing: bool = Field(
+        False, description="compute the encoder's activations twice, to save memory"
+    )
     devices: PositiveInt = Field(1, description="GPUs per training run; without a GPU, processes")
+    loggers: Several[Logger] = Field([], description="programs that record every step")
+
+    @model_validator(mode="after")
+    def _enough_posts(self) -> "TrainingSettings":
+        if self.accumulate > self.batch_size:
+            raise wrong("accumulate", self.accumulate, f"at most batch_size, {self.batch_size}")
+        return self
 
 
 class ExperimentSettings(Section):
@@ -273,6 +291,9 @@ class Settings(Section):
             if self.training.word_dropout > 0:
                 expected = "0, because of `text.freeze: true`: stored outputs have all words"
                 raise wrong("training.word_dropout", self.training.word_dropout, expected)
+            if self.training.gradient_checkpointing:
+                expected = "false, because of `text.freeze: true`: no gradient reaches the encoder"
+                raise wrong("training.gradient_checkpointing", True, expected)
             for variant in (*self.variants, *self.experiments.transfer):
                 check_can_freeze(variant)
         return self

@@ -16,7 +16,7 @@ MODULES = {
 }
 BASE = {  # top-level modules
     *("errors", "io", "outputs", "sections", "networks", "settings", "systems", "templates"),
-    *("devices", "runs", "encoder_files", "archives", "memory", "sources", "hub"),
+    *("devices", "runs", "encoder_files", "archives", "memory", "sources", "hub", "loggers"),
 }
 ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import BASE only
     "corpus": set(),
@@ -155,6 +155,7 @@ WITHOUT = {
     "hamlearn.corpus.prepare": ALL - TABLES,
     "hamlearn.demo.corpus": ALL - {"numpy", "PIL"},
     "hamlearn.encoder_files": ALL - SETTINGS,
+    "hamlearn.loggers": ALL | {"tensorboard", "wandb", "mlflow"},
     "hamlearn.training.scratch_encoder": ALL - SETTINGS - {"tokenizers"},
     "hamlearn.features.merge": ALL - SETTINGS - {"numpy", "h5py", "PIL"},
     "hamlearn.features.graphs": ALL - SETTINGS - {"numpy", "h5py"},

@@ -86,7 +86,7 @@ def test_settings_of_a_run_leave_out_what_it_does_not_depend_on():
     full = json.loads(run_settings(chosen, "full"))
     assert full.keys() == {"text", "model", "training"}
     assert not {"word_vectors", "freeze"} & full["text"].keys()
-    assert "devices" not in full["training"]
+    assert not {"devices", "loggers"} & full["training"].keys()
     assert full["model"]["rounds"] == 3
     assert json.loads(run_settings(chosen, "full-L2"))["model"]["rounds"] == 2
     lexical = json.loads(run_settings(chosen, "bilstm_crf"))

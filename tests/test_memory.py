@@ -34,6 +34,12 @@ def test_a_large_encoder_needs_what_was_measured(encoder):
     assert training_mb(settings(encoder), "bilstm_crf") == LEAST_MB
     shorter = settings(encoder, text={"max_subtokens": 64}, training={"batch_size": 8})
     assert training_mb(shorter, "text_only") < found
+    parts = settings(encoder, training={"accumulate": 4})
+    twice = settings(encoder, training={"gradient_checkpointing": True})
+    assert training_mb(settings(encoder, training={"batch_size": 8}), "full") == training_mb(
+        parts, "full"
+    )
+    assert training_mb(twice, "text_only") < found
     frozen = settings(encoder, text={"freeze": True})
     assert LEAST_MB <= encoding_mb(frozen) <= training_mb(frozen, "text_only") < found / 2
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from hamlearn import preflight
+from hamlearn import loggers, preflight
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import Settings
 from hamlearn.systems import SYSTEMS
@@ -47,6 +47,14 @@ def refused(*changes):
         check(*changes)
     check(*changes, local=False)
     return str(error.value)
+
+
+def test_the_packages_of_loggers_must_be_installed_where_jobs_run(monkeypatch):
+    monkeypatch.setattr(loggers, "find_spec", lambda name: None)
+    settings = Settings.model_validate(GENERATED | {"training": {"loggers": ["wandb"]}})
+    with pytest.raises(HamlearnError, match="found wandb, whose package is not installed"):
+        preflight.check(settings)
+    preflight.check(settings, installed=False)
 
 
 @pytest.mark.parametrize("key", ["model", "posts", "images", "weights"])
@@ -108,6 +116,17 @@ def encoder(folder, width=12):
     write(folder / "config.json", json.dumps({"model_type": "bert", **sizes}))
     for name in ("model.safetensors", "vocab.txt"):
         write(folder / name)
+
+
+def test_gradient_checkpointing_is_refused_for_an_encoder_without_it(folder):
+    encoder(folder / "encoder")
+    chosen = {"text": {"encoder": "encoder"}, "training": {"gradient_checkpointing": True}}
+    check(chosen)
+    config = json.loads((folder / "encoder/config.json").read_text()) | {"model_type": "albert"}
+    write(folder / "encoder/config.json", json.dumps(config))
+    said = refused(chosen)
+    assert said.startswith("training.gradient_checkpointing: found true, expected false for a text")
+    check(chosen, {"variants": ["bilstm_crf"]})
 
 
 def test_the_text_encoder_must_exist_and_fit(folder):

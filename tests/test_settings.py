@@ -35,6 +35,15 @@ def test_yaml_file_and_json_text_read_the_same(tmp_path):
             {"text": {"freeze": True}, "training": {"word_dropout": 0.1}},
             "training.word_dropout: found 0.1",
         ),
+        (
+            {"text": {"freeze": True}, "training": {"gradient_checkpointing": True}},
+            "training.gradient_checkpointing: found True, expected false, because of",
+        ),
+        (
+            {"training": {"accumulate": 33}},
+            "training.accumulate: found 33, expected at most batch_size, 32",
+        ),
+        ({"training": {"loggers": ["comet"]}}, "training.loggers.0: found 'comet', expected 'csv'"),
         ({"text": {"freeze": True}, "variants": ["bert", "hvpnet"]}, "the variant hvpnet"),
         ({"text": {"freeze": True}, "experiments": {"transfer": ["hvpnet"]}}, "variant hvpnet"),
         ({"predict": {"model": "mine"}}, "predict.posts: found None, expected both"),

@@ -55,6 +55,12 @@ def train(
     encoder: opt.Encoder = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Default: training.devices.")] = None,
     threads: opt.Threads = None,
+    loggers: Annotated[
+        list[str] | None, typer.Option("--logger", help="Default: training.loggers.")
+    ] = None,
+    logs: Annotated[
+        Path | None, typer.Option(help="Folder of the loggers; default: logs/ next to --out.")
+    ] = None,
 ) -> None:
     """Train one variant with one seed, and keep the best epoch on dev."""
     from hamlearn.data.sources import InputFiles
@@ -63,11 +69,12 @@ def train(
 
     keep_freed_memory()
     loaded = read_settings(settings)
-    if devices is not None:
-        training = loaded.training.model_copy(update={"devices": devices})
-        loaded = loaded.model_copy(update={"training": training})
+    given = {"devices": devices, "loggers": loggers}
+    changed = {key: value for key, value in given.items() if value is not None}
+    training = loaded.training.model_copy(update=changed)
+    loaded = loaded.model_copy(update={"training": training})
     files = InputFiles(images, objects, graphs, captions, encoded)
-    train(posts, encoder or loaded.text.encoder, loaded, variant, seed, out, files, threads)
+    train(posts, encoder or loaded.text.encoder, loaded, variant, seed, out, files, threads, logs)
 
 
 @app.command()

@@ -26,6 +26,7 @@ from hamlearn.archives import check_archive
 from hamlearn.data.tokenizer_file import tokenizer_errors
 from hamlearn.encoder_files import (
     CONFIG,
+    check_checkpointing,
     check_kind,
     has_weights,
     is_hub_name,
@@ -85,6 +86,21 @@ def load_encoder(encoder: str | Path) -> PreTrainedModel:
         raise HamlearnError(f"{place}: not a readable encoder: {error!s:.500}") from error
     _check_complete(network, report, place)
     return _ready(network)
+
+
+def checkpoint_activations(network: PreTrainedModel) -> None:
+    """Let an encoder in training mode keep the inputs of its layers in place of all activations.
+
+    The backward pass computes each layer again, with the same dropout, so gradients are the same.
+
+    Raises:
+        HamlearnError: transformers has no such mode for this type of encoder.
+    """
+    check_checkpointing(str(network.config.model_type))
+    # Older versions of transformers know it by its former name only.
+    former = network.gradient_checkpointing_enable
+    enable = getattr(network, "activation_checkpointing_enable", former)
+    enable({"use_reentrant": False})  # which allows for parameters that are not used
 
 
 def load_saved_encoder(folder: str | Path) -> PreTrainedModel:

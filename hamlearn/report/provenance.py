@@ -104,7 +104,7 @@ def run_table(corpus: CorpusResults) -> Table:
         values = (
             run.seed,
             f"{facts.parameters:,}",
-            f"{facts.epoch} of {facts.training.epochs}",
+            f"{facts.epoch} of {facts.trained_epochs}",
             f"{facts.seconds_per_epoch:.1f}",
             facts.graph_backend or ABSENT,
             facts.text.encoder if facts.inputs.encoder else f"word vectors: {facts.word_vectors}",

@@ -144,19 +144,24 @@ def _run(
 
 
 class BatchShares(Sampler[list[int]]):
-    """One process's share of every batch of an epoch.
+    """One process's shares of every batch of an epoch: one for each of its parts, in turn.
 
-    Process r of n takes the rows r, r+n, r+2n ... of a batch of b rows. With c_r their number and
-    l_r their mean loss, the mean loss of the batch is Σ_r c_r l_r / b. DDP averages gradients over
-    the processes, so each derives n c_r l_r / b. A process without rows still has to take the step:
-    it takes the first row, with c_r = 0.
+    A batch of b rows is divided among n processes with `parts` parts each into m = n * parts
+    shares. Share s has the rows s, s+m, s+2m ...; process r has the shares r, r+n, r+2n ... With
+    c_s the number of rows of a share and l_s their mean loss, the mean loss of the batch is
+    Σ_s c_s l_s / b. DDP averages gradients over the processes and Lightning over the parts, so
+    m c_s l_s / b is derived. A process without rows still has to take its part: it takes the first
+    row, with c_s = 0.
     """
 
-    def __init__(self, batches: Sequence[list[int]], process: Process) -> None:
-        rank, n = process.rank, process.count
-        self.batches = [rows[rank::n] or rows[:1] for rows in batches]  # of each step, never empty
-        self.counts = [len(rows[rank::n]) for rows in batches]  # c_r
-        self.factors = [n * len(rows[rank::n]) / len(rows) for rows in batches]  # n c_r / b
+    def __init__(self, batches: Sequence[list[int]], process: Process, parts: int = 1) -> None:
+        m = process.count * parts
+        shares = range(process.rank, m, process.count)
+        divided = [(rows, rows[share::m]) for rows in batches for share in shares]
+        self.per_batch = m
+        self.batches = [own or rows[:1] for rows, own in divided]  # of each part, never empty
+        self.counts = [len(own) for _, own in divided]  # c_s
+        self.factors = [m * len(own) / len(rows) for rows, own in divided]  # m c_s / b
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)

@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -61,7 +63,7 @@ class TrainingLoop(pl.LightningModule):
         """Return the batches of this epoch; Lightning calls this before each."""
         size, rate = self.settings.batch_size, self.settings.word_dropout
         buckets = LengthBuckets(self.train_posts.lengths, size, self.seed, self.current_epoch)
-        self._shares = BatchShares(buckets.batches, self.process)
+        self._shares = BatchShares(buckets.batches, self.process, self.settings.accumulate)
         posts = WordDropout(self.train_posts, rate, self.seed, self.current_epoch)
         return load(posts, self._shares, self.train_posts.collate, self.device)
 
@@ -91,7 +93,19 @@ class TrainingLoop(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the norm of all gradients; Lightning refuses to for bf16 and fused AdamW."""
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
+        if self.settings.loggers:
+            own, *_, last = optimizer.param_groups  # one group without an encoder
+            self._log(
+                {
+                    "step/train_loss": self._sum(self._step_loss) / self._shares.per_batch,
+                    "step/gradient_norm": float(norm),
+                    "step/lr": own["lr"],
+                    "step/head_lr": last["lr"],
+                },
+                self.global_step + 1,
+            )
+            self._step_loss.zero_()
 
     def on_train_start(self) -> None:
         """End at once on SIGTERM; Lightning's handler waits and, with several processes, hangs."""
@@ -102,9 +116,10 @@ class TrainingLoop(pl.LightningModule):
         """Start the clock and the sum of the losses."""
         self._started = time.monotonic()
         self._train_loss = torch.zeros((), device=self.device)
+        self._step_loss = torch.zeros((), device=self.device)
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
-        """Return the loss of one batch (Eq. 17), in which each window counts its own words."""
+        """Return the loss of one part of a batch (Eq. 17); each window counts its own words."""
         if number == 0:  # so that dropout is the same in a resumed run
             own = self.seed * EPOCH_SEEDS + self.current_epoch
             torch.manual_seed(own + self.process.rank * RANK_SEEDS)
@@ -113,7 +128,9 @@ class TrainingLoop(pl.LightningModule):
         if output.auxiliary is not None:
             loss = loss + output.auxiliary
         self._train_loss += loss.detach() * self._shares.counts[number]
-        return loss * self._shares.factors[number]
+        weighted = loss * self._shares.factors[number]
+        self._step_loss += weighted.detach()
+        return weighted
 
     def on_validation_epoch_start(self) -> None:
         """Start the sum of the losses and the decoding of the dev posts."""
@@ -162,11 +179,33 @@ class TrainingLoop(pl.LightningModule):
                 " number; a smaller training.lr or another training.precision may help"
             )
         self.history.append(row)
+        measured = {f"epoch/{name}": value for name, value in row.items() if name != "lr"}
+        self._log(measured, self.global_step)
+        for logger in self.loggers:
+            logger.save()
         if row["dev_f1_lenient"] == max(one["dev_f1_lenient"] for one in self.history):
             self.best_epoch = len(self.history)
             if self.process.is_first:
                 state = self.model.state_dict()
                 self.best_weights = {name: own.to("cpu", copy=True) for name, own in state.items()}
+        if self.stopped_after is not None:
+            self.trainer.should_stop = True
+            log.info("dev F1 below its best for %d epochs: training stops", self.settings.patience)
+
+    @property
+    def stopped_after(self) -> int | None:
+        """The number of epochs if `patience` ended the training before the last, else None.
+
+        Every process finds the same.
+        """
+        trained, chosen = len(self.history), self.settings
+        if chosen.patience is None or trained == chosen.epochs:
+            return None
+        return trained if trained - self.best_epoch >= chosen.patience else None
+
+    def _log(self, values: dict[str, float], step: int) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(values, step)
 
     def _sum(self, value: Tensor) -> float:
         """Return the sum over all processes."""
@@ -181,10 +220,15 @@ class TrainingLoop(pl.LightningModule):
         """Restore the history and the best weights."""
         self.history = checkpoint["history"]
         self.best_epoch, self.best_weights = checkpoint["best_epoch"], checkpoint["best_weights"]
+        self.trainer.should_stop = self.stopped_after is not None
 
 
-def fit(loop: TrainingLoop, checkpoint: LastCheckpoint) -> None:
-    """Train all epochs, or those that are left after the checkpoint of a killed run."""
+def fit(loop: TrainingLoop, checkpoint: LastCheckpoint, loggers: Sequence[Logger] = ()) -> None:
+    """Train all epochs, or those that are left after the checkpoint of a killed run.
+
+    Training ends sooner if F1 on dev stays below its best for `training.patience` epochs. Lightning
+    `loggers` are told of every step and epoch.
+    """
     on_terminal = sys.stderr.isatty() and loop.process.is_first
     last = checkpoint.path if checkpoint.path.is_file() else None
     if last is not None:
@@ -198,8 +242,9 @@ def fit(loop: TrainingLoop, checkpoint: LastCheckpoint) -> None:
             **loop.process.trainer_options(),
             precision=loop.precision,  # type: ignore[arg-type]
             max_epochs=loop.settings.epochs,
+            accumulate_grad_batches=loop.settings.accumulate,
             callbacks=[checkpoint, *([RichProgressBar()] if on_terminal else [])],
-            logger=False,
+            logger=loggers or False,
             enable_progress_bar=on_terminal,
             enable_model_summary=False,
             num_sanity_val_steps=0,

@@ -14,6 +14,7 @@ from hamlearn.data.dataset import PostDataset
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.sources import InputFiles, open_sources
 from hamlearn.data.text_encoder import (
+    checkpoint_activations,
     class_vectors,
     load_config,
     load_encoder,
@@ -24,6 +25,7 @@ from hamlearn.devices import free_devices
 from hamlearn.encoder_files import has_weights
 from hamlearn.inference.model_folder import FACTS, write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
+from hamlearn.loggers import open_loggers, require_loggers
 from hamlearn.model.build import build_untrained, compile_layers
 from hamlearn.model.spatial import resolve_graph_backend
 from hamlearn.model.visual import VisualEmbedding
@@ -47,6 +49,7 @@ def train(
     out: str | Path,
     files: InputFiles | None = None,
     threads: int | None = None,
+    logs: str | Path | None = None,
 ) -> RunFacts:
     """Train on the split `train`, choose the epoch on `dev`, and write the model folder.
 
@@ -56,18 +59,22 @@ def train(
     of an uninterrupted run.
 
     With `training.devices` above 1, further processes take their share of every batch. `threads`
-    are those of torch on the CPU, of all processes together.
+    are those of torch on the CPU, of all processes together. `training.loggers` write to the folder
+    `logs`, by default one in `logs/` next to the folder of the run.
 
     Raises:
-        HamlearnError: an input is absent or invalid, `out` must not be replaced, or the loss is not
-            finite.
+        HamlearnError: an input is absent or invalid, the package of a logger is not installed,
+            `out` must not be replaced, or the loss is not finite.
     """
-    check_folder(Path(out), MODEL)
+    out = Path(out)
+    check_folder(out, MODEL)
+    require_loggers(settings.training.loggers)
+    logs = out.parent / "logs" / out.name if logs is None else Path(logs)
     files, threads = files or InputFiles(), threads or torch.get_num_threads()
     with free_devices(settings.training.devices) as devices:
         process = Process(tuple(devices))
-        _train(process, posts, encoder, settings, system, seed, Path(out), files, threads)
-    return read_run_facts(Path(out) / FACTS)
+        _train(process, posts, encoder, settings, system, seed, out, files, threads, logs)
+    return read_run_facts(out / FACTS)
 
 
 def _train(
@@ -80,9 +87,10 @@ def _train(
     out: Path,
     files: InputFiles,
     threads: int,
+    logs: Path,
 ) -> None:
     """Take part in a training; the first process starts the others and writes the folder."""
-    arguments = (posts, encoder, settings, system, seed, out, files, threads)
+    arguments = (posts, encoder, settings, system, seed, out, files, threads, logs)
     torch.set_num_threads(max(1, threads // process.count))
     inputs = inputs_of(system)
     if settings.text.freeze and inputs.encoder:
@@ -129,6 +137,8 @@ def _train(
         )
         pl.seed_everything(seed, verbose=False)
         text_encoder = load_encoder(encoder) if inputs.encoder else None
+        if text_encoder is not None and settings.training.gradient_checkpointing:
+            checkpoint_activations(text_encoder)
         if text_encoder is not None and sources.encoded is not None:
             sources.encoded.check(text_encoder)
         model = build_untrained(text_encoder, setup).train()
@@ -150,7 +160,11 @@ def _train(
             _log_setup(setup, parameters)
         loop = TrainingLoop(model, data["train"], data["dev"], setup, process)
         with other_processes(process, _train, *arguments):
-            fit(loop, checkpoint)
+            described = {"system", "seed", "precision", "device", "text", "model", "training"}
+            values = setup.model_dump(mode="json", include=described)
+            names = settings.training.loggers if process.is_first else []
+            with open_loggers(names, logs, out.as_posix(), values) as loggers:
+                fit(loop, checkpoint, loggers)
         if not process.is_first:
             return
 
@@ -161,6 +175,7 @@ def _train(
             **dict(setup),
             parameters=parameters,
             epoch=loop.best_epoch,
+            stopped_after=loop.stopped_after,
             dev_f1={"lenient": chosen["dev_f1_lenient"], "strict": chosen["dev_f1_strict"]},
             seconds=round(sum(seconds), 2),
             seconds_per_epoch=round(sum(seconds) / len(seconds), 2),
@@ -171,7 +186,7 @@ def _train(
     log.info(
         "epoch %d of %d chosen: dev F1 %.2f lenient; %.1f s per epoch; written to %s",
         facts.epoch,
-        settings.training.epochs,
+        len(loop.history),
         100 * facts.dev_f1["lenient"],
         facts.seconds_per_epoch,
         out,
@@ -236,4 +251,5 @@ def _fingerprint(
     """Return a digest of everything that the weights of a run depend on, except the code."""
     derived = {"hamlearn", "sizes", "splits", "word_vectors", "networks", "classes", "graph"}
     fixed = setup.model_dump(mode="json", exclude=derived) | {"encoder": str(encoder)}
+    del fixed["training"]["loggers"]
     return digest_of_text(canonical([fixed, *(split.digest for split in splits.values()), digests]))

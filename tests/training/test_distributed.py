@@ -1,3 +1,4 @@
+import csv
 import json
 import logging
 import os
@@ -46,24 +47,31 @@ SLURM = {
 TWO = Process(("cpu", "cpu"))
 
 
+@pytest.mark.parametrize("parts", [1, 2, 5])
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 14])
-def test_shares_of_a_batch_make_up_its_mean(size, count):
-    losses = np.random.default_rng(0).normal(size=20)
-    batch = np.random.default_rng(1).permutation(20)[:size].tolist()
-    shares = [BatchShares([batch], Process(("cpu",) * count, rank)) for rank in range(count)]
-    assert {row for share in shares for row in share.batches[0]} == set(batch)
-    if size >= count:
-        assert sorted(row for share in shares for row in share.batches[0]) == sorted(batch)
-    assert all(len(share) == 1 and share.batches[0] for share in shares)
-    assert sum(share.counts[0] for share in shares) == pytest.approx(size)
-    means = [losses[share.batches[0]].mean() for share in shares]
-    by_count = [share.counts[0] * mean for share, mean in zip(shares, means, strict=True)]
-    assert sum(by_count) == pytest.approx(losses[batch].sum())
-    by_ddp = [share.factors[0] * mean for share, mean in zip(shares, means, strict=True)]
-    assert np.mean(by_ddp) == pytest.approx(losses[batch].mean())
-    if count == 1:
-        assert (shares[0].batches, shares[0].counts, shares[0].factors) == ([batch], [size], [1])
+def test_shares_of_a_batch_make_up_its_mean(size, count, parts):
+    losses = np.random.default_rng(0).normal(size=40)
+    rows = np.random.default_rng(1).permutation(40).tolist()
+    batches = [rows[:size], rows[size : size + 4]]  # the last of an epoch is a smaller one
+    shares = [BatchShares(batches, Process(("cpu",) * count, rank), parts) for rank in range(count)]
+    assert all(len(share) == 2 * parts and all(share.batches) for share in shares)
+    for number, batch in enumerate(batches):
+        of_batch = slice(number * parts, (number + 1) * parts)
+        own = [part for share in shares for part in share.batches[of_batch]]
+        counts = [part for share in shares for part in share.counts[of_batch]]
+        factors = [part for share in shares for part in share.factors[of_batch]]
+        assert {row for part in own for row in part} == set(batch)
+        if len(batch) >= count * parts:
+            assert sorted(row for part in own for row in part) == sorted(batch)
+        assert sum(counts) == len(batch)
+        means = [losses[part].mean() for part in own]
+        assert np.dot(counts, means) == pytest.approx(losses[batch].sum())
+        assert np.dot(factors, means) / len(means) == pytest.approx(losses[batch].mean())
+    if count == parts == 1:
+        sizes = [len(batch) for batch in batches]
+        one = shares[0]
+        assert (one.batches, one.counts, one.factors) == (batches, sizes, [1, 1])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
@@ -96,7 +104,7 @@ def paths(tmp_path_factory):
     return paths
 
 
-def run(paths, out, devices):
+def run(paths, out, devices, **changes):
     """Train the full model on so many processes; return labels and losses of each epoch."""
     seen = []
     with pytest.MonkeyPatch.context() as patch:
@@ -107,7 +115,7 @@ def run(paths, out, devices):
 
         patch.setattr(loop, "gather_posts", watched)
         model = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "dropout": 0.0}
-        chosen = {"epochs": 3, "batch_size": 7, "lr": 5e-3, "devices": devices}
+        chosen = {"epochs": 3, "batch_size": 7, "lr": 5e-3, "devices": devices} | changes
         settings = {"model": model | {"graph_backend": "dense"}, "training": chosen}
         files = {name: paths[name] for name in ("images", "objects", "graphs")}
         training.train(
@@ -133,8 +141,46 @@ def moved(name, weights):
     return weights[name]
 
 
-def test_two_processes_train_as_one_does_through_a_kill(paths, tmp_path, monkeypatch, caplog):
-    one = run(paths, tmp_path / "one", 1)
+def check_same_training(one, two):
+    """Check that two runs had the same losses, scores and weights, up to rounding."""
+    first, second = (
+        np.genfromtxt(out / "history.csv", delimiter=",", names=True) for out in (one, two)
+    )
+    for column in set(first.dtype.names) - {"seconds"}:
+        np.testing.assert_allclose(second[column], first[column], rtol=1e-4, err_msg=column)
+    first, second = (load_file(out / "model.safetensors") for out in (one, two))
+    assert first.keys() == second.keys()
+    for name in first:  # AdamW makes rounding larger where the posts' gradients nearly cancel
+        torch.testing.assert_close(
+            moved(name, second), moved(name, first), rtol=1e-4, atol=5e-5, msg=name
+        )
+
+
+@pytest.fixture(scope="module")
+def one(paths, tmp_path_factory):
+    """The folder of a run in one process, and what `run` returned."""
+    out = tmp_path_factory.mktemp("one") / "one"
+    return out, run(paths, out, 1)
+
+
+@pytest.mark.parametrize("parts", [2, 3])  # of 7 posts; and of the single one that is left over
+def test_the_parts_of_batches_train_as_whole_ones_do(paths, tmp_path, monkeypatch, one, parts):
+    sizes, step = [], loop.TrainingLoop.training_step
+
+    def watched(self, batch, number):
+        sizes.append(len(batch))
+        return step(self, batch, number)
+
+    monkeypatch.setattr(loop.TrainingLoop, "training_step", watched)
+    run(paths, tmp_path / "parts", 1, accumulate=parts)
+    assert len(sizes) == 3 * 3 * parts  # epochs and batches
+    assert max(sizes) == -(-7 // parts)
+    check_same_training(one[0], tmp_path / "parts")
+
+
+def test_two_processes_train_as_one_does_through_a_kill(paths, tmp_path, monkeypatch, caplog, one):
+    folder, one = one
+    chosen = {"accumulate": 2, "gradient_checkpointing": True, "loggers": ["csv"]}
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
     before, started = dict(os.environ), []
@@ -155,32 +201,37 @@ def test_two_processes_train_as_one_does_through_a_kill(paths, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingLoop, "training_step", ended_in_the_second_epoch)
         with pytest.raises(SystemExit) as ended:
-            run(paths, tmp_path / "two", 2)
+            run(paths, tmp_path / "two", 2, **chosen)
     assert ended.value.code == 143
     assert [other.exitcode for other in started] == [-signal.SIGKILL]
     assert (tmp_path / "checkpoints" / "two" / "last.ckpt").exists()
 
     caplog.set_level("INFO")
-    two = run(paths, tmp_path / "two", 2)
+    two = run(paths, tmp_path / "two", 2, **chosen)
     assert "resuming after the last whole epoch" in caplog.text
     assert len(started) == 2
     assert dict(os.environ) == before
     assert [own for own, _ in one] == [7, 7, 7]
     assert [own for own, _ in two] == [4, 4]  # of epochs 2 and 3; the other predicted 3
     assert [labels for _, labels in two] == [labels for _, labels in one[1:]]
-    first, second = (
-        np.genfromtxt(tmp_path / name / "history.csv", delimiter=",", names=True)
-        for name in ("one", "two")
-    )
-    for column in set(first.dtype.names) - {"seconds"}:
-        np.testing.assert_allclose(second[column], first[column], rtol=1e-4, err_msg=column)
-    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    assert first.keys() == second.keys()
-    for name in first:  # AdamW makes rounding larger where the posts' gradients nearly cancel
-        torch.testing.assert_close(
-            moved(name, second), moved(name, first), rtol=1e-4, atol=5e-5, msg=name
-        )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    check_same_training(folder, tmp_path / "two")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "two"]
+    steps = [
+        float(row["step/train_loss"])
+        for version in (0, 1)
+        for row in read_rows(tmp_path / "logs" / "two" / "csv" / f"version_{version}/metrics.csv")
+        if row["step/train_loss"]
+    ]
+    history = read_rows(folder / "history.csv")
+    assert len(steps) == 3 + 2 * 3  # those of the epoch that was killed were not written
+    for epoch in range(3):  # batches of 7, 7 and 1 posts in any order
+        found = sorted(steps[3 * epoch : 3 * epoch + 3])
+        assert min(found) <= float(history[epoch]["train_loss"]) <= max(found)
+
+
+def read_rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def fail(process):

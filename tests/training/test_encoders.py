@@ -5,13 +5,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from transformers import CONFIG_MAPPING, MODEL_MAPPING
 
 from hamlearn.corpus.posts import read_posts
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.text_encoder import load_encoder
+from hamlearn.data.text_encoder import checkpoint_activations, load_encoder
 from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.data.windows import tokenize
-from hamlearn.encoder_files import MODEL_TYPES, check_encoder
+from hamlearn.encoder_files import MODEL_TYPES, WITHOUT_CHECKPOINTING, check_encoder
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.export import export
 from hamlearn.inference.model_folder import load_model
@@ -71,6 +72,50 @@ def test_the_longest_post_is_that_of_the_files_and_of_the_network(folders, name)
         check_encoder(folders[name], TextSettings(max_subtokens=longest + 1), 2)
     with pytest.raises(HamlearnError, match=fault):
         tokenize([WORDS], load_tokenizer(folders[name]), longest + 1)
+
+
+def test_encoders_without_gradient_checkpointing_are_those_of_transformers():
+    found = []
+    for kind in MODEL_TYPES:
+        network = MODEL_MAPPING[CONFIG_MAPPING[kind]]
+        found += [] if network.supports_gradient_checkpointing else [kind]
+    assert tuple(found) == WITHOUT_CHECKPOINTING
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_gradient_checkpointing_keeps_less_and_gives_the_same_gradients(folders, monkeypatch, name):
+    network = load_encoder(folders[name])
+    ids = torch.randint(5, 40, (3, 20))
+    if name in WITHOUT_CHECKPOINTING:
+        with pytest.raises(
+            HamlearnError, match=f"expected false for a text encoder of the type {name}"
+        ):
+            checkpoint_activations(network)
+        return
+    kept = []
+
+    def gradients():
+        torch.manual_seed(3)  # of the dropout
+        kept.append(0)
+
+        def keep(tensor):
+            kept[-1] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output = network(input_ids=ids, attention_mask=torch.ones_like(ids))
+            output.last_hidden_state.square().sum().backward()
+        found = {key: own.grad for key, own in network.named_parameters() if own.grad is not None}
+        network.zero_grad()
+        return found
+
+    plain, again = gradients(), gradients()
+    checkpoint_activations(network)
+    twice = gradients()
+    assert plain.keys() == again.keys() == twice.keys()
+    assert all(torch.equal(plain[key], again[key]) for key in plain)
+    assert all(torch.equal(plain[key], twice[key]) for key in plain)
+    assert kept[2] < kept[1]
 
 
 @pytest.mark.parametrize("name", USABLE)

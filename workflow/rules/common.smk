@@ -45,7 +45,11 @@ try:
 except HamlearnError as error:
     raise WorkflowError(str(error))
 try:
-    preflight.check(SETTINGS, local=not workflow.storage_settings.default_storage_provider)
+    preflight.check(
+        SETTINGS,
+        local=not workflow.storage_settings.default_storage_provider,
+        installed=not workflow.deployment_settings.deployment_method,
+    )
 except (HamlearnError, OSError) as error:
     raise WorkflowError(f"config: {error}")
 config.update(SETTINGS.model_dump(mode="json"))

@@ -73,6 +73,8 @@ rule train:
         devices=config["training"]["devices"],
         gpu=GPU * config["training"]["devices"],
         mem_mb=training_memory,
+        # Like the number of devices not among the parameters, since they change no result.
+        loggers=" ".join(f"--logger {name}" for name in config["training"]["loggers"]),
     params:
         settings=lambda wildcards: experiments.run_settings(SETTINGS, wildcards.variant),
         variant=lambda wildcards: split_rounds(wildcards.variant)[0],  # `full` of `full-L2`
@@ -80,11 +82,13 @@ rule train:
         contents=contents(run_inputs, encoder_files, word_vectors),
         encoder=encoder_option,
         out=subpath(output.model, parent=True),
+        logs=f"results/logs/train/{RUN}",
         source=model_source("training/run"),
     shell:
         "python -m hamlearn train --settings {params.settings:q} --variant {params.variant}"
         " --seed {wildcards.seed} --posts {input.posts:q} {params.inputs:q} {params.encoder:q}"
         " --out {params.out:q} --devices {resources.devices} --threads {threads}"
+        " {resources.loggers} --logs {params.logs:q}"
         " > {log:q} 2>&1"
 
 

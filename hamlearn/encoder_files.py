@@ -249,18 +249,23 @@ def is_untrained(folder: str | Path) -> bool:
     return (Path(folder) / SCRATCH_FILE).is_file() and not has_weights(folder)
 
 
-def require_weights(folder: str | Path) -> None:
-    """Check that the weights of an encoder are complete.
+def require_weights(folder: str | Path, place: str = "") -> None:
+    """Check that the weights of an encoder, or another model of transformers, are complete.
+
+    Args:
+        folder: of the model.
+        place: how messages name it; by default as the value of `text.encoder`.
 
     Raises:
         HamlearnError: there are none, or a shard is absent.
     """
     folder = Path(folder)
-    place = f"text.encoder: {folder}"
+    hint = "" if place else f"; `text.encoder: {SCRATCH}` trains an encoder from scratch"
+    place = place or f"text.encoder: {folder}"
     if not has_weights(folder):
         raise HamlearnError(
             f"{place}: found no weights, expected {' or '.join(WEIGHT_FILES)}, or an index of"
-            f" shards; `text.encoder: {SCRATCH}` trains an encoder from scratch"
+            f" shards{hint}"
         )
     if any((folder / name).is_file() for name in WEIGHT_FILES):
         return

@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from hamlearn.encoder_files import CONFIG, SCRATCH, is_hub_name, read_files
+from hamlearn.networks import PRECOMPUTED, WeightSettings
 from hamlearn.settings import Settings
 from hamlearn.systems import (
     ABLATIONS,
@@ -81,6 +82,20 @@ def requested_runs(settings: Settings) -> list[RunId]:
     """Return every run that the report and the requested tables of the paper need."""
     tables = [run for table in settings.experiments.tables for run in table_runs(settings, table)]
     return list(dict.fromkeys([*planned_runs(settings), *tables]))
+
+
+def requested_networks(settings: Settings) -> list[tuple[str, str, WeightSettings]]:
+    """Return key, name and settings of the networks that look at images for the requested runs."""
+    runs = requested_runs(settings)
+    found: list[tuple[str, str, WeightSettings]] = []
+    if any("images" in inputs_of(run.variant).files for run in runs):
+        name, backbones = settings.backbone, settings.image_features.backbones
+        found.append((f"image_features.backbones.{name}", name, backbones[name]))
+    for name in dict.fromkeys(run.detector for run in runs):
+        if name not in (NO_DETECTOR, PRECOMPUTED):
+            detector = settings.object_features.detectors[name]
+            found.append((f"object_features.detectors.{name}", name, detector))
+    return found
 
 
 def image_features(settings: Settings, corpus: str, variant: str) -> str:

@@ -13,12 +13,14 @@ from hamlearn.encoder_files import (
     read_config,
 )
 from hamlearn.errors import HamlearnError
-from hamlearn.experiments import all_detectors, requested_runs
+from hamlearn.experiments import all_detectors, requested_networks, requested_runs
 from hamlearn.loggers import require_loggers
-from hamlearn.networks import BACKBONES, DETECTORS, PRECOMPUTED
+from hamlearn.networks import PRECOMPUTED
 from hamlearn.settings import PrecomputedSettings, Settings
-from hamlearn.systems import NO_DETECTOR, get_system, inputs_of
+from hamlearn.systems import get_system, inputs_of
 from hamlearn.vision import published
+from hamlearn.vision.network_files import Network
+from hamlearn.vision.network_files import check as check_network
 
 # Systems whose layers have no heads, or those of the encoder.
 WITHOUT_HEADS = tuple(
@@ -91,7 +93,7 @@ def check(settings: Settings, local: bool = True, installed: bool = True) -> Non
         _require(settings, found)
     if not settings.predict.posts:
         _check_encoder(settings)
-        _check_weights(settings)
+        _check_networks(settings, installed)
 
 
 def _texts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -186,21 +188,18 @@ def _check_encoder(settings: Settings) -> None:
         _require(settings, InputPath("text.encoder", text.encoder, tokenizer, is_folder=True))
 
 
-def _check_weights(settings: Settings) -> None:
-    """Check the weights of the networks that look at images for the requested runs."""
-    runs = requested_runs(settings)
-    if any("images" in inputs_of(run.variant).files for run in runs):
-        name, networks = settings.backbone, settings.image_features.backbones
-        is_own = name not in BACKBONES or networks[name].source != BACKBONES[name].source
-        key = f"image_features.backbones.{name}.weights"
-        published.require_file(key, name, networks[name], is_own)
-    for name in dict.fromkeys(run.detector for run in runs):
-        if name in (NO_DETECTOR, PRECOMPUTED):
-            continue
-        network = settings.object_features.detectors[name]
-        is_own = name not in DETECTORS or network.source != DETECTORS[name].source
-        key = f"object_features.detectors.{name}"
-        published.require_file(f"{key}.weights", name, network, is_own)
-        if isinstance(network.classes, str):
-            classes = "a file of class names; see config/README.md#object_features"
-            _require(settings, InputPath(f"{key}.classes", network.classes, classes))
+def describe_networks(settings: Settings) -> list[str]:
+    """Return what the requested runs load as networks that look at images, in one line each."""
+    if settings.predict.posts:
+        return []
+    return [Network(*given).describe() for given in requested_networks(settings)]
+
+
+def _check_networks(settings: Settings, installed: bool) -> None:
+    for given in requested_networks(settings):
+        network = Network(*given)
+        check_network(network, installed)
+        classes = getattr(network.settings, "classes", None)
+        if isinstance(classes, str):
+            expected = "a file of class names; see config/README.md#object_features"
+            _require(settings, InputPath(f"{network.key}.classes", classes, expected))

@@ -177,6 +177,7 @@ def test_precomputed_objects_must_exist_for_each_corpus(folder):
 )
 def test_weights_of_a_network_that_is_run_must_exist(change, key, folder):
     weights = "kept/theirs.pth"
+    write(folder / "mine.py", "def load(): ...")
     names = ("faster_rcnn", "mask_rcnn", "mine")
     detectors = {name: {"weights": weights} for name in names}
     detectors["mine"]["source"] = "python:mine:load"
@@ -192,13 +193,30 @@ def test_weights_of_a_network_that_is_run_must_exist(change, key, folder):
     check(networks, change)
 
 
+def test_what_is_loaded_is_described_in_a_line_each(folder):
+    settings = Settings.model_validate(GENERATED | {"variants": ["full", "umt"]})
+    source = "python:hamlearn.demo.vision:load"
+    assert preflight.describe_networks(settings) == [
+        f"image_features.backbones.demo: {source}_backbone, weights {BACKBONE}, 0 bytes",
+        f"object_features.detectors.demo: {source}_detector, weights {DETECTOR}, 0 bytes",
+    ]
+    text_only = settings.model_copy(update={"variants": ["text_only"]})
+    assert preflight.describe_networks(text_only) == []
+
+
 def test_absent_weights_of_faster_rcnn_are_named_with_their_source():
     said = refused({"detector": "faster_rcnn"})
     assert "published http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe_attr.pkl" in said
 
 
-def test_weights_that_are_fetched_or_random_need_no_file():
+def test_weights_that_are_random_or_in_the_cache_need_no_file(folder):
+    said = refused({"backbone": "resnet152"})
+    assert "resnet152-f82ba261.pth" in said
+    assert "Fetch it by `python -m hamlearn weights fetch" in said
+    for name in ("resnet152-f82ba261.pth", "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"):
+        write(folder / f"torch/hub/checkpoints/{name}")
     check({"backbone": "resnet152", "detector": "mask_rcnn"})
+    write(folder / "mine.py", "def load(): ...")
     random = {"detectors": {"faster_rcnn": {"weights": "random"}}}
     check({"detector": "faster_rcnn", "object_features": random})
     own = {"detectors": {"mine": {"source": "python:mine:load", "weights": "hub/name.v1"}}}

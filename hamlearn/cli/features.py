@@ -87,20 +87,23 @@ def convert(
 
 @weights_app.command("list")
 def list_weights(settings: Source) -> None:
-    """List the weights that the settings need: path, source, and whether they are present."""
-    from hamlearn.vision.published import weight_files
+    """List the weights that the settings need: path, origin, size, and whether they are present."""
+    from hamlearn.experiments import requested_networks
+    from hamlearn.vision.weight_files import weight_files
 
-    for file in weight_files(read_settings(settings)):
+    given = read_settings(settings)
+    for file in weight_files(requested_networks(given), given.text.encoder):
         say(file.text())
 
 
 @weights_app.command()
 def fetch(settings: Source) -> None:
-    """Download absent weights and verify them; exit code 1 if a file is absent or differs."""
-    from hamlearn.vision.published import fetch_absent, weight_files
+    """Fetch absent weights and snapshots; exit code 1 if something is absent or differs."""
+    from hamlearn.experiments import requested_networks
+    from hamlearn.vision.weight_files import fetch_absent, weight_files
 
-    failed = False
-    for file in weight_files(read_settings(settings)):
+    given, failed = read_settings(settings), False
+    for file in weight_files(requested_networks(given), given.text.encoder):
         state = fetch_absent(file)
         say(f"{file.network}: {state}")
         failed |= state.startswith("absent") or "mismatch" in state

@@ -25,7 +25,7 @@ from hamlearn.demo.scenes import SCENES
 from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.outputs import atomic_write
 from hamlearn.vision.backbones import FrozenResNet
-from hamlearn.vision.base import Backbone, Detector
+from hamlearn.vision.base import Backbone, Detector, refuse_classes
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, class_outputs
 from hamlearn.vision.published import choose_backend
 from hamlearn.vision.weights import load_network
@@ -159,6 +159,7 @@ def load_backbone(settings: WeightSettings) -> Backbone:
 
 def load_detector(settings: DetectorSettings, device: str | torch.device = "cpu") -> Detector:
     """Load the object network as a detector."""
+    refuse_classes(settings)
     choose_backend("demo", settings)
     network, weights = load_network(build_detector, settings, {})
     classes = class_outputs(CLASSES)

@@ -185,21 +185,22 @@ def find_weights(
     Raises:
         HamlearnError: the weights are absent; the message lists the places.
     """
-    from hamlearn.vision.published import NAMED, cached
+    from hamlearn.vision.published import cached, published
 
-    chosen: dict[str, Any] = {"weights": network.weights}
+    source = table[network.name].source if network.name in table else None
+    chosen: dict[str, Any] = {"source": source, "weights": network.weights}
     backend = network.settings.get("backend")
     if "backend" in kind.model_fields and backend in ("torchvision", "detectron2"):
         chosen["backend"] = backend
     if network.random:
         return kind.model_validate(chosen)
     chosen["sha256"] = network.sha256
-    url = NAMED.get(network.name, {}).get(network.weights)
-    published = None if url is None else cached(url)  # where torch keeps weights of that name
-    name = network.weights if published is None else published.name
+    url = published(source).named.get(network.weights)
+    kept = None if url is None else cached(url)  # where torch keeps weights of that name
+    name = network.weights if kept is None else kept.name
     places = [] if folder is None else [Path(folder) / name]
-    if published is not None:
-        places.append(published)
+    if kept is not None:
+        places.append(kept)
     else:
         usual = Path(table[network.name].stated_weights()) if network.name in table else Path()
         places += [usual, CHECKOUT / usual] if usual.name == name else []
@@ -207,7 +208,7 @@ def find_weights(
     for place in places:
         if place.is_file():
             # A published name also states how an image is prepared: it is kept for its own file.
-            path = {} if place == published else {"weights": str(place)}
+            path = {} if place == kept else {"weights": str(place)}
             return kind.model_validate(chosen | path)
     raise HamlearnError(
         f"{network.name}: found no weights {network.weights} (sha256 {network.sha256}); looked for"

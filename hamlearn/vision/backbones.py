@@ -14,7 +14,7 @@ from torchvision.models import ResNet, ResNet152_Weights, resnet152
 from hamlearn.errors import HamlearnError
 from hamlearn.networks import WeightSettings
 from hamlearn.vision.base import Backbone
-from hamlearn.vision.published import NAMED, digest_in_name, file_name
+from hamlearn.vision.published import digest_in_name, file_name, torchvision_urls
 from hamlearn.vision.weights import Weights, load_network, scale_residuals
 
 # An image is cropped to this aspect ratio before it is resized: the network sees only its middle
@@ -67,7 +67,7 @@ def load_resnet152(settings: WeightSettings) -> Backbone:
     A file with the published name or digest of IMAGENET1K_V1 has the preprocessing of those
     weights; any other file, and random weights, that of IMAGENET1K_V2.
     """
-    published = NAMED["resnet152"]
+    published = torchvision_urls("resnet152")
     resnet, weights = load_network(_build_resnet152, settings, published)
     named = published_name(weights, published) or "IMAGENET1K_V2"
     if weights.name not in published and not weights.random:

@@ -125,7 +125,8 @@ def load_backbone(name: str, settings: WeightSettings) -> Backbone:
     Raises:
         HamlearnError: there is no such backbone, or its weights cannot be loaded.
     """
-    backbone: Backbone = _loader("backbone", name, settings, BACKBONES)(settings)
+    settings = _with_source("backbone", name, settings, BACKBONES)
+    backbone: Backbone = _loader("backbone", name, settings)(settings)
     return backbone
 
 
@@ -137,16 +138,20 @@ def load_detector(
     Raises:
         HamlearnError: there is no such detector or backend, or the weights cannot be loaded.
     """
-    if settings.classes is not None and name in DETECTORS and name != "faster_rcnn":
-        raise HamlearnError(f"detector {name}: found `classes`, which is for faster_rcnn only")
-    detector: Detector = _loader("detector", name, settings, DETECTORS)(settings, device)
+    settings = _with_source("detector", name, settings, DETECTORS)
+    detector: Detector = _loader("detector", name, settings)(settings, device)
     return detector
 
 
-def _loader(
-    kind: str, name: str, settings: WeightSettings, built_in: Mapping[str, WeightSettings]
-) -> Callable[..., Any]:
-    text = settings.source or configured(built_in, f"{kind}s", name).source or ""
+def _with_source(kind: str, name: str, settings: Chosen, built_in: Mapping[str, Chosen]) -> Chosen:
+    if settings.source is not None:
+        return settings
+    source = configured(built_in, f"{kind}s", name).source
+    return settings.model_copy(update={"source": source})
+
+
+def _loader(kind: str, name: str, settings: WeightSettings) -> Callable[..., Any]:
+    text = settings.source or ""
     source = parse_source(text)
     path = source.name if source.kind == "python" else _TORCHVISION.get(source.name, "")
     try:
@@ -243,6 +248,19 @@ def select_top(
             break
     kept = kept[:n]
     return Selection(boxes[kept], scores[kept], labels[kept], found.features[proposal[kept]])
+
+
+def refuse_classes(settings: DetectorSettings) -> None:
+    """Refuse `classes` for a detector that has classes of its own.
+
+    Raises:
+        HamlearnError: there are some.
+    """
+    if settings.classes is not None:
+        raise HamlearnError(
+            f"classes: found {settings.classes!r:.80}, expected null: {settings.source} has classes"
+            " of its own"
+        )
 
 
 def numbered_classes() -> list[str]:

@@ -8,17 +8,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from hamlearn.encoder_files import SCRATCH, WEIGHT_FILES, is_hub_name
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file, file_lock
-from hamlearn.networks import PRECOMPUTED, DetectorSettings, WeightSettings
+from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.outputs import atomic_write
-from hamlearn.settings import Settings
-from hamlearn.systems import inputs_of
 
 RANDOM = "random"
 Backend = Literal["torchvision", "detectron2"]
@@ -31,22 +28,60 @@ MODEL_ZOO = {
     "R_50_FPN_3x": f"{_ZOO}/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl",
     "R_101_C4_3x": f"{_ZOO}/mask_rcnn_R_101_C4_3x/138363239/model_final_a2914c.pkl",
 }
-# The URLs of published names, which `weights` may state; their files lie in torch's cache.
-NAMED = {
-    "resnet152": {
-        "IMAGENET1K_V1": f"{_TORCH}/resnet152-394f9c45.pth",
-        "IMAGENET1K_V2": f"{_TORCH}/resnet152-f82ba261.pth",
-    },
-    "mask_rcnn": {COCO_V1: f"{_TORCH}/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", **MODEL_ZOO},
-}
-# The URLs of files that `weights` states by path. Hosts disappear: extraction fetches none of them.
-FILES = {
-    "faster_rcnn": [
-        "http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe_attr.pkl",
-        "http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe.pkl",
-        "https://huggingface.co/unc-nlp/frcnn-vg-finetuned/resolve/main/pytorch_model.bin",
-    ],
-    "mask_rcnn": list(MODEL_ZOO.values()),
+FASTER_RCNN = "python:hamlearn.vision.detectors.faster_rcnn:load"
+MASK_RCNN = "python:hamlearn.vision.detectors.mask_rcnn:load"
+
+
+class Published(NamedTuple):
+    """What is known of the weights of one source without loading it.
+
+    Attributes:
+        named: the URL of each published name that `weights` may state; its file lies in torch's
+            cache.
+        files: the URLs of files that `weights` states by path.
+        origin: where files come from that have no URL.
+        converted: the suffixes of files that the workflow converts before they are used.
+        runs_on: the libraries that run given weights, the one that `auto` prefers first.
+    """
+
+    named: Mapping[str, str] = {}
+    files: Sequence[str] = ()
+    origin: str = "not known"
+    converted: tuple[str, ...] = ()
+    runs_on: Callable[[str], tuple[Backend, ...]] = lambda weights: ("torchvision", "detectron2")
+
+
+def _mask_rcnn_runs_on(weights: str) -> tuple[Backend, ...]:
+    if weights in MODEL_ZOO or weights.endswith(".pkl"):
+        return ("detectron2",)
+    return ("torchvision",) if weights == COCO_V1 else ("torchvision", "detectron2")
+
+
+_OF_DEMO = Published(origin="in this repository", runs_on=lambda weights: ("torchvision",))
+# By source. Hosts disappear: nothing is fetched but on request.
+_PUBLISHED = {
+    "torchvision:resnet152": Published(
+        named={
+            "IMAGENET1K_V1": f"{_TORCH}/resnet152-394f9c45.pth",
+            "IMAGENET1K_V2": f"{_TORCH}/resnet152-f82ba261.pth",
+        }
+    ),
+    FASTER_RCNN: Published(
+        files=[
+            "http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe_attr.pkl",
+            "http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe.pkl",
+            "https://huggingface.co/unc-nlp/frcnn-vg-finetuned/resolve/main/pytorch_model.bin",
+        ],
+        converted=(".pkl", ".bin"),
+        runs_on=lambda weights: ("detectron2", "torchvision"),
+    ),
+    MASK_RCNN: Published(
+        named={COCO_V1: f"{_TORCH}/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", **MODEL_ZOO},
+        files=list(MODEL_ZOO.values()),
+        runs_on=_mask_rcnn_runs_on,
+    ),
+    "python:hamlearn.demo.vision:load_backbone": _OF_DEMO,
+    "python:hamlearn.demo.vision:load_detector": _OF_DEMO,
 }
 _SUFFIXES = (".safetensors", ".pkl", ".bin", ".pth", ".pt")
 log = logging.getLogger(__name__)
@@ -70,7 +105,26 @@ def digest_in_name(path: Path) -> str | None:
     return found.group(1) if found else None
 
 
-def local_file(detector: str, settings: WeightSettings, path: Path | None = None) -> Path:
+def published(source: str | None) -> Published:
+    """Return what is known of the weights of a source."""
+    return _PUBLISHED.get(source or "", Published())
+
+
+def torchvision_urls(model: str) -> dict[str, str]:
+    """Return the URLs of a model's published weights by their names, as torchvision states them.
+
+    Raises:
+        HamlearnError: torchvision has no such model.
+    """
+    from torchvision.models import get_model_weights
+
+    try:
+        return {weights.name: weights.url for weights in get_model_weights(model)}
+    except ValueError as error:
+        raise HamlearnError(f"torchvision:{model}: found no such model ({error})") from error
+
+
+def local_file(settings: WeightSettings, path: Path | None = None) -> Path:
     """Return `path`, or that of the settings if None.
 
     Raises:
@@ -79,45 +133,19 @@ def local_file(detector: str, settings: WeightSettings, path: Path | None = None
     path = path or Path(settings.stated_weights())
     if path.is_file():
         return path
-    urls = [url for url in FILES[detector] if file_name(url) == path.name] or FILES[detector]
+    known = published(settings.source).files
+    urls = [url for url in known if file_name(url) == path.name] or known
     raise HamlearnError(
-        f"weights {settings.weights!r} of {detector}: looked for {path.absolute()}, which is "
-        f"absent; published at {', '.join(urls)}; expected sha256: "
-        f"{settings.sha256 or 'none is configured'}. Put a copy there, or set "
-        f"`object_features.detectors.{detector}.weights` to the path of one, or to `random` for "
-        "features without meaning"
+        f"weights {settings.weights!r}: looked for {path.absolute()}, which is absent; published"
+        f" at {', '.join(urls)}; expected sha256: {settings.sha256 or 'none is configured'}. Put a"
+        " copy there, or set `weights` to the path of one, or to `random` for features without"
+        " meaning"
     )
 
 
 def is_weight_file(weights: str) -> bool:
     """Return True if the value of `weights` is a file: it exists, or is named like one."""
     return Path(weights).is_file() or Path(weights).suffix in _SUFFIXES
-
-
-def require_file(key: str, name: str, settings: WeightSettings, own: bool) -> None:
-    """Check that the weights of a network are present, or are fetched when they are needed.
-
-    Args:
-        key: of the weights in the configuration, for the message.
-        name: of the network.
-        settings: of the network.
-        own: the network is not built in, so its loader decides what `weights` is.
-
-    Raises:
-        HamlearnError: the file is absent; the message says where it is published.
-    """
-    is_fetched = settings.weights in NAMED.get(name, {}) and settings.weights not in MODEL_ZOO
-    if (own and not is_weight_file(settings.weights or "")) or (not own and is_fetched):
-        return
-    file = network_file(key, name, settings)
-    if file.path is not None and not file.path.is_file():
-        digest = f", with the sha256 {settings.sha256}" if settings.sha256 else ""
-        names = " or ".join([*NAMED.get(name, {}), RANDOM])
-        raise HamlearnError(
-            f"{key}: found no file {file.path.absolute()}, expected the weights of {name}:"
-            f" published {file.origin}{digest}; see docs/data.md#weights. Put a copy there, or set"
-            f" the key to the path of one{'' if own else f', or to {names}'}"
-        )
 
 
 def fetch(url: str, path: Path, sha256: str) -> None:
@@ -148,29 +176,26 @@ def fetch(url: str, path: Path, sha256: str) -> None:
 def required_backend(name: str, settings: DetectorSettings) -> Backend | None:
     """Return the backend that a configuration requires, or None if the installation decides.
 
-    The installation decides for faster_rcnn alone, whose weights run on both libraries. With
-    `auto`, weights of mask_rcnn run on the library they were made with, `random` ones on
-    torchvision.
+    With `auto`, weights run on the library that they were made with, and those that run on both on
+    torchvision, but for faster_rcnn's, which run on detectron2 where it is installed.
 
     Raises:
-        HamlearnError: the weights cannot run on the configured backend.
+        HamlearnError: the weights cannot run on the configured backend; `name` is in the message.
     """
-    required: Backend | None = None
-    weights = settings.weights or ""
-    if name == "mask_rcnn" and (weights in MODEL_ZOO or weights.endswith(".pkl")):
-        required = "detectron2"
-    elif name == "demo" or (name == "mask_rcnn" and settings.weights == COCO_V1):
-        required = "torchvision"
+    known, weights = published(settings.source), settings.weights or ""
+    runs_on = known.runs_on(weights)
+    if (settings.source or "").partition(":")[0] != "python":
+        runs_on = ("torchvision",)
     if settings.backend == "auto":
-        return required or (None if name == "faster_rcnn" else "torchvision")
-    if required not in (None, settings.backend):
+        return None if runs_on == ("detectron2", "torchvision") else runs_on[0]
+    if settings.backend not in runs_on:
         pairs = (
             f"; torchvision runs {COCO_V1}, a file of its layout or `random`, detectron2 runs "
             f"{', '.join(MODEL_ZOO)}, a file of their layout or `random`"
         )
         raise HamlearnError(
             f"detector {name}: weights {settings.weights!r} do not run on backend "
-            f"{settings.backend}, expected `{required}` or `auto`{pairs * (name == 'mask_rcnn')}"
+            f"{settings.backend}, expected `{runs_on[0]}` or `auto`{pairs * bool(known.named)}"
         )
     return settings.backend
 
@@ -208,108 +233,3 @@ def import_problem() -> str | None:
             return "detectron2 is not installed"
         return f"detectron2 does not import ({error})"
     return None
-
-
-# --- the weights of a configuration -----------------------------------------------------------
-
-
-class WeightFile(NamedTuple):
-    """One file of weights that a configuration needs.
-
-    Attributes:
-        network: the network, in words.
-        path: where the file is looked for; None where no file is needed.
-        origin: where it is published, or why no file is needed.
-        url: the URL to fetch it from, or None.
-        sha256: the expected digest or its beginning, or None if unknown.
-    """
-
-    network: str
-    path: Path | None
-    origin: str
-    url: str | None = None
-    sha256: str | None = None
-
-    def state(self) -> str:
-        """Return whether the file is present and has the expected digest, in words."""
-        if self.path is None:
-            return "no file needed"
-        if not self.path.is_file():
-            return "absent"
-        if self.sha256 is None:
-            return "present"
-        digest = digest_of_file(self.path)
-        is_right = digest.startswith(self.sha256)
-        return f"present, {'verified' if is_right else f'checksum mismatch: sha256 is {digest}'}"
-
-    def text(self) -> str:
-        """Return a description of several lines."""
-        lines = [f"{self.network}: {self.state()}", f"  published   {self.origin}"]
-        if self.path is not None:
-            lines.insert(1, f"  looked for  {self.path.absolute()}")
-            lines.append(f"  sha256      {self.sha256 or 'unknown'}")
-        return "\n".join(lines)
-
-
-def weight_files(settings: Settings) -> Iterator[WeightFile]:
-    """Yield the weights of the backbone, of the detectors, and of the text encoder."""
-    read = {kind for name in settings.variants for kind in inputs_of(name).files}
-    if "images" in read:
-        name = settings.backbone
-        yield network_file("backbone", name, settings.image_features.backbones[name])
-    if "objects" in read:
-        for name in settings.detector:
-            if name != PRECOMPUTED:
-                detector = settings.object_features.detectors[name]
-                yield network_file("detector", name, detector)
-    yield _encoder_file(settings.text.encoder)
-
-
-def fetch_absent(file: WeightFile) -> str:
-    """Fetch a file if it is absent and can be verified; return its state after that."""
-    state = file.state()
-    if state != "absent" or file.path is None:
-        return state
-    if file.url is None:
-        return "absent, and no URL to fetch it from"
-    if file.sha256 is None:
-        return "absent, and not fetched: set `sha256`, without which nothing is verified"
-    fetch(file.url, file.path, file.sha256)
-    return "fetched, verified"
-
-
-def network_file(kind: str, name: str, settings: WeightSettings) -> WeightFile:
-    """Return the weights of one network; `kind` says what it is."""
-    network = f"{kind} {name}"
-    if settings.weights == RANDOM:
-        return WeightFile(network, None, "random weights: visual scores carry no meaning")
-    named = NAMED.get(name, {})
-    weights = settings.stated_weights()
-    if url := named.get(weights):
-        path = cached(url)
-        return WeightFile(network, path, url, url, settings.sha256 or digest_in_name(path))
-    path = Path(weights)
-    urls = FILES.get(name) or list(named.values())
-    url = next((url for url in urls if file_name(url) == path.name), None)
-    origin = f"not under this name, but as {', '.join(urls)}" if urls else "not known"
-    if name == "demo":
-        origin = "in this repository"
-    return WeightFile(network, path, url or origin, url, settings.sha256)
-
-
-def _encoder_file(name: str) -> WeightFile:
-    """Return the weights of the text encoder, a folder or a name of the Hugging Face hub."""
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    network = f"text encoder {name}"
-    if name == SCRATCH:
-        return WeightFile(network, None, "no file: trained from scratch with the model")
-    if not is_hub_name(name):
-        places = [Path(name, file) for file in WEIGHT_FILES]
-        origin = "wherever the folder comes from"
-    else:
-        hits = (try_to_load_from_cache(name, file) for file in WEIGHT_FILES)
-        cache = Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
-        places = [*(Path(hit) for hit in hits if isinstance(hit, str)), cache / WEIGHT_FILES[0]]
-        origin = f"https://huggingface.co/{name}; transformers fetches it when training starts"
-    return WeightFile(network, next(filter(Path.is_file, places), places[0]), origin)

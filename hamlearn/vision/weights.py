@@ -19,7 +19,7 @@ from hamlearn.archives import check_archive
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file, unchanged
 from hamlearn.networks import WeightSettings
-from hamlearn.vision.published import RANDOM, cached, digest_in_name, fetch
+from hamlearn.vision.published import RANDOM, cached, digest_in_name
 
 SEED = 0  # of random weights, so that all shards of an extraction use the same
 # What detectron2's checkpoints contain: the weights are in "model".
@@ -90,7 +90,7 @@ def load_network(
 
 
 def _find_file(weights: str, published: Mapping[str, str]) -> Path:
-    """Return the file of the weights; a published one is fetched into torch's cache if absent."""
+    """Return the file of the weights; a published one lies in torch's cache."""
     if weights not in published:
         if Path(weights).is_file():
             return Path(weights)
@@ -102,15 +102,11 @@ def _find_file(weights: str, published: Mapping[str, str]) -> Path:
     url = published[weights]
     path = cached(url)
     if not path.is_file():
-        log.info("%s: fetching %s", path, url)
-        try:
-            fetch(url, path, digest_in_name(path) or "")
-        except (OSError, HamlearnError) as error:
-            raise HamlearnError(
-                f"weights {weights}: {path} is absent and could not be fetched from {url} "
-                f"({error}); put that file there, or set `weights` to the path of a copy, or to "
-                "`random` for features without meaning"
-            ) from error
+        raise HamlearnError(
+            f"weights {weights}: found no file {path}; expected that of {url}, which is not fetched"
+            " unasked: fetch it by `python -m hamlearn weights fetch --settings FILE`, or set"
+            " `weights` to the path of a copy, or to `random` for features without meaning"
+        )
     return path
 
 

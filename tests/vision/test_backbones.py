@@ -10,7 +10,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from hamlearn.networks import WeightSettings
 from hamlearn.vision.backbones import FrozenResNet, crop_middle, features_of, published_name
 from hamlearn.vision.base import load_backbone
-from hamlearn.vision.published import NAMED
+from hamlearn.vision.published import torchvision_urls
 from hamlearn.vision.weights import Weights
 
 
@@ -127,7 +127,10 @@ def test_preprocessing_is_that_of_the_weights(backbone):
     ],
 )
 def test_published_weights_are_known_by_digest_or_name(name, digest, published):
-    assert published_name(Weights(name, digest.ljust(64, "0")), NAMED["resnet152"]) == published
+    assert (
+        published_name(Weights(name, digest.ljust(64, "0")), torchvision_urls("resnet152"))
+        == published
+    )
 
 
 def test_a_file_of_the_first_weights_has_their_preprocessing(backbone, weights_file, tmp_path):

@@ -79,9 +79,9 @@ def test_unknown_names_list_the_built_in_ones():
 
 
 @pytest.mark.parametrize("name", ["mask_rcnn", "demo"])
-def test_class_names_are_refused_for_other_detectors_than_faster_rcnn(name):
+def test_class_names_are_refused_for_a_detector_with_classes_of_its_own(name):
     assert name in DETECTORS
-    with pytest.raises(HamlearnError, match="for faster_rcnn only"):
+    with pytest.raises(HamlearnError, match=r"classes: found 'names\.txt', expected null"):
         load_detector(name, DetectorSettings(weights="random", classes="names.txt"))
 
 

@@ -1,6 +1,5 @@
 import hashlib
 import importlib
-import json
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,140 +9,41 @@ from types import ModuleType
 import pytest
 from torchvision.models import ResNet152_Weights
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
-from typer.testing import CliRunner
 
-from hamlearn.cli import app
 from hamlearn.errors import HamlearnError
-from hamlearn.networks import DetectorSettings
-from hamlearn.settings import load_settings
+from hamlearn.networks import BACKBONES, DETECTORS, DetectorSettings
 from hamlearn.vision import published
 from hamlearn.vision.base import load_detector
 from hamlearn.vision.published import (
+    MASK_RCNN,
     MODEL_ZOO,
     choose_backend,
     fetch,
-    fetch_absent,
     required_backend,
-    weight_files,
 )
-
-CONTENT = b"weights"
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
-URL = f"https://weights.invalid/net-{DIGEST[:8]}.pth"
-THEIRS = "https://weights.invalid/theirs.pkl"
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """Torch's cache and the published addresses, all made up."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(published, "NAMED", {"resnet152": {"BEST": URL}})
-    monkeypatch.setattr(published, "FILES", {"mask_rcnn": [THEIRS]})
-    return tmp_path / "torch" / "hub" / "checkpoints"
-
-
-def settings(path="theirs.pkl", sha256=None, **more):
-    values = {
-        "detector": "mask_rcnn",
-        "image_features": {"backbones": {"resnet152": {"weights": "BEST"}}},
-        "object_features": {"detectors": {"mask_rcnn": {"weights": path, "sha256": sha256}}},
-        "text": {"encoder": "scratch"},
-    }
-    return json.dumps(values | more)
-
-
-def listed(text):
-    done = CliRunner().invoke(app, ["weights", "list", "--settings", text])
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def test_every_file_is_listed_with_its_places(cache, tmp_path):
-    said = listed(settings(str(tmp_path / "theirs.pkl")))
-    assert said.splitlines() == [
-        "backbone resnet152: absent",
-        f"  looked for  {cache / URL.rsplit('/', 1)[1]}",
-        f"  published   {URL}",
-        f"  sha256      {DIGEST[:8]}",
-        "detector mask_rcnn: absent",
-        f"  looked for  {tmp_path / 'theirs.pkl'}",
-        f"  published   {THEIRS}",
-        "  sha256      unknown",
-        "text encoder scratch: no file needed",
-        "  published   no file: trained from scratch with the model",
-    ]
-
-
-def test_files_that_are_there_are_verified(cache, tmp_path):
-    cache.mkdir(parents=True)
-    (cache / URL.rsplit("/", 1)[1]).write_bytes(CONTENT)
-    (tmp_path / "theirs.pkl").write_bytes(b"others")
-    backbone, _, _ = weight_files(load_settings(settings()))
-    assert backbone.state() == "present, verified"
-    path = str(tmp_path / "theirs.pkl")
-    for digest, state in ((None, "present"), (DIGEST, "present, checksum mismatch: sha256 is")):
-        _, file, _ = weight_files(load_settings(settings(path, digest)))
-        assert file.state().startswith(state)
-
-
-def test_only_what_can_be_verified_is_fetched(cache, tmp_path, monkeypatch):
-    fetched = []
-    monkeypatch.setattr(published, "fetch", lambda *asked: fetched.append(asked))
-    path = tmp_path / "theirs.pkl"
-
-    def states(*detector):
-        return [fetch_absent(file) for file in weight_files(load_settings(settings(*detector)))]
-
-    backbone, detector, _ = states(str(path))
-    assert fetched == [(URL, cache / URL.rsplit("/", 1)[1], DIGEST[:8])]
-    assert backbone == "fetched, verified"
-    assert detector.startswith("absent, and not fetched: set `sha256`")
-    states(str(path), DIGEST)
-    assert fetched[-1] == (THEIRS, path, DIGEST)
-    assert states("mine.pth")[1] == "absent, and no URL to fetch it from"
-
-
-@pytest.mark.parametrize(("present", "code"), [(True, 0), (False, 1)])
-def test_the_command_tells_by_its_code_whether_all_is_there(cache, tmp_path, present, code):
-    cache.mkdir(parents=True)
-    (cache / URL.rsplit("/", 1)[1]).write_bytes(CONTENT)
-    if present:
-        (tmp_path / "mine.pth").write_bytes(CONTENT)
-    text = settings(str(tmp_path / "mine.pth"))
-    done = CliRunner().invoke(app, ["weights", "fetch", "--settings", text])
-    assert done.exit_code == code
-    assert "backbone resnet152: present, verified" in done.stdout
-
-
-def test_what_needs_no_file(cache):
-    random = {"mask_rcnn": {"weights": "random"}}
-    _, file, _ = weight_files(load_settings(settings(object_features={"detectors": random})))
-    assert file.state() == "no file needed"
-    assert "random weights" in file.text()
-    files = weight_files(load_settings(settings(variants=["text_only"])))
-    assert [file.network for file in files] == ["text encoder scratch"]
-    files = weight_files(load_settings(settings(detector="precomputed")))
-    assert [file.network for file in files] == ["backbone resnet152", "text encoder scratch"]
-
-
-def test_the_text_encoder_is_a_folder_or_a_name_of_the_hub(cache, tmp_path):
-    (tmp_path / "model.safetensors").touch()
-    *_, file = weight_files(load_settings(settings(text={"encoder": str(tmp_path)})))
-    assert (file.path, file.state()) == (tmp_path / "model.safetensors", "present")
-    *_, file = weight_files(load_settings(settings(text={"encoder": "someone/no-such-bert"})))
-    assert file.state() == "absent"
-    assert "models--someone--no-such-bert" in str(file.path)
-    assert "https://huggingface.co/someone/no-such-bert" in file.origin
 
 
 def test_the_urls_of_torchvisions_names_are_its_own():
-    for name, theirs in (
-        ("resnet152", ResNet152_Weights),
-        ("mask_rcnn", MaskRCNN_ResNet50_FPN_Weights),
+    for source, theirs in (
+        ("torchvision:resnet152", ResNet152_Weights),
+        (MASK_RCNN, MaskRCNN_ResNet50_FPN_Weights),
     ):
         for weights in theirs:
-            assert published.NAMED[name][weights.name] == weights.url
+            assert published.published(source).named[weights.name] == weights.url
             assert published.digest_in_name(published.cached(weights.url))
+
+
+def test_torchvision_states_its_own_urls():
+    found = published.torchvision_urls("resnet50")
+    assert found["IMAGENET1K_V2"].endswith("/resnet50-11ad3fa6.pth")
+    with pytest.raises(HamlearnError, match="torchvision:resnet51: found no such model"):
+        published.torchvision_urls("resnet51")
+
+
+def test_the_sources_are_those_of_the_tables():
+    for table in (BACKBONES, DETECTORS):
+        for network in table.values():
+            assert published.published(network.source) != published.published(None)
 
 
 # --- fetching ---------------------------------------------------------------------------------
@@ -239,8 +139,9 @@ FPN, C4 = MODEL_ZOO
 # --- backends ---------------------------------------------------------------------------------
 
 
-def detector_settings(weights="random", backend="auto"):
-    return DetectorSettings(weights=weights, backend=backend)
+def detector_settings(weights="random", backend="auto", name="mask_rcnn"):
+    source = DETECTORS[name].source if name in DETECTORS else name
+    return DetectorSettings(source=source, weights=weights, backend=backend)
 
 
 @pytest.fixture
@@ -279,10 +180,13 @@ def broken(monkeypatch):
         ("mask_rcnn", FPN, "auto", "detectron2"),
         ("mask_rcnn", C4, "detectron2", "detectron2"),
         ("demo", "random", "auto", "torchvision"),
+        ("python:mine:load", "mine.pth", "auto", "torchvision"),
+        ("python:mine:load", "mine.pth", "detectron2", "detectron2"),
+        ("transformers:a/detr", None, "auto", "torchvision"),
     ],
 )
 def test_what_a_configuration_fixes(name, weights, backend, fixed):
-    assert required_backend(name, detector_settings(weights, backend)) == fixed
+    assert required_backend(name, detector_settings(weights, backend, name)) == fixed
 
 
 @pytest.mark.parametrize(
@@ -304,7 +208,7 @@ def test_weights_of_the_other_library_are_refused(weights, backend, other):
 @pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn"])
 def test_detectron2_by_name_is_an_error_where_it_is_absent(absent, name):
     with pytest.raises(HamlearnError) as caught:
-        load_detector(name, detector_settings(backend="detectron2"))
+        load_detector(name, detector_settings(backend="detectron2", name=name))
     said = str(caught.value)
     assert said.startswith(f"detector {name}: `backend` requires detectron2, and")
     for word in ("not installed", "conda-forge", "envs/detectron2.yaml", "--use-conda"):
@@ -325,16 +229,17 @@ def test_auto_takes_what_is_there_and_says_so(caplog, request):
     ):
         request.getfixturevalue(state)
         caplog.clear()
-        assert choose_backend("faster_rcnn", detector_settings()) == backend
+        assert choose_backend("faster_rcnn", detector_settings(name="faster_rcnn")) == backend
         assert caplog.messages[0].startswith(f"faster_rcnn: backend {backend}, auto: {said}")
 
 
 def test_a_broken_detectron2_by_name_is_an_error_with_its_reason(broken):
     with pytest.raises(HamlearnError, match=r"does not import \(module 'PIL.Image'"):
-        choose_backend("faster_rcnn", detector_settings(backend="detectron2"))
+        choose_backend("faster_rcnn", detector_settings(backend="detectron2", name="faster_rcnn"))
 
 
 def test_torchvision_by_name_never_looks_for_it(broken, caplog):
-    assert choose_backend("faster_rcnn", detector_settings(backend="torchvision")) == "torchvision"
+    fixed = detector_settings(backend="torchvision", name="faster_rcnn")
+    assert choose_backend("faster_rcnn", fixed) == "torchvision"
     assert choose_backend("mask_rcnn", detector_settings("COCO_V1")) == "torchvision"
     assert not caplog.messages

@@ -36,6 +36,8 @@ class Project:
         else:
             self.write("resources/demo/resnet.safetensors", "weights")
             self.write("resources/demo/detector.safetensors", "weights")
+        for name in ("resnet152-f82ba261.pth", "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"):
+            self.write(f"cache/torch/hub/checkpoints/{name}", "weights")
         stage = f'"{sys.executable}"' if real else f'"{sys.executable}" -S "{STAND_IN}"'
         python = folder / "bin" / "python"
         self.write("bin/python", f'#!/bin/sh\nexec {stage} "$@"\n')

@@ -8,6 +8,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.logging import logger
+
 ROOT = Path(workflow.basedir).parent
 
 
@@ -44,12 +46,13 @@ try:
     SETTINGS = load_settings(config)
 except HamlearnError as error:
     raise WorkflowError(str(error))
+LOCAL = not workflow.storage_settings.default_storage_provider
 try:
-    preflight.check(
-        SETTINGS,
-        local=not workflow.storage_settings.default_storage_provider,
-        installed=not workflow.deployment_settings.deployment_method,
-    )
+    installed = not workflow.deployment_settings.deployment_method
+    preflight.check(SETTINGS, local=LOCAL, installed=installed)
+    if LOCAL and workflow.is_main_process:
+        for line in preflight.describe_networks(SETTINGS):
+            logger.info(line)
 except (HamlearnError, OSError) as error:
     raise WorkflowError(f"config: {error}")
 config.update(SETTINGS.model_dump(mode="json"))
@@ -58,7 +61,6 @@ CORPORA = config["corpus"]
 DETECTORS = config["detector"]
 PREDICT = config["predict"]
 SCRATCH = config["text"]["encoder"] == "scratch"
-CONVERTED = "results/weights/faster_rcnn.safetensors"
 
 
 def is_generated(corpus):

@@ -5,11 +5,11 @@ rule convert_weights:
     input:
         published_weights,
     output:
-        CONVERTED,
+        "results/weights/{detector}.safetensors",
     log:
-        "results/logs/convert_weights.log",
+        "results/logs/convert_weights/{detector}.log",
     benchmark:
-        "results/benchmarks/convert_weights.tsv"
+        "results/benchmarks/convert_weights/{detector}.tsv"
     conda:
         "../../envs/vision.yaml"
     resources:

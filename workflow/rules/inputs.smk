@@ -4,7 +4,8 @@ import functools
 
 from hamlearn import experiments, fingerprints
 from hamlearn.outputs import atomic_write
-from hamlearn.vision.published import is_weight_file
+from hamlearn.vision.network_files import Network
+from hamlearn.vision.published import published
 from hamlearn.systems import get_system, inputs_of, split_rounds, transfer_name
 
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
@@ -101,17 +102,25 @@ def report_images(wildcards):
 # --- features ---------------------------------------------------------------------------------
 
 
-def converts_weights(name):
-    """Return True if a detector's published weights are converted before they are used."""
-    weights = config["object_features"]["detectors"].get(name, {}).get("weights") or ""
-    return name == "faster_rcnn" and Path(weights).suffix in (".pkl", ".bin")
+def network_of(section, table, name):
+    """Return a network of the configuration."""
+    settings = getattr(getattr(SETTINGS, section), table)[name]
+    return Network(f"{section}.{table}.{name}", name, settings)
+
+
+def converted(network):
+    """Return where the workflow puts a network's weights if they are converted before use."""
+    settings = network.settings
+    suffixes = published(settings.source).converted
+    is_converted = Path(settings.weights or "").suffix in suffixes
+    return f"results/weights/{network.name}.safetensors" if is_converted else None
 
 
 def network_settings(section, table, name, **others):
     """Return the settings that the features of one network depend on, as canonical JSON."""
     network = config[section][table][name]
-    if converts_weights(name):  # its digest was checked by the conversion
-        network = network | {"weights": CONVERTED, "sha256": None}
+    if path := converted(network_of(section, table, name)):  # which checks the digest
+        network = network | {"weights": path, "sha256": None}
     chosen = {**config[section], table: {name: network}, **others}
     chosen.pop(PRECOMPUTED, None)
     return as_json(pictures=config["pictures"], **{section: chosen})
@@ -125,10 +134,10 @@ def weight_files(section, table):
         if name == PRECOMPUTED:
             given = precomputed_settings(SETTINGS, wildcards.corpus)
             return [path for path in (given.path, given.classes) if path]
-        network = config[section][table][name]
-        classes = [network["classes"]] if isinstance(network.get("classes"), str) else []
-        path = CONVERTED if converts_weights(name) else network["weights"] or ""
-        return [path, *classes] if is_weight_file(path) else classes
+        network = network_of(section, table, name)
+        classes = getattr(network.settings, "classes", None)
+        files = [converted(network)] if converted(network) else network.files()
+        return [*files, *([classes] if isinstance(classes, str) else [])]
 
     return files
 
@@ -167,13 +176,13 @@ def detector_environment(wildcards):
 
 
 def published_weights(wildcards):
-    """Return the file of faster_rcnn's weights that is converted."""
-    return config["object_features"]["detectors"]["faster_rcnn"]["weights"]
+    """Return the file of a detector's weights that is converted."""
+    return config["object_features"]["detectors"][wildcards.detector]["weights"]
 
 
 def digest_option(wildcards):
     """Return the command-line option for the digest that the weights must have."""
-    digest = config["object_features"]["detectors"]["faster_rcnn"]["sha256"]
+    digest = config["object_features"]["detectors"][wildcards.detector]["sha256"]
     return ["--sha256", digest] if digest else []
 
 

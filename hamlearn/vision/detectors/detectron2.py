@@ -191,7 +191,7 @@ def load_mask_rcnn(
         weights = random_weights(state)
     else:
         url = MODEL_ZOO.get(stated)
-        path = local_file("mask_rcnn", settings, cached(url) if url else None)
+        path = local_file(settings, cached(url) if url else None)
         with unchanged(path):
             digest = checked_digest(path, settings.sha256)
             found = read_state(path)

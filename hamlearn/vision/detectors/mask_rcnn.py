@@ -8,9 +8,9 @@ from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from hamlearn.networks import DetectorSettings
-from hamlearn.vision.base import Detector
+from hamlearn.vision.base import Detector, refuse_classes
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, class_outputs
-from hamlearn.vision.published import NAMED, choose_backend
+from hamlearn.vision.published import choose_backend, published
 from hamlearn.vision.weights import load_network, scale_residuals
 
 # 91 with the background and eleven called N/A.
@@ -23,12 +23,13 @@ def load(settings: DetectorSettings, device: str | torch.device = "cpu") -> Dete
     Weights are COCO_V1 or a file of the same layout, which run on torchvision, detectron2's
     R_50_FPN_3x or R_101_C4_3x or a file of their layout, which run on detectron2, or `random`.
     """
+    refuse_classes(settings)
     classes = class_outputs(_CATEGORIES)
     if choose_backend("mask_rcnn", settings) == "detectron2":
         from hamlearn.vision.detectors.detectron2 import load_mask_rcnn
 
         return load_mask_rcnn(settings, list(classes.values()), device)
-    network, weights = load_network(build_network, settings, NAMED["mask_rcnn"])
+    network, weights = load_network(build_network, settings, published(settings.source).named)
     return TorchvisionRCNN(network, classes, 1024, weights, device)
 
 

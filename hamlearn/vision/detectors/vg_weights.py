@@ -16,7 +16,7 @@ from hamlearn.networks import WeightSettings
 from hamlearn.outputs import atomic_write
 from hamlearn.vision.base import VG_CLASSES
 from hamlearn.vision.detectors.vg_network import VisualGenomeNetwork, cell_anchors
-from hamlearn.vision.published import local_file
+from hamlearn.vision.published import FASTER_RCNN, local_file
 from hamlearn.vision.weights import checked_digest, match_state, read_state
 
 _ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
@@ -64,7 +64,7 @@ def read_weights(settings: WeightSettings) -> tuple[dict[str, Tensor], str, Orig
         HamlearnError: the file is absent or broken, has another digest, or belongs to another
             network.
     """
-    path = local_file("faster_rcnn", settings)
+    path = local_file(settings)
     with unchanged(path):
         digest = checked_digest(path, settings.sha256)
         state = read_state(path)
@@ -95,7 +95,9 @@ def convert(
         sha256: expected digest of the source.
         classes: names of the 1600 classes, for the header.
     """
-    state, digest, _ = read_weights(WeightSettings(weights=str(source), sha256=sha256))
+    state, digest, _ = read_weights(
+        WeightSettings(source=FASTER_RCNN, weights=str(source), sha256=sha256)
+    )
     origin = Origin(source=Path(source).name, source_sha256=digest, classes=list(classes))
     with atomic_write(out) as part:
         # one entry: the order of several would differ from one conversion to the next

@@ -7,12 +7,13 @@ from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import select_top
 from hamlearn.vision.detectors.faster_rcnn import FasterRCNN, load
 from hamlearn.vision.detectors.vg_network import MEAN, VisualGenomeNetwork
+from hamlearn.vision.published import FASTER_RCNN
 from hamlearn.vision.weights import Weights
 
 
 @pytest.fixture(scope="module")
 def detector():
-    detector = load(DetectorSettings(weights="random"))
+    detector = load(DetectorSettings(source=FASTER_RCNN, weights="random"))
     detector.preprocessing |= {"min_size": 128, "max_size": 192, "proposals": 20}
     return detector
 
@@ -115,13 +116,13 @@ def test_classes_come_from_a_file(tmp_path, caplog):
     path = tmp_path / "objects_vocab.txt"
     path.write_text("\n".join(f"thing {number},other" for number in range(1600)))
     with caplog.at_level("INFO"):
-        detector = load(DetectorSettings(weights="random", classes=str(path)))
+        detector = load(DetectorSettings(source=FASTER_RCNN, weights="random", classes=str(path)))
     assert detector.classes[1599] == "thing 1599"
     assert "vg_0000" not in caplog.text
 
 
 def test_classes_without_a_file_are_numbered_and_it_is_said_once(caplog):
     with caplog.at_level("INFO"):
-        detector = load(DetectorSettings(weights="random"))
+        detector = load(DetectorSettings(source=FASTER_RCNN, weights="random"))
     assert (detector.classes[0], detector.classes[1599]) == ("vg_0000", "vg_1599")
     assert caplog.text.count("vg_0000") == 1

@@ -14,6 +14,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import select_top
 from hamlearn.vision.detectors.mask_rcnn import build_network, load
+from hamlearn.vision.published import MASK_RCNN
 
 SMALL = {"min_size": 96, "max_size": 160}
 
@@ -59,7 +60,7 @@ def maps(network, image):
 
 
 def test_published_weights_mean_what_they_mean_to_torchvision(file, image):
-    ours = load(DetectorSettings(weights=str(file)))
+    ours = load(DetectorSettings(source=MASK_RCNN, weights=str(file)))
     ours.network.transform.min_size, ours.network.transform.max_size = (96,), 160
     theirs = maskrcnn_resnet50_fpn(weights="COCO_V1", progress=False, **SMALL)
     torch.testing.assert_close(maps(ours.network, image), maps(theirs, image))
@@ -70,12 +71,12 @@ def test_published_weights_mean_what_they_mean_to_torchvision(file, image):
 
 def test_a_published_name_is_checked_by_the_digest_in_its_file_name(file):
     with pytest.raises(HamlearnError, match="expected bf2d0c1e"):
-        load(DetectorSettings(weights="COCO_V1"))
+        load(DetectorSettings(source=MASK_RCNN, weights="COCO_V1"))
 
 
 def test_random_weights_find_something_finite(image, monkeypatch):
     monkeypatch.setattr(build_network, "__defaults__", (96, 160))
-    detector = load(DetectorSettings(weights="random"))
+    detector = load(DetectorSettings(source=MASK_RCNN, weights="random"))
     found = detector.propose(image)
     assert detector.weights.random
     assert detector.feature_width == found.features.shape[1] == 1024
@@ -97,6 +98,6 @@ def test_random_weights_find_something_finite(image, monkeypatch):
 
 
 def test_eighty_classes(file):
-    classes = load(DetectorSettings(weights=str(file))).classes
+    classes = load(DetectorSettings(source=MASK_RCNN, weights=str(file))).classes
     assert len(classes) == len(set(classes)) == 80
     assert (classes[0], classes[11], classes[79]) == ("person", "stop sign", "toothbrush")

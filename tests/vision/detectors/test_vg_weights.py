@@ -14,6 +14,7 @@ from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.vision.detectors.faster_rcnn import load
 from hamlearn.vision.detectors.vg_network import cell_anchors
 from hamlearn.vision.detectors.vg_weights import convert, fitted, read_weights, shapes
+from hamlearn.vision.published import FASTER_RCNN
 from hamlearn.vision.weights import random_state, read_state
 
 ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
@@ -85,7 +86,7 @@ def test_names_and_shapes_are_the_published_ones(head, count, expected):
 
 @pytest.mark.parametrize("suffix", [".pkl", ".bin", ".safetensors"])
 def test_all_forms_load_to_the_same(files, state, suffix):
-    detector = load(DetectorSettings(weights=str(files[suffix])))
+    detector = load(DetectorSettings(source=FASTER_RCNN, weights=str(files[suffix])))
     found = detector.network.state_dict()
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], value) for name, value in state.items())
@@ -98,10 +99,14 @@ def test_all_forms_load_to_the_same(files, state, suffix):
 def test_a_converted_file_knows_its_source(files):
     with safe_open(files[".safetensors"], "pt") as file:
         assert list(file.metadata()) == ["hamlearn"]
-    _, _, origin = read_weights(WeightSettings(weights=str(files[".safetensors"])))
+    _, _, origin = read_weights(
+        WeightSettings(source=FASTER_RCNN, weights=str(files[".safetensors"]))
+    )
     source = digest(files[".pkl"])
     assert (origin.source, origin.source_sha256) == ("a.pkl", source)
-    name = load(DetectorSettings(weights=str(files[".safetensors"]))).weights.name
+    name = load(
+        DetectorSettings(source=FASTER_RCNN, weights=str(files[".safetensors"]))
+    ).weights.name
     assert name == f"a.safetensors, of a.pkl (sha256 {source[:12]})"
 
 
@@ -210,7 +215,7 @@ def test_hostile_and_other_files_are_refused(tmp_path, monkeypatch):
     torch.save({"model": empty()}, tmp_path / "nested.bin")
     for name in contents:
         with pytest.raises(HamlearnError, match=name):
-            read_weights(WeightSettings(weights=name))
+            read_weights(WeightSettings(source=FASTER_RCNN, weights=name))
     assert {path.name for path in tmp_path.iterdir()} == contents.keys()
 
 
@@ -220,19 +225,21 @@ def test_hostile_and_other_files_are_refused(tmp_path, monkeypatch):
 def test_a_header_of_another_kind_is_named(tmp_path, header):
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"hamlearn": header})
     with pytest.raises(HamlearnError, match=r"a\.safetensors: invalid header"):
-        read_weights(WeightSettings(weights=str(tmp_path / "a.safetensors")))
+        read_weights(WeightSettings(source=FASTER_RCNN, weights=str(tmp_path / "a.safetensors")))
 
 
 def test_an_absent_file_is_explained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = DetectorSettings(weights="here/faster_rcnn_from_caffe_attr.pkl", sha256="a" * 64)
+    settings = DetectorSettings(
+        source=FASTER_RCNN, weights="here/faster_rcnn_from_caffe_attr.pkl", sha256="a" * 64
+    )
     with pytest.raises(HamlearnError) as caught:
         load(settings)
     for said in (
         str(tmp_path / "here" / "faster_rcnn_from_caffe_attr.pkl"),
         "http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe_attr.pkl",
         "a" * 64,
-        "object_features.detectors.faster_rcnn.weights",
+        "set `weights` to the path",
         "`random`",
     ):
         assert said in str(caught.value)

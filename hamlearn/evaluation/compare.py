@@ -40,8 +40,9 @@ def compare(
 
     Returns:
         One row per pair, in the columns COLUMNS. `difference` is F1 of `other` minus F1 of
-        `variant`, in points; `low` and `high` are its 99 % bootstrap interval over posts and seeds;
-        `p` is of the paired randomization over posts; `posts` is n.
+        `variant`, in points; `low` and `high` are its 99 % interval over posts and seeds; `p` is
+        for other posts and seeds. With one seed, the interval is over posts alone, and there is no
+        `p`. `posts` is n.
 
     Raises:
         HamlearnError: a file is named differently, is malformed, or is of an unknown corpus.

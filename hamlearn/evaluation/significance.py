@@ -1,13 +1,30 @@
-"""How much of a difference between two systems is due to the chance of posts and seeds.
+"""How much of a difference between two systems is due to the chance of posts and of training.
 
-A bootstrap interval shows where a difference would lie with other posts and seeds; a paired
-approximate randomization test (Noreen 1989; Yeh 2000) estimates how often one as large would occur
-if it did not matter which of the two systems a post's labels come from.
+Every system is trained with S seeds and tested on the same P posts. By the delta method, F1 of run
+s is the mean over posts of shares x_sp, so that the mean of a table of them is the F1 of a system:
+
+    x_sp = F_s + P (2 c_sp - F_s (p_sp + g_sp)) / Σ_p (p_sp + g_sp)
+
+with F_s the F1 of the run, and c, p and g the entities that are correct, predicted and gold. Seeds
+and posts are both drawn by chance, each for all of the other. The variance of a difference d of two
+such means is that of this two-way layout (Searle, Casella and McCulloch 1992, chapter 4):
+
+    V = V_posts + max(0, V_seeds - V_both)
+
+V_posts is the variance of the mean of d_p over posts, where d_p is the difference at post p, mean
+over seeds; V_seeds the sum over both systems of the variance of the mean of F_s over seeds. Each of
+the two contains the chance V_both of a seed at a post once. d / √V follows Student's t with the
+degrees of freedom of Satterthwaite (1946), in which V_seeds has 2 (S - 1): the chance of training
+is taken to be as large in both systems. A hierarchical bootstrap, which draws seeds and posts
+with replacement, takes V_seeds (S - 1) / S in place of V_seeds, too little for few seeds, does not
+know that it is uncertain, and counts V_both twice.
+
+With one seed, V_seeds is unknown. V_posts alone then says how the two models that were trained
+differ on other posts, not how the two systems do.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +34,17 @@ from hamlearn.corpus.posts import CorpusPost
 from hamlearn.evaluation.cues import of_cue
 from hamlearn.evaluation.scores import ALL
 
-DRAWS = 2000
-SHUFFLES = 10_000
-SEED = 0
 LEVEL = 0.99  # a report makes some 20 comparisons; at .95 one of them would be wrong by chance
 
-_AT_ONCE = 500  # shuffles in memory
+_DRAWS = 100_000  # of Student's t, which NumPy draws and does not integrate
 
 Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number measured on the test split, and its bootstrap interval."""
+    """A number measured on the test split, and its interval over posts and, if several, seeds."""
 
     value: float
     low: float
@@ -60,36 +75,37 @@ def count(
 
 
 def level(counts: Counts) -> Interval:
-    """Return F1 of counts (S, P, 3), mean over S seeds, with its bootstrap interval."""
-    return _interval(counts, np.zeros_like(counts))
+    """Return F1 of counts (S, P, 3), mean over S seeds, with its interval."""
+    shares = _shares(counts)
+    return _interval(mean_f1(counts), shares.mean(axis=0), [shares])
 
 
-def difference(base: Counts, other: Counts) -> Interval:
-    """Return F1 of `other` minus F1 of `base`, mean over seeds, with its bootstrap interval.
+def difference(base: Counts, other: Counts, same_models: bool = False) -> Interval:
+    """Return F1 of `other` minus F1 of `base`, mean over seeds, with its interval.
 
-    Both are counts (S, P, 3) of the same seeds and posts, which are drawn with replacement for both
-    together.
+    Args:
+        base: counts (S, P, 3).
+        other: counts (S, P, 3) of the same seeds and posts.
+        same_models: both are predictions of the same S models, as for posts with and without their
+            images; otherwise the chance of training is taken as independent.
     """
-    return _interval(other, base)
+    return _interval(mean_f1(other) - mean_f1(base), *_tables(base, other, same_models))
 
 
-def p_value(base: Counts, other: Counts) -> float:
-    """Return the two-sided p of F1(other) = F1(base), by paired approximate randomization.
+def p_value(base: Counts, other: Counts, same_models: bool = False) -> float:
+    """Return the two-sided p of F1(other) = F1(base), for other seeds and other posts.
 
-    p = (1 + #{shuffles with |gap| >= the observed one}) / (1 + SHUFFLES). A shuffle swaps the
-    predictions of the two systems for half of the posts on average, in all seeds together, since
-    the seeds of one post are not independent. Counts are (S, P, 3) of the same seeds and posts.
+    It is not a number for one seed, of which no statement on two systems follows, unless both are
+    predictions of the `same_models`: then p is for other posts and these models. Arguments are
+    those of `difference`.
     """
-    rng = np.random.default_rng([SEED, 2])
-    observed = abs(mean_f1(other) - mean_f1(base)) - 1e-12  # tolerates rounding of equal gaps
-    posts = base.shape[1]
-    reached = 0
-    for start in range(0, SHUFFLES, _AT_ONCE):
-        swapped = rng.integers(2, size=(min(_AT_ONCE, SHUFFLES - start), posts))
-        moved = _weighted(swapped.astype(np.float64), other - base)  # (_AT_ONCE, S, 3)
-        gaps = f1(other.sum(axis=1) - moved) - f1(base.sum(axis=1) + moved)  # (_AT_ONCE, S)
-        reached += int((abs(gaps.mean(axis=1)) >= observed).sum())
-    return (1 + reached) / (1 + SHUFFLES)
+    gap = mean_f1(other) - mean_f1(base)
+    if len(base) == 1 and not same_models:
+        return float("nan")
+    error, draws = _error(*_tables(base, other, same_models))
+    if error == 0:
+        return float(gap == 0)
+    return (1 + int((abs(draws) >= abs(gap) / error).sum())) / (1 + _DRAWS)
 
 
 def mean_f1(counts: Counts) -> float:
@@ -97,33 +113,53 @@ def mean_f1(counts: Counts) -> float:
     return float(f1(counts.sum(axis=1)).mean())
 
 
-def f1(counts: NDArray[np.float64] | Counts) -> NDArray[np.float64]:
+def f1(counts: Floats | Counts) -> Floats:
     """Return F1 of counts (..., 3), 0 where nothing is gold and nothing predicted."""
     total = counts[..., 1] + counts[..., 2]
     return np.divide(2 * counts[..., 0], total, out=np.zeros(total.shape), where=total > 0)
 
 
-def _interval(plus: Counts, minus: Counts) -> Interval:
-    """Bootstrap the mean over seeds of F1(plus) - F1(minus): percentiles over DRAWS draws."""
-    seeds, posts, _ = plus.shape
-    value = mean_f1(plus) - mean_f1(minus)
-    weights = _weights(posts)
-    gaps = f1(_weighted(weights, plus)) - f1(_weighted(weights, minus))  # (DRAWS, S)
-    chosen = np.random.default_rng([SEED, 1]).integers(seeds, size=(DRAWS, seeds))
-    means = np.take_along_axis(gaps, chosen, axis=1).mean(axis=1)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, float(low), float(high))
+def _shares(counts: Counts) -> Floats:
+    """Return x (S, P) of counts (S, P, 3); the mean over posts is F1."""
+    total = counts.sum(axis=1, keepdims=True)  # (S, 1, 3)
+    score, entities_of_run = f1(total), total[..., 1] + total[..., 2]  # (S, 1)
+    own = counts.shape[1] * (2 * counts[..., 0] - score * (counts[..., 1] + counts[..., 2]))
+    return score + own / np.maximum(entities_of_run, 1)
 
 
-@lru_cache(maxsize=1)
-def _weights(posts: int) -> NDArray[np.float64]:
-    """Return how often each of P posts is drawn (DRAWS, P)."""
-    rng = np.random.default_rng([SEED, 0])
-    return rng.multinomial(posts, np.full(posts, 1 / posts), size=DRAWS).astype(np.float64)
+def _tables(base: Counts, other: Counts, same_models: bool) -> tuple[Floats, list[Floats]]:
+    """Return d_p (P,), and a table (S, P) for each group of seeds with a chance of its own."""
+    before, after = _shares(base), _shares(other)
+    gaps = after - before
+    return gaps.mean(axis=0), [gaps] if same_models else [before, after]
 
 
-def _weighted(weights: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
-    """Return the summed counts (DRAWS, S, 3) under weights of posts (DRAWS, P)."""
-    seeds, posts, kinds = counts.shape
-    flat = counts.transpose(1, 0, 2).reshape(posts, seeds * kinds)  # (P, S * 3)
-    return (weights @ flat).reshape(-1, seeds, kinds)
+def _error(by_post: Floats, tables: Sequence[Floats]) -> tuple[float, Floats]:
+    """Return √V and draws of Student's t with its degrees of freedom.
+
+    Args:
+        by_post: the number at each post, mean over seeds (P,).
+        tables: (S, P) each, of seeds that are independent of those of the others.
+    """
+    seeds, posts = tables[0].shape
+    of_posts = by_post.var(ddof=1) / posts if posts > 1 else 0.0
+    freedom = [(of_posts, posts - 1)]
+    of_seeds = of_both = 0.0
+    if seeds > 1:
+        for table in tables:
+            rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+            of_seeds += table.mean(axis=1).var(ddof=1) / seeds
+            of_both += (rest**2).sum() / ((seeds - 1) * max(posts - 1, 1)) / (seeds * posts)
+        freedom.append((of_seeds, len(tables) * (seeds - 1)))
+    variance = of_posts + max(0.0, of_seeds - of_both)
+    if variance == 0:
+        return 0.0, np.zeros(_DRAWS)
+    parts = sum(own**2 / degrees for own, degrees in freedom if own > 0)
+    draws = np.random.default_rng(0).standard_t(variance**2 / parts, size=_DRAWS)
+    return float(np.sqrt(variance)), draws
+
+
+def _interval(value: float, by_post: Floats, tables: Sequence[Floats]) -> Interval:
+    error, draws = _error(by_post, tables)
+    margin = error * float(np.quantile(abs(draws), LEVEL))
+    return Interval(value, value - margin, value + margin)

@@ -48,7 +48,8 @@ class Counted:
 def findings(corpus: CorpusResults) -> list[Finding]:
     """State what each variant loses against `full` on test, and how text alone meets its ceiling.
 
-    A difference is significant where its bootstrap interval over posts and seeds excludes 0.
+    A difference is significant where its interval excludes 0: over posts and seeds or, with one
+    seed, over posts alone, which the sentence then says.
     """
     if not corpus.test:
         return []
@@ -76,16 +77,21 @@ def explanation(corpus: CorpusResults) -> str:
     """Explain the brackets in the findings of a corpus, and what counts as significant."""
     several = len({run.seed for run in corpus.runs}) > 1
     over = "test posts and seeds" if several else "test posts"
-    limits = "" if several else " With one seed, they do not cover the chance of training."
+    limits = (
+        ""
+        if several
+        else " With one seed, they do not cover the chance of training: they tell how the trained"
+        " models differ on other posts, not whether the systems do."
+    )
     return (
-        f"Lenient F1 on test, in points. Brackets hold the {LEVEL:.0%} bootstrap interval of the"
-        f" difference over {over}; a difference whose interval includes 0 is not significant."
-        f"{limits}"
+        f"Lenient F1 on test, in points. Brackets hold the {LEVEL:.0%} interval of the difference"
+        f" over {over}; a difference whose interval includes 0 is not significant.{limits}"
     )
 
 
 def _own_score(counted: Counted, base: Sequence[RunResult]) -> str:
-    text = f"reaches {_percent(mean_f1(counted.counts(base, ALL)))} on all entities"
+    counts = counted.counts(base, ALL)
+    text = f"reaches {_percent(mean_f1(counts))} on all entities, {_basis(counts)}"
     if not counted.corpus.cues:
         return f"{text}."
     by_cue = {cue: mean_f1(counted.counts(base, cue)) for cue in counted.corpus.cues}
@@ -104,12 +110,12 @@ def _against_base(counted: Counted, base: Sequence[RunResult], other: Sequence[R
     gaps = {cue: difference(*pair) for cue, pair in pairs.items()}
     before, after = map(mean_f1, pairs[ALL])
     overall = f"{BASE} {_percent(before)}, {other[0].variant} {_percent(after)}"
-    gap = gaps.pop(ALL)
+    gap, basis = gaps.pop(ALL), _basis(pairs[ALL][0])
     if gap.excludes_zero:
         verb = "loses" if gap.value < 0 else "gains"
-        text = f"{verb} {abs(100 * gap.value):.2f} points: {overall} {_brackets(gap)}."
+        text = f"{verb} {abs(100 * gap.value):.2f} points: {overall} {_brackets(gap)}, {basis}."
     else:
-        text = f"does not differ significantly: {overall}, a difference of {_gap(gap)}."
+        text = f"does not differ significantly: {overall}, a difference of {_gap(gap)}, {basis}."
     changed = [
         f"{cue} {_gap(by_cue)}, from {_percent(mean_f1(pairs[cue][0]))}"
         f" to {_percent(mean_f1(pairs[cue][1]))}"
@@ -143,7 +149,15 @@ def _against_ceiling(counted: Counted, runs: Sequence[RunResult]) -> str:
         numbers = f"{name} ({_percent(reached.value)}, ceiling {_percent(ceiling)})"
         sides.setdefault(side, []).append(numbers)
     parts = [f"{side} on {_join(numbers)}" for side, numbers in sides.items()]
-    return f"is {'; '.join(parts)}."
+    return f"is {'; '.join(parts)}; {_basis(counted.counts(runs, ALL))}."
+
+
+def _basis(counts: Counts) -> str:
+    """Return what the numbers of counts (S, P, 3) come from: n and seeds."""
+    seeds, posts, _ = counts.shape
+    if seeds == 1:
+        return f"one seed: of this training alone, on {posts:,} posts"
+    return f"mean of {seeds} seeds, on {posts:,} posts"
 
 
 def _percent(f1: float) -> str:

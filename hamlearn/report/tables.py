@@ -200,7 +200,7 @@ def pair_tables(settings: Settings, results: Path) -> dict[str, Table]:
             values = (
                 signed(pair["difference"]),
                 f"{signed(pair['low'])} to {signed(pair['high'])}",
-                "< 0.001" if pair["p"] < 0.001 else f"{pair['p']:.3f}",
+                _p_text(pair["p"]),
                 int(pair["seeds"]),
                 f"{int(pair['posts']):,}",
             )
@@ -208,14 +208,20 @@ def pair_tables(settings: Settings, results: Path) -> dict[str, Table]:
             rows.append(Row(f"{pair['other']} against {pair['variant']}", cells(values), note))
         tables[str(corpus)] = Table(
             caption=f"Every pair of systems on {corpus}: the difference of lenient F1 on test in"
-            " points, its 99 % bootstrap interval over posts and seeds, and the p of a paired"
-            f" randomization over posts. There are {len(rows)} pairs; of pairs that do not differ,"
-            " one in twenty has p < 0.05.",
+            " points, its 99 % interval over posts and seeds, and p. With one seed, the interval"
+            " is over posts alone, and nothing follows for the systems: there is no p. There are"
+            f" {len(rows)} pairs; of pairs that do not differ, up to one in twenty has p < 0.05.",
             corner="Pair",
             columns=("Difference", "Interval", "p", "Seeds", "n, posts"),
             rows=tuple(rows),
         )
     return tables
+
+
+def _p_text(p: float) -> str:
+    if pd.isna(p):  # one seed
+        return ABSENT
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def detector_note(detector: str, variant: str) -> str:

@@ -41,6 +41,7 @@ def test_a_loss_is_stated_with_its_numbers(many: CorpusResults, stated: dict[str
     relation = f1(many, "wo_rgcn", "relation")
     assert re.search(rf"By cue: relation −[\d.]+ \[.*\], from .* to {relation:.2f}\.", text)  # noqa: RUF001
     assert "No significant difference on object, scene and text." in text
+    assert "], one seed: of this training alone, on 400 posts. By cue:" in text
 
 
 @pytest.mark.parametrize("variant", ["wo_vit", "wo_rm"])
@@ -63,6 +64,7 @@ def test_text_ends_at_the_ceiling(many: CorpusResults, stated: dict[str, str]) -
 def test_full_names_its_weakest_cue(many: CorpusResults, stated: dict[str, str]) -> None:
     each = {cue: f1(many, "full", cue) for cue in ("object", "relation", "scene", "text")}
     weakest = min(each, key=lambda cue: each[cue])
+    assert ", one seed: of this training alone, on 400 posts; its" in stated["full"]
     assert stated["full"].endswith(f"its weakest cue is {weakest}, with {each[weakest]:.2f}.")
 
 
@@ -82,7 +84,8 @@ def test_the_numbers_decide_and_not_the_names(tmp_path: Path) -> None:
 def test_corpus_without_cues(tmp_path: Path) -> None:
     made = make(tmp_path, cues=False, variants=("full", "text_only"), corpora={"real": False})
     full, text = findings(corpus_of(made))
-    assert re.fullmatch(r"reaches [\d.]+ on all entities\.", full.text)
+    basis = r", one seed: of this training alone, on \d+ posts\."
+    assert re.fullmatch(rf"reaches [\d.]+ on all entities{basis}", full.text)
     assert "cue" not in text.text
 
 
@@ -115,6 +118,8 @@ def test_each_detector_is_compared_with_itself(several: Made) -> None:
 def test_the_limits_of_one_seed_are_stated(many: CorpusResults, several: Made) -> None:
     assert "With one seed" in explanation(many)
     assert "With one seed" not in explanation(corpus_of(several))
+    for finding in findings(corpus_of(several)):
+        assert re.search(r"mean of \d seeds, on \d+ posts", finding.text)
     assert "test posts and seeds" in explanation(corpus_of(several))
 
 

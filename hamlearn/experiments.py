@@ -102,7 +102,7 @@ def image_features(settings: Settings, corpus: str, variant: str) -> str:
     """Return the path, without suffix, of the whole-image features that a variant reads."""
     stored = [name for name in IMAGE_MAPS if getattr(settings.image_features, name)]
     name = image_features_name(inputs_of(variant), settings.backbone, stored)
-    return f"results/features/{corpus}/images/{name}"
+    return f"{settings.results}/features/{corpus}/images/{name}"
 
 
 def run_inputs(settings: Settings, corpus: str, detector: str, variant: str) -> dict[str, str]:
@@ -110,8 +110,8 @@ def run_inputs(settings: Settings, corpus: str, detector: str, variant: str) -> 
     inputs = inputs_of(variant)
     paths = {
         "images": f"{image_features(settings, corpus, variant)}.h5",
-        "objects": f"results/features/{corpus}/objects/{detector}.h5",
-        "graphs": f"results/graphs/{corpus}/{detector}.h5",
+        "objects": f"{settings.results}/features/{corpus}/objects/{detector}.h5",
+        "graphs": f"{settings.results}/graphs/{corpus}/{detector}.h5",
     }
     found = {name: paths[name] for name in inputs.files}
     captions = settings.corpora[corpus].captions
@@ -119,7 +119,9 @@ def run_inputs(settings: Settings, corpus: str, detector: str, variant: str) -> 
         found["captions"] = captions
     if settings.text.freeze and inputs.encoder:
         objects = detector if inputs.names else NO_DETECTOR
-        found["encoded"] = f"results/encoded/{corpus}/{objects}/{encoder_outputs_name(inputs)}.h5"
+        found["encoded"] = (
+            f"{settings.results}/encoded/{corpus}/{objects}/{encoder_outputs_name(inputs)}.h5"
+        )
     return found
 
 
@@ -130,7 +132,7 @@ def extra_texts(settings: Settings, corpus: str, detector: str, extras: str) -> 
     """
     captions, texts = settings.corpora[corpus].captions, {}
     if "names" in extras:
-        texts["objects"] = f"results/features/{corpus}/objects/{detector}.h5"
+        texts["objects"] = f"{settings.results}/features/{corpus}/objects/{detector}.h5"
     if captions and "captions" in extras:
         texts["captions"] = captions
     return texts
@@ -140,7 +142,7 @@ def encoder_files(settings: Settings, corpus: str) -> list[str]:
     """Return the files or the folder of the text encoder; none if it comes from the hub."""
     name = settings.text.encoder
     if name == SCRATCH:
-        return [f"results/encoder/{corpus}"]
+        return [f"{settings.results}/encoder/{corpus}"]
     if is_hub_name(name):
         return []
     return read_files(name) or [f"{name}/{CONFIG}"]
@@ -149,12 +151,12 @@ def encoder_files(settings: Settings, corpus: str) -> list[str]:
 def table_inputs(settings: Settings, table: str) -> list[str]:
     """Return the files that a table is made from: counts for Table 1, scores for the others."""
     if table == "table1":
-        return [f"results/corpus/{corpus}/statistics.csv" for corpus in settings.corpus]
+        return [f"{settings.results}/corpus/{corpus}/statistics.csv" for corpus in settings.corpus]
     runs = table_runs(settings, table)
     if table != "table5":
-        return [f"results/scores/{run.path}.csv" for run in runs]
+        return [f"{settings.results}/scores/{run.path}.csv" for run in runs]
     return [
-        f"results/transfer/{run.path}/{tested}/scores.csv"
+        f"{settings.results}/transfer/{run.path}/{tested}/scores.csv"
         for tested in settings.corpus
         for run in runs
         if run.corpus != tested
@@ -168,7 +170,9 @@ def failure_lists(settings: Settings, corpus: str) -> list[str]:
         files = inputs_of(variant).files
         stems += [image_features(settings, corpus, variant)] if "images" in files else []
         if "objects" in files:
-            stems += [f"results/features/{corpus}/objects/{name}" for name in settings.detector]
+            stems += [
+                f"{settings.results}/features/{corpus}/objects/{name}" for name in settings.detector
+            ]
     return [f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]
 
 

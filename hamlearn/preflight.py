@@ -37,9 +37,9 @@ class InputPath(NamedTuple):
     is_folder: bool | None = False  # None: either
 
 
-def generated_folder(corpus: str) -> str:
+def generated_folder(settings: Settings, corpus: str) -> str:
     """Return where the workflow writes a generated corpus."""
-    return f"results/corpus/{corpus}/drawn"
+    return f"{settings.results}/corpus/{corpus}/drawn"
 
 
 def precomputed_settings(settings: Settings, corpus: str) -> PrecomputedSettings:
@@ -83,6 +83,11 @@ def check(settings: Settings, local: bool = True, installed: bool = True) -> Non
                 f"{key}: found {text!r}, expected no name in braces, which Snakemake would replace:"
                 " rename the file or folder, or make a link to it"
             )
+    if Path.cwd().is_relative_to(Path(settings.results).resolve()):
+        raise HamlearnError(
+            f"results: found {settings.results}, which contains the working directory; expected a"
+            " folder of its own"
+        )
     for detector in all_detectors(settings):
         required_backend(settings, detector)
     if installed:
@@ -108,7 +113,9 @@ def _texts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
 def _require(settings: Settings, found: InputPath) -> None:
     key, path, expected, is_folder = found
     made = [
-        Path(generated_folder(name)) for name in settings.corpus if _is_generated(settings, name)
+        Path(generated_folder(settings, name))
+        for name in settings.corpus
+        if _is_generated(settings, name)
     ]
     if "://" in path or any(Path(path).is_relative_to(folder) for folder in made):
         return  # in a storage, or made by the workflow

@@ -1,12 +1,14 @@
 """What sections of the configuration are made of: their base class, types of values, messages."""
 
 import difflib
+import os
 import re
 import reprlib
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -65,6 +67,11 @@ Several = Annotated[list[Item], _OrSingle()]
 Names = Annotated[list[Name], Field(min_length=1), _OrSingle()]
 PathName = Annotated[str, Field(pattern=r"\S")]  # of a file or folder
 Text = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
+ResultsFolder = Annotated[
+    str,
+    Field(pattern=r"^[^\s<>{}]([^<>{}\n]*[^\s<>{}])?$"),  # Snakemake fills in < > and { }
+    AfterValidator(os.path.normpath),
+]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -122,6 +129,7 @@ _EXPECTED = {  # by pydantic's type of error, up to the first underscore
 _PATTERNS = {  # the form of text, by the pattern that it must match
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, - and _ only",
     r"\S": "a path",
+    r"^[^\s<>{}]([^<>{}\n]*[^\s<>{}])?$": "a path without < > { }",
     r"^\S(.*\S)?$": "text without blanks around it",
     r"^[0-9a-f]{64}$": "the 64 hexadecimal digits of a sha256",
 }

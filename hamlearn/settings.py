@@ -27,6 +27,7 @@ from hamlearn.sections import (
     Names,
     PathName,
     PositiveInt,
+    ResultsFolder,
     Section,
     Seed,
     Several,
@@ -255,6 +256,8 @@ class PredictSettings(Section):
 class Settings(Section):
     """The whole configuration."""
 
+    name: str = Field("", description="title of the report, and part of its provenance")
+    results: ResultsFolder = Field("results", description="folder of all that the workflow writes")
     corpus: Names = Field(["demo"], description="one or several of `corpora`")
     backbone: Name = Field("resnet152", description="one of `image_features.backbones`")
     detector: Names = Field(["faster_rcnn"], description="names of detectors, or `precomputed`")
@@ -287,6 +290,9 @@ class Settings(Section):
             for name in names:
                 if name not in known:
                     raise wrong(key, name, f"one of {', '.join(known)}{guess(name, known)}")
+        for key, given in (("variants", self.variants), ("seeds", self.seeds)):
+            if len(set(given)) < len(given):
+                raise wrong(key, given, "each of them once")
         if self.text.freeze:
             if self.training.word_dropout > 0:
                 expected = "0, because of `text.freeze: true`: stored outputs have all words"

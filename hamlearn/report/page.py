@@ -70,6 +70,7 @@ def write_report(
             script_digest=f"sha256-{digest}",  # the only script that the page's policy allows
             groups=GROUP_COLOURS,
             settings=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
+            name=settings.name,
             sections=sections,
             paper=tables.paper_tables(settings, results),
             pairs=tables.pair_tables(settings, results),

@@ -61,6 +61,11 @@ CORPORA = config["corpus"]
 DETECTORS = config["detector"]
 PREDICT = config["predict"]
 SCRATCH = config["text"]["encoder"] == "scratch"
+RESULTS = config["results"]
+
+
+pathvars:
+    results=RESULTS,
 
 
 def is_generated(corpus):
@@ -76,8 +81,12 @@ POSTS = re.sub(r"[^\w.-]", "_", Path(PREDICT["posts"] or "").stem)
 def targets(wildcards):
     """Return what a bare `snakemake` makes: entities of the user's posts, or the report."""
     if PREDICT["posts"]:
-        return [f"results/posts/{POSTS}.jsonl"]
-    return ["results/report/metrics.csv", "results/report/index.html", *report_tables(wildcards)]
+        return [f"<results>/posts/{POSTS}.jsonl"]
+    return [
+        "<results>/report/metrics.csv",
+        "<results>/report/index.html",
+        *report_tables(wildcards),
+    ]
 
 
 # --- resources -------------------------------------------------------------------------------
@@ -143,7 +152,7 @@ def lock_results():
     Snakemake's own lock is of the working directory, outlives a killed process and then requires
     `--unlock`; profiles/default turns it off in favour of this one, which the kernel releases.
     """
-    folder = Path("results").resolve()
+    folder = Path(RESULTS).resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         HELD.enter_context(file_lock(folder / ".running", timeout=0))

@@ -3,11 +3,11 @@
 
 rule draw_corpus:
     output:
-        folder=directory("results/corpus/{corpus}/drawn"),
+        folder=directory("<results>/corpus/{corpus}/drawn"),
     log:
-        "results/logs/draw_corpus/{corpus}.log",
+        "<results>/logs/draw_corpus/{corpus}.log",
     benchmark:
-        "results/benchmarks/draw_corpus/{corpus}.tsv"
+        "<results>/benchmarks/draw_corpus/{corpus}.tsv"
     conda:
         "../../envs/corpus.yaml"
     params:
@@ -23,13 +23,13 @@ rule prepare_corpus:
     input:
         corpus_files,
     output:
-        posts="results/corpus/{corpus}/posts.jsonl",
-        labels="results/corpus/{corpus}/labels.json",
-        statistics="results/corpus/{corpus}/statistics.csv",
+        posts="<results>/corpus/{corpus}/posts.jsonl",
+        labels="<results>/corpus/{corpus}/labels.json",
+        statistics="<results>/corpus/{corpus}/statistics.csv",
     log:
-        "results/logs/prepare_corpus/{corpus}.log",
+        "<results>/logs/prepare_corpus/{corpus}.log",
     benchmark:
-        "results/benchmarks/prepare_corpus/{corpus}.tsv"
+        "<results>/benchmarks/prepare_corpus/{corpus}.tsv"
     conda:
         "../../envs/corpus.yaml"
     params:

@@ -3,16 +3,18 @@
 
 rule evaluate:
     input:
-        posts="results/corpus/{corpus}/posts.jsonl",
+        posts="<results>/corpus/{corpus}/posts.jsonl",
         predictions=expand(
-            f"results/predictions/{RUN}/{{split}}.jsonl", split=["dev", "test"], allow_missing=True
+            f"<results>/predictions/{RUN}/{{split}}.jsonl",
+            split=["dev", "test"],
+            allow_missing=True,
         ),
     output:
-        scores=f"results/scores/{RUN}.csv",
+        scores=f"<results>/scores/{RUN}.csv",
     log:
-        f"results/logs/evaluate/{RUN}.log",
+        f"<results>/logs/evaluate/{RUN}.log",
     benchmark:
-        f"results/benchmarks/evaluate/{RUN}.tsv"
+        f"<results>/benchmarks/evaluate/{RUN}.tsv"
     conda:
         "../../envs/report.yaml"
     params:
@@ -26,25 +28,25 @@ rule evaluate:
 
 use rule evaluate as evaluate_transfer with:
     input:
-        posts="results/corpus/{tested}/posts.jsonl",
+        posts="<results>/corpus/{tested}/posts.jsonl",
         predictions=f"{TRANSFER}/test.jsonl",
     output:
         scores=f"{TRANSFER}/scores.csv",
     log:
-        f"results/logs/evaluate_transfer/{RUN}/{{tested}}.log",
+        f"<results>/logs/evaluate_transfer/{RUN}/{{tested}}.log",
     benchmark:
-        f"results/benchmarks/evaluate_transfer/{RUN}/{{tested}}.tsv"
+        f"<results>/benchmarks/evaluate_transfer/{RUN}/{{tested}}.tsv"
 
 
 rule metrics:
     input:
-        scores=[f"results/scores/{run.path}.csv" for run in RUNS],
+        scores=[f"<results>/scores/{run.path}.csv" for run in RUNS],
     output:
-        in_report("results/report/metrics.csv", "metrics", table="every score of every run"),
+        in_report("<results>/report/metrics.csv", "metrics", table="every score of every run"),
     log:
-        "results/logs/metrics.log",
+        "<results>/logs/metrics.log",
     benchmark:
-        "results/benchmarks/metrics.tsv"
+        "<results>/benchmarks/metrics.tsv"
     conda:
         "../../envs/report.yaml"
     params:
@@ -61,9 +63,9 @@ rule paper_table:
         csv=in_report(f"{TABLES}/{{table}}.csv", "table", table="{table}", form="CSV"),
         markdown=in_report(f"{TABLES}/{{table}}.md", "table", table="{table}", form="Markdown"),
     log:
-        "results/logs/paper_table/{table}.log",
+        "<results>/logs/paper_table/{table}.log",
     benchmark:
-        "results/benchmarks/paper_table/{table}.tsv"
+        "<results>/benchmarks/paper_table/{table}.tsv"
     conda:
         "../../envs/report.yaml"
     params:
@@ -77,14 +79,14 @@ rule paper_table:
 
 rule pairs:
     input:
-        posts=expand("results/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
-        predictions=[f"results/predictions/{run.path}/test.jsonl" for run in RUNS],
+        posts=expand("<results>/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
+        predictions=[f"<results>/predictions/{run.path}/test.jsonl" for run in RUNS],
     output:
         in_report(f"{TABLES}/pairs.csv", "pairs", table="every pair of systems", form="CSV"),
     log:
-        "results/logs/pairs.log",
+        "<results>/logs/pairs.log",
     benchmark:
-        "results/benchmarks/pairs.tsv"
+        "<results>/benchmarks/pairs.tsv"
     conda:
         "../../envs/report.yaml"
     params:
@@ -97,29 +99,29 @@ rule pairs:
 
 rule report:
     input:
-        metrics="results/report/metrics.csv",
-        facts=[f"results/models/{run.path}/run.json" for run in RUNS],
-        histories=[f"results/models/{run.path}/history.csv" for run in RUNS],
-        posts=expand("results/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
-        statistics=expand("results/corpus/{corpus}/statistics.csv", corpus=CORPORA),
+        metrics="<results>/report/metrics.csv",
+        facts=[f"<results>/models/{run.path}/run.json" for run in RUNS],
+        histories=[f"<results>/models/{run.path}/history.csv" for run in RUNS],
+        posts=expand("<results>/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
+        statistics=expand("<results>/corpus/{corpus}/statistics.csv", corpus=CORPORA),
         generated=generated_corpora,
-        predictions=[f"results/predictions/{run.path}/test.jsonl" for run in RUNS],
+        predictions=[f"<results>/predictions/{run.path}/test.jsonl" for run in RUNS],
         failures=[path for one in CORPORA for path in experiments.failure_lists(SETTINGS, one)],
         objects=report_objects,
         tables=report_tables,
     output:
-        page=in_report("results/report/index.html", "index", table="the report"),
+        page=in_report("<results>/report/index.html", "index", table="the report"),
         figures=report(
-            directory("results/report/figures"),
+            directory("<results>/report/figures"),
             patterns=["{figure}.svg"],
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
     log:
-        "results/logs/report.log",
+        "<results>/logs/report.log",
     benchmark:
-        "results/benchmarks/report.tsv"
+        "<results>/benchmarks/report.tsv"
     conda:
         "../../envs/report.yaml"
     params:

@@ -5,11 +5,11 @@ rule convert_weights:
     input:
         published_weights,
     output:
-        "results/weights/{detector}.safetensors",
+        "<results>/weights/{detector}.safetensors",
     log:
-        "results/logs/convert_weights/{detector}.log",
+        "<results>/logs/convert_weights/{detector}.log",
     benchmark:
-        "results/benchmarks/convert_weights/{detector}.tsv"
+        "<results>/benchmarks/convert_weights/{detector}.tsv"
     conda:
         "../../envs/vision.yaml"
     resources:
@@ -24,15 +24,15 @@ rule convert_weights:
 
 rule extract_images_shard:
     input:
-        posts="results/corpus/{corpus}/posts.jsonl",
+        posts="<results>/corpus/{corpus}/posts.jsonl",
         images=generated_images,
         weights=weight_files("image_features", "backbones"),
     output:
-        temp("results/features/{corpus}/images/{backbone}{maps}.shards/{scatteritem}.h5"),
+        temp("<results>/features/{corpus}/images/{backbone}{maps}.shards/{scatteritem}.h5"),
     log:
-        "results/logs/extract_images/{corpus}/{backbone}{maps}/{scatteritem}.log",
+        "<results>/logs/extract_images/{corpus}/{backbone}{maps}/{scatteritem}.log",
     benchmark:
-        "results/benchmarks/extract_images/{corpus}/{backbone}{maps}/{scatteritem}.tsv"
+        "<results>/benchmarks/extract_images/{corpus}/{backbone}{maps}/{scatteritem}.tsv"
     conda:
         "../../envs/vision.yaml"
     threads: EXTRACTION_THREADS
@@ -51,15 +51,15 @@ rule extract_images_shard:
 
 rule extract_objects_shard:
     input:
-        posts="results/corpus/{corpus}/posts.jsonl",
+        posts="<results>/corpus/{corpus}/posts.jsonl",
         images=generated_images,
         weights=weight_files("object_features", "detectors"),
     output:
-        temp("results/features/{corpus}/objects/{detector}.shards/{scatteritem}.h5"),
+        temp("<results>/features/{corpus}/objects/{detector}.shards/{scatteritem}.h5"),
     log:
-        "results/logs/extract_objects/{corpus}/{detector}/{scatteritem}.log",
+        "<results>/logs/extract_objects/{corpus}/{detector}/{scatteritem}.log",
     benchmark:
-        "results/benchmarks/extract_objects/{corpus}/{detector}/{scatteritem}.tsv"
+        "<results>/benchmarks/extract_objects/{corpus}/{detector}/{scatteritem}.tsv"
     conda:
         detector_environment
     threads: EXTRACTION_THREADS
@@ -80,17 +80,17 @@ rule extract_objects_shard:
 # Does not depend on the source of merging: its shards are temporary, so an edit would extract again.
 rule merge_features:
     input:
-        posts="results/corpus/{corpus}/posts.jsonl",
+        posts="<results>/corpus/{corpus}/posts.jsonl",
         shards=gather.extraction(
-            "results/features/{{corpus}}/{{kind}}/{{extractor}}.shards/{scatteritem}.h5"
+            "<results>/features/{{corpus}}/{{kind}}/{{extractor}}.shards/{scatteritem}.h5"
         ),
     output:
-        features="results/features/{corpus}/{kind}/{extractor}.h5",
-        failures="results/features/{corpus}/{kind}/{extractor}.failures.csv",
+        features="<results>/features/{corpus}/{kind}/{extractor}.h5",
+        failures="<results>/features/{corpus}/{kind}/{extractor}.failures.csv",
     log:
-        "results/logs/merge_features/{corpus}/{kind}/{extractor}.log",
+        "<results>/logs/merge_features/{corpus}/{kind}/{extractor}.log",
     benchmark:
-        "results/benchmarks/merge_features/{corpus}/{kind}/{extractor}.tsv"
+        "<results>/benchmarks/merge_features/{corpus}/{kind}/{extractor}.tsv"
     conda:
         "../../envs/vision.yaml"
     shell:
@@ -100,13 +100,13 @@ rule merge_features:
 
 rule build_graphs:
     input:
-        objects="results/features/{corpus}/objects/{detector}.h5",
+        objects="<results>/features/{corpus}/objects/{detector}.h5",
     output:
-        graphs="results/graphs/{corpus}/{detector}.h5",
+        graphs="<results>/graphs/{corpus}/{detector}.h5",
     log:
-        "results/logs/build_graphs/{corpus}/{detector}.log",
+        "<results>/logs/build_graphs/{corpus}/{detector}.log",
     benchmark:
-        "results/benchmarks/build_graphs/{corpus}/{detector}.tsv"
+        "<results>/benchmarks/build_graphs/{corpus}/{detector}.tsv"
     conda:
         "../../envs/vision.yaml"
     params:

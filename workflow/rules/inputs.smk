@@ -9,8 +9,8 @@ from hamlearn.vision.published import published
 from hamlearn.systems import get_system, inputs_of, split_rounds, transfer_name
 
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
-TRANSFER = f"results/transfer/{RUN}/{{tested}}"
-TABLES = "results/report/tables"
+TRANSFER = f"<results>/transfer/{RUN}/{{tested}}"
+TABLES = "<results>/report/tables"
 PUBLISHED = os.path.relpath(ROOT / "resources" / "published.yaml")
 RUNS = experiments.planned_runs(SETTINGS)
 
@@ -27,7 +27,7 @@ def corpus_settings(wildcards):
 def corpus_files(wildcards):
     """Return the generated folder, or the text files of a real corpus without its many images."""
     if is_generated(wildcards.corpus):
-        return generated_folder(wildcards.corpus)
+        return generated_folder(SETTINGS, wildcards.corpus)
     folder = Path(config["corpora"][wildcards.corpus]["path"])
     optional = ("valid.txt", "dev.txt", "manifest.jsonl")  # dev may be drawn from train
     present = [name for name in optional if (folder / name).exists()]
@@ -54,7 +54,7 @@ def contents(*inputs):
         if workflow.storage_settings.default_storage_provider:
             return "in a storage"
         paths = [path for find in inputs for path in flat(find(wildcards))]
-        return DIGESTS.of(path for path in paths if not Path(path).is_relative_to("results"))
+        return DIGESTS.of(path for path in paths if not Path(path).is_relative_to(RESULTS))
 
     return digest
 
@@ -74,7 +74,7 @@ def network_contents(section, table):
         if wildcards.get("detector") != PRECOMPUTED:
             return contents(weight_files(section, table))(wildcards)
         given = precomputed_settings(SETTINGS, wildcards.corpus)
-        if Path(given.path).is_relative_to("results"):
+        if Path(given.path).is_relative_to(RESULTS):
             return ""
         return fingerprints.listing(given.path) + DIGESTS.of(filter(None, [given.classes]))
 
@@ -113,7 +113,7 @@ def converted(network):
     settings = network.settings
     suffixes = published(settings.source).converted
     is_converted = Path(settings.weights or "").suffix in suffixes
-    return f"results/weights/{network.name}.safetensors" if is_converted else None
+    return f"{RESULTS}/weights/{network.name}.safetensors" if is_converted else None
 
 
 def network_settings(section, table, name, **others):
@@ -149,7 +149,7 @@ def sections(*names):
 
 def generated_images(wildcards):
     """Return the folder of a generated corpus; a real corpus's images are found by its posts."""
-    return generated_folder(wildcards.corpus) if is_generated(wildcards.corpus) else []
+    return generated_folder(SETTINGS, wildcards.corpus) if is_generated(wildcards.corpus) else []
 
 
 def image_settings(wildcards):
@@ -265,15 +265,15 @@ def in_report(path, caption, **labels):
 
 def generated_corpora(wildcards):
     """Return the folders of generated corpora, which know what text alone can reach."""
-    return [generated_folder(name) for name in CORPORA if is_generated(name)]
+    return [generated_folder(SETTINGS, name) for name in CORPORA if is_generated(name)]
 
 
 def report_objects(wildcards):
     """Return the objects and graphs of every detector."""
     if not any("objects" in inputs_of(name).files for name in config["variants"]):
         return []
-    objects = "results/features/{corpus}/objects/{detector}.h5"
-    graphs = ["results/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []
+    objects = "<results>/features/{corpus}/objects/{detector}.h5"
+    graphs = ["<results>/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []
     return expand([objects, *graphs], corpus=CORPORA, detector=DETECTORS)
 
 
@@ -289,8 +289,8 @@ def post_options(*names):
     return words
 
 
-RESULT = f"results/posts/{POSTS}.jsonl"
-SOURCE = Path(f"results/posts/{POSTS}.source")  # has the path of the posts that RESULT is made of
+RESULT = f"{RESULTS}/posts/{POSTS}.jsonl"
+SOURCE = Path(f"{RESULTS}/posts/{POSTS}.source")  # has the path of the posts that RESULT is made of
 
 
 def check_source():

@@ -4,13 +4,13 @@ if SCRATCH:
 
     rule vocabulary:
         input:
-            posts="results/corpus/{corpus}/posts.jsonl",
+            posts="<results>/corpus/{corpus}/posts.jsonl",
         output:
-            encoder=directory("results/encoder/{corpus}"),
+            encoder=directory("<results>/encoder/{corpus}"),
         log:
-            "results/logs/vocabulary/{corpus}.log",
+            "<results>/logs/vocabulary/{corpus}.log",
         benchmark:
-            "results/benchmarks/vocabulary/{corpus}.tsv"
+            "<results>/benchmarks/vocabulary/{corpus}.tsv"
         conda:
             "../../envs/learning.yaml"
         params:
@@ -26,14 +26,14 @@ if config["text"]["freeze"]:
     rule encode:
         input:
             unpack(extra_texts),
-            posts="results/corpus/{corpus}/posts.jsonl",
+            posts="<results>/corpus/{corpus}/posts.jsonl",
             encoder=encoder_files,
         output:
-            encoded="results/encoded/{corpus}/{detector}/words{extras}.h5",
+            encoded="<results>/encoded/{corpus}/{detector}/words{extras}.h5",
         log:
-            "results/logs/encode/{corpus}/{detector}/words{extras}.log",
+            "<results>/logs/encode/{corpus}/{detector}/words{extras}.log",
         benchmark:
-            "results/benchmarks/encode/{corpus}/{detector}/words{extras}.tsv"
+            "<results>/benchmarks/encode/{corpus}/{detector}/words{extras}.tsv"
         conda:
             "../../envs/learning.yaml"
         threads: ALL_CORES
@@ -53,18 +53,18 @@ if config["text"]["freeze"]:
 rule train:
     input:
         unpack(run_inputs),
-        posts="results/corpus/{corpus}/posts.jsonl",
+        posts="<results>/corpus/{corpus}/posts.jsonl",
         encoder=encoder_files,
         vectors=word_vectors,
     output:
-        model=kept(f"results/models/{RUN}/model.safetensors"),
-        facts=kept(f"results/models/{RUN}/run.json"),
-        history=kept(f"results/models/{RUN}/history.csv"),
-        manifest=kept(f"results/models/{RUN}/manifest.json"),
+        model=kept(f"<results>/models/{RUN}/model.safetensors"),
+        facts=kept(f"<results>/models/{RUN}/run.json"),
+        history=kept(f"<results>/models/{RUN}/history.csv"),
+        manifest=kept(f"<results>/models/{RUN}/manifest.json"),
     log:
-        f"results/logs/train/{RUN}.log",
+        f"<results>/logs/train/{RUN}.log",
     benchmark:
-        f"results/benchmarks/train/{RUN}.tsv"
+        f"<results>/benchmarks/train/{RUN}.tsv"
     conda:
         "../../envs/learning.yaml"
     # Two trainings of one thread each are faster than one after the other with two threads.
@@ -82,7 +82,7 @@ rule train:
         contents=contents(run_inputs, encoder_files, word_vectors),
         encoder=encoder_option,
         out=subpath(output.model, parent=True),
-        logs=f"results/logs/train/{RUN}",
+        logs=f"<results>/logs/train/{RUN}",
         source=model_source("training/run"),
     shell:
         "python -m hamlearn train --settings {params.settings:q} --variant {params.variant}"
@@ -95,15 +95,15 @@ rule train:
 rule predict:
     input:
         unpack(run_inputs),
-        posts="results/corpus/{corpus}/posts.jsonl",
-        model=f"results/models/{RUN}/manifest.json",  # has a digest of every file of the model
+        posts="<results>/corpus/{corpus}/posts.jsonl",
+        model=f"<results>/models/{RUN}/manifest.json",  # has a digest of every file of the model
     output:
-        jsonl=f"results/predictions/{RUN}/{{split}}.jsonl",
-        conll=f"results/predictions/{RUN}/{{split}}.conll",
+        jsonl=f"<results>/predictions/{RUN}/{{split}}.jsonl",
+        conll=f"<results>/predictions/{RUN}/{{split}}.conll",
     log:
-        f"results/logs/predict/{RUN}/{{split}}.log",
+        f"<results>/logs/predict/{RUN}/{{split}}.log",
     benchmark:
-        f"results/benchmarks/predict/{RUN}/{{split}}.tsv"
+        f"<results>/benchmarks/predict/{RUN}/{{split}}.tsv"
     conda:
         "../../envs/learning.yaml"
     resources:
@@ -124,12 +124,12 @@ rule predict:
 use rule predict as transfer with:
     input:
         unpack(run_inputs),
-        posts="results/corpus/{tested}/posts.jsonl",
-        model=f"results/models/{RUN}/manifest.json",  # has a digest of every file of the model
+        posts="<results>/corpus/{tested}/posts.jsonl",
+        model=f"<results>/models/{RUN}/manifest.json",  # has a digest of every file of the model
     output:
         jsonl=f"{TRANSFER}/test.jsonl",
         conll=f"{TRANSFER}/test.conll",
     log:
-        f"results/logs/transfer/{RUN}/{{tested}}.log",
+        f"<results>/logs/transfer/{RUN}/{{tested}}.log",
     benchmark:
-        f"results/benchmarks/transfer/{RUN}/{{tested}}.tsv"
+        f"<results>/benchmarks/transfer/{RUN}/{{tested}}.tsv"

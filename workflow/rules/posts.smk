@@ -7,11 +7,11 @@ if PREDICT["posts"]:
             posts=PREDICT["posts"],
             model=f"{PREDICT['model']}/manifest.json",  # lists all files with their digests
         output:
-            temp(f"results/posts/{POSTS}.shards/{{scatteritem}}.jsonl"),
+            temp(f"<results>/posts/{POSTS}.shards/{{scatteritem}}.jsonl"),
         log:
-            f"results/logs/predict_posts/{POSTS}/{{scatteritem}}.log",
+            f"<results>/logs/predict_posts/{POSTS}/{{scatteritem}}.log",
         benchmark:
-            f"results/benchmarks/predict_posts/{POSTS}/{{scatteritem}}.tsv"
+            f"<results>/benchmarks/predict_posts/{POSTS}/{{scatteritem}}.tsv"
         conda:
             "../../envs/tagging.yaml"
         threads: EXTRACTION_THREADS
@@ -31,13 +31,13 @@ if PREDICT["posts"]:
     rule join_posts:
         input:
             posts=PREDICT["posts"],
-            shards=gather.posts(f"results/posts/{POSTS}.shards/{{scatteritem}}.jsonl"),
+            shards=gather.posts(f"<results>/posts/{POSTS}.shards/{{scatteritem}}.jsonl"),
         output:
             RESULT,
         log:
-            f"results/logs/join_posts/{POSTS}.log",
+            f"<results>/logs/join_posts/{POSTS}.log",
         benchmark:
-            f"results/benchmarks/join_posts/{POSTS}.tsv"
+            f"<results>/benchmarks/join_posts/{POSTS}.tsv"
         conda:
             "../../envs/tagging.yaml"
         params:

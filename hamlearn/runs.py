@@ -24,6 +24,7 @@ from hamlearn.settings import (
     TrainingSettings,
     Variant,
 )
+from hamlearn.sources import SourceName
 from hamlearn.systems import Inputs, inputs_of
 
 SCHEMA_VERSION = 1
@@ -61,6 +62,9 @@ class VisionNetwork(Section):
     random: bool  # untrained weights: the features carry no meaning
     settings: dict[str, Any]  # everything else that the features depend on
     versions: dict[str, str]  # of the libraries that computed them
+    source: SourceName | None = None  # the library and the name there; None for precomputed objects
+    revision: str | None = None  # the commit of a snapshot of the hub
+    files: dict[str, Digest] = Field(default_factory=dict)  # of a folder, or an own module
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> Self:
@@ -72,6 +76,7 @@ class VisionNetwork(Section):
             random=bool(attributes["random_weights"]),
             settings=json.loads(attributes["settings"]),
             versions=json.loads(attributes["versions"]),
+            **json.loads(attributes["origin"]),
         )
 
     @property
@@ -79,10 +84,17 @@ class VisionNetwork(Section):
         """The sha256 of the settings, as the feature file states it."""
         return digest_of_text(canonical(self.settings))
 
+    @property
+    def _origin(self) -> str:
+        """The source, without the place of a folder or snapshot; the name where none is known."""
+        source = self.source or self.name
+        return "transformers" if source.startswith("transformers:") else source
+
     def check_same(self, run: Self, path: str | Path) -> None:
         """Check that features of this network, from the file `path`, are of the kind of a run's.
 
-        Name, weights and settings are compared; a limit of pixels and further maps in the file
+        Source, weights, files and settings are compared, and names where a source is not known; the
+        place of a folder, versions of libraries, a limit of pixels and further maps in the file
         change no feature that is read. Precomputed objects differ by corpus, so the digest of their
         files is left out, and so is the path of their class names, which are compared by name.
 
@@ -90,11 +102,16 @@ class VisionNetwork(Section):
             HamlearnError: one differs; the message names the file and the key.
         """
         ignored = {"max_pixels", "regions", "stages"}
-        pairs: list[tuple[str, Any, Any]] = [("extractor", self.name, run.name)]
+        key = "source" if self.source and run.source else "extractor"
+        pairs: list[tuple[str, Any, Any]] = [(key, self._origin, run._origin)]
         if run.name == PRECOMPUTED:
             ignored.add("preprocessing")
         else:
             pairs.append(("sha256 of the weights", self.sha256, run.sha256))
+            names = sorted(self.files.keys() | run.files.keys())
+            pairs += [
+                (f"sha256 of {name}", self.files.get(name), run.files.get(name)) for name in names
+            ]
         for key in sorted((self.settings.keys() | run.settings.keys()) - ignored):
             pairs.append((key, self.settings.get(key), run.settings.get(key)))
         for key, found, expected in pairs:

@@ -208,6 +208,7 @@ def write_store(
         "settings": "{}",
         "settings_digest": "1" * 64,
         "versions": json.dumps({"numpy": np.__version__}),
+        "origin": "{}",
     }
     with h5py.File(path, "w") as file:
         write_texts(file, "ids", ids)

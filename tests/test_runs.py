@@ -70,6 +70,7 @@ def test_a_network_is_described_by_the_attributes_of_its_file():
             "random_weights": 0,
             "settings": '{"dtype":"float16"}',
             "versions": '{"torch":"2"}',
+            "origin": '{"files":{"a.json":"%s"},"revision":"c0","source":"timm:vit"}' % ("c" * 64),
         }
     )
     assert network == VisionNetwork(
@@ -79,6 +80,9 @@ def test_a_network_is_described_by_the_attributes_of_its_file():
         random=False,
         settings={"dtype": "float16"},
         versions={"torch": "2"},
+        source="timm:vit",
+        revision="c0",
+        files={"a.json": "c" * 64},
     )
     with pytest.raises(ValueError, match="weights"):
         network.model_validate(network.model_dump() | {"weights": "../a.pt"})
@@ -91,7 +95,13 @@ def test_a_network_is_described_by_the_attributes_of_its_file():
         ("demo", {}, None),
         ("demo", {"versions": {"torch": "2"}, "weights": "b.pt"}, None),
         ("demo", {"settings": {"dtype": "float16", "max_pixels": 3, "regions": True}}, None),
-        ("demo", {"name": "other"}, "extractor"),
+        ("demo", {"name": "other"}, None),
+        ("demo", {"source": "timm:vit"}, "source"),
+        ("demo", {"source": None}, "extractor"),
+        ("demo", {"revision": "another", "source": "transformers:elsewhere/vit"}, None),
+        ("demo", {"files": {"config.json": "d" * 64}}, r"sha256 of config\.json"),
+        ("demo", {"files": {}}, r"sha256 of config\.json"),
+        ("precomputed", {"name": "demo"}, "extractor"),
         ("demo", {"sha256": "b" * 64}, "sha256 of the weights"),
         ("demo", {"settings": {}}, "dtype"),
         ("precomputed", {"sha256": "b" * 64}, None),
@@ -102,6 +112,8 @@ def test_a_network_is_described_by_the_attributes_of_its_file():
 def test_a_network_is_compared_by_what_its_features_depend_on(name, change, key):
     values = {"name": name, "weights": "a.pt", "sha256": "a" * 64, "random": False}
     values |= {"settings": {"dtype": "float16"}, "versions": {}}
+    if name != "precomputed":
+        values |= {"source": "transformers:a/vit", "files": {"config.json": "c" * 64}}
     run, network = VisionNetwork(**values), VisionNetwork(**(values | change))
     if key is None:
         network.check_same(run, "a.h5")

@@ -46,6 +46,8 @@ from hamlearn.vision.images import (
     memory_checked,
     set_threads,
 )
+from hamlearn.vision.network_files import Network
+from hamlearn.vision.weights import Weights
 
 _AHEAD = 4  # images decoded ahead of a detector, which takes them at full size
 _PENDING = 3  # batches that may wait for the disk, in addition to the one that is written
@@ -84,7 +86,9 @@ def extract_images(
     """
     options, workers = settings.image_features, set_threads(threads)
     max_pixels = settings.pictures.max_pixels
-    net = load_backbone(backbone, configured(options.backbones, "backbones", backbone))
+    chosen = configured(options.backbones, "backbones", backbone)
+    network = Network(f"image_features.backbones.{backbone}", backbone, chosen)
+    net = load_backbone(backbone, chosen)
     weights, stages = net.weights, net.stages if options.stages else ()
     paths = shard_of(image_paths(iterate_posts(posts_path)), shard)
     columns = image_columns(net.width, options.dtype, options.regions, stages)
@@ -99,8 +103,8 @@ def extract_images(
         def process(batch: Batch) -> Callable[[], Rows]:
             tensors: list[Any] = [item.value for item in batch]
             images = torch.stack(tensors).to(on, memory_format=layout)
-            chosen = full if len(batch) == options.batch_size else net
-            values = features_of(chosen, images, on != "cpu", options.stages)
+            sized = full if len(batch) == options.batch_size else net
+            values = features_of(sized, images, on != "cpu", options.stages)
             found = dict(zip(("features", "regions", *STAGES), values, strict=False))
 
             def rows() -> Rows:
@@ -116,7 +120,7 @@ def extract_images(
             out,
             list(paths),
             columns,
-            attributes_of("images", backbone, weights.name, weights.digest, weights.random, used),
+            _attributes("images", backbone, network, weights, used),
             queue,
             process,
             options.batch_size,
@@ -147,14 +151,15 @@ def extract_objects(
     with free_device("cpu" if detector == PRECOMPUTED else device) as on:
         source: ObjectSource
         used = options.model_dump(include={"objects", "dtype"})
+        network: Network | None = None
         if detector == PRECOMPUTED:
             source = given = Precomputed(options.precomputed)
             given.check_names(every)
             queue: Iterator[Decoded[Any]] = given.found(paths, options.objects, max_pixels)
         else:
-            source = net = load_detector(
-                detector, configured(options.detectors, "detectors", detector), on
-            )
+            chosen = configured(options.detectors, "detectors", detector)
+            network = Network(f"object_features.detectors.{detector}", detector, chosen)
+            source = net = load_detector(detector, chosen, on)
             log.info("detector %s runs on %s", detector, net.backend)
             selection = selection_of(net, options)
             used |= selection
@@ -176,13 +181,26 @@ def extract_objects(
             out,
             list(paths),
             object_columns(source.feature_width, options.objects, options.dtype),
-            attributes_of("objects", detector, weights.name, weights.digest, weights.random, used),
+            _attributes("objects", detector, network, weights, used),
             queue,
             process,
             is_strict=settings.pictures.unreadable == "error",
             where=f"{on}, {source.backend}",
             classes=source.classes,
         )
+
+
+def _attributes(
+    kind: str, name: str, network: Network | None, weights: Weights, used: Mapping[str, Any]
+) -> dict[str, str | int | bool]:
+    """Return the attributes of a feature file; `network` is None for precomputed objects."""
+    libraries, origin = ["torch", "torchvision", "pillow", "numpy", "h5py"], None
+    if network is not None:
+        origin = network.origin()
+        if network.source.kind in ("timm", "transformers"):
+            libraries.append(network.source.kind)
+    about = (kind, name, weights.name, weights.digest, weights.random, used)
+    return attributes_of(*about, libraries, origin)
 
 
 def padded(best: Selection, n: int, size: tuple[int, int], classes: int) -> dict[str, Any]:

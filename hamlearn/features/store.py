@@ -80,12 +80,14 @@ def attributes_of(
     random_weights: bool,
     settings: Mapping[str, Any],
     libraries: Sequence[str] = ("torch", "torchvision", "pillow", "numpy", "h5py"),
+    origin: Mapping[str, Any] | None = None,
 ) -> dict[str, str | int | bool]:
     """Return the provenance of features, as stored in the attributes of their file.
 
     `settings` is everything that the features depend on, except the weights, whose sha256 is
     `weights_digest`; random weights mean that the features carry no meaning. `libraries` are
-    distributions whose versions are recorded.
+    distributions whose versions are recorded. `origin` says where a network comes from, as
+    `hamlearn.vision.network_files.Network.origin` gives it.
     """
     text = canonical(dict(settings))
     versions = {"python": platform.python_version(), "hamlearn": hamlearn.__version__}
@@ -98,6 +100,7 @@ def attributes_of(
         "random_weights": random_weights,
         "settings": text,
         "settings_digest": digest_of_text(text),
+        "origin": canonical(dict(origin or {})),
         "versions": canonical(versions | {name: version(name) for name in libraries}),
     }
 

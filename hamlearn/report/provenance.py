@@ -8,6 +8,7 @@ from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import NAMES
 from hamlearn.evaluation.paper import ABSENT
 from hamlearn.evaluation.scores import ALL
+from hamlearn.io import canonical, digest_of_text
 from hamlearn.report.inputs import CorpusResults
 from hamlearn.report.tables import Cell, Row, Table, cells, detector_note
 from hamlearn.runs import VisionNetwork
@@ -230,9 +231,15 @@ def provenance_table(corpus: CorpusResults) -> Table | None:
     networks = [source.network for source in files]
     values: dict[str, Sequence[object]] = {
         "Extractor": [one.name for one in networks],
+        "Source": [one.source or ABSENT for one in networks],
+        "Revision": [(one.revision or ABSENT)[:SHORT] for one in networks],
         "Weights": [one.weights for one in networks],
         "Trained": ["no: random weights" if one.random else "yes" for one in networks],
         "Weights digest": [one.sha256[:SHORT] for one in networks],
+        "Files digest": [
+            digest_of_text(canonical(one.files))[:SHORT] if one.files else ABSENT
+            for one in networks
+        ],
         "Settings digest": [one.settings_digest[:SHORT] for one in networks],
         "Backend": [one.settings.get("backend") or ABSENT for one in networks],
         "Precision": [one.settings.get("dtype") or ABSENT for one in networks],

@@ -8,11 +8,12 @@ import ast
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hamlearn import hub
 from hamlearn.encoder_files import CONFIG, read_files, read_json, require_weights
 from hamlearn.errors import HamlearnError
+from hamlearn.io import digest_of_file
 from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.sources import Source, module_file, parse_source
 from hamlearn.vision.published import RANDOM, cached, file_name, is_weight_file, published
@@ -76,11 +77,31 @@ class Network(NamedTuple):
         is_own = published(self.settings.source) == published(None)
         return None if is_own and not is_weight_file(weights) else Path(weights)
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether its files lie in the cache of torch or of the hub, under a published name."""
+        named = published(self.settings.source).named
+        return self.hub_id is not None or self.settings.weights in named
+
     def files(self) -> list[str]:
         """Return the files that decide what it computes, but for the code of its library."""
         if self.folder is not None:
             return read_files(self.folder)
         return [] if self.file is None else [str(self.file)]
+
+    def origin(self) -> dict[str, Any]:
+        """Return its source, the commit of its snapshot, and the sha256 of files by their names.
+
+        The files are those of a folder or snapshot, or the module of a `python:` source that is not
+        hamlearn's own; a file of weights has its digest elsewhere.
+        """
+        files = [] if self.folder is None else read_files(self.folder)
+        revision = self.folder.name if self.folder and self.hub_id else None
+        if self.source.kind == "python" and not self.source.module.startswith("hamlearn."):
+            own = module_file(self.source.module)
+            files = [] if own is None else [str(own)]
+        digests = {Path(file).name: digest_of_file(Path(file)) for file in files}
+        return {"source": self.settings.source, "revision": revision, "files": digests}
 
     def describe(self) -> str:
         """Return what is loaded, in one line."""

@@ -51,6 +51,9 @@ def test_networks_from_outside_the_package_need_a_configuration_alone(tmp_path):
         np.testing.assert_allclose(file.rows("features", [0])[0], [1, 0, 0.2], atol=1e-3)
         assert file.attributes["extractor"] == "colours"
         assert file.attributes["weights"] == "my weights"
+        origin = json.loads(file.attributes["origin"])
+        assert origin["source"] == f"python:{OUTSIDE}:load_backbone"
+        assert origin["files"].keys() == {"outside.py"}
     with FeatureFile(tmp_path / "o.h5") as file:
         assert file.rows("boxes", [0])[0, :2].tolist() == [[0, 0, 0.5, 1], [0.5, 0, 1, 1]]
         assert file.rows("labels", [0])[0, :2].tolist() == [0, 1]

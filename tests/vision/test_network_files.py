@@ -1,5 +1,6 @@
 """Networks as far as files tell: refused by key before anything runs, and described in a line."""
 
+import hashlib
 import json
 
 import pytest
@@ -180,3 +181,32 @@ def test_sizes_are_written_as_people_do():
     assert [in_words(size) for size in sizes] == [
         *("0 bytes", "999 bytes", "1.0 kB", "12 kB", "605 MB", "2.4 GB")
     ]
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_origin_has_the_digest_of_every_file_of_a_folder(tmp_path):
+    source = model(tmp_path / "vit", "vit")
+    (tmp_path / "vit/README.md").write_text("not read")
+    names = ["config.json", "model.safetensors", "preprocessor_config.json"]
+    assert backbone(source=source).origin() == {
+        "source": source,
+        "revision": None,
+        "files": {name: sha256(tmp_path / "vit" / name) for name in names},
+    }
+
+
+def test_the_origin_of_a_snapshot_has_its_commit(tmp_path, monkeypatch):
+    model(tmp_path / "c0ffee", "vit")
+    monkeypatch.setattr(hub, "snapshot", lambda name, revision=None: tmp_path / "c0ffee")
+    origin = backbone(source="transformers:google/vit", revision="v2").origin()
+    assert (origin["revision"], len(origin["files"])) == ("c0ffee", 3)
+
+
+def test_the_origin_of_an_own_function_has_its_module_and_that_of_ours_has_none(own):
+    own.write_text("def load(): ...")
+    origin = backbone(source="python:my_net:load", weights="a.pth").origin()
+    assert origin["files"] == {"my_net.py": sha256(own)}
+    assert Network(KEY, "demo", BACKBONES["demo"]).origin()["files"] == {}

@@ -125,7 +125,7 @@ def test_an_edited_module_reruns_its_stage(finished, module, jobs):
 
 def test_an_edited_detector_outside_the_package_reruns_its_extraction(tmp_path):
     project = Project(tmp_path / "project")
-    project.write("mine.py", "one")
+    project.write("mine.py", "def load(): return 1")
     network = {"source": "python:mine:load", "weights": "random"}
     given = {
         "detector": "mine",
@@ -135,8 +135,33 @@ def test_an_edited_detector_outside_the_package_reruns_its_extraction(tmp_path):
     }
     project.snakemake(*project.overlay(**given), "--", "results/features/demo/objects/mine.h5")
     assert "extract_objects_shard" not in project.planned(**given)
-    project.write("mine.py", "two")
+    project.write("mine.py", "def load(): return 2")
     assert project.planned(**given)["extract_objects_shard"] == 1
+
+
+def test_any_file_of_a_folder_of_transformers_is_watched(tmp_path):
+    project = Project(tmp_path / "project")
+    project.write("vit/config.json", '{"model_type": "vit"}')
+    for name in ("model.safetensors", "preprocessor_config.json", "README.md"):
+        project.write(f"vit/{name}", "one")
+    given = {
+        "backbone": "vit",
+        "image_features": {"backbones": {"vit": {"source": "transformers:vit"}}},
+        "variants": ["umt"],
+        "shards": 1,
+    }
+    said = project.snakemake(
+        *project.overlay(**given), "--", "results/features/demo/images/vit_regions.h5"
+    )
+    assert "image_features.backbones.vit: transformers:vit, " in said
+    assert "extract_images_shard" not in project.planned(**given)
+    project.write("vit/README.md", "two")
+    assert "extract_images_shard" not in project.planned(**given)
+    project.write("vit/preprocessor_config.json", "two")
+    assert project.planned(**given)["extract_images_shard"] == 1
+    (project.folder / "vit/preprocessor_config.json").unlink()
+    said = project.snakemake("-n", *project.overlay(**given), ok=False)
+    assert "config: image_features.backbones.vit.source: vit: found no preprocessor_c" in said
 
 
 def test_source_that_is_not_tracked_reruns_nothing(tmp_path):

@@ -72,7 +72,10 @@ def network_contents(section, table):
 
     def digest(wildcards):
         if wildcards.get("detector") != PRECOMPUTED:
-            return contents(weight_files(section, table))(wildcards)
+            name = wildcards.get("backbone") or wildcards.get("detector")
+            network = network_of(section, table, name)
+            cached = network.files() if network.is_cached else []
+            return contents(weight_files(section, table), lambda wildcards: cached)(wildcards)
         given = precomputed_settings(SETTINGS, wildcards.corpus)
         if Path(given.path).is_relative_to(RESULTS):
             return ""
@@ -137,6 +140,7 @@ def weight_files(section, table):
         network = network_of(section, table, name)
         classes = getattr(network.settings, "classes", None)
         files = [converted(network)] if converted(network) else network.files()
+        files = [] if network.is_cached else files
         return [*files, *([classes] if isinstance(classes, str) else [])]
 
     return files

@@ -198,6 +198,13 @@ def test_objects_found_elsewhere_can_lie_apart_for_each_corpus(finished):
     assert '"path": "results/corpus/demo/drawn"' in said
 
 
+def test_loggers_write_below_the_results_and_repeat_no_training(finished):
+    loggers = {"training": {"loggers": ["csv"], "devices": 2}}
+    assert finished.planned(**loggers) == {"report": 1}
+    said = finished.snakemake("-n", "-p", *finished.overlay(results="other", **loggers))
+    assert "--logger csv --logs other/logs/train/demo/none/text_only/seed0 " in said
+
+
 def test_text_alone_asks_for_no_picture(tmp_path):
     project = Project(tmp_path / "project")
     found = project.planned(variants=["text_only"])

@@ -82,7 +82,7 @@ rule train:
         contents=contents(run_inputs, encoder_files, word_vectors),
         encoder=encoder_option,
         out=subpath(output.model, parent=True),
-        logs=f"<results>/logs/train/{RUN}",
+        logs=f"{RESULTS}/logs/train/{RUN}",
         source=model_source("training/run"),
     shell:
         "python -m hamlearn train --settings {params.settings:q} --variant {params.variant}"

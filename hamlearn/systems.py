@@ -6,11 +6,13 @@ This module does not import torch, because the workflow, the settings and the re
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hamlearn.errors import HamlearnError
 
 IMAGE_MAPS = ("regions", "stages")  # maps of an image, stored only for the systems that read them
 TEXT_INPUTS = ("names", "captions")  # what an image contributes as text, appended to the post
+Control = Literal["removed", "shuffled", "blank"]  # what is done to images, see data/controls
 NO_DETECTOR = "none"  # path component for runs that use no detector
 
 

@@ -19,6 +19,8 @@ from hamlearn.systems import (
     full_with_rounds,
     image_features_name,
     inputs_of,
+    shuffled_name,
+    split_control,
     split_rounds,
 )
 
@@ -62,6 +64,30 @@ def planned_runs(
     return list(dict.fromkeys(runs))
 
 
+def control_runs(settings: Settings) -> list[RunId]:
+    """Return the runs that are trained with exchanged images."""
+    return planned_runs(settings, [*map(shuffled_name, settings.experiments.trained_shuffled)])
+
+
+def control_names(settings: Settings) -> list[str]:
+    """Return the names of predictions under controls, such as `removed` and `shuffled-0`."""
+    asked = settings.experiments
+    return [
+        f"{control}-{draw}" if control == "shuffled" else control
+        for control in asked.controls
+        for draw in range(asked.draws if control == "shuffled" else 1)
+    ]
+
+
+def predictions(settings: Settings, run: RunId) -> list[str]:
+    """Return the predictions that the scores of a run are computed from."""
+    inputs, trained = inputs_of(run.variant), split_control(run.variant)[1]
+    is_controlled = not trained and (inputs.files or inputs.captions)
+    controls = control_names(settings) if is_controlled else []
+    names = ["dev", "test", *(f"test.{name}" for name in controls)]
+    return [f"results/predictions/{run.path}/{name}.jsonl" for name in names]
+
+
 def table_runs(settings: Settings, table: str) -> list[RunId]:
     """Return the runs whose scores a table of the paper shows (table2 to table6)."""
     asked = settings.experiments
@@ -81,7 +107,7 @@ def table_runs(settings: Settings, table: str) -> list[RunId]:
 def requested_runs(settings: Settings) -> list[RunId]:
     """Return every run that the report and the requested tables of the paper need."""
     tables = [run for table in settings.experiments.tables for run in table_runs(settings, table)]
-    return list(dict.fromkeys([*planned_runs(settings), *tables]))
+    return list(dict.fromkeys([*planned_runs(settings), *control_runs(settings), *tables]))
 
 
 def requested_networks(settings: Settings) -> list[tuple[str, str, WeightSettings]]:
@@ -189,8 +215,10 @@ def run_settings(settings: Settings, variant: str) -> str:
     if not (inputs.encoder and text["freeze"]):
         del text["freeze"]
     model = settings.model.model_dump(mode="json")
+    variant, control = split_control(variant)
     model["rounds"] = split_rounds(variant)[1] or model["rounds"]
     training = settings.training.model_dump(mode="json", exclude={"devices", "loggers"})
+    training["control"] = control or training["control"]
     return as_json(text=text, model=model, training=training)
 
 

@@ -35,7 +35,7 @@ from hamlearn.sections import (
     guess,
     wrong,
 )
-from hamlearn.systems import SYSTEMS, check_can_freeze
+from hamlearn.systems import CONTROLS, SYSTEMS, Control, check_can_freeze
 
 Variant = Literal[*SYSTEMS]  # type: ignore[valid-type]
 Logger = Literal[*LOGGERS]  # type: ignore[valid-type]
@@ -204,6 +204,9 @@ class TrainingSettings(Section):
     )
     devices: PositiveInt = Field(1, description="GPUs per training run; without a GPU, processes")
     loggers: Several[Logger] = Field([], description="programs that record every step")
+    control: Literal["shuffled"] | None = Field(
+        None, description="train, choose and predict with images exchanged between posts"
+    )
 
     @model_validator(mode="after")
     def _enough_posts(self) -> "TrainingSettings":
@@ -219,6 +222,13 @@ class ExperimentSettings(Section):
     rounds: Several[PositiveInt] = Field([], description="values of L for `full` (Table 4)")
     transfer: Several[Variant] = Field([], description="tested on other corpora too (Table 5)")
     detectors: Several[Name] = Field([], description="more detectors for `full` (Table 6)")
+    controls: Several[Control] = Field(
+        [*CONTROLS], description="what is done to images at test time, for systems that read them"
+    )
+    draws: PositiveInt = Field(3, description="exchanges of images, whose scores are averaged")
+    trained_shuffled: Several[Variant] = Field(
+        [], description="also trained with images exchanged between posts"
+    )
 
 
 class ReportSettings(Section):
@@ -293,6 +303,10 @@ class Settings(Section):
         for key, given in (("variants", self.variants), ("seeds", self.seeds)):
             if len(set(given)) < len(given):
                 raise wrong(key, given, "each of them once")
+        for variant in self.experiments.trained_shuffled:
+            inputs = SYSTEMS[variant].inputs
+            if not (inputs.files or inputs.captions):
+                raise wrong("experiments.trained_shuffled", variant, "a variant that reads images")
         if self.text.freeze:
             if self.training.word_dropout > 0:
                 expected = "0, because of `text.freeze: true`: stored outputs have all words"

@@ -6,13 +6,14 @@ This module does not import torch, because the workflow, the settings and the re
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from hamlearn.errors import HamlearnError
 
 IMAGE_MAPS = ("regions", "stages")  # maps of an image, stored only for the systems that read them
 TEXT_INPUTS = ("names", "captions")  # what an image contributes as text, appended to the post
 Control = Literal["removed", "shuffled", "blank"]  # what is done to images, see data/controls
+CONTROLS: tuple[Control, ...] = get_args(Control)
 NO_DETECTOR = "none"  # path component for runs that use no detector
 
 
@@ -121,12 +122,12 @@ ABLATIONS = ("full", "wo_rgcn", "wo_vit", "wo_rm")  # the paper's model and its 
 
 
 def get_system(variant: str) -> System:
-    """Return the system of a variant; `full-L2` is `full` with another number of rounds.
+    """Return the system of a variant, see `system_name`.
 
     Raises:
         HamlearnError: there is no such variant.
     """
-    name, _ = split_rounds(variant)
+    name = system_name(variant)
     if name not in SYSTEMS:
         raise HamlearnError(f"variant: found {name!r}, expected one of {', '.join(SYSTEMS)}")
     return SYSTEMS[name]
@@ -159,6 +160,22 @@ def split_rounds(variant: str) -> tuple[str, int | None]:
     """Split a variant like `full-L2` into `full` and 2; the number is None for all others."""
     found = re.fullmatch(r"(full)-L([1-9][0-9]*)", variant)
     return (found[1], int(found[2])) if found else (variant, None)
+
+
+def shuffled_name(variant: str) -> str:
+    """Return the name of a variant that is trained with exchanged images."""
+    return f"{variant}-shuffled"
+
+
+def split_control(variant: str) -> tuple[str, Control | None]:
+    """Split a variant like `full-shuffled` into `full` and the control that it is trained under."""
+    name = variant.removesuffix("-shuffled")
+    return (variant, None) if name == variant else (name, "shuffled")
+
+
+def system_name(variant: str) -> str:
+    """Return the system of a variant: `full` of `full`, `full-L2` and `full-shuffled`."""
+    return split_rounds(split_control(variant)[0])[0]
 
 
 def transfer_name(trained: str, tested: str) -> str:

@@ -19,22 +19,22 @@ Scores = Annotated[list[Path], typer.Argument(help="Scores of runs.")]
 
 @app.command()
 def evaluate(
-    predictions: Annotated[list[Path], typer.Argument(help="dev.jsonl and test.jsonl.")],
+    predictions: Annotated[list[Path], typer.Argument(help="dev.jsonl, test.removed.jsonl ...")],
     posts: Posts,
     corpus: Annotated[str, typer.Option()],
     detector: Annotated[str, typer.Option()],
     variant: Annotated[str, typer.Option()],
     seed: Seed,
     out: Out,
+    control: Annotated[str, typer.Option(help="What the run was trained under.")] = "none",
 ) -> None:
-    """Score the predictions of one run by scheme, type and cue."""
+    """Score the predictions of one run by scheme, type and cue, with and without an image."""
     from hamlearn.corpus.posts import read_posts
     from hamlearn.evaluation.evaluate import evaluate
     from hamlearn.evaluation.tables import write_table
 
-    scores = evaluate(
-        predictions, read_posts(posts), corpus=corpus, detector=detector, variant=variant, seed=seed
-    )
+    names = {"corpus": corpus, "detector": detector, "variant": variant, "control": control}
+    scores = evaluate(predictions, read_posts(posts), **names, seed=seed)
     write_table(out, scores)
 
 

@@ -8,6 +8,7 @@ import typer
 from hamlearn.cli import options as opt
 from hamlearn.cli.options import parse_shard, read_settings
 from hamlearn.errors import HamlearnError
+from hamlearn.systems import CONTROLS
 
 app = typer.Typer()
 Form = Annotated[str | None, typer.Option("--format", help="jsonl, csv, tsv, conll or text.")]
@@ -99,6 +100,36 @@ def predict_split(
     keep_freed_memory()
     files = InputFiles(images, objects, graphs, captions, encoded)
     predict(run, posts, split, jsonl, conll, files, threads)
+
+
+@app.command()
+def predict_controls(
+    run: Annotated[Path, typer.Option(help="Folder of a finished training.")],
+    posts: opt.Posts,
+    out: Annotated[Path, typer.Option(help="Folder of the predictions, test.NAME.jsonl.")],
+    names: Annotated[list[str], typer.Argument(help="removed, blank, shuffled-0, shuffled-1 ...")],
+    images: opt.Images = None,
+    objects: opt.Objects = None,
+    graphs: opt.Graphs = None,
+    captions: opt.Captions = None,
+    encoded: opt.Encoded = None,
+    threads: opt.Threads = None,
+) -> None:
+    """Predict test with images taken away, exchanged between posts, or blank."""
+    wanted = {}
+    for name in names:
+        control, _, draw = name.partition("-")
+        if control not in CONTROLS or (draw and not draw.isdecimal()):
+            expected = f"one of {', '.join(CONTROLS)}, or shuffled-1 for another exchange"
+            raise HamlearnError(f"found the control {name!r}, expected {expected}")
+        wanted[control, int(draw or 0)] = out / f"test.{name}.jsonl"
+    from hamlearn.data.sources import InputFiles
+    from hamlearn.devices import keep_freed_memory
+    from hamlearn.inference.prediction import predict_controls
+
+    keep_freed_memory()
+    files = InputFiles(images, objects, graphs, captions, encoded)
+    predict_controls(run, posts, "test", wanted, files, threads)
 
 
 @app.command()

@@ -64,6 +64,7 @@ def controlled(
     if text is not None:
         named = None if text.visual is None else other
         text = replace(text, visual=named, captions=None if text.captions is None else captions)
+        sources = replace(sources, encoded=None)  # stored outputs are those of the own texts
     return replace(sources, visual=other, image_text=text)
 
 

@@ -1,7 +1,8 @@
 """Score the predictions of a run against the corpus, and gather the scores of several runs."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import compress, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +15,17 @@ from hamlearn.evaluation.cues import cues_of, of_cue
 from hamlearn.evaluation.scores import ALL, score
 from hamlearn.evaluation.tables import read_table
 from hamlearn.io import lines
-from hamlearn.systems import SYSTEMS, split_rounds
+from hamlearn.systems import CONTROLS, SYSTEMS, split_rounds
 
 RUN = ("corpus", "detector", "variant", "seed")
+CONTROL, HAS_PICTURE = "control", "has_picture"
+UNCONTROLLED = "none"  # in the column `control`
+GROUPS = (ALL, "yes", "no")  # in the column `has_picture`: posts with a usable image, and without
 NUMBERS = ("precision", "recall", "f1", "support", "predicted")
 WITHOUT_IMAGE = "posts_without_image"  # posts of the split; empty where no image is read
-COLUMNS = (*RUN, "split", "scheme", "type", "cue", *NUMBERS, WITHOUT_IMAGE)
+COLUMNS = (
+    *RUN, CONTROL, "split", "scheme", "type", "cue", HAS_PICTURE, *NUMBERS, WITHOUT_IMAGE,
+)  # fmt: skip
 TEXT = [name for name in COLUMNS if name not in ("seed", *NUMBERS, WITHOUT_IMAGE)]
 
 
@@ -44,33 +50,83 @@ def evaluate(
     detector: str,
     variant: str,
     seed: int,
+    control: str = UNCONTROLLED,
 ) -> pd.DataFrame:
-    """Score one run's predictions in both schemes, for each type and each cue.
+    """Score one run's predictions by scheme, type and cue, for posts with and without an image.
 
     Gold comes from the corpus, never from a prediction file, and is counted before truncation.
-    Prediction files are named by their split, such as `dev.jsonl`; the other arguments describe the
-    run in every row, with `none` as the detector of a run without one.
+    Prediction files are named by their split, such as `dev.jsonl`, and by what was done to images
+    first: `test.removed.jsonl`, `test.shuffled-0.jsonl`, `test.shuffled-1.jsonl`. Scores of several
+    draws of a control are averaged. The other arguments describe the run in every row: `none` as
+    the detector of a run without one, and the control that it was trained under.
+
+    Whether a post has an image is said by the run's own predictions without a control; a run that
+    reads no images takes the posts that have an image file.
 
     Returns:
         Rows in the columns COLUMNS; `type` is `all` for micro, `cue` is `all` or a cue. A type
-        that a cue has neither in gold nor in predictions has no row.
+        that a group of posts has neither in gold nor in predictions has no row.
 
     Raises:
-        HamlearnError: a file is malformed or not named by a split, see also `read_predictions`; or
+        HamlearnError: a file is malformed or not named as above, see also `read_predictions`; or
             a type or a cue is called `all`.
     """
     run = {"corpus": corpus, "detector": detector, "variant": variant, "seed": seed}
-    rows = []
+    files: dict[str, dict[str, list[Path]]] = {}  # by split, then control
     for path in map(Path, predictions):
-        split = path.stem
-        if split not in SPLITS:
-            raise HamlearnError(f"{path}: expected a file named by its split: {', '.join(SPLITS)}")
+        split, done = _named(path)
+        files.setdefault(split, {}).setdefault(done, []).append(path)
+    rows = []
+    for split, by_control in files.items():
         chosen = [post for post in posts if post.split == split]
-        read = read_predictions(path, chosen)
-        common = {**run, "split": split, WITHOUT_IMAGE: _without_image(variant, read)}
-        scored = _scores(chosen, [one.labels for one in read])
-        rows += [{**common, **scores} for scores in scored]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({WITHOUT_IMAGE: "Int64"})
+        own_files = by_control.get(UNCONTROLLED, [])
+        if len(own_files) != 1:
+            found = ", ".join(map(str, own_files)) or "none"
+            raise HamlearnError(f"{split}.jsonl: found {found}, expected one file of that name")
+        for done in sorted(by_control, key=lambda name: name != UNCONTROLLED):
+            draws = [read_predictions(path, chosen) for path in by_control[done]]
+            if done == UNCONTROLLED:
+                (own,) = draws
+                without, has_image = _without_image(variant, own), _has_image(chosen, own)
+            tables = [
+                pd.DataFrame(_scores(chosen, [one.labels for one in draw], has_image))
+                for draw in draws
+            ]
+            scored = _averaged(tables).assign(**run)  # type: ignore[arg-type]
+            scored[CONTROL] = control if done == UNCONTROLLED else done
+            scored["split"], scored[WITHOUT_IMAGE] = split, without
+            rows.append(scored)
+    table = pd.concat(rows, ignore_index=True)[list(COLUMNS)]
+    return table.astype({WITHOUT_IMAGE: "Int64"})
+
+
+def _named(path: Path) -> tuple[str, str]:
+    """Return the split and the control that a file of predictions is named by."""
+    split, _, done = path.stem.partition(".")
+    name = done.partition("-")[0] or UNCONTROLLED
+    if split not in SPLITS or name not in (UNCONTROLLED, *CONTROLS):
+        raise HamlearnError(
+            f"{path}: expected a file named by its split ({', '.join(SPLITS)}), and by a control"
+            f" ({', '.join(CONTROLS)}) if there is one, such as test.jsonl or test.shuffled-0.jsonl"
+        )
+    return split, name
+
+
+def _averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the mean of scores over the draws of a control; a type absent from a draw scores 0."""
+    if len(tables) == 1:
+        return tables[0]
+    keys = ["scheme", "type", "cue", HAS_PICTURE]
+    every = pd.concat(tables)
+    mean = every.groupby(keys, sort=False)[list(NUMBERS)].sum() / len(tables)
+    mean["support"] = every.groupby(keys, sort=False)["support"].max()
+    return mean.round({"predicted": 0}).astype({"support": int, "predicted": int}).reset_index()
+
+
+def _has_image(posts: Sequence[CorpusPost], predictions: Sequence[Prediction]) -> list[bool]:
+    """Return whether each post has an image that a run read, or else an image file."""
+    read = [bool(one.has_image) for one in predictions]
+    return read if any(read) else [post.image_path is not None for post in posts]
 
 
 def _without_image(variant: str, predictions: Sequence[Prediction]) -> int | None:
@@ -155,25 +211,35 @@ def _entry(line: bytes, place: str) -> dict[str, Any]:
 
 
 def _scores(
-    posts: Sequence[CorpusPost], predicted: Sequence[Sequence[str]]
-) -> Iterator[dict[str, Any]]:
-    """Yield the scores of one split: by scheme, cue, then type."""
+    posts: Sequence[CorpusPost], predicted: Sequence[Sequence[str]], has_image: Sequence[bool]
+) -> list[dict[str, Any]]:
+    """Return the scores of one split: by scheme, cue, with and without an image, then type."""
     cues = sorted({cue for post in posts for cue in cues_of(post).values()})
     if ALL in cues:
         raise HamlearnError(f"a cue is called {ALL!r}, the word for all cues together")
-    for scheme in SCHEMES:
-        for cue in (ALL, *cues):
-            gold, found = [post.labels for post in posts], predicted
-            if cue != ALL:
-                pairs = zip(posts, predicted, strict=True)
-                gold = [of_cue(post, post.labels, cue) for post in posts]
-                found = [of_cue(post, labels, cue) for post, labels in pairs]
-            scores = score(gold, found, scheme)
-            if ALL in scores.types:
-                raise HamlearnError(f"a type is called {ALL!r}, the word for all types together")
-            for type_, counts in {ALL: scores.micro, **scores.types}.items():
-                numbers = {name: getattr(counts, name) for name in NUMBERS}
-                yield {"scheme": scheme, "type": type_, "cue": cue, **numbers}
+    members = {ALL: [True] * len(posts), "yes": has_image, "no": [not one for one in has_image]}
+    rows = []
+    for scheme, cue, group in product(SCHEMES, (ALL, *cues), GROUPS):
+        pairs = [*compress(zip(posts, predicted, strict=True), members[group])]
+        if not pairs:
+            continue
+        gold, found = [post.labels for post, _ in pairs], [labels for _, labels in pairs]
+        if cue != ALL:
+            gold = [of_cue(post, post.labels, cue) for post, _ in pairs]
+            found = [of_cue(post, labels, cue) for post, labels in pairs]
+        scores = score(gold, found, scheme)
+        if ALL in scores.types:
+            raise HamlearnError(f"a type is called {ALL!r}, the word for all types together")
+        for type_, counts in {ALL: scores.micro, **scores.types}.items():
+            numbers = {name: getattr(counts, name) for name in NUMBERS}
+            place = {"scheme": scheme, "type": type_, "cue": cue, HAS_PICTURE: group}
+            rows.append(place | numbers)
+    return rows
+
+
+def uncontrolled(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of all posts, with their own images: what tables of results show."""
+    return scores[(scores[CONTROL] == UNCONTROLLED) & (scores[HAS_PICTURE] == ALL)]
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
@@ -199,10 +265,10 @@ def gather(paths: Iterable[str | Path]) -> pd.DataFrame:
     seen: dict[tuple[Any, ...], str | Path] = {}
     for path in paths:
         table = read_scores(path)
-        for run in table[list(RUN)].drop_duplicates().itertuples(index=False, name=None):
+        for run in table[[*RUN, CONTROL]].drop_duplicates().itertuples(index=False, name=None):
             if run in seen:
                 raise HamlearnError(
-                    f"{path}: scores of {'/'.join(map(str, run))}, which {seen[run]} also holds"
+                    f"{path}: scores of {'/'.join(map(str, run[:-1]))}, which {seen[run]} also holds"
                 )
             seen[run] = path
         tables.append(table)

@@ -9,6 +9,7 @@ import pandas as pd
 from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import PAPER_ORDER, PUBLISHED
 from hamlearn.errors import HamlearnError
+from hamlearn.evaluation.evaluate import uncontrolled
 from hamlearn.evaluation.scores import ALL
 from hamlearn.io import markdown, read_yaml
 from hamlearn.settings import Settings
@@ -103,6 +104,7 @@ def scores_table(
     paper's are compared with the lenient ones, the scheme of the field. The main detector is the
     first one in the settings.
     """
+    scores = uncontrolled(scores)
     test = scores[(scores["split"] == "test") & (scores["cue"] == ALL)]
     rows: list[dict[str, Any]] = []
     for line in lines:

@@ -83,6 +83,7 @@ def summary(metrics: pd.DataFrame) -> "Table":
     for name in ("seeds", *("\n".join(both) for both in SHOWN)):
         table.add_column(name, justify="right", overflow="fold")
     micro = metrics[(metrics["type"] == ALL) & (metrics["cue"] == ALL)]
+    micro = micro[(micro["control"] == "none") & (micro["has_picture"] == ALL)]
     for names, runs in micro.groupby(["corpus", "detector", "variant"], sort=False):
         cells = [
             mean_and_deviation(runs[(runs["split"] == split) & (runs["scheme"] == scheme)]["f1"])

@@ -4,8 +4,8 @@ import json
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,14 +13,17 @@ import torch
 
 from hamlearn.corpus.posts import CorpusPost, PostFile
 from hamlearn.data.batches import LengthBuckets
+from hamlearn.data.controls import controlled
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.sources import InputFiles, Sources, open_sources
 from hamlearn.data.windows import Ragged, Scored, WindowMerger
 from hamlearn.devices import free_device
+from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import TrainedModel, load_model
 from hamlearn.io import printable
 from hamlearn.model.base import TaggingModel
 from hamlearn.outputs import atomic_write
+from hamlearn.systems import Control
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +77,10 @@ def predict(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    model = load_model(model_folder)
-    facts, files = model.facts, files or InputFiles()
-    with ExitStack() as stack:
-        chosen = stack.enter_context(PostFile(posts, split))
-        opened = open_sources(
-            facts.system, files, model.tokenizer, facts.text, model.lexicon, [chosen], facts
-        )
-        sources = stack.enter_context(opened)
-        if sources.encoded is not None:
-            sources.encoded.check(model.network.get_submodule("text.encoder"))
+    with (
+        _opened(model_folder, posts, split, files) as (model, chosen, sources),
+        ExitStack() as stack,
+    ):
         parts = [stack.enter_context(atomic_write(path)) for path in (jsonl, conll)]
         json_file, conll_file = (
             stack.enter_context(part.open("w", encoding="utf-8", newline="\n")) for part in parts
@@ -103,6 +100,66 @@ def predict(
         "from text alone" if sources.visual is None else f"{without} of them without an image",
         "" if captions[None] else f", {captions[True]} with a caption",
     )
+
+
+def predict_controls(
+    model_folder: str | Path,
+    posts: str | Path,
+    split: str,
+    outputs: Mapping[tuple[Control, int], str | Path],
+    files: InputFiles | None = None,
+    threads: int | None = None,
+) -> None:
+    """Predict one split with its images removed, exchanged or blank; see `hamlearn.data.controls`.
+
+    `outputs` has the file of JSON lines, as `predict` writes it, of each control and draw.
+
+    Raises:
+        HamlearnError: as `predict`, or the system reads no images.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with _opened(model_folder, posts, split, files) as (model, chosen, sources):
+        if sources.visual is None and sources.image_text is None:
+            raise HamlearnError(
+                f"{model_folder}: found the system {model.facts.system}, which reads no images;"
+                " expected one that does"
+            )
+        for (control, draw), path in outputs.items():
+            changed = controlled(sources, control, [chosen], draw)
+            with atomic_write(path) as part, part.open("w", encoding="utf-8") as file:
+                for one in predict_posts(model, chosen, changed):
+                    file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
+            log.info(
+                "%s, images %s, draw %d: %d posts predicted", split, control, draw, len(chosen)
+            )
+
+
+@contextmanager
+def _opened(
+    model_folder: str | Path, posts: str | Path, split: str, files: InputFiles | None
+) -> Iterator[tuple[TrainedModel, PostFile, Sources]]:
+    """Load a model, and open a split and what the model reads of it.
+
+    A model that was trained with exchanged images has exchanged images here too.
+    """
+    model = load_model(model_folder)
+    facts = model.facts
+    with ExitStack() as stack:
+        chosen = stack.enter_context(PostFile(posts, split))
+        opened = open_sources(
+            facts.system,
+            files or InputFiles(),
+            model.tokenizer,
+            facts.text,
+            model.lexicon,
+            [chosen],
+            facts,
+        )
+        sources = stack.enter_context(opened)
+        if sources.encoded is not None:
+            sources.encoded.check(model.network.get_submodule("text.encoder"))
+        yield model, chosen, controlled(sources, facts.training.control, [chosen], facts.seed)
 
 
 def predict_posts(

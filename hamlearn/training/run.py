@@ -10,6 +10,7 @@ import torch
 
 from hamlearn.corpus.labels import label_set
 from hamlearn.corpus.posts import PostFile
+from hamlearn.data.controls import controlled
 from hamlearn.data.dataset import PostDataset
 from hamlearn.data.lexicon import Lexicon
 from hamlearn.data.sources import InputFiles, open_sources
@@ -106,6 +107,8 @@ def _train(
         sources = stack.enter_context(
             open_sources(system, files, tokenizer, settings.text, lexicon, [*splits.values()])
         )
+        control = settings.training.control
+        sources = controlled(sources, control, [*splits.values()], seed)
         repair = settings.training.repair_labels
         data = {
             name: PostDataset(split, tokenizer, settings.text, labels, sources, repair)

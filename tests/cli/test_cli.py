@@ -32,7 +32,7 @@ def test_every_command_has_a_help(monkeypatch, capsys):
 
 
 HEAD = ",".join(COLUMNS)
-ROW = "démo\x1b,none,full,{},dev,lenient,all,all,0.5,0.5,{},10,10,"
+ROW = "démo\x1b,none,full,{},none,dev,lenient,all,all,all,0.5,0.5,{},10,10,"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -48,6 +49,7 @@ def write(folder, split, predicted, posts=POSTS):
 
 
 def numbers(frame, **where):
+    where = {"control": "none", "has_picture": "all"} | where
     for name, value in where.items():
         frame = frame[frame[name] == value]
     (row,) = frame.to_dict("records")
@@ -221,7 +223,7 @@ def test_the_same_run_twice_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a,b\n1,2\n", '"', ",".join(COLUMNS) + "\n" + "0," * 13 + "x\n"]
+    "text", ["", "a,b\n1,2\n", '"', ",".join(COLUMNS) + "\n" + "0," * 15 + "x\n"]
 )
 def test_a_malformed_table_of_scores_is_an_error(tmp_path, text):
     (tmp_path / "seed0.csv").write_text(text)
@@ -234,3 +236,78 @@ def test_nothing_to_gather_is_an_error(tmp_path):
         gather([])
     with pytest.raises(HamlearnError, match="no such file"):
         gather([tmp_path / "absent.csv"])
+
+
+def with_images(path, has_image):
+    """Add to the predictions of a file whether each post has an image."""
+    lines = [
+        json.loads(line) | {"has_image": one}
+        for line, one in zip(path.read_text().splitlines(), has_image, strict=True)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_scores_of_posts_with_and_without_an_image_by_hand(tmp_path):
+    run = RUN | {"variant": "full", "detector": "demo"}
+    dev = with_images(write(tmp_path, "dev", DEV), [True, False])
+    frame = evaluate([dev], POSTS, **run)
+    assert list(frame["has_picture"].unique()) == ["all", "yes", "no"]
+    micro = {"scheme": "lenient", "type": "all", "cue": "all"}
+    assert numbers(frame, **micro, has_picture="yes") == (1, 1, 1, 1, 1)
+    assert numbers(frame, **micro, has_picture="no") == (0, 0, 0, 1, 2)
+    assert numbers(frame, **micro | {"cue": "text"}, has_picture="no") == (0, 0, 0, 1, 2)
+    assert frame[(frame["cue"] == "text") & (frame["has_picture"] == "yes")]["support"].sum() == 0
+    assert set(frame["posts_without_image"]) == {1}
+
+
+def test_a_run_that_reads_no_images_is_split_by_the_image_files(tmp_path):
+    posts = [replace(one, image_path="c.jpg" if one.id == "c" else None) for one in POSTS]
+    dev = with_images(write(tmp_path, "dev", DEV), [False, False])
+    frame = evaluate([dev], posts, **RUN)
+    micro = {"scheme": "lenient", "type": "all", "cue": "all"}
+    assert numbers(frame, **micro, has_picture="yes") == (0, 0, 0, 1, 2)
+    assert numbers(frame, **micro, has_picture="no") == (1, 1, 1, 1, 1)
+
+
+def test_controls_have_rows_of_their_own_and_draws_are_averaged(tmp_path):
+    run = RUN | {"variant": "full", "detector": "demo"}
+    files = [
+        with_images(
+            write(tmp_path, "dev.shuffled-0", {"b": "O O O", "c": "O B-LOC O"}), [True, True]
+        ),
+        with_images(write(tmp_path, "dev", DEV), [True, False]),
+        with_images(write(tmp_path, "dev.shuffled-1", DEV), [True, True]),
+        with_images(write(tmp_path, "dev.removed", {"b": "O O O", "c": "O O O"}), [False, False]),
+    ]
+    frame = evaluate(files, POSTS, **run)
+    assert list(frame["control"].unique()) == ["none", "shuffled", "removed"]
+    micro = {"scheme": "lenient", "type": "all", "cue": "all"}
+    assert numbers(frame, **micro) == numbers(evaluate([files[1]], POSTS, **run), **micro)
+    precision, recall, f1, support, predicted = numbers(frame, **micro, control="shuffled")
+    assert (precision, recall) == (pytest.approx((1 + 1 / 3) / 2), pytest.approx(0.5))
+    assert f1 == pytest.approx((2 / 3 + 0.4) / 2)
+    assert (support, predicted) == (2, 2)
+    assert numbers(frame, **micro, control="removed") == (0, 0, 0, 2, 0)
+    # Posts are split by the images of the run itself, whatever a control did to them.
+    yes = numbers(frame, **micro, control="removed", has_picture="yes")
+    assert yes == (0, 0, 0, 1, 0)
+    misc = numbers(frame, scheme="lenient", type="MISC", cue="all", control="shuffled")
+    assert misc == (0, 0, 0, 0, 0)  # a type predicted in one draw of two, half an entity
+    assert (
+        evaluate(files, POSTS, **run, control="trained_shuffled")["control"].tolist().count("none")
+        == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["dev.removed"], "dev.jsonl: found none, expected one file"),
+        (["dev", "dev.exchanged"], "dev.exchanged.jsonl: expected a file named by its split"),
+    ],
+)
+def test_names_of_predictions_under_controls_are_checked(tmp_path, names, message):
+    files = [write(tmp_path, name, DEV) for name in names]
+    with pytest.raises(HamlearnError, match=message):
+        evaluate(files, POSTS, **RUN)

@@ -37,9 +37,12 @@ def score_rows(corpus, detector, variant, f1_by_seed, types=("all", "PER")):
                 for type_ in types:
                     value = f1 - 0.1 * (scheme == "strict") - 0.2 * (split == "dev")
                     value -= 0.05 * (type_ == "PER")
-                    row = (corpus, detector, variant, seed, split, scheme, type_, "all")
-                    rows.append((*row, value + 0.01, value - 0.01, value, 10, 11, 0))
-                    rows.append((*row[:-1], "scene", 0.0, 0.0, 0.0, 10, 11, 0))
+                    row = (corpus, detector, variant, seed, "none", split, scheme, type_)
+                    rows.append((*row, "all", "all", value + 0.01, value - 0.01, value, 10, 11, 0))
+                    for other in (("scene", "all"), ("all", "yes")):
+                        rows.append((*row, *other, 0.0, 0.0, 0.0, 10, 11, 0))
+                    removed = (*row[:4], "removed", *row[5:])
+                    rows.append((*removed, "all", "all", 0.0, 0.0, 0.0, 10, 11, 0))
     return rows
 
 

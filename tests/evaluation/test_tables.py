@@ -59,8 +59,9 @@ def test_a_broken_table_is_named(tmp_path, text, message):
         read_table(path, ["a", "c"], made_by="hamlearn evaluate")
 
 
-def row(variant, seed, split, scheme, f1, type_="all", cue="all"):
-    return ("demo", "demo", variant, seed, split, scheme, type_, cue, 0.5, 0.5, f1, 10, 10, 0)
+def row(variant, seed, split, scheme, f1, type_="all", cue="all", control="none", seen="all"):
+    run = ("demo", "demo", variant, seed, control)
+    return (*run, split, scheme, type_, cue, seen, 0.5, 0.5, f1, 10, 10, 0)
 
 
 def lines(metrics):
@@ -77,6 +78,8 @@ def test_micro_f1_over_seeds():
         row("full", 1, "dev", "lenient", 0.92),
         row("full", 0, "dev", "lenient", 0.10, type_="PER"),
         row("full", 0, "dev", "lenient", 0.10, cue="scene"),
+        row("full", 0, "dev", "lenient", 0.10, control="removed"),
+        row("full", 0, "dev", "lenient", 0.10, seen="no"),
         row("full", 0, "dev", "strict", 0.80),
         row("full", 1, "dev", "strict", 0.80),
         row("full", 0, "test", "lenient", 0.70),

@@ -134,7 +134,7 @@ wildcard_constraints:
     extras="".join(f"(_{name})?" for name in TEXT_INPUTS),
     kind="images|objects",
     extractor=r"[\w-]+",
-    variant=f"(?:{'|'.join(SYSTEMS)})(?:-L[0-9]+)?",
+    variant=f"(?:{'|'.join(SYSTEMS)})(?:-L[0-9]+)?(?:-shuffled)?",
     table="table[1-6]",
     seed=r"\d+",
     split="train|dev|test",

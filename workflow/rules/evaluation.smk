@@ -4,11 +4,7 @@
 rule evaluate:
     input:
         posts="<results>/corpus/{corpus}/posts.jsonl",
-        predictions=expand(
-            f"<results>/predictions/{RUN}/{{split}}.jsonl",
-            split=["dev", "test"],
-            allow_missing=True,
-        ),
+        predictions=predictions,
     output:
         scores=f"<results>/scores/{RUN}.csv",
     log:
@@ -19,10 +15,11 @@ rule evaluate:
         "../../envs/report.yaml"
     params:
         corpus=scored_corpus,
+        variant=scored_variant,
         source=source_digest("evaluation/evaluate"),
     shell:
         "python -m hamlearn evaluate --posts {input.posts:q} --corpus {params.corpus}"
-        " --detector {wildcards.detector} --variant {wildcards.variant} --seed {wildcards.seed}"
+        " --detector {wildcards.detector} {params.variant} --seed {wildcards.seed}"
         " --out {output.scores:q} {input.predictions:q} > {log:q} 2>&1"
 
 

@@ -6,13 +6,14 @@ from hamlearn import experiments, fingerprints
 from hamlearn.outputs import atomic_write
 from hamlearn.vision.network_files import Network
 from hamlearn.vision.published import published
-from hamlearn.systems import get_system, inputs_of, split_rounds, transfer_name
+from hamlearn.systems import get_system, inputs_of, split_control, system_name, transfer_name
 
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
 TRANSFER = f"<results>/transfer/{RUN}/{{tested}}"
 TABLES = "<results>/report/tables"
 PUBLISHED = os.path.relpath(ROOT / "resources" / "published.yaml")
-RUNS = experiments.planned_runs(SETTINGS)
+RUNS = [*experiments.planned_runs(SETTINGS), *experiments.control_runs(SETTINGS)]
+CONTROLS = experiments.control_names(SETTINGS)
 
 # --- corpora ----------------------------------------------------------------------------------
 
@@ -236,6 +237,18 @@ def scored_corpus(wildcards):
     """Return the corpus column of a run's scores; of a transfer, both corpora."""
     tested = wildcards.get("tested")
     return transfer_name(wildcards.corpus, tested) if tested else wildcards.corpus
+
+
+def predictions(wildcards):
+    """Return the predictions that the scores of a run are computed from."""
+    run = experiments.RunId(*(wildcards[name] for name in experiments.RunId._fields))
+    return experiments.predictions(SETTINGS, run)
+
+
+def scored_variant(wildcards):
+    """Return the command-line options that name the system of a run, and its control if any."""
+    variant, control = split_control(wildcards.variant)
+    return ["--variant", variant, *(["--control", f"trained_{control}"] if control else [])]
 
 
 def pair_posts(wildcards, input):

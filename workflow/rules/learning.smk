@@ -77,7 +77,7 @@ rule train:
         loggers=" ".join(f"--logger {name}" for name in config["training"]["loggers"]),
     params:
         settings=lambda wildcards: experiments.run_settings(SETTINGS, wildcards.variant),
-        variant=lambda wildcards: split_rounds(wildcards.variant)[0],  # `full` of `full-L2`
+        variant=lambda wildcards: system_name(wildcards.variant),  # `full` of `full-L2`
         inputs=input_options,
         contents=contents(run_inputs, encoder_files, word_vectors),
         encoder=encoder_option,
@@ -119,6 +119,39 @@ rule predict:
         "python -m hamlearn predict-split --run {params.run:q} --posts {input.posts:q}"
         " --split {params.split} {params.inputs:q} --jsonl {output.jsonl:q}"
         " --conll {output.conll:q} --threads {threads} > {log:q} 2>&1"
+
+
+if CONTROLS:
+
+    rule predict_controls:
+        input:
+            unpack(run_inputs),
+            posts="results/corpus/{corpus}/posts.jsonl",
+            model=f"results/models/{RUN}/manifest.json",
+        output:
+            expand(
+                f"results/predictions/{RUN}/test.{{name}}.jsonl", name=CONTROLS, allow_missing=True
+            ),
+        log:
+            f"results/logs/predict_controls/{RUN}.log",
+        benchmark:
+            f"results/benchmarks/predict_controls/{RUN}.tsv"
+        conda:
+            "../../envs/learning.yaml"
+        resources:
+            gpu=GPU,
+            mem_mb=growing(encoding_mb(SETTINGS)),
+        params:
+            inputs=input_options,
+            contents=contents(run_inputs),
+            run=subpath(input.model, parent=True),
+            out=subpath(output[0], parent=True),
+            names=CONTROLS,
+            source=model_source("inference/prediction"),
+        shell:
+            "python -m hamlearn predict-controls --run {params.run:q} --posts {input.posts:q}"
+            " {params.inputs:q} --out {params.out:q} --threads {threads} {params.names}"
+            " > {log:q} 2>&1"
 
 
 use rule predict as transfer with:

@@ -79,12 +79,14 @@ def control_names(settings: Settings) -> list[str]:
     ]
 
 
-def predictions(settings: Settings, run: RunId) -> list[str]:
-    """Return the predictions that the scores of a run are computed from."""
+def predictions(
+    settings: Settings, run: RunId, splits: Sequence[str] = ("dev", "test")
+) -> list[str]:
+    """Return the predictions of a run for some splits, those of test with and without controls."""
     inputs, trained = inputs_of(run.variant), split_control(run.variant)[1]
     is_controlled = not trained and (inputs.files or inputs.captions)
     controls = control_names(settings) if is_controlled else []
-    names = ["dev", "test", *(f"test.{name}" for name in controls)]
+    names = [*splits, *(f"test.{name}" for name in controls)]
     return [f"results/predictions/{run.path}/{name}.jsonl" for name in names]
 
 

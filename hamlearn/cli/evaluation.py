@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +11,13 @@ from hamlearn.errors import HamlearnError
 from hamlearn.io import shown
 from hamlearn.outputs import atomic_write
 
+if TYPE_CHECKING:
+    from hamlearn.corpus.posts import CorpusPost
+
 app = typer.Typer()
 paper_app = typer.Typer(help="The paper's tables, with our scores.", no_args_is_help=True)
 
+PostsOf = Annotated[list[str], typer.Option("--posts", help="CORPUS=posts.jsonl, once for each.")]
 Scores = Annotated[list[Path], typer.Argument(help="Scores of runs.")]
 
 
@@ -106,18 +110,41 @@ def table(
 @paper_app.command()
 def pairs(
     predictions: Annotated[list[Path], typer.Argument(help="Files .../VARIANT/seedN/test.jsonl.")],
-    posts: Annotated[list[str], typer.Option(help="CORPUS=posts.jsonl, once per corpus.")],
+    posts: PostsOf,
     out: Annotated[Path, typer.Option(help="The pairs, as CSV.")],
 ) -> None:
     """Compare every pair of systems: difference, interval, p and n."""
-    from hamlearn.corpus.posts import read_posts
     from hamlearn.evaluation.compare import compare
     from hamlearn.evaluation.tables import write_table
 
+    write_table(out, compare(predictions, _posts_of(posts)))
+
+
+@app.command()
+def controls(
+    predictions: Annotated[list[Path], typer.Argument(help="test.jsonl, test.removed.jsonl ...")],
+    posts: PostsOf,
+    effects: Annotated[Path, typer.Option(help="What images contribute to F1, as CSV.")],
+    relevance: Annotated[Path, typer.Option(help="What relevance tells apart, as CSV.")],
+) -> None:
+    """Compare every system with itself without its images, with others, and with blank ones."""
+    from hamlearn.evaluation import controls
+    from hamlearn.evaluation.tables import write_table
+
+    by_corpus = _posts_of(posts)
+    runs = controls.read_runs(predictions, by_corpus)
+    write_table(effects, controls.effects(runs, by_corpus))
+    write_table(relevance, controls.relevance_table(runs, by_corpus))
+
+
+def _posts_of(named: list[str]) -> dict[str, list["CorpusPost"]]:
+    """Return the posts of each corpus from options CORPUS=posts.jsonl."""
+    from hamlearn.corpus.posts import read_posts
+
     by_corpus = {}
-    for given in posts:
+    for given in named:
         corpus, found, path = given.partition("=")
         if not found:
             raise HamlearnError(f"--posts: found {given!r}, expected CORPUS=posts.jsonl")
         by_corpus[corpus] = read_posts(path)
-    write_table(out, compare(predictions, by_corpus))
+    return by_corpus

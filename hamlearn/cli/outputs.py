@@ -20,9 +20,14 @@ from hamlearn.outputs import (
     check_folder,
     is_special,
 )
+from hamlearn.systems import CONTROLS
 
 OUTPUTS = {"out": "", "csv": ".csv", "markdown": ".md", "jsonl": ".jsonl", "conll": ".conll"}
-OUTPUTS |= {"failures": ".csv"}  # parameters that name an output, and the usual suffix
+OUTPUTS |= {
+    "failures": ".csv",
+    "effects": ".csv",
+    "relevance": ".csv",
+}  # parameters that name an output, and the usual suffix
 # What a command writes at --out, if that is not one file: names in it, and kinds of folders.
 WRITTEN: dict[str, dict[str, str | None]] = {
     "train": {"": MODEL},
@@ -30,6 +35,7 @@ WRITTEN: dict[str, dict[str, str | None]] = {
     "vocabulary": {"": ENCODER},
     "corpus": {"": CORPUS},
     "prepare": {"posts.jsonl": None, "labels.json": None, "statistics.csv": None},
+    "predict-controls": {f"test.{name}.jsonl": None for name in (*CONTROLS, "shuffled-0")},
     "report": {"index.html": None, "figures": FIGURES},
     "train-vision": {"resnet.safetensors": None, "detector.safetensors": None},
 }

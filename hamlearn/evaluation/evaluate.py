@@ -267,9 +267,8 @@ def gather(paths: Iterable[str | Path]) -> pd.DataFrame:
         table = read_scores(path)
         for run in table[[*RUN, CONTROL]].drop_duplicates().itertuples(index=False, name=None):
             if run in seen:
-                raise HamlearnError(
-                    f"{path}: scores of {'/'.join(map(str, run[:-1]))}, which {seen[run]} also holds"
-                )
+                name = "/".join(map(str, run[:-1]))
+                raise HamlearnError(f"{path}: scores of {name}, which {seen[run]} also holds")
             seen[run] = path
         tables.append(table)
     if not tables:

@@ -19,7 +19,7 @@ from hamlearn.inference.model_folder import (
 from hamlearn.io import markdown
 from hamlearn.outputs import MODEL, atomic_folder, check_folder
 from hamlearn.runs import RunFacts, VisionNetwork
-from hamlearn.systems import NO_DETECTOR, get_system
+from hamlearn.systems import CONTROLS, NO_DETECTOR, get_system
 from hamlearn.templates import environment
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ def _write_scores(source: str | Path, facts: RunFacts, out: Path) -> list[dict[s
         (scores["variant"] == facts.system)
         & (scores["seed"] == facts.seed)
         & (scores["detector"] == detector)
+        & (scores["control"].str.startswith("trained") == (facts.training.control is not None))
     ]
     if own.empty or own["corpus"].nunique() > 1:
         found = ", ".join(sorted(own["corpus"].unique())) or "no row"
@@ -102,7 +103,8 @@ def _write_scores(source: str | Path, facts: RunFacts, out: Path) -> list[dict[s
             f" {detector}, expected the scores of this model on one corpus"
         )
     with_cells(own).to_csv(out, index=False, lineterminator="\n")
-    shown = own[own["cue"] == ALL]
+    shown = own[(own["cue"] == ALL) & (own["has_picture"] == ALL)]
+    shown = shown[~shown["control"].isin(CONTROLS)]
     return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
 
 

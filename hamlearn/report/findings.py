@@ -15,6 +15,7 @@ from hamlearn.evaluation.significance import (
     level,
     mean_f1,
 )
+from hamlearn.report import controls
 from hamlearn.report.inputs import NO_DETECTOR, CorpusResults, RunResult
 from hamlearn.report.tables import signed
 
@@ -65,6 +66,7 @@ def findings(corpus: CorpusResults) -> list[Finding]:
             if other_detector in (detector, NO_DETECTOR) and variant != BASE:
                 sentence = _against_base(counted, base, corpus.runs_of(other_detector, variant))
                 found.append(Finding(f"{variant}{where}", sentence))
+    found += [Finding(subject, text) for subject, text in controls.sentences(corpus).items()]
     if corpus.ceiling:
         blind = (run.variant for run in corpus.runs if not run.facts.inputs.files)
         for variant in dict.fromkeys(blind):
@@ -131,7 +133,23 @@ def _against_base(counted: Counted, base: Sequence[RunResult], other: Sequence[R
         text += " On no single cue is the difference significant."
     elif same:
         text += " Nor does it on any single cue."
+    if not other[0].facts.inputs.files:
+        text += _with_and_without_image(counted, base, other)
     return text
+
+
+def _with_and_without_image(
+    counted: Counted, base: Sequence[RunResult], other: Sequence[RunResult]
+) -> str:
+    """Compare with a system that reads no images on the posts with and without one."""
+    seen = np.array([bool(one.has_image) for one in base[0].predictions])
+    if seen.all() or not seen.any():
+        return " All posts have an image." if seen.any() else " No post has an image."
+    parts = []
+    for words, members in (("with an image", seen), ("without one", ~seen)):
+        mine, theirs = (counted.counts(runs, ALL)[:, members] for runs in (base, other))
+        parts.append(f"{_gap(difference(mine, theirs))} on the {members.sum():,} posts {words}")
+    return f" The difference is {parts[0]}, and {parts[1]}."
 
 
 def _against_ceiling(counted: Counted, runs: Sequence[RunResult]) -> str:

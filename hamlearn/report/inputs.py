@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from hamlearn.corpus.posts import CorpusPost, read_posts
 from hamlearn.corpus.statistics import COLUMNS as STATISTICS_COLUMNS
 from hamlearn.errors import HamlearnError
-from hamlearn.evaluation.evaluate import Prediction, read_predictions, read_scores
+from hamlearn.evaluation.controls import EFFECTS, RELEVANCE
+from hamlearn.evaluation.evaluate import Prediction, read_predictions, read_scores, uncontrolled
 from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.tables import read_table
 from hamlearn.features.graphs import Graphs
@@ -53,12 +54,14 @@ class CorpusResults:
     """Everything known about one corpus."""
 
     name: str
-    scores: pd.DataFrame  # its rows of metrics.csv
+    scores: pd.DataFrame  # its rows of metrics.csv for all posts, without a control
     runs: list[RunResult]  # in the order of the scores
     posts: list[CorpusPost]
     statistics: pd.DataFrame  # its Table 1
     failures: dict[str, tuple[str, str]]  # status and reason of unusable pictures, by image id
     ceiling: dict[str, float]  # best F1 (0 to 1) from words alone, by cue and `all`, if known
+    effects: pd.DataFrame  # its rows of controls.csv
+    relevance: pd.DataFrame  # its rows of relevance.csv
 
     @property
     def test(self) -> list[CorpusPost]:
@@ -111,7 +114,7 @@ def read_results(settings: Settings, metrics: str | Path, results: Path) -> list
     Raises:
         HamlearnError: a file is absent or malformed, or the scores hold an invalid name.
     """
-    scores = read_scores(metrics)
+    scores = uncontrolled(read_scores(metrics))
     if scores.empty:
         raise HamlearnError(f"{metrics}: found no scores, expected those of at least one run")
     for column in ("corpus", "detector", "variant"):
@@ -120,14 +123,29 @@ def read_results(settings: Settings, metrics: str | Path, results: Path) -> list
                 raise HamlearnError(
                     f"{metrics}: {column}: found {name!r}, expected a name like `demo-2`"
                 )
+    made_by = "hamlearn controls"
+    effects = read_table(results / "report" / "controls.csv", EFFECTS, EFFECTS[:5], made_by)
+    relevance = read_table(results / "report" / "relevance.csv", RELEVANCE, RELEVANCE[:6], made_by)
+    tables = {"effects": effects, "relevance": relevance}
     return [
-        _read_corpus(settings, str(name), rows.reset_index(drop=True), results)
+        _read_corpus(
+            settings,
+            str(name),
+            rows.reset_index(drop=True),
+            results,
+            **{key: table[table["corpus"] == name] for key, table in tables.items()},
+        )
         for name, rows in scores.groupby("corpus", sort=False)
     ]
 
 
 def _read_corpus(
-    settings: Settings, name: str, scores: pd.DataFrame, results: Path
+    settings: Settings,
+    name: str,
+    scores: pd.DataFrame,
+    results: Path,
+    effects: pd.DataFrame,
+    relevance: pd.DataFrame,
 ) -> CorpusResults:
     folder = results / "corpus" / name
     posts = read_posts(folder / "posts.jsonl")
@@ -146,7 +164,9 @@ def _read_corpus(
     statistics = read_table(folder / "statistics.csv", STATISTICS_COLUMNS, STATISTICS_COLUMNS)
     failures = _read_failures(settings, name, runs, results)
     ceiling = _read_ceiling(settings, name, folder)
-    return CorpusResults(name, scores, runs, posts, statistics, failures, ceiling)
+    return CorpusResults(
+        name, scores, runs, posts, statistics, failures, ceiling, effects, relevance
+    )
 
 
 def _read_failures(

@@ -15,7 +15,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.tables import mean_and_deviation
 from hamlearn.outputs import FIGURES, MARKER, atomic_folder, atomic_write
-from hamlearn.report import figures, provenance, tables
+from hamlearn.report import controls, figures, provenance, tables
 from hamlearn.report.browser import browser_of
 from hamlearn.report.contact import GROUP_COLOURS, contact_sheet
 from hamlearn.report.findings import BASE, explanation, findings
@@ -115,6 +115,7 @@ def section_of(
         "headline": _present([tables.headline(corpus, split) for split in (TEST, "dev")]),
         "cues": tables.by_cue(corpus),
         "findings": findings(corpus),
+        "effects": _present([controls.effects_table(corpus), controls.relevance_table(corpus)]),
         "explanation": explanation(corpus),
         "types": tables.by_type(corpus),
         "by_cue": _present([figures.f1_by_cue(corpus, name) for name in detectors]),

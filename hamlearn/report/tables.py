@@ -191,7 +191,8 @@ def pair_tables(settings: Settings, results: Path) -> dict[str, Table]:
     if not settings.experiments.tables:
         return {}
     path = results / "report" / "tables" / "pairs.csv"
-    pairs = read_table(path, PAIR_COLUMNS, PAIR_COLUMNS[:5], "hamlearn paper pairs")
+    pairs = read_table(path, PAIR_COLUMNS, PAIR_COLUMNS[:6], "hamlearn paper pairs")
+    pairs = select(pairs, has_picture=ALL)
     tables = {}
     for corpus, of_corpus in pairs.groupby("corpus", sort=False):
         rows = []

@@ -23,6 +23,7 @@ LINES = [
     " --encoded read/words.h5 --out OUT",
     "predict-split --run read/run --posts read/posts.jsonl --split dev --jsonl OUT --conll b",
     "predict-split --run read/run --posts read/posts.jsonl --split dev --jsonl a --conll OUT",
+    "predict-controls --run read/run --posts read/posts.jsonl --out OUT removed blank shuffled-0",
     "export read/run OUT --scores read/scores.csv",
     "predict read/run read/posts.jsonl --images read/pictures --weights read/weights --out OUT",
     "predict-join read/posts.jsonl read/scores.csv --out OUT",
@@ -43,6 +44,8 @@ LINES = [
     "paper table table2 read/scores.csv --settings {} --csv OUT --markdown b",
     "paper table table2 read/scores.csv --settings {} --csv a --markdown OUT",
     "paper pairs read/test.jsonl --posts demo=read/posts.jsonl --out OUT",
+    "controls read/test.jsonl --posts demo=read/posts.jsonl --effects OUT --relevance b",
+    "controls read/test.jsonl --posts demo=read/posts.jsonl --effects a --relevance OUT",
 ]
 FOLDERS = {"read/encoder", "read/run", "read/pictures", "read/weights", "read/results"}
 FOLDERS.add("read/corpus")

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from hamlearn.corpus.posts import CorpusPost, write_posts
+from hamlearn.corpus.posts import CorpusPost, read_posts, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
+from hamlearn.evaluation import controls
 from hamlearn.evaluation.evaluate import evaluate
 from hamlearn.evaluation.tables import write_table
 from hamlearn.runs import RunFacts, VisionNetwork
@@ -137,7 +138,16 @@ def make(root: Path, **changes: Any) -> Made:
             for seed in made.seeds
         ]
     write_table(made.metrics, pd.concat(frames, ignore_index=True))
+    write_controls(made)
     return made
+
+
+def write_controls(made: Made) -> None:
+    """Write controls.csv and relevance.csv from the predictions."""
+    posts = {name: read_posts(made.root / "corpus" / name / "posts.jsonl") for name in made.corpora}
+    runs = controls.read_runs(sorted(made.root.glob("predictions/*/*/*/*/test*.jsonl")), posts)
+    write_table(made.root / "report" / "controls.csv", controls.effects(runs, posts))
+    write_table(made.root / "report" / "relevance.csv", controls.relevance_table(runs, posts))
 
 
 def _posts(made: Made) -> list[CorpusPost]:
@@ -192,6 +202,9 @@ def _run(
         files.append(place_ / f"{split}.jsonl")
         files[-1].parent.mkdir(parents=True, exist_ok=True)
         files[-1].write_text("".join(lines), encoding="utf-8")
+    if inputs_of(variant).files:
+        for name in ("removed", "shuffled-0"):
+            files.append(_without_images(files[1], name, rng))
     folder = made.run_folder(*run)
     _json(folder / "run.json", facts(made, detector, variant, seed).model_dump())
     epochs = np.arange(1, 9)
@@ -203,6 +216,23 @@ def _run(
     )
     names = dict(zip(("corpus", "detector", "variant", "seed"), run, strict=True))
     return evaluate(files, posts, **names)
+
+
+def _without_images(test: Path, name: str, rng: np.random.Generator) -> Path:
+    """Write the predictions of a run under a control: half of those of visual cues are lost."""
+    lines = []
+    for line in test.read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        if rng.random() < 0.4:
+            entry["predicted"] = ["O"] * len(entry["words"])
+        if name == "removed":
+            entry |= {"has_image": False, "relevance": None}
+        elif entry["relevance"]:
+            entry["relevance"] = {view: m - 0.2 for view, m in entry["relevance"].items()}
+        lines.append(json.dumps(entry) + "\n")
+    path = test.with_name(f"test.{name}.jsonl")
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
 
 
 def facts(made: Made, detector: str, variant: str, seed: int) -> RunFacts:

@@ -77,13 +77,13 @@ def test_the_numbers_decide_and_not_the_names(tmp_path: Path) -> None:
         replace(full, predictions=other.predictions),
         replace(other, predictions=full.predictions),
     ]
-    (_, finding) = findings(corpus)
+    (_, finding, *_) = findings(corpus)
     assert finding.text.startswith("gains ")
 
 
 def test_corpus_without_cues(tmp_path: Path) -> None:
     made = make(tmp_path, cues=False, variants=("full", "text_only"), corpora={"real": False})
-    full, text = findings(corpus_of(made))
+    full, text, *_ = findings(corpus_of(made))
     basis = r", one seed: of this training alone, on \d+ posts\."
     assert re.fullmatch(rf"reaches [\d.]+ on all entities{basis}", full.text)
     assert "cue" not in text.text
@@ -92,7 +92,8 @@ def test_corpus_without_cues(tmp_path: Path) -> None:
 def test_without_full_nothing_is_compared(tmp_path: Path) -> None:
     made = make(tmp_path, variants=("wo_rm", "text_only"))
     assert [finding.subject for finding in findings(corpus_of(made))] == [
-        "text_only, compared with the text ceiling,"
+        "Images in wo_rm:",
+        "text_only, compared with the text ceiling,",
     ]
 
 
@@ -111,6 +112,10 @@ def test_each_detector_is_compared_with_itself(several: Made) -> None:
         "full (mask_rcnn)",
         "wo_rgcn (mask_rcnn)",
         "text_only (mask_rcnn)",
+        "Images in full (demo):",
+        "Images in wo_rgcn (demo):",
+        "Images in full (mask_rcnn):",
+        "Images in wo_rgcn (mask_rcnn):",
         "text_only, compared with the text ceiling,",
     ]
 

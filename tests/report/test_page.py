@@ -64,6 +64,7 @@ def test_page_is_whole_and_in_order(made: Made, page: str) -> None:
         "Scores",
         "What decides the type",
         "What the numbers say",
+        "Do the images help?",
         "By entity type",
         "Where it goes wrong",
         "Training",
@@ -111,9 +112,11 @@ def test_figures_lie_beside(made: Made) -> None:
     }
     assert made.metrics.is_file()
     assert sorted(path.name for path in made.out.iterdir()) == [
+        "controls.csv",
         "figures",
         "index.html",
         "metrics.csv",
+        "relevance.csv",
     ]
 
 
@@ -248,9 +251,9 @@ def test_runs_that_lack_something_have_a_page(tmp_path: Path, changes: dict) -> 
 
 def test_state_is_one_sentence_a_corpus(made: Made, page: str) -> None:
     rows = [line.split(",") for line in made.metrics.read_text("utf-8").splitlines()]
-    wanted = ["demo", "demo", "full", "0", "test", "lenient", "all", "all"]
-    (row,) = [row for row in rows if row[:8] == wanted]
-    f1 = f"{100 * float(row[10]):.2f}"
+    wanted = ["demo", "demo", "full", "0", "none", "test", "lenient", "all", "all", "all"]
+    (row,) = [row for row in rows if row[:10] == wanted]
+    f1 = f"{100 * float(row[12]):.2f}"
     sentence = f"demo: 5 variants, 1 seed, 96 posts; full reaches {f1} F1 on test"
     assert f'<p class="state">{sentence}' in page
 

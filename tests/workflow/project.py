@@ -28,7 +28,11 @@ class Project:
         nothing = shutil.ignore_patterns("__pycache__")
         for name in ("workflow", "envs", "profiles", "hamlearn"):
             shutil.copytree(ROOT / name, folder / name, ignore=nothing)
-        shutil.copy(ROOT / "config.yaml", folder)
+        config = (ROOT / "config.yaml").read_text(encoding="utf-8")
+        for control in ("trained_shuffled: [full]", "controls: [removed, shuffled, blank]"):
+            assert control in config  # left out here, since each is a job more for every run
+            config = config.replace(control, f"{control.partition(':')[0]}: []")
+        (folder / "config.yaml").write_text(config, encoding="utf-8")
         (folder / "resources").mkdir()
         shutil.copy(ROOT / "resources" / "published.yaml", folder / "resources")
         if real:

@@ -1,0 +1,143 @@
+"""What the images contribute: each system against itself without their information."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from hamlearn.evaluation.controls import SYSTEM, TRAINED
+from hamlearn.evaluation.scores import ALL
+from hamlearn.evaluation.significance import LEVEL
+from hamlearn.report.inputs import NO_DETECTOR, CorpusResults
+from hamlearn.report.tables import Row, Table, cells, select, signed
+
+LARGEST_P = 1 - LEVEL  # of a difference that is called significant
+WORDS = {  # of a control, after "itself"
+    "removed": "without images",
+    "shuffled": "with the images of other posts",
+    "blank": "with the mean image everywhere",
+    TRAINED: "trained with the images of other posts",
+}
+
+
+def effects_table(corpus: CorpusResults) -> Table | None:
+    """Return what every system gains over its controls; None where no control was run."""
+    if corpus.effects.empty:
+        return None
+    rows = []
+    for (_, detector, variant, control), found in _by(corpus.effects, (*SYSTEM, "control")):
+        groups = {group: some.iloc[0] for group, some in found.groupby("has_picture", sort=False)}
+        every = groups[ALL]
+        values = [
+            f"{every['f1']:.2f}",
+            f"{every['control_f1']:.2f}",
+            signed(every["gain"]),
+            _brackets(every),
+            _p(every["p"]),
+            *(_gain_of(groups.get(group)) for group in ("yes", "no")),
+        ]
+        note = "" if detector == NO_DETECTOR else str(detector)
+        rows.append(Row(f"{variant} {WORDS[str(control)]}", cells(values), note))
+    first = corpus.effects.iloc[0]
+    seeds = corpus.effects["seeds"].max()
+    return Table(
+        caption="What images contribute: lenient F1 on test of each system as it is, and under a"
+        f" control, in points. Gain, its {LEVEL:.0%} bootstrap interval over posts and seeds, and"
+        f" the p of a paired randomization over posts. n = {first['posts']:,} posts, {seeds} seed"
+        f"{'' if seeds == 1 else 's'}; the last two columns: posts with and without an image.",
+        corner="System and control",
+        columns=("As it is", "Control", "Gain", "Interval", "p", "With image", "Without"),
+        rows=tuple(rows),
+    )
+
+
+def relevance_table(corpus: CorpusResults) -> Table | None:
+    """Return what relevance tells apart, by system and view; None where none is measured."""
+    auc = select(corpus.relevance, measure="auc")
+    if auc.empty:
+        return None
+    rows = []
+    for (_, detector, variant, view), found in _by(corpus.relevance, (*SYSTEM, "view")):
+        known = {(one["measure"], one["group"]): one for one in found.to_dict("records")}
+        names = ("own image", "exchanged image")
+        area = known.get(("auc", "own against exchanged"))
+        if area is None:
+            continue
+        values = [
+            f"{area['value']:.3f}",
+            f"{area['low']:.3f} to {area['high']:.3f}",
+            *(f"{known['mean', name]['value']:.3f}" for name in names),
+            *(
+                f"{known['mean', name]['value']:.3f}" if ("mean", name) in known else ""
+                for name in ("all entities right", "some entity wrong")
+            ),
+            f"{area['posts']:,}",
+        ]
+        note = "" if detector == NO_DETECTOR else str(detector)
+        rows.append(Row(f"{variant}, {view}", cells(values), note))
+    return Table(
+        caption="What relevance tells: the area under the ROC curve (AUC) of M at telling a post's"
+        f" own image from another post's, with its {LEVEL:.0%} bootstrap interval; 0.5 is chance."
+        " Then the mean of M for own and for exchanged images, and for posts predicted rightly and"
+        " not. By entity type: relevance.csv.",
+        corner="System and view",
+        columns=("AUC", "Interval", "Own", "Exchanged", "Right", "Wrong", "n, posts"),
+        rows=tuple(rows),
+    )
+
+
+def sentences(corpus: CorpusResults) -> dict[str, str]:
+    """Return what the images give each system, in the words of its strongest control.
+
+    A gain is stated where p and the interval agree that there is one. The strongest control is the
+    same system trained with exchanged images, which differs from it in nothing but information;
+    exchanging images of a trained system shows only that it reads them.
+    """
+    found = {}
+    for (_, detector, variant), rows in _by(corpus.effects, SYSTEM):
+        name = variant if len(corpus.detectors) < 2 else f"{variant} ({detector})"
+        by_control = {
+            one["control"]: one for one in select(rows, has_picture=ALL).to_dict("records")
+        }
+        parts = []
+        if TRAINED in by_control:
+            parts.append(_sentence(by_control[TRAINED], TRAINED))
+        if "shuffled" in by_control:
+            parts.append(_sentence(by_control["shuffled"], "shuffled"))
+        if parts:
+            found[f"Images in {name}:"] = " ".join(parts)
+    return found
+
+
+def _sentence(row: Mapping[Any, Any], control: str) -> str:
+    seeds = f"{row['seeds']} seed{'' if row['seeds'] == 1 else 's'}"
+    numbers = (
+        f"{row['f1']:.2f} against {row['control_f1']:.2f} for itself {WORDS[control]}"
+        f" {_brackets(row)}, p {_p(row['p'], '= ')}, n = {row['posts']:,} posts, {seeds}"
+    )
+    is_clear = row["p"] <= LARGEST_P and (row["low"] > 0 or row["high"] < 0)
+    if control == TRAINED:
+        if is_clear and row["gain"] > 0:
+            return f"they give {row['gain']:.2f} points: {numbers}."
+        if is_clear:
+            return f"they cost {-row['gain']:.2f} points: {numbers}."
+        return f"no contribution is shown: {numbers}."
+    if is_clear and row["gain"] > 0:
+        return f"It reads them: {numbers} at test time."
+    return f"Exchanging them at test time makes no clear difference: {numbers}."
+
+
+def _by(table: pd.DataFrame, columns: tuple[str, ...]) -> Any:
+    return table.groupby(list(columns), sort=False)
+
+
+def _brackets(row: Mapping[Any, Any]) -> str:
+    return f"[{signed(row['low'])} to {signed(row['high'])}]"
+
+
+def _p(value: float, equals: str = "") -> str:
+    return "< 0.001" if value < 0.001 else f"{equals}{value:.3f}"
+
+
+def _gain_of(row: Mapping[Any, Any] | None) -> str:
+    return "" if row is None else f"{signed(row['gain'])} ({row['posts']:,})"

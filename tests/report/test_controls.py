@@ -1,0 +1,76 @@
+import pandas as pd
+import pytest
+
+from hamlearn.evaluation.controls import EFFECTS, RELEVANCE
+from hamlearn.report.controls import effects_table, relevance_table, sentences
+from hamlearn.report.inputs import read_results
+
+
+@pytest.fixture
+def corpus(made):
+    return read_results(made.settings, made.metrics, made.root)[0]
+
+
+def effect(control, gain, low, high, p, group="all", variant="full"):
+    numbers = (1, 900, 80.0, 80.0 - gain, gain, low, high, p)
+    return ("demo", "demo", variant, control, group, *numbers)
+
+
+def with_effects(corpus, *rows):
+    object.__setattr__(corpus, "effects", pd.DataFrame(rows, columns=list(EFFECTS)))
+    return corpus
+
+
+def test_a_gain_is_stated_in_the_words_of_the_trained_control(corpus):
+    rows = [effect("trained_shuffled", 9.5, 6.0, 12.0, 1e-4), effect("shuffled", 20, 15, 25, 1e-4)]
+    assert sentences(with_effects(corpus, *rows)) == {
+        "Images in full:": "they give 9.50 points: 80.00 against 70.50 for itself trained with the"
+        " images of other posts [+6.00 to +12.00], p < 0.001, n = 900 posts, 1 seed. It reads them:"
+        " 80.00 against 60.00 for itself with the images of other posts [+15.00 to +25.00], p <"
+        " 0.001, n = 900 posts, 1 seed at test time."
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "begin"),
+    [
+        (effect("trained_shuffled", 0.5, -1.0, 2.0, 0.3), "no contribution is shown: 80.00"),
+        (effect("trained_shuffled", 2.0, 0.1, 4.0, 0.02), "no contribution is shown: 80.00"),
+        (effect("trained_shuffled", -3.0, -5.0, -1.0, 1e-3), "they cost 3.00 points: 80.00"),
+        (effect("shuffled", 0.5, -1.0, 2.0, 0.3), "Exchanging them at test time makes no clear"),
+        (effect("shuffled", 9.0, 5.0, 12.0, 1e-4), "It reads them: 80.00 against 71.00"),
+    ],
+)
+def test_the_numbers_decide(corpus, row, begin):
+    (text,) = sentences(with_effects(corpus, row)).values()
+    assert text.startswith(begin)
+    assert "they give" not in text
+
+
+def test_without_controls_nothing_is_said(corpus):
+    nothing = with_effects(corpus)
+    assert sentences(nothing) == {}
+    assert effects_table(nothing) is None
+    object.__setattr__(nothing, "relevance", pd.DataFrame(columns=list(RELEVANCE)))
+    assert relevance_table(nothing) is None
+
+
+def test_the_tables_show_what_was_computed(corpus):
+    table = effects_table(corpus)
+    assert {row.name for row in table.rows} == {
+        f"{name} {words}"
+        for name in ("full", "wo_rgcn", "wo_vit", "wo_rm")
+        for words in ("without images", "with the images of other posts")
+    }
+    rows = corpus.effects[corpus.effects["has_picture"] == "all"]
+    for row, (_, numbers) in zip(table.rows, rows.iterrows(), strict=True):
+        assert row.cells[0].text == f"{numbers['f1']:.2f}"
+        assert row.cells[5].text.endswith("(60)")
+        assert row.cells[6].text == ""
+    relevance = relevance_table(corpus)
+    assert {row.name for row in relevance.rows} == {
+        f"{name}, {view}"
+        for name in ("full", "wo_rgcn", "wo_vit")
+        for view in ("semantic", "spatial")
+    }
+    assert all(float(row.cells[0].text) > 0.7 for row in relevance.rows)

@@ -47,6 +47,9 @@ class GeneratorSettings(Section):
 
     seed: Seed = Field(0, description="the same seed gives the same bytes")
     posts: int = Field(3500, ge=30, description="posts of all three splits together")
+    pictures: Literal["cues", "noise"] = Field(
+        "cues", description="noise: images that carry no information about their posts"
+    )
 
 
 class CorpusSettings(Section):

@@ -158,6 +158,7 @@ def predict(
     form: Form = None,
     shard: opt.Shard = "1-of-1",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Posts per batch.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what images contribute.")] = False,
     device: opt.Device = None,
     threads: opt.Threads = None,
 ) -> None:
@@ -177,7 +178,7 @@ def predict(
     features = InputFiles(image_features, object_features, graphs) if has_features else None
     with free_device(device) as used:
         sources = (images, features, no_images, weights)
-        predict_file(model, posts, out, *sources, form, part, batch_size, used, threads)
+        predict_file(model, posts, out, *sources, form, part, batch_size, used, threads, explain)
 
 
 @app.command()

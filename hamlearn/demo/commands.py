@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,11 +20,14 @@ def write_corpus(
     out: Out,
     seed: Seed = 0,
     posts: Annotated[int, typer.Option(min=30, help="Posts of all splits together.")] = 3500,
+    pictures: Annotated[
+        Literal["cues", "noise"], typer.Option(help="noise: images that carry no information.")
+    ] = "cues",
 ) -> None:
     """Generate the demo corpus; the same seed gives the same bytes."""
     from hamlearn.demo.corpus import write_corpus
 
-    write_corpus(out, seed, posts)
+    write_corpus(out, seed, posts, pictures=pictures)
 
 
 @app.command()

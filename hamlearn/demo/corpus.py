@@ -26,6 +26,7 @@ SPLITS = {"train": ("train.txt", 2000), "dev": ("valid.txt", 600), "test": ("tes
 TOTAL = sum(share for _, share in SPLITS.values())
 # First word of every seed here; the training data of the vision weights uses another.
 STREAM = 11
+PICTURES = ("cues", "noise")  # images that answer the question of their post, or another's
 
 
 @dataclass(frozen=True)
@@ -68,22 +69,37 @@ class DemoPost:
         }
 
 
-def draw_post(seed: int, split: str, number: int) -> tuple[DemoPost, np.random.Generator]:
+def draw_post(
+    seed: int, split: str, number: int, pictures: str = "cues"
+) -> tuple[DemoPost, np.random.Generator]:
     """Draw the post with this number in its split, independently of all others.
+
+    With `noise` its words are the same, and its image is one that was drawn for another post, so
+    that it carries no information about this one.
 
     Returns:
         The post, and the generator to paint its image with.
     """
-    rng = np.random.default_rng([STREAM, seed, list(SPLITS).index(split), number])
-    cue = list(CUES)[int(rng.choice(len(CUES), p=list(CUES.values())))]
+    place = [STREAM, seed, list(SPLITS).index(split), number]
+    rng = np.random.default_rng(place)
+    cue = _draw_cue(rng)
     decision = draw_decision(rng, cue)
     true = int(rng.integers(2))
     drawn = 1 - true if cue == "text" else true
     kind, reading = decision.types[true], decision.readings[drawn]
     sentence = draw_sentence(rng, cue, decision.name, kind, decision.pool, split == "train")
-    composition = compose(decision, reading, rng)
+    if pictures == "noise":
+        rng = np.random.default_rng([*place, PICTURES.index(pictures)])
+        other = draw_decision(rng, _draw_cue(rng))
+        composition = compose(other, other.readings[int(rng.integers(2))], rng)
+    else:
+        composition = compose(decision, reading, rng)
     name = f"demo{seed}_{split}_{number:05d}"
     return DemoPost(name, cue, decision, reading, kind, sentence, composition), rng
+
+
+def _draw_cue(rng: np.random.Generator) -> str:
+    return list(CUES)[int(rng.choice(len(CUES), p=list(CUES.values())))]
 
 
 def split_sizes(posts: int) -> dict[str, int]:
@@ -93,14 +109,18 @@ def split_sizes(posts: int) -> dict[str, int]:
 
 
 def write_corpus(
-    out: str | Path, seed: int = 0, posts: int = TOTAL, images: bool = True
+    out: str | Path,
+    seed: int = 0,
+    posts: int = TOTAL,
+    images: bool = True,
+    pictures: str = "cues",
 ) -> dict[str, int]:
     """Write the demo corpus: the same seed and number of posts produce the same bytes.
 
     The folder holds train.txt, valid.txt, test.txt (CoNLL with IMGID lines), images/*.jpg,
     manifest.jsonl (one line per post) and ceiling.json (see `text_ceiling`). It is written
     atomically and replaces an existing one. Without `images` it is written much faster, and all
-    else stays the same.
+    else stays the same. With `pictures` "noise", images carry no information: see `draw_post`.
 
     Returns:
         The number of posts by split.
@@ -114,12 +134,14 @@ def write_corpus(
                 path = folder / SPLITS[split][0]
                 with path.open("w", encoding="utf-8", newline="\n") as text:
                     for number in range(size):
-                        post, rng = draw_post(seed, split, number)
+                        post, rng = draw_post(seed, split, number, pictures)
                         if images:
                             jpeg = jpeg_bytes(render(post.composition, rng))
                             (folder / "images" / f"{post.id}.jpg").write_bytes(jpeg)
                         text.write(post.conll())
-                        manifest.write(json.dumps(post.manifest(split)) + "\n")
+                        facts = post.manifest(split)
+                        facts["relevant"] &= pictures == "cues"
+                        manifest.write(json.dumps(facts) + "\n")
                 log.info("demo corpus, seed %d: %s has %d posts", seed, split, size)
         ceiling = {name: round(value, 6) for name, value in text_ceiling().items()}
         facts = {"seed": seed, "posts": sizes, "shares": CUES, "text_ceiling": ceiling}

@@ -40,6 +40,7 @@ class Prediction(NamedTuple):
     cut: int = 0  # number of words the model did not read
     has_image: bool | None = None  # whether features of its image were read, if that is known
     has_caption: bool | None = None  # the same of a caption; None where none are read
+    contributions: tuple[float, ...] | None = None  # of its image and objects, if they are known
 
 
 def evaluate(
@@ -174,8 +175,14 @@ def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[Pred
                 f"{place}: post {post.id!r} has {len(labels)} predicted labels;"
                 f" expected {len(post.words)}, one per word"
             )
+        weights = entry.get("contributions")
         found[post.id] = Prediction(
-            labels, entry.get("relevance") or None, entry.get("cut", 0), *map(entry.get, _FLAGS)
+            labels,
+            entry.get("relevance") or None,
+            entry.get("cut", 0),
+            entry.get("has_image"),
+            entry.get("has_caption"),
+            None if weights is None else tuple(weights),
         )
     absent = [post.id for post in posts if post.id not in found]
     if absent:
@@ -205,6 +212,9 @@ def _entry(line: bytes, place: str) -> dict[str, Any]:
     for name in _FLAGS:
         if not isinstance(entry.get(name), bool | None):
             raise HamlearnError(f"{place}: {name} {entry[name]!r:.80}; expected true or false")
+    weights = entry.get("contributions") or []
+    if not isinstance(weights, list) or not all(isinstance(one, int | float) for one in weights):
+        raise HamlearnError(f"{place}: contributions {weights!r:.80}; expected a list of numbers")
     if not isinstance(cut, int):
         raise HamlearnError(f"{place}: cut {cut!r:.80}; expected a number of words")
     return entry

@@ -44,6 +44,15 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one part of an image contributes to the prediction of a post."""
+
+    part: str  # "image", the class of an object, or "region" of a map
+    box: tuple[float, ...] | None  # left, top, right, bottom in [0, 1]; None for the whole image
+    weight: float  # gradient times input, see `hamlearn.inference.explanation`
+
+
+@dataclass(frozen=True, slots=True)
 class Tagged:
     """The result for one post.
 
@@ -57,5 +66,6 @@ class Tagged:
     entities: tuple[Entity, ...] = ()  # from left to right, never overlapping
     relevance: Mapping[str, float] | None = None  # the mean of M by view (Eq. 9), if measured
     has_image: bool = False  # whether features of an image were used
+    explanation: tuple[Contribution, ...] | None = None  # if asked for; the image comes first
     note: str | None = None
     error: str | None = None

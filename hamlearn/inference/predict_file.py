@@ -57,6 +57,7 @@ def predict_file(
     batch_size: int | None = None,
     device: str | None = None,
     threads: int | None = None,
+    explain: bool = False,
 ) -> Counts:
     """Write the entities of every post of a file as JSON lines with the fields of `Tagged`.
 
@@ -64,8 +65,8 @@ def predict_file(
     folder of the system first. The images that posts name are in the folder `images`, or their
     features in the files `features`; with `no_images`, the text alone is read. `shard` (i, n) is
     the i-th of n equal parts of the posts, counted from 1. To a device, a FIFO or standard output
-    (`-`), lines are written as they are made, and cannot be resumed. For all else, see
-    `read_posts`, `Tagger` and `Tagger.tag`.
+    (`-`), lines are written as they are made, and cannot be resumed. With `explain`, a line has the
+    contributions of its image. For all else, see `read_posts`, `Tagger` and `Tagger.tag`.
 
     Raises:
         HamlearnError: the model, the file or the folder cannot be read; posts name images and
@@ -76,7 +77,7 @@ def predict_file(
         with _standard_input(form) as copy:
             sources = (images, features, no_images, weights)
             return predict_file(
-                model, copy, out, *sources, form, shard, batch_size, device, threads
+                model, copy, out, *sources, form, shard, batch_size, device, threads, explain
             )
     posts, out = Path(posts), check_file(Path("/dev/stdout" if str(out) == "-" else out))
     number, count = shard
@@ -106,6 +107,7 @@ def predict_file(
             "shard": list(shard),
             "batch_size": batch_size,
             "device": tagger.device,
+            "explain": explain,
         }
         with part_file(out, run) as part:
 
@@ -119,7 +121,7 @@ def predict_file(
                 part.restart("images of posts changed")
                 records = read()
             counts = Counts(before=part.posts)
-            tagged = tagger.stream(records, batch_size)
+            tagged = tagger.stream(records, batch_size, explain=explain)
             tagged = progress(tagged, end - begin - part.posts, "posts")
             while window := list(islice(tagged, WINDOW)):
                 part.append([line_of(one) for one in window], records.digest_of(len(window)))
@@ -169,6 +171,12 @@ def _standard_input(form: str | None) -> Iterator[Path]:
 def line_of(tagged: Tagged) -> bytes:
     """Return a result as one line of JSON without control characters."""
     values = asdict(tagged)
+    if tagged.explanation is None:
+        del values["explanation"]
+    else:
+        values["explanation"] = [
+            {**asdict(one), "weight": round(one.weight, DIGITS)} for one in tagged.explanation
+        ]
     for entity in values["entities"]:
         entity["score"] = round(entity["score"], DIGITS)
     if tagged.relevance is not None:

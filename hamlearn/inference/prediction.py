@@ -19,6 +19,7 @@ from hamlearn.data.sources import InputFiles, Sources, open_sources
 from hamlearn.data.windows import Ragged, Scored, WindowMerger
 from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
+from hamlearn.inference import explanation
 from hamlearn.inference.model_folder import TrainedModel, load_model
 from hamlearn.io import printable
 from hamlearn.model.base import TaggingModel
@@ -41,6 +42,7 @@ class Prediction:
     relevance: dict[str, float] | None  # mean of M by view; None without image or relevance
     has_caption: bool | None  # whether one was read; None where no file of captions is read
     cut: int = 0  # number of words at the end that the model did not read
+    contributions: list[float] | None = None  # of the image and its parts, see `explanation`
 
 
 @torch.inference_mode()
@@ -86,7 +88,7 @@ def predict(
             stack.enter_context(part.open("w", encoding="utf-8", newline="\n")) for part in parts
         )
         without, captions = 0, Counter[bool | None]()
-        for one in predict_posts(model, chosen, sources):
+        for one in predict_posts(model, chosen, sources, explain=split == "test"):
             without += not one.has_image
             captions[one.has_caption] += 1
             json_file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
@@ -163,12 +165,13 @@ def _opened(
 
 
 def predict_posts(
-    model: TrainedModel, posts: Sequence[CorpusPost], sources: Sources
+    model: TrainedModel, posts: Sequence[CorpusPost], sources: Sources, explain: bool = False
 ) -> Iterator[Prediction]:
     """Yield the predictions of posts, on a free GPU if any; their labels are copied, never used.
 
     All posts are predicted before the first is yielded; memory holds 20 bytes per post, 4 per word
-    and 8 per post and view for the relevance.
+    and 8 per post and view for the relevance. With `explain`, a prediction has the contributions of
+    its image.
     """
     facts = model.facts
     data = PostDataset(posts, model.tokenizer, facts.text, sources=sources)
@@ -184,7 +187,12 @@ def predict_posts(
                 column = relevance.setdefault(view, array("d", bytes(8 * len(posts))))
                 for index, value in zip(scored.posts, values.tolist(), strict=True):
                     column[index] = value
+        weights: list[list[float] | None] = [None] * len(posts)
+        if explain:
+            numbers = [paths[row].tolist() for row in row_of]
+            weights = explanation.explain(network, data, numbers, model.labels, device)
     for index, post in enumerate(posts):
+        own = weights[index]
         has_image = data.has_image(index)
         labels = [model.labels[number] for number in paths[row_of[index]].tolist()]
         by_view = {view: column[index] for view, column in relevance.items()}
@@ -198,4 +206,5 @@ def predict_posts(
             relevance=(by_view or None) if has_image else None,
             has_caption=data.has_caption(index),
             cut=data.cut[index],
+            contributions=None if own is None else [round(one, 4) for one in own],
         )

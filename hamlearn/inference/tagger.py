@@ -1,8 +1,9 @@
 """Entities in posts, by a trained model."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -18,10 +19,11 @@ from hamlearn.data.sources import ImageText, InputFiles, Sources
 from hamlearn.data.visual import VisualFeatures
 from hamlearn.data.windows import Scored
 from hamlearn.errors import HamlearnError
+from hamlearn.inference import explanation
 from hamlearn.inference.image_features import FileEncoder, ImageEncoder, NetworkEncoder
 from hamlearn.inference.image_sets import ImageFeatures, InMemoryVisuals, combine
 from hamlearn.inference.model_folder import TrainedModel, load_model
-from hamlearn.inference.posts import Entity, Post, Tagged, Unreadable
+from hamlearn.inference.posts import Contribution, Entity, Post, Tagged, Unreadable
 from hamlearn.inference.prediction import scored_posts
 from hamlearn.inference.words import Word, join_words, split_words
 from hamlearn.model.marginals import Span, span_probabilities
@@ -140,24 +142,28 @@ class Tagger(AbstractContextManager["Tagger"]):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def tag(self, posts: Posts | Post | str, batch_size: int | None = None) -> list[Tagged]:
+    def tag(
+        self, posts: Posts | Post | str, batch_size: int | None = None, explain: bool = False
+    ) -> list[Tagged]:
         """Return the entities of posts, in order; a text stands for a post without images.
 
         A single post, or a single text, gives a list of one.
         A post that cannot be tagged has an `error` and does not affect the others. An image that
-        cannot be read is ignored, with a `note`. The default `batch_size` is that of training.
+        cannot be read is ignored, with a `note`. The default `batch_size` is that of training. With
+        `explain`, a result says what each part of the image contributes to the entities found.
 
         Raises:
             HamlearnError: a post has an image, and the vision networks cannot be loaded; or `posts`
                 are neither a post nor several.
         """
-        return list(self.stream(posts, batch_size))
+        return list(self.stream(posts, batch_size, explain=explain))
 
     def stream(
         self,
         posts: Posts | Post | str,
         batch_size: int | None = None,
         window: int = WINDOW,
+        explain: bool = False,
     ) -> Iterator[Tagged]:
         """Yield what `tag` returns while posts are read; memory does not grow with their number.
 
@@ -172,7 +178,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         while taken := list(islice(source, window)):
             prepared = [self._prepare(str(place), post) for place, post in enumerate(taken)]
             ready = [one for one in prepared if isinstance(one, _Prepared)]
-            tagged = iter(self._tag(ready, size))
+            tagged = iter(self._tag(ready, size, explain))
             yield from (next(tagged) if isinstance(one, _Prepared) else one for one in prepared)
 
     def _prepare(self, place: str, post: Post | str | Unreadable) -> _Prepared | Tagged:
@@ -208,25 +214,29 @@ class Tagger(AbstractContextManager["Tagger"]):
         images = list(found.values())
         return combine(images, most, len(facts.classes)) if images else None, note
 
-    def _tag(self, posts: Sequence[_Prepared], batch_size: int) -> list[Tagged]:
+    def _tag(self, posts: Sequence[_Prepared], batch_size: int, is_explained: bool) -> list[Tagged]:
         """Return the entities of posts; if a batch fails, of each post on its own."""
         try:
-            return self._tag_together(posts, batch_size) if posts else []
+            return self._tag_together(posts, batch_size, is_explained) if posts else []
         except HamlearnError as error:
             if len(posts) == 1:
                 return [Tagged(posts[0].post.id, posts[0].text, error=str(error))]
-            return [self._tag([one], 1)[0] for one in posts]
+            return [self._tag([one], 1, is_explained)[0] for one in posts]
 
     @torch.inference_mode()
-    def _tag_together(self, posts: Sequence[_Prepared], batch_size: int) -> list[Tagged]:
+    def _tag_together(
+        self, posts: Sequence[_Prepared], batch_size: int, is_explained: bool
+    ) -> list[Tagged]:
         data = self._dataset(posts)
         found: dict[int, Tagged] = {}
+        path_of: dict[int, list[int]] = {}
         for scored, paths in scored_posts(self._network, data, batch_size, self.device):
             relevance = {view: values.tolist() for view, values in scored.relevance.items()}
             spans = [entities([self.labels[number] for number in path]) for path in paths]
             scores = self._probabilities(scored, spans)
             for row, index in enumerate(scored.posts):
                 one, cut = posts[index], data.cut[index]
+                path_of[index] = paths[row]
                 by_view = {view: values[row] for view, values in relevance.items()}
                 notes = [one.note] if one.note else []
                 notes += [f"the last {cut} words are past the model's limit"] if cut else []
@@ -239,7 +249,26 @@ class Tagger(AbstractContextManager["Tagger"]):
                     has_image=one.visual is not None,
                     note="; ".join(notes) or None,
                 )
+        if is_explained:
+            every = [path_of[index] for index in range(len(posts))]
+            weights = explanation.explain(self._network, data, every, self.labels, self.device)
+            for index, own in enumerate(weights):
+                parts = None if own is None else self._parts(posts[index], own)
+                found[index] = replace(found[index], explanation=parts)
         return [found[index] for index in range(len(posts))]
+
+    def _parts(self, post: _Prepared, weights: Sequence[float]) -> tuple[Contribution, ...]:
+        """Return the contributions of the image and its objects, or of the places of its map."""
+        seen = post.visual
+        if seen is None or not self.model.facts.inputs.objects:
+            side = math.isqrt(len(weights))
+            places = [divmod(number, side) for number in range(len(weights))]
+            boxes = [(x / side, y / side, (x + 1) / side, (y + 1) / side) for y, x in places]
+            return tuple(map(Contribution, ["region"] * len(weights), boxes, weights))
+        classes = [self.image_encoder.class_names[number] for number in seen.classes]
+        names = ["image", *(name or "image" for name in classes)]
+        corners = [None, *(tuple(map(float, box)) for box in seen.boxes)]
+        return tuple(map(Contribution, names, corners, weights))
 
     def _dataset(self, posts: Sequence[_Prepared]) -> PostDataset:
         model, visual, image_text = self.model, None, None

@@ -99,7 +99,7 @@ def _post(
         ]
         found = prediction.relevance
         relevance = found and [round(found[v], 4) if v in found else None for v in VIEWS]
-        runs.append([predicted, faults, relevance])
+        runs.append([predicted, faults, relevance, prediction.contributions])
     gold = [[e.start, e.end, number[e.type], cues.get(e)] for e in entities(post.labels)]
     entry: dict[str, Any] = {"id": post.id, "words": post.words, "gold": gold, "runs": runs}
     if post.image_id in corpus.failures:

@@ -179,3 +179,36 @@ def test_nothing_is_left_when_writing_fails(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_corpus(tmp_path / "x", 0, 30)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_noise_has_the_same_words_and_images_that_tell_nothing():
+    number = range(1500)
+    own = [draw_post(5, "train", k)[0] for k in number]
+    noise = [draw_post(5, "train", k, "noise")[0] for k in number]
+    for one, other in zip(own, noise, strict=True):
+        assert one.conll() == other.conll()
+        assert one.composition != other.composition
+    scene = [post for post in noise if post.decision.name == "stadium_or_ice"]
+    by_kind = Counter((post.kind, post.composition.scene == "stadium") for post in scene)
+    share = {
+        kind: by_kind[kind, True] / (by_kind[kind, True] + by_kind[kind, False])
+        for kind in ("ORG", "MISC")
+    }
+    assert abs(share["ORG"] - share["MISC"]) < 0.12
+    told = {
+        post.kind: post.composition.scene == "stadium"
+        for post in own
+        if post.decision.name == "stadium_or_ice" and post.cue == "scene"
+    }
+    assert told == {"ORG": True, "MISC": False}
+
+
+def test_noise_is_written_like_the_corpus(folder, tmp_path):
+    write_corpus(tmp_path / "noise", 3, POSTS, pictures="noise")
+    before, after = contents(folder), contents(tmp_path / "noise")
+    assert before.keys() == after.keys()
+    assert before["train.txt"] == after["train.txt"]
+    images = [name for name in before if name.endswith(".jpg")]
+    assert all(before[name] != after[name] for name in images)
+    lines = after["manifest.jsonl"].decode().splitlines()
+    assert not any(json.loads(line)["relevant"] for line in lines)

@@ -49,7 +49,7 @@ def test_every_test_post_is_there_with_its_labels(seen: Made) -> None:
         gold = [(s, e, data["types"][t]) for s, e, t, _ in entry["gold"]]
         assert gold == [tuple(entity) for entity in entities(post.labels)]
         assert [cue for *_, cue in entry["gold"]] == list(post.cues)
-        for run, (predicted, faults, relevance) in zip(corpus.runs, entry["runs"], strict=True):
+        for run, (predicted, faults, relevance, _) in zip(corpus.runs, entry["runs"], strict=True):
             spans = [(s, e, data["types"][t]) for s, e, t, _ in predicted]
             assert spans == [tuple(entity) for entity in entities(run.labels[place])]
             assert [outcome == CORRECT for *_, outcome in predicted] == [s in gold for s in spans]

@@ -42,7 +42,15 @@ def main(words: list[str]) -> None:
     elif words[0] == "weights":
         files = [Path(words[-1])]
     else:
-        others = ("--failures", "--jsonl", "--conll", "--csv", "--markdown")
+        others = (
+            "--failures",
+            "--jsonl",
+            "--conll",
+            "--csv",
+            "--markdown",
+            "--effects",
+            "--relevance",
+        )
         names = (out, *map(options.get, others))
         files = [Path(name) for name in names if name]
     for file in files:

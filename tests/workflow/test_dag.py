@@ -20,7 +20,8 @@ DEMO = (*ABLATIONS, "text_only")
 
 def runs(n):
     """The jobs of n runs and what gathers them."""
-    return Counter({"train": n, "predict": 2 * n, "evaluate": n, "metrics": 1, "report": 1})
+    jobs = {"train": n, "predict": 2 * n, "evaluate": n, "metrics": 1, "controls": 1, "report": 1}
+    return Counter(jobs)
 
 
 OBJECTS = Counter({"extract_objects_shard": 4, "merge_features": 1, "build_graphs": 1})
@@ -76,7 +77,7 @@ def test_a_second_run_does_nothing(finished):
         ({"detector": ["demo", "mask_rcnn"]}, OBJECTS + runs(4)),
         ({"backbone": "resnet152"}, IMAGES + runs(4)),
         ({"seeds": [0, 1]}, runs(5)),
-        ({"variants": ["text_only", "full"]}, {"metrics": 1} | LEAST),
+        ({"variants": ["text_only", "full"]}, {"metrics": 1, "controls": 1} | LEAST),
         ({"variants": [*DEMO, "gvatt_bert_crf", "bilstm_crf"]}, IMAGES + runs(2)),
         (
             {"variants": [*DEMO, "umt", "hvpnet"]},
@@ -113,7 +114,7 @@ def test_a_changed_setting_reruns_what_it_reaches(finished, changes, jobs):
         ("model/baselines/umt", {}),
         ("systems", {}),
         ("model/spatial", runs(5)),
-        ("evaluation/cues", {"evaluate": 5, "metrics": 1, "report": 1}),
+        ("evaluation/cues", {"evaluate": 5, "metrics": 1, "controls": 1, "report": 1}),
         ("demo/grammar", ALL),
         ("cli/__init__", {}),
     ],

@@ -14,8 +14,8 @@ ASKED = {
     "training": {"word_dropout": 0},
 }
 PLAIN = "results/encoded/demo/none/words.h5"
-RUNS = {"train": 6, "predict": 12, "evaluate": 6, "metrics": 1, "report": 1}
-FROZEN = {"train": 4, "predict": 8, "evaluate": 4, "metrics": 1, "report": 1}
+RUNS = {"train": 6, "predict": 12, "evaluate": 6, "metrics": 1, "controls": 1, "report": 1}
+FROZEN = {"train": 4, "predict": 8, "evaluate": 4, "metrics": 1, "controls": 1, "report": 1}
 ENCODED = {"encode": 1} | FROZEN
 
 
@@ -61,7 +61,7 @@ def test_two_variants_with_two_seeds_share_one_pass(project):
         ({"text": {"long_posts": "windows"}}, {"encode": 1} | RUNS),
         ({"text": {"encoder": "bert-y"}}, {"encode": 1} | RUNS),
         ({"text": {"freeze": False}}, FROZEN),
-        ({"variants": ["text_only"]}, {"metrics": 1, "report": 1}),
+        ({"variants": ["text_only"]}, {"metrics": 1, "controls": 1, "report": 1}),
     ],
 )
 def test_a_pass_is_made_again_where_its_outputs_change(project, changes, jobs):

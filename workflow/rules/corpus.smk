@@ -13,10 +13,11 @@ rule draw_corpus:
     params:
         seed=lookup("corpora/{corpus}/generator/seed", within=config),
         posts=lookup("corpora/{corpus}/generator/posts", within=config),
+        pictures=lookup("corpora/{corpus}/generator/pictures", within=config),
         source=source_digest("demo/corpus", files=("demo/*.json",)),
     shell:
         "python -m hamlearn demo corpus --out {output.folder:q} --seed {params.seed}"
-        " --posts {params.posts} > {log:q} 2>&1"
+        " --posts {params.posts} --pictures {params.pictures} > {log:q} 2>&1"
 
 
 rule prepare_corpus:

@@ -322,11 +322,15 @@ class Browser {
       number_.style.background = colour(at);
       frame.append(number_);
     });
-    const names = make("ol", { class: "objects" }, ...boxes.map((box) => make("li", {}, `${classes[box[4]]} ${box[5].toFixed(2)}`)));
+    const weights = shown === wanted ? this.data.posts[number].runs[Number(this.a.value)][3] : null;
+    const weighed = weights && weights.length === boxes.length + 1 ? weights : null;
+    const weight = (at) => (weighed ? `, ${weighed[at] < 0 ? "−" : "+"}${Math.abs(weighed[at]).toFixed(2)}` : "");
+    const names = make("ol", { class: "objects" }, ...boxes.map((box, at) => make("li", {}, `${classes[box[4]]} ${box[5].toFixed(2)}${weight(at + 1)}`)));
+    const title = weighed ? `objects, ${shown}: score, and what each contributes to the entities of A; whole picture${weight(0)}` : `objects, ${shown}`;
     const relations = sentences.length
       ? make("details", {}, make("summary", {}, `${sentences.length} most certain ${sentences.length === 1 ? "relation" : "relations"}`), make("ul", {}, ...sentences))
       : null;
-    return [make("div", { class: "seen" }, frame, make("div", {}, make("p", {}, `objects, ${shown}`), boxes.length ? names : make("p", {}, "none found"), relations))];
+    return [make("div", { class: "seen" }, frame, make("div", {}, make("p", {}, title), boxes.length ? names : make("p", {}, "none found"), relations))];
   }
 }
 

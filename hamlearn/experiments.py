@@ -87,7 +87,7 @@ def predictions(
     is_controlled = not trained and (inputs.files or inputs.captions)
     controls = control_names(settings) if is_controlled else []
     names = [*splits, *(f"test.{name}" for name in controls)]
-    return [f"results/predictions/{run.path}/{name}.jsonl" for name in names]
+    return [f"{settings.results}/predictions/{run.path}/{name}.jsonl" for name in names]
 
 
 def table_runs(settings: Settings, table: str) -> list[RunId]:

@@ -17,9 +17,7 @@ from hamlearn.corpus.posts import CorpusPost
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import GROUPS, Prediction, read_predictions
 from hamlearn.evaluation.significance import (
-    DRAWS,
     LEVEL,
-    SEED,
     Counts,
     Interval,
     count,
@@ -38,6 +36,7 @@ RELEVANCE = (
     *SYSTEM, "view", "measure", "group", "seeds", "posts", "value", "low", "high",
 )  # fmt: skip
 TRAINED = "trained_shuffled"
+DRAWS, SEED = 2000, 0  # of the bootstrap of relevance
 RIGHT, WRONG = "all entities right", "some entity wrong"
 
 Values = NDArray[np.float64]
@@ -113,9 +112,9 @@ def effects(
     Returns:
         One row per system, control and group of posts (all, with an image, without), in the columns
         EFFECTS. `gain` is F1 of the system minus that under the control, in points, mean over the
-        seeds that both have; `low` and `high` are its bootstrap interval over posts and seeds, `p`
-        is of the paired randomization over posts, and `posts` is n. Several exchanges of images are
-        averaged post by post.
+        seeds that both have, with its interval and p, see `hamlearn.evaluation.significance`;
+        `posts` is n. Several exchanges of images are averaged post by post. Of a system that was
+        trained with exchanged images with one seed, there is no p.
     """
     rows = []
     for key, system in runs.items():
@@ -131,7 +130,8 @@ def effects(
             for group, members in groups.items():
                 if members.any():
                     names = {**dict(zip(SYSTEM, key, strict=True)), "control": control}
-                    effect = _effect(own[:, members], other[:, members])
+                    is_same = control != TRAINED
+                    effect = _effect(own[:, members], other[:, members], is_same)
                     rows.append({**names, "has_picture": group, "seeds": len(seeds), **effect})
     return pd.DataFrame(rows, columns=list(EFFECTS))
 
@@ -142,8 +142,8 @@ def _counts(posts: Sequence[CorpusPost], draws: Sequence[Sequence[Prediction]]) 
     return every[0] if len(every) == 1 else np.mean(every, axis=0)
 
 
-def _effect(own: Counts, control: Counts) -> dict[str, float]:
-    gain = difference(control, own)
+def _effect(own: Counts, control: Counts, same_models: bool) -> dict[str, float]:
+    gain = difference(control, own, same_models)
     return {
         "posts": own.shape[1],
         "f1": 100 * mean_f1(own),
@@ -151,7 +151,7 @@ def _effect(own: Counts, control: Counts) -> dict[str, float]:
         "gain": 100 * gain.value,
         "low": 100 * gain.low,
         "high": 100 * gain.high,
-        "p": p_value(control, own),
+        "p": p_value(control, own, same_models),
     }
 
 

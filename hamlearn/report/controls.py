@@ -42,8 +42,8 @@ def effects_table(corpus: CorpusResults) -> Table | None:
     seeds = corpus.effects["seeds"].max()
     return Table(
         caption="What images contribute: lenient F1 on test of each system as it is, and under a"
-        f" control, in points. Gain, its {LEVEL:.0%} bootstrap interval over posts and seeds, and"
-        f" the p of a paired randomization over posts. n = {first['posts']:,} posts, {seeds} seed"
+        f" control, in points. Gain, its {LEVEL:.0%} interval over posts and seeds, and p for"
+        f" others; with one seed, of these models alone. n = {first['posts']:,} posts, {seeds} seed"
         f"{'' if seeds == 1 else 's'}; the last two columns: posts with and without an image.",
         corner="System and control",
         columns=("As it is", "Control", "Gain", "Interval", "p", "With image", "Without"),
@@ -89,7 +89,7 @@ def relevance_table(corpus: CorpusResults) -> Table | None:
 def sentences(corpus: CorpusResults) -> dict[str, str]:
     """Return what the images give each system, in the words of its strongest control.
 
-    A gain is stated where p and the interval agree that there is one. The strongest control is the
+    A gain is stated where p, if there is one, and the interval agree that there is one. The strongest control is the
     same system trained with exchanged images, which differs from it in nothing but information;
     exchanging images of a trained system shows only that it reads them.
     """
@@ -113,14 +113,15 @@ def _sentence(row: Mapping[Any, Any], control: str) -> str:
     seeds = f"{row['seeds']} seed{'' if row['seeds'] == 1 else 's'}"
     numbers = (
         f"{row['f1']:.2f} against {row['control_f1']:.2f} for itself {WORDS[control]}"
-        f" {_brackets(row)}, p {_p(row['p'], '= ')}, n = {row['posts']:,} posts, {seeds}"
+        f" {_brackets(row)}{_p_of(row)}, n = {row['posts']:,} posts, {seeds}"
     )
-    is_clear = row["p"] <= LARGEST_P and (row["low"] > 0 or row["high"] < 0)
+    is_clear = not row["p"] > LARGEST_P and (row["low"] > 0 or row["high"] < 0)
+    of_one = " in this training alone" if pd.isna(row["p"]) else ""
     if control == TRAINED:
         if is_clear and row["gain"] > 0:
-            return f"they give {row['gain']:.2f} points: {numbers}."
+            return f"they give {row['gain']:.2f} points{of_one}: {numbers}."
         if is_clear:
-            return f"they cost {-row['gain']:.2f} points: {numbers}."
+            return f"they cost {-row['gain']:.2f} points{of_one}: {numbers}."
         return f"no contribution is shown: {numbers}."
     if is_clear and row["gain"] > 0:
         return f"It reads them: {numbers} at test time."
@@ -135,7 +136,13 @@ def _brackets(row: Mapping[Any, Any]) -> str:
     return f"[{signed(row['low'])} to {signed(row['high'])}]"
 
 
+def _p_of(row: Mapping[Any, Any]) -> str:
+    return "" if pd.isna(row["p"]) else f", p {_p(row['p'], '= ')}"
+
+
 def _p(value: float, equals: str = "") -> str:
+    if pd.isna(value):
+        return ""
     return "< 0.001" if value < 0.001 else f"{equals}{value:.3f}"
 
 

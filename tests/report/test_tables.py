@@ -203,7 +203,9 @@ def write_csv(results: Path, published: float | None) -> None:
     kept = rows if published is not None else rows[:2]
     pd.DataFrame(kept, columns=list(COLUMNS)).to_csv(folder / "table3.csv", index=False)
     pair = ("t", "demo", "full", "none", "bert")
-    seen = [(*pair, group, 3, 1200, 76.0, 75.0, -1.0, -2.5, 0.25, 0.0004) for group in ("all", "no")]
+    seen = [
+        (*pair, group, 3, 1200, 76.0, 75.0, -1.0, -2.5, 0.25, 0.0004) for group in ("all", "no")
+    ]
     one = ("t", "demo", "full", "none", "ita", "all", 1, 1200, 76.0, 75.5, -0.5, -2, 1, None)
     every = pd.DataFrame([one, *seen], columns=list(PAIR_COLUMNS))
     every.to_csv(folder / "pairs.csv", index=False)

@@ -96,17 +96,17 @@ rule pairs:
 
 rule controls:
     input:
-        posts=expand("results/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
+        posts=expand("<results>/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
         predictions=[
             path for run in RUNS for path in experiments.predictions(SETTINGS, run, ["test"])
         ],
     output:
-        effects=in_report("results/report/controls.csv", "controls", table="controls of images"),
-        relevance=in_report("results/report/relevance.csv", "controls", table="relevance"),
+        effects=in_report("<results>/report/controls.csv", "controls", table="controls of images"),
+        relevance=in_report("<results>/report/relevance.csv", "controls", table="relevance"),
     log:
-        "results/logs/controls.log",
+        "<results>/logs/controls.log",
     benchmark:
-        "results/benchmarks/controls.tsv"
+        "<results>/benchmarks/controls.tsv"
     conda:
         "../../envs/report.yaml"
     params:
@@ -129,8 +129,8 @@ rule report:
         failures=[path for one in CORPORA for path in experiments.failure_lists(SETTINGS, one)],
         objects=report_objects,
         tables=report_tables,
-        effects="results/report/controls.csv",
-        relevance="results/report/relevance.csv",
+        effects="<results>/report/controls.csv",
+        relevance="<results>/report/relevance.csv",
     output:
         page=in_report("<results>/report/index.html", "index", table="the report"),
         figures=report(

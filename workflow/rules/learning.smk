@@ -126,16 +126,18 @@ if CONTROLS:
     rule predict_controls:
         input:
             unpack(run_inputs),
-            posts="results/corpus/{corpus}/posts.jsonl",
-            model=f"results/models/{RUN}/manifest.json",
+            posts="<results>/corpus/{corpus}/posts.jsonl",
+            model=f"<results>/models/{RUN}/manifest.json",
         output:
             expand(
-                f"results/predictions/{RUN}/test.{{name}}.jsonl", name=CONTROLS, allow_missing=True
+                f"<results>/predictions/{RUN}/test.{{name}}.jsonl",
+                name=CONTROLS,
+                allow_missing=True,
             ),
         log:
-            f"results/logs/predict_controls/{RUN}.log",
+            f"<results>/logs/predict_controls/{RUN}.log",
         benchmark:
-            f"results/benchmarks/predict_controls/{RUN}.tsv"
+            f"<results>/benchmarks/predict_controls/{RUN}.tsv"
         conda:
             "../../envs/learning.yaml"
         resources:

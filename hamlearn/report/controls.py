@@ -89,9 +89,9 @@ def relevance_table(corpus: CorpusResults) -> Table | None:
 def sentences(corpus: CorpusResults) -> dict[str, str]:
     """Return what the images give each system, in the words of its strongest control.
 
-    A gain is stated where p, if there is one, and the interval agree that there is one. The strongest control is the
-    same system trained with exchanged images, which differs from it in nothing but information;
-    exchanging images of a trained system shows only that it reads them.
+    A gain is stated where the interval and p, if there is one, agree on it. The strongest control
+    is the same system trained with exchanged images, which differs from it in nothing but
+    information; exchanging the images of a trained system shows only that it reads them.
     """
     found = {}
     for (_, detector, variant), rows in _by(corpus.effects, SYSTEM):
@@ -110,22 +110,23 @@ def sentences(corpus: CorpusResults) -> dict[str, str]:
 
 
 def _sentence(row: Mapping[Any, Any], control: str) -> str:
-    seeds = f"{row['seeds']} seed{'' if row['seeds'] == 1 else 's'}"
+    basis = (
+        f"mean of {row['seeds']} seeds" if row["seeds"] > 1 else "one seed: of this training alone"
+    )
     numbers = (
         f"{row['f1']:.2f} against {row['control_f1']:.2f} for itself {WORDS[control]}"
-        f" {_brackets(row)}{_p_of(row)}, n = {row['posts']:,} posts, {seeds}"
+        f" {_brackets(row)}{_p_of(row)}, {basis}, on {row['posts']:,} posts"
     )
     is_clear = not row["p"] > LARGEST_P and (row["low"] > 0 or row["high"] < 0)
-    of_one = " in this training alone" if pd.isna(row["p"]) else ""
     if control == TRAINED:
         if is_clear and row["gain"] > 0:
-            return f"they give {row['gain']:.2f} points{of_one}: {numbers}."
+            return f"they give {row['gain']:.2f} points: {numbers}."
         if is_clear:
-            return f"they cost {-row['gain']:.2f} points{of_one}: {numbers}."
+            return f"they cost {-row['gain']:.2f} points: {numbers}."
         return f"no contribution is shown: {numbers}."
     if is_clear and row["gain"] > 0:
-        return f"It reads them: {numbers} at test time."
-    return f"Exchanging them at test time makes no clear difference: {numbers}."
+        return f"At test time it reads them: {numbers}."
+    return f"At test time it makes no clear difference to exchange them: {numbers}."
 
 
 def _by(table: pd.DataFrame, columns: tuple[str, ...]) -> Any:

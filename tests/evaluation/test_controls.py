@@ -83,7 +83,8 @@ def test_gains_over_controls_for_posts_with_and_without_an_image(tmp_path):
     half = [(30 + 10) / 2, (30 + 10) / 2, 40]  # right, predicted, gold
     assert shuffled["control_f1"] == pytest.approx(100 * 2 * half[0] / (half[1] + half[2]))
     trained = rows["trained_shuffled", "all"]  # of seed 1
-    assert (trained["f1"], trained["gain"], trained["p"]) == (pytest.approx(f1_of(posts, 36)), 0, 1)
+    assert (trained["f1"], trained["gain"]) == (pytest.approx(f1_of(posts, 36)), 0)
+    assert np.isnan(trained["p"])  # with one seed, the chance of training is not known
 
 
 @pytest.mark.parametrize("draws", [1, 2])

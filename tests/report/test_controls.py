@@ -25,9 +25,9 @@ def test_a_gain_is_stated_in_the_words_of_the_trained_control(corpus):
     rows = [effect("trained_shuffled", 9.5, 6.0, 12.0, 1e-4), effect("shuffled", 20, 15, 25, 1e-4)]
     assert sentences(with_effects(corpus, *rows)) == {
         "Images in full:": "they give 9.50 points: 80.00 against 70.50 for itself trained with the"
-        " images of other posts [+6.00 to +12.00], p < 0.001, n = 900 posts, 1 seed. It reads them:"
-        " 80.00 against 60.00 for itself with the images of other posts [+15.00 to +25.00], p <"
-        " 0.001, n = 900 posts, 1 seed at test time."
+        " images of other posts [+6.00 to +12.00], p < 0.001, one seed: of this training alone, on"
+        " 900 posts. At test time it reads them: 80.00 against 60.00 for itself with the images of"
+        " other posts [+15.00 to +25.00], p < 0.001, one seed: of this training alone, on 900 posts."
     }
 
 
@@ -37,8 +37,11 @@ def test_a_gain_is_stated_in_the_words_of_the_trained_control(corpus):
         (effect("trained_shuffled", 0.5, -1.0, 2.0, 0.3), "no contribution is shown: 80.00"),
         (effect("trained_shuffled", 2.0, 0.1, 4.0, 0.02), "no contribution is shown: 80.00"),
         (effect("trained_shuffled", -3.0, -5.0, -1.0, 1e-3), "they cost 3.00 points: 80.00"),
-        (effect("shuffled", 0.5, -1.0, 2.0, 0.3), "Exchanging them at test time makes no clear"),
-        (effect("shuffled", 9.0, 5.0, 12.0, 1e-4), "It reads them: 80.00 against 71.00"),
+        (effect("shuffled", 0.5, -1.0, 2.0, 0.3), "At test time it makes no clear difference"),
+        (
+            effect("shuffled", 9.0, 5.0, 12.0, 1e-4),
+            "At test time it reads them: 80.00 against 71.00",
+        ),
     ],
 )
 def test_the_numbers_decide(corpus, row, begin):

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from hamlearn import settings
 from hamlearn.errors import HamlearnError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _OFFLINE = {  # nothing is sent unless the environment says otherwise
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 PROJECT = "hamlearn"  # of wandb, and the experiment of mlflow
-LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")  # called as their packages, but for csv
+LOGGERS: tuple[str, ...] = get_args(settings.Logger)
 
 
 def require_loggers(names: Sequence[str]) -> None:

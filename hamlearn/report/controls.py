@@ -110,9 +110,8 @@ def sentences(corpus: CorpusResults) -> dict[str, str]:
 
 
 def _sentence(row: Mapping[Any, Any], control: str) -> str:
-    basis = (
-        f"mean of {row['seeds']} seeds" if row["seeds"] > 1 else "one seed: of this training alone"
-    )
+    several, one = f"mean of {row['seeds']} seeds", "one seed: of this training alone"
+    basis = several if row["seeds"] > 1 else one
     numbers = (
         f"{row['f1']:.2f} against {row['control_f1']:.2f} for itself {WORDS[control]}"
         f" {_brackets(row)}{_p_of(row)}, {basis}, on {row['posts']:,} posts"

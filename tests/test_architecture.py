@@ -155,7 +155,7 @@ WITHOUT = {
     "hamlearn.corpus.prepare": ALL - TABLES,
     "hamlearn.demo.corpus": ALL - {"numpy", "PIL"},
     "hamlearn.encoder_files": ALL - SETTINGS,
-    "hamlearn.loggers": ALL | {"tensorboard", "wandb", "mlflow"},
+    "hamlearn.loggers": (ALL - SETTINGS) | {"tensorboard", "wandb", "mlflow"},
     "hamlearn.training.scratch_encoder": ALL - SETTINGS - {"tokenizers"},
     "hamlearn.features.merge": ALL - SETTINGS - {"numpy", "h5py", "PIL"},
     "hamlearn.features.graphs": ALL - SETTINGS - {"numpy", "h5py"},

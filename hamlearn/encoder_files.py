@@ -4,11 +4,11 @@ The workflow imports this module while it is read, so it needs neither torch nor
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hamlearn import hub
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import TextSettings
 
@@ -48,7 +48,6 @@ _ENCODER_DECODERS = (
     *("pegasus", "pegasus_x", "plbart", "prophetnet", "switch_transformers", "t5"),
     *("t5gemma", "t5gemma2", "udop", "umt5", "xlm-prophetnet"),
 )
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WIDTHS = ("hidden_size", "d_model", "dim")  # the names of an encoder's width
 _NEVER_READ = (".h5", ".msgpack", ".ot", ".onnx", ".tflite", ".gguf", ".md", ".index")
 _FOREIGN = (  # what requests program code, other weights, or another network
@@ -60,16 +59,14 @@ _FOREIGN = (  # what requests program code, other weights, or another network
 def check_encoder(encoder: str | Path, text: TextSettings, heads: int) -> None:
     """Check that a configured text encoder can be used, as far as its JSON files tell.
 
-    Nothing is known of a name of the Hugging Face hub, which passes.
-
     Args:
-        encoder: a folder, a name of the hub, or `scratch`.
+        encoder: a folder, an id of the Hugging Face hub, or `scratch`.
         text: the longest post that is to be read, and the encoder that is trained from scratch.
         heads: `model.heads`, which must divide the encoder's width.
 
     Raises:
-        HamlearnError: there is no such folder, a file is absent or broken, or the encoder is of
-            another kind, too narrow, too short or smaller than its tokenizer.
+        HamlearnError: there is no such folder or snapshot, a file is absent or broken, or the
+            encoder is of another kind, too narrow, too short or smaller than its tokenizer.
     """
     if str(encoder) == SCRATCH:
         if text.scratch.width % text.scratch.heads:
@@ -80,9 +77,7 @@ def check_encoder(encoder: str | Path, text: TextSettings, heads: int) -> None:
         sizes = {"hidden_size": text.scratch.width, "max_position_embeddings": POSITIONS}
         check_sizes(SCRATCH, {"model_type": "bert", **sizes}, text, heads)
         return
-    if is_hub_name(encoder):
-        return
-    folder = Path(encoder)
+    folder = local_encoder(encoder, text.revision)
     place = f"text.encoder: {folder}"
     if not folder.is_dir():
         raise HamlearnError(
@@ -98,14 +93,6 @@ def check_encoder(encoder: str | Path, text: TextSettings, heads: int) -> None:
         check_vocabulary(place, tokens, config["vocab_size"])
 
 
-def is_hub_name(encoder: str | Path) -> bool:
-    """Return True if an encoder is no folder and can be a name of the Hugging Face hub."""
-    name, path = str(encoder), Path(encoder)
-    if not _HUB_NAME.fullmatch(name) or path.exists():
-        return False
-    return "/" not in name or not path.parent.is_dir()  # else a mistyped folder in that one
-
-
 def check_checkpointing(kind: str) -> None:
     """Check that encoders of a `model_type` can be trained with gradient checkpointing.
 
@@ -118,6 +105,28 @@ def check_checkpointing(kind: str) -> None:
             f" the type {kind}, which transformers cannot compute in this way; training.accumulate"
             " saves memory with every encoder"
         )
+
+
+def local_encoder(encoder: str | Path, revision: str | None = None) -> Path:
+    """Return the folder of an encoder: itself, or the snapshot of an id of the hub.
+
+    Nothing is fetched.
+
+    Raises:
+        HamlearnError: there is no such snapshot, or the encoder is `scratch`, which has no folder
+            before `hamlearn vocabulary` has written one.
+    """
+    if str(encoder) == SCRATCH and not Path(encoder).is_dir():
+        raise HamlearnError(
+            f"text.encoder: found {SCRATCH}, expected the folder of an untrained encoder: make one"
+            " by `python -m hamlearn vocabulary`, and give it as --encoder"
+        )
+    if not hub.is_id(encoder):
+        return Path(encoder)
+    try:
+        return hub.local_folder(str(encoder), revision)
+    except HamlearnError as error:
+        raise HamlearnError(f"text.encoder: {error}") from error
 
 
 def read_config(folder: str | Path, place: str = "") -> dict[str, Any]:

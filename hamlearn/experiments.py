@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
-from hamlearn.encoder_files import CONFIG, SCRATCH, is_hub_name, read_files
+from hamlearn import hub
+from hamlearn.encoder_files import CONFIG, SCRATCH, read_files
 from hamlearn.networks import PRECOMPUTED, WeightSettings
 from hamlearn.settings import Settings
 from hamlearn.systems import (
@@ -171,9 +172,18 @@ def encoder_files(settings: Settings, corpus: str) -> list[str]:
     name = settings.text.encoder
     if name == SCRATCH:
         return [f"{settings.results}/encoder/{corpus}"]
-    if is_hub_name(name):
+    if hub.is_id(name):
         return []
     return read_files(name) or [f"{name}/{CONFIG}"]
+
+
+def encoder_snapshot(settings: Settings) -> list[str]:
+    """Return the files of the text encoder in the cache of the hub; none if it is a folder."""
+    name = settings.text.encoder
+    if name == SCRATCH or not hub.is_id(name):
+        return []
+    folder = hub.snapshot(name, settings.text.revision)
+    return [] if folder is None else read_files(folder)
 
 
 def table_inputs(settings: Settings, table: str) -> list[str]:
@@ -226,7 +236,7 @@ def run_settings(settings: Settings, variant: str) -> str:
 
 def encoder_settings(settings: Settings) -> str:
     """Return the settings that the stored outputs of a frozen encoder depend on."""
-    names = {"encoder", "max_subtokens", "long_posts"}
+    names = {"encoder", "revision", "max_subtokens", "long_posts"}
     if settings.text.long_posts == "windows":
         names.add("window_overlap")
     return as_json(text=settings.text.model_dump(mode="json", include=names))

@@ -52,9 +52,9 @@ def local_folder(name: str, revision: str | None = None) -> Path:
 def absent(name: str, revision: str | None) -> str:
     """Return the message about a snapshot that is not in the cache."""
     return (
-        f"{name}: found no snapshot of its revision {revision or 'main'} in the cache of the"
-        " Hugging Face hub, which is not contacted unasked; expected one: fetch it by"
-        " `python -m hamlearn weights fetch --settings FILE`, or name a folder"
+        f"{name}: found no folder of this name, and no snapshot of its revision"
+        f" {revision or 'main'} in the cache of the Hugging Face hub, which is not contacted"
+        " unasked; expected one: fetch it by `python -m hamlearn weights fetch --settings FILE`"
     )
 
 

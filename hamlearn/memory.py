@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from hamlearn.encoder_files import SCRATCH, is_hub_name, read_config
+from hamlearn import hub
+from hamlearn.encoder_files import SCRATCH, read_config
 from hamlearn.settings import Settings
 from hamlearn.systems import inputs_of, split_rounds
 
@@ -28,15 +29,16 @@ BERT_BASE = EncoderSize(110_000_000)  # taken for every name of the Hugging Face
 
 
 def encoder_size(settings: Settings) -> EncoderSize:
-    """Return the size of the configured text encoder: of a folder, by its files."""
+    """Return the size of the configured text encoder: of a folder or snapshot, by its files."""
     name, scratch = settings.text.encoder, settings.text.scratch
     if name == SCRATCH:
         width = scratch.width
         parameters = (scratch.vocabulary + 512 + 12 * width * scratch.layers) * width
         return EncoderSize(parameters, width, scratch.layers, scratch.heads)
-    if is_hub_name(name) or not Path(name, "config.json").is_file():
+    folder = hub.snapshot(name, settings.text.revision) if hub.is_id(name) else Path(name)
+    if folder is None or not (folder / "config.json").is_file():
         return BERT_BASE
-    config = read_config(name)
+    config = read_config(folder)
 
     def size(keys: tuple[str, ...], default: int) -> int:
         return next((config[key] for key in keys if isinstance(config.get(key), int)), default)
@@ -46,7 +48,7 @@ def encoder_size(settings: Settings) -> EncoderSize:
     heads = size(("num_attention_heads", "n_heads", "n_head"), BERT_BASE.heads)
     kept = config.get("dtype") or config.get("torch_dtype") or "float32"
     kinds = ("*.safetensors", "pytorch_model*.bin")
-    stored = [sum(file.stat().st_size for file in Path(name).glob(kind)) for kind in kinds]
+    stored = [sum(file.stat().st_size for file in folder.glob(kind)) for kind in kinds]
     parameters = next(filter(None, stored), 0) // (2 if "16" in str(kept) else 4)
     return EncoderSize(parameters, width, layers, heads)
 

@@ -9,7 +9,7 @@ from hamlearn.encoder_files import (
     SCRATCH,
     check_checkpointing,
     check_encoder,
-    is_hub_name,
+    local_encoder,
     read_config,
 )
 from hamlearn.errors import HamlearnError
@@ -187,12 +187,13 @@ def _check_encoder(settings: Settings) -> None:
     if any(system.inputs.encoder for system in systems):
         has_heads = any(system.module not in WITHOUT_HEADS for system in systems)
         check_encoder(text.encoder, text, settings.model.heads if has_heads else 1)
-        is_folder = text.encoder != SCRATCH and not is_hub_name(text.encoder)
-        if settings.training.gradient_checkpointing and is_folder:
-            check_checkpointing(read_config(text.encoder)["model_type"])
-    elif text.encoder != SCRATCH and not is_hub_name(text.encoder):
+        if settings.training.gradient_checkpointing and text.encoder != SCRATCH:
+            folder = local_encoder(text.encoder, text.revision)
+            check_checkpointing(read_config(folder)["model_type"])
+    elif text.encoder != SCRATCH:
+        folder = local_encoder(text.encoder, text.revision)
         tokenizer = "the folder of a text encoder, whose tokenizer is read; see docs/data.md"
-        _require(settings, InputPath("text.encoder", text.encoder, tokenizer, is_folder=True))
+        _require(settings, InputPath("text.encoder", str(folder), tokenizer, is_folder=True))
 
 
 def describe_networks(settings: Settings) -> list[str]:

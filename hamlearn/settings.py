@@ -30,6 +30,7 @@ from hamlearn.sections import (
     Section,
     Seed,
     Several,
+    Text,
     describe,
     guess,
     wrong,
@@ -142,7 +143,8 @@ class ScratchSettings(Section):
 class TextSettings(Section):
     """The text encoder and the textual Transformer."""
 
-    encoder: PathName = Field("bert-base-uncased", description="hub name, folder, or `scratch`")
+    encoder: PathName = Field("bert-base-uncased", description="hub id, folder, or `scratch`")
+    revision: Text | None = Field(None, description="of an encoder of the hub; null: main")
     scratch: ScratchSettings = ScratchSettings()
     freeze: bool = Field(False, description="do not train the encoder; store its outputs once")
     max_subtokens: PositiveInt = Field(128, description="maximum length of a post or window")

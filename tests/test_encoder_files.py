@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from hamlearn.encoder_files import MODEL_TYPES, check_encoder, is_hub_name, read_files
+from hamlearn.encoder_files import MODEL_TYPES, check_encoder, read_files
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import ScratchSettings, TextSettings
 
@@ -153,17 +153,6 @@ def test_one_that_is_trained_from_scratch_has_its_own_sizes():
         check_encoder("scratch", text(), 5)
     with pytest.raises(HamlearnError, match=r"scratch\.width: found 10, expected a multiple of"):
         check_encoder("scratch", text(scratch=ScratchSettings(width=10)), 1)
-
-
-def test_a_name_of_the_hub_is_no_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own" / "bert").mkdir(parents=True)
-    names = ("bert-base-uncased", "vinai/bertweet-base")
-    assert all(is_hub_name(name) for name in names)
-    paths = ("own/bert", "own/brt", "own", "./bert", "/bert", "a/b/c", "", "bert?", "../bert")
-    assert not any(is_hub_name(path) for path in paths)
-    for name in names:
-        check_encoder(name, text(), 12)
 
 
 def test_files_of_a_folder_are_those_that_are_read(tmp_path):

@@ -96,10 +96,10 @@ def test_settings_of_a_run_leave_out_what_it_does_not_depend_on():
 def test_settings_of_a_frozen_encoder_are_those_that_change_its_outputs():
     text = {"encoder": "bert-x", "freeze": True, "window_overlap": 8}
     names = json.loads(experiments.encoder_settings(settings(text=text)))["text"].keys()
-    assert names == {"encoder", "max_subtokens", "long_posts"}
+    assert names == {"encoder", "revision", "max_subtokens", "long_posts"}
     text["long_posts"] = "windows"
     names = json.loads(experiments.encoder_settings(settings(text=text)))["text"].keys()
-    assert names == {"encoder", "max_subtokens", "long_posts", "window_overlap"}
+    assert names == {"encoder", "revision", "max_subtokens", "long_posts", "window_overlap"}
 
 
 def test_an_encoder_from_the_hub_has_no_file(tmp_path):

@@ -41,7 +41,7 @@ def test_a_snapshot_counts_once_its_config_is_there(tmp_path, monkeypatch):
     snapshot_at(tmp_path, "a/part", "main", ["model.safetensors"])
     assert local_folder("a/whole") == whole
     for name, revision in (("a/part", None), ("a/none", None), ("a/whole", "v2")):
-        with pytest.raises(HamlearnError, match=f"{name}: found no snapshot of its revision"):
+        with pytest.raises(HamlearnError, match=f"{name}: found no folder of this name, and no sn"):
             local_folder(name, revision)
 
 

@@ -22,11 +22,12 @@ BACKBONE, DETECTOR = "resources/demo/resnet.safetensors", "resources/demo/detect
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """A working directory with the weights of the demo, and an empty cache of torch."""
+    """A working directory with the weights of the demo, and empty caches."""
     for path in (BACKBONE, DETECTOR):
         write(tmp_path / path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path
 
 
@@ -138,7 +139,9 @@ def test_the_text_encoder_must_exist_and_fit(folder):
     check(text)
     assert refused(text, {"model": {"heads": 5}}).startswith("model.heads: found 5, expected")
     check(text, {"model": {"heads": 5}, "variants": ["bert_crf", "gvatt_bert_crf"]})
-    check({"text": {"encoder": "bert-base-uncased"}}, {"model": {"heads": 5}})
+    said = refused({"text": {"encoder": "bert-base-uncased", "revision": "v2"}})
+    assert said.startswith("text.encoder: bert-base-uncased: found no folder of this name, and no")
+    assert "its revision v2 in the cache" in said
     assert refused({"model": {"heads": 5}}).startswith("model.heads: found 5, expected")
 
 

@@ -92,7 +92,7 @@ def list_weights(settings: Source) -> None:
     from hamlearn.vision.weight_files import weight_files
 
     given = read_settings(settings)
-    for file in weight_files(requested_networks(given), given.text.encoder):
+    for file in weight_files(requested_networks(given), given.text):
         say(file.text())
 
 
@@ -103,7 +103,7 @@ def fetch(settings: Source) -> None:
     from hamlearn.vision.weight_files import fetch_absent, weight_files
 
     given, failed = read_settings(settings), False
-    for file in weight_files(requested_networks(given), given.text.encoder):
+    for file in weight_files(requested_networks(given), given.text):
         state = fetch_absent(file)
         say(f"{file.network}: {state}")
         failed |= state.startswith("absent") or "mismatch" in state

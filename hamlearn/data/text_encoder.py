@@ -1,4 +1,4 @@
-"""Load a Hugging Face text encoder, from a folder or by hub name."""
+"""Load a Hugging Face text encoder, from a folder or a snapshot of the hub."""
 
 import inspect
 import logging
@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import constants
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import (
     CONFIG_MAPPING,
@@ -29,8 +30,8 @@ from hamlearn.encoder_files import (
     check_checkpointing,
     check_kind,
     has_weights,
-    is_hub_name,
     is_untrained,
+    local_encoder,
     read_config,
     require_weights,
 )
@@ -57,33 +58,38 @@ _UNREAD = {  # fields of every configuration that say nothing about an encoder
 def load_encoder(encoder: str | Path) -> PreTrainedModel:
     """Return a pretrained encoder in float32 and training mode, without its pooling layer.
 
-    A folder is loaded without network access. One that `hamlearn vocabulary` wrote returns an
-    untrained encoder. Any other name is looked up on the Hugging Face hub.
+    It is a folder, or an id of the Hugging Face hub whose snapshot is in the cache; the hub is not
+    asked. A folder that `hamlearn vocabulary` wrote returns an untrained encoder.
 
     Raises:
         HamlearnError: there is no such encoder, it cannot be used, or its weights are incomplete,
             broken or not finite; the message names the places searched.
     """
-    config, folder = load_config(encoder), Path(encoder)
-    place, is_folder = f"text.encoder: {encoder}", Path(encoder).is_dir()
-    if is_folder and is_untrained(folder):
+    config, folder = load_config(encoder), local_encoder(encoder)
+    place = f"text.encoder: {encoder}"
+    if is_untrained(folder):
         return _built(config, place)
-    if is_folder:
-        require_weights(folder)
-        for path in folder.glob("*.bin"):
-            check_archive(path)
+    require_weights(folder)
+    for path in folder.glob("*.bin"):
+        check_archive(path)
     try:
-        with offline(is_folder):
+        with offline():
             network, report = AutoModel.from_pretrained(
-                encoder,
+                folder,
                 config=config,
-                local_files_only=is_folder,
+                local_files_only=True,
                 trust_remote_code=False,
                 dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # they are an error below
                 output_loading_info=True,
             )
     except Exception as error:  # each library below transformers raises its own classes
         raise HamlearnError(f"{place}: not a readable encoder: {error!s:.500}") from error
+    for name, found, expected in sorted(report["mismatched_keys"]):
+        raise HamlearnError(
+            f"{place}: {name}: found the shape {tuple(found)} in {_file_of(folder, name)}, expected"
+            f" {tuple(expected)}, as {CONFIG} says"
+        )
     _check_complete(network, report, place)
     return _ready(network)
 
@@ -148,36 +154,29 @@ def load_config(encoder: str | Path) -> PretrainedConfig:
     Raises:
         HamlearnError: there is none, or the encoder cannot be used.
     """
-    place, is_folder = f"text.encoder: {encoder}", Path(encoder).is_dir()
-    if is_folder:
-        read_config(encoder)
-    elif not is_hub_name(encoder):
+    place, folder = f"text.encoder: {encoder}", local_encoder(encoder)
+    if not folder.is_dir():
         raise HamlearnError(f"{place}: no such folder; expected one with {CONFIG}")
+    read_config(folder, place)
     try:
-        with offline(is_folder):
+        with offline():
             config = AutoConfig.from_pretrained(
-                encoder, local_files_only=is_folder, trust_remote_code=False
+                folder, local_files_only=True, trust_remote_code=False
             )
-    except Exception as error:  # of the hub, or of the validation of a configuration
-        if is_folder:
-            raise HamlearnError(f"{place}: not a readable encoder: {error!s:.500}") from error
-        raise HamlearnError(
-            f"text.encoder: found no folder '{encoder}' under {Path.cwd()}, and no such encoder in"
-            " the Hugging Face cache or on its hub (is there a network?); expected a hub name,"
-            f" or a folder with {CONFIG}. The hub said: {str(error).splitlines()[0]}"
-        ) from error
+    except Exception as error:  # of the validation of a configuration
+        raise HamlearnError(f"{place}: not a readable encoder: {error!s:.500}") from error
     check_kind(config.to_dict(), place)
     return config
 
 
 @contextmanager
-def offline(wanted: bool = True) -> Iterator[None]:
-    """Keep the Hugging Face libraries from the network, if wanted.
+def offline() -> Iterator[None]:
+    """Keep the Hugging Face libraries from the network.
 
     Their environment variable is read once, at import; every request asks this constant.
     """
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or wanted
+    constants.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
@@ -186,7 +185,7 @@ def offline(wanted: bool = True) -> Iterator[None]:
 
 def require_pretrained(encoder: str | Path) -> None:
     """Raise HamlearnError if an encoder that is to be frozen is untrained."""
-    if Path(encoder).is_dir() and not has_weights(encoder):
+    if not has_weights(local_encoder(encoder)):
         raise HamlearnError(
             f"text.freeze: {encoder} holds no weights, expected a pretrained encoder: an untrained"
             " one has to learn"
@@ -207,6 +206,15 @@ def _ready(network: PreTrainedModel) -> PreTrainedModel:
     if getattr(network, "pooler", None) is not None:
         network.add_module("pooler", None)  # the sentence is [CLS]: it would never be trained
     return network.train()  # pretrained encoders are loaded in evaluation mode, untrained are not
+
+
+def _file_of(folder: Path, tensor: str) -> str:
+    """Return the name of the file of weights that holds a tensor, whatever prefix it has there."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            if any(f".{name}".endswith(f".{tensor}") for name in file.keys()):  # noqa: SIM118
+                return path.name
+    return "the file of weights"
 
 
 def _check_complete(network: PreTrainedModel, report: Mapping[str, Any], place: str) -> None:

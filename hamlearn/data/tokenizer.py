@@ -14,6 +14,7 @@ from hamlearn.data.tokenizer_file import read_tokenizer_file, tokenizer_errors
 from hamlearn.encoder_files import (
     TOKENIZER,
     check_vocabulary,
+    local_encoder,
     position_limit,
     read_config,
     read_json,
@@ -28,7 +29,7 @@ PROBES = ("the", "in", "2024", "#one", "don't")
 
 
 def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
-    """Return the fast tokenizer of an encoder, from its folder or by its name on the hub.
+    """Return the fast tokenizer of an encoder, from its folder or its snapshot of the hub.
 
     A byte-level or SentencePiece tokenizer marks the space before each word, as it does in running
     text. Its maximum length is that of the encoder, if its own is larger.
@@ -37,16 +38,15 @@ def load_tokenizer(encoder: str | Path) -> PreTrainedTokenizerBase:
         HamlearnError: there is no tokenizer, it is not a fast one, lacks a special token, loses the
             space before a word, or is of an encoder that cannot be used.
     """
-    place, is_folder = f"text.encoder: {encoder}", Path(encoder).is_dir()
+    place, folder = f"text.encoder: {encoder}", local_encoder(encoder)
     config = load_config(encoder).to_dict()
-    if is_folder:
-        require_tokenizer(encoder)
-        if (path := Path(encoder) / TOKENIZER).is_file():
-            read_tokenizer_file(path)
-    expected = "found no tokenizer that can be read, expected a folder or a hub name that has one"
-    with tokenizer_errors(place, expected), offline(is_folder):
+    require_tokenizer(folder)
+    if (folder / TOKENIZER).is_file():
+        read_tokenizer_file(folder / TOKENIZER)
+    expected = "found no tokenizer that can be read, expected a folder that has one"
+    with tokenizer_errors(place, expected), offline():
         tokenizer = AutoTokenizer.from_pretrained(
-            encoder, add_prefix_space=True, local_files_only=is_folder, trust_remote_code=False
+            folder, add_prefix_space=True, local_files_only=True, trust_remote_code=False
         )
     if not tokenizer.is_fast:
         raise HamlearnError(f"{place}: found a slow tokenizer, expected a fast one")

@@ -17,6 +17,7 @@ from hamlearn.data.text_encoder import load_encoder, require_pretrained
 from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.data.visual import VisualReader
 from hamlearn.devices import free_device
+from hamlearn.encoder_files import local_encoder
 from hamlearn.features.hdf5 import atomic_hdf5, write_attributes
 from hamlearn.io import progress
 from hamlearn.settings import TextSettings
@@ -48,6 +49,7 @@ def encode(
     """
     if threads is not None:
         torch.set_num_threads(threads)
+    encoder = local_encoder(encoder, settings.revision)
     require_pretrained(encoder)
     tokenizer = load_tokenizer(encoder)
     every = read_posts(posts)

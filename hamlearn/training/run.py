@@ -23,7 +23,7 @@ from hamlearn.data.text_encoder import (
 )
 from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.devices import free_devices
-from hamlearn.encoder_files import has_weights
+from hamlearn.encoder_files import has_weights, local_encoder
 from hamlearn.inference.model_folder import FACTS, write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.loggers import open_loggers, require_loggers
@@ -67,7 +67,7 @@ def train(
         HamlearnError: an input is absent or invalid, the package of a logger is not installed,
             `out` must not be replaced, or the loss is not finite.
     """
-    out = Path(out)
+    out, encoder = Path(out), local_encoder(encoder, settings.text.revision)
     check_folder(out, MODEL)
     require_loggers(settings.training.loggers)
     logs = out.parent / "logs" / out.name if logs is None else Path(logs)

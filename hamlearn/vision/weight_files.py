@@ -10,6 +10,7 @@ from hamlearn.encoder_files import SCRATCH, read_files
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file
 from hamlearn.networks import WeightSettings
+from hamlearn.settings import TextSettings
 from hamlearn.vision.network_files import Network, in_words
 from hamlearn.vision.published import (
     RANDOM,
@@ -92,12 +93,12 @@ class WeightFile:
 
 
 def weight_files(
-    networks: Iterable[tuple[str, str, WeightSettings]], encoder: str
+    networks: Iterable[tuple[str, str, WeightSettings]], text: TextSettings
 ) -> Iterator[WeightFile]:
     """Yield the weights of networks, given by key, name and settings, and of the text encoder."""
     for given in networks:
         yield network_file(Network(*given))
-    yield _encoder_file(encoder)
+    yield _encoder_file(text.encoder, text.revision)
 
 
 def fetch_absent(file: WeightFile) -> str:
@@ -147,13 +148,13 @@ def network_file(network: Network) -> WeightFile:
     return WeightFile(words, path, url or origin, url, settings.sha256)
 
 
-def _encoder_file(name: str) -> WeightFile:
+def _encoder_file(name: str, revision: str | None) -> WeightFile:
     """Return the weights of the text encoder, a folder or an id of the Hugging Face hub."""
     words = f"text encoder {name}"
     if name == SCRATCH:
         return WeightFile(words, None, "no file: trained from scratch with the model")
     if hub.is_id(name):
-        return _snapshot(words, name, None)
+        return _snapshot(words, name, revision)
     return WeightFile(words, Path(name), "wherever the folder comes from")
 
 

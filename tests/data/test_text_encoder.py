@@ -141,14 +141,24 @@ def test_what_was_looked_for_is_named(tmp_path, monkeypatch):
     with pytest.raises(HamlearnError, match="not a readable encoder"):
         load_encoder(tmp_path)
 
-    def unreachable(*_, **__):
-        raise OSError("We couldn't connect\nmore")
+    for name in ("some/name", "minilm"):
+        with pytest.raises(HamlearnError, match=f"text.encoder: {name}: found no folder of this"):
+            load_encoder(name)
+    with pytest.raises(HamlearnError, match=r"found scratch, expected .* give it as --encoder"):
+        load_tokenizer("scratch")
 
-    monkeypatch.setattr("hamlearn.data.text_encoder.AutoConfig.from_pretrained", unreachable)
-    with pytest.raises(
-        HamlearnError, match=r"no folder 'some/name'.*hub said: We couldn't connect"
-    ):
-        load_encoder("some/name")
+
+def test_weights_of_another_shape_are_named(tmp_path):
+    folder, name = weights_folder(tmp_path), "embeddings.word_embeddings.weight"
+    state = load_file(folder / "model.safetensors")
+    rows = len(state[name])
+    save_file(state | {name: torch.zeros(3, 3)}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(HamlearnError) as caught:
+        load_encoder(folder)
+    assert str(caught.value) == (
+        f"text.encoder: {folder}: {name}: found the shape (3, 3) in model.safetensors, expected"
+        f" ({rows}, {WIDTH}), as config.json says"
+    )
 
 
 # --- a stranger's configuration ---------------------------------------------------------------
@@ -243,12 +253,10 @@ def test_a_saved_configuration_holds_all_that_its_network_reads(kind, monkeypatc
     assert torch.equal(hidden, padded)
 
 
-def test_a_folder_is_loaded_offline_and_a_name_of_the_hub_is_not():
+def test_an_encoder_is_loaded_without_the_network():
     before = constants.HF_HUB_OFFLINE
     with offline():
         assert constants.is_offline_mode()
-    with offline(False):
-        assert constants.is_offline_mode() == before
     assert before == constants.HF_HUB_OFFLINE
 
 

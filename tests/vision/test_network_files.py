@@ -87,7 +87,10 @@ def test_absent_folders_and_snapshots_are_named(tmp_path, monkeypatch):
     )
     for source, name in (("transformers:google/vit", "google/vit"), ("timm:vit.a", "timm/vit.a")):
         said = refused(backbone(source=source, revision="v2"))
-        assert said.startswith(f"{KEY}.source: {name}: found no snapshot of its revision v2")
+        assert said.startswith(
+            f"{KEY}.source: {name}: found no folder of this name, and no snapshot"
+        )
+        assert "no snapshot of its revision v2 in the cache" in said
         assert "python -m hamlearn weights fetch" in said
 
 

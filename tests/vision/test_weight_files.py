@@ -22,7 +22,7 @@ THEIRS = "https://weights.invalid/theirs.pkl"
 
 def files_of(text):
     given = load_settings(text)
-    return weight_files.weight_files(requested_networks(given), given.text.encoder)
+    return weight_files.weight_files(requested_networks(given), given.text)
 
 
 @pytest.fixture

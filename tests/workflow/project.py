@@ -42,6 +42,12 @@ class Project:
             self.write("resources/demo/detector.safetensors", "weights")
         for name in ("resnet152-f82ba261.pth", "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"):
             self.write(f"cache/torch/hub/checkpoints/{name}", "weights")
+        for encoder in ("bert-x", "bert-y", "bert-base-uncased"):  # of the hub
+            snapshot = f"cache/huggingface/hub/models--{encoder}"
+            self.write(f"{snapshot}/refs/main", "c0ffee")
+            for name in ("model.safetensors", "vocab.txt"):
+                self.write(f"{snapshot}/snapshots/c0ffee/{name}", "weights")
+            self.write(f"{snapshot}/snapshots/c0ffee/config.json", '{"model_type": "bert"}')
         stage = f'"{sys.executable}"' if real else f'"{sys.executable}" -S "{STAND_IN}"'
         python = folder / "bin" / "python"
         self.write("bin/python", f'#!/bin/sh\nexec {stage} "$@"\n')
@@ -62,8 +68,9 @@ class Project:
         """Return the command line and the environment of Snakemake in this project."""
         words = [sys.executable, "-m", "snakemake", "--cores", "2", "--nocolor", *arguments]
         path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        cache = {"XDG_CACHE_HOME": str(self.folder / "cache")}
-        return words, {**os.environ, **cache, "PATH": path}
+        cache = self.folder / "cache"
+        cached = {"XDG_CACHE_HOME": str(cache), "HF_HOME": str(cache / "huggingface")}
+        return words, {**os.environ, **cached, "PATH": path}
 
     def snakemake(self, *arguments: str, ok: bool = True, patience: float = 300) -> str:
         """Run Snakemake here, for so many seconds at most, and return what it says."""

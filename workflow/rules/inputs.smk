@@ -220,6 +220,10 @@ def encoder_files(wildcards):
     return experiments.encoder_files(SETTINGS, wildcards.corpus)
 
 
+def encoder_snapshot(wildcards):
+    return experiments.encoder_snapshot(SETTINGS)
+
+
 def kept(path):
     """Return an output that a failed job leaves as it was (where files are not in a storage)."""
     return path if workflow.storage_settings.default_storage_provider else update(path)

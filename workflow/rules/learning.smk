@@ -43,7 +43,7 @@ if config["text"]["freeze"]:
         params:
             settings=experiments.encoder_settings(SETTINGS),
             inputs=input_options,
-            contents=contents(extra_texts, encoder_files),
+            contents=contents(extra_texts, encoder_files, encoder_snapshot),
             source=source_digest("training/encoding"),
         shell:
             "python -m hamlearn encode --settings {params.settings:q} --posts {input.posts:q}"
@@ -79,7 +79,7 @@ rule train:
         settings=lambda wildcards: experiments.run_settings(SETTINGS, wildcards.variant),
         variant=lambda wildcards: system_name(wildcards.variant),  # `full` of `full-L2`
         inputs=input_options,
-        contents=contents(run_inputs, encoder_files, word_vectors),
+        contents=contents(run_inputs, encoder_files, encoder_snapshot, word_vectors),
         encoder=encoder_option,
         out=subpath(output.model, parent=True),
         logs=f"{RESULTS}/logs/train/{RUN}",

@@ -125,8 +125,8 @@ def test_a_name_that_resembles_none_is_not_guessed():
         ({"corpora": {"a b": {"path": "x"}}}, "corpora.a b: found 'a b', expected letters, digits"),
         ({"corpora": {"a": {}}}, "corpora.a: found neither, expected either `path` or"),
         (
-            {"image_features": {"backbones": {"demo": {}}}},
-            "image_features.backbones.demo.weights: found nothing, expected a value",
+            {"image_features": {"backbones": {"own": {}}}},
+            "image_features.backbones.own.source: found None, expected a source; only resnet152,",
         ),
     ],
 )

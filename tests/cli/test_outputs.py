@@ -53,6 +53,7 @@ INPUTS = {  # parameters that name a path to read
     *("shards", "objects", "source", "directory", "images", "graphs", "captions", "encoded", "run"),
     *("model", "weights", "image_features", "object_features", "parts", "predictions", "scores"),
     *("metrics", "results", "inputs", "posts", "classes"),
+    "logs",  # a folder that is added to
 }
 
 

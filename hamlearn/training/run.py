@@ -24,6 +24,7 @@ from hamlearn.data.text_encoder import (
 from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.devices import free_devices
 from hamlearn.encoder_files import has_weights, local_encoder
+from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import FACTS, write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.loggers import open_loggers, require_loggers
@@ -71,6 +72,8 @@ def train(
     check_folder(out, MODEL)
     require_loggers(settings.training.loggers)
     logs = out.parent / "logs" / out.name if logs is None else Path(logs)
+    if settings.training.loggers and logs.resolve().is_relative_to(out.resolve()):
+        raise HamlearnError(f"logs: found {logs}, which is in {out}; expected a folder elsewhere")
     files, threads = files or InputFiles(), threads or torch.get_num_threads()
     with free_devices(settings.training.devices) as devices:
         process = Process(tuple(devices))

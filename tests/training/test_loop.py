@@ -150,6 +150,19 @@ def test_a_logger_whose_package_is_absent_is_refused_before_the_training(
         run(paths | {"posts": tmp_path / "absent"}, tmp_path / "run", settings=settings)
 
 
+def test_logs_are_not_written_into_the_model(paths, tmp_path):
+    chosen = {"settings": settings_for(loggers=["csv"]), "system": "text_only", "seed": 0}
+    with pytest.raises(HamlearnError, match=r"logs: found .*, which is in"):
+        training.train(
+            paths["posts"],
+            paths["encoder"],
+            **chosen,
+            out=tmp_path / "run",
+            logs=tmp_path / "run/logs",
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_gradient_checkpointing_changes_no_weight(paths, tmp_path, monkeypatch):
     run(paths, tmp_path / "plain", "full", settings=settings_for(epochs=1))
     calls, real = [], modeling_utils.checkpoint

@@ -43,7 +43,9 @@ def _distinct_labels(labels: list[str]) -> list[str]:
 class FeatureSizes(Section):
     """Sizes that the corpus and the features decide; 0 for what the system does not read."""
 
-    image: Count = 0  # F of whole images and of their regions
+    image: Count = 0  # F of whole images
+    regions: Count = 0  # Fr of their regions
+    grid: tuple[Count, Count] = (0, 0)  # rows and columns of the regions
     object: Count = 0  # F of the objects
     classes: Count = 0  # C, the detector's classes
     relations: Count = 0  # R, the kinds of spatial relations

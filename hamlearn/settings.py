@@ -100,8 +100,8 @@ class PrecomputedSettings(Section):
 class ImageFeatureSettings(Section):
     """Features of the whole image (Eq. 2)."""
 
-    regions: bool = Field(False, description="also store the 7x7 map")
-    stages: bool = Field(False, description="also store 2x2 maps of the four stages")
+    regions: bool = Field(False, description="also store the last map")
+    stages: bool = Field(False, description="also store 2x2 maps of the stages")
     batch_size: PositiveInt = 8
     channels_last: bool = True
     compile: bool = Field(False, description="torch.compile, which each job repeats")

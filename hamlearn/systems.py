@@ -24,8 +24,8 @@ class Inputs:
     encoder: bool = True  # a pretrained text encoder; without one, the system's own word vectors
     lexicon: bool = False  # whole words and their characters, numbered by the training split
     image: bool = False  # pooled features of the whole image
-    regions: bool = False  # 7x7 feature map of the whole image
-    stages: bool = False  # maps of the four stages of the backbone, each averaged to 2x2
+    regions: bool = False  # last feature map of the whole image, whatever its grid
+    stages: bool = False  # maps of the stages of the backbone, each averaged to 2x2
     objects: bool = False  # features, classes and boxes of the objects
     graphs: bool = False  # relations between the objects
     names: bool = False  # class names of the objects, as text
@@ -78,35 +78,38 @@ SYSTEMS: dict[str, System] = {
     "bert": System("the text encoder and a softmax over labels", "model/baselines/bert", "BERT"),
     "bert_crf": System("the text encoder and a CRF", "model/baselines/bert", "BERTCRF"),
     "gvatt_bert_crf": System(
-        "attention of the sentence over a 7x7 map, and a gate",
+        "attention of the sentence over a map of the image, and a gate",
         "model/baselines/gvatt",
         "GVATT",
         _REGIONS,
     ),
     "adacan_bert_crf": System(
-        "adaptive co-attention of words and a 7x7 map",
+        "adaptive co-attention of words and a map of the image",
         "model/baselines/adacan",
         "AdaCAN",
         _REGIONS,
     ),
     "umt": System(
-        "cross-modal Transformer over a 7x7 map, with span detection",
+        "cross-modal Transformer over a map of the image, with span detection",
         "model/baselines/umt",
         "UMT",
         _REGIONS,
     ),
     "umgf": System("a graph of words and objects", "model/baselines/umgf", "UMGF", _OBJECTS),
     "maf": System(
-        "text and 7x7 map aligned by contrast and matched", "model/baselines/maf", "MAF", _REGIONS
+        "text and a map of the image aligned by contrast and matched",
+        "model/baselines/maf",
+        "MAF",
+        _REGIONS,
     ),
     "hvpnet": System(
-        "prefixes of several stages of ResNet in each layer of the encoder",
+        "prefixes of the stages of the image network in each layer of the encoder",
         "model/baselines/hvpnet",
         "HVPNeT",
         Inputs(image=True, stages=True, objects=True, prefixes=True),
     ),
     "mgcmt": System(
-        "cross-modal Transformers over a 7x7 map and over objects",
+        "cross-modal Transformers over a map of the image and over objects",
         "model/baselines/mgcmt",
         "MGCMT",
         Inputs(image=True, regions=True, objects=True),

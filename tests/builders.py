@@ -15,7 +15,7 @@ import numpy as np
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
 from hamlearn.features.hdf5 import write_attributes, write_texts
-from hamlearn.features.store import STAGES
+from hamlearn.features.store import grid_text, stage_names
 from hamlearn.runs import FeatureSizes, RunFacts, SplitCounts, VisionNetwork
 from hamlearn.settings import (
     GraphSettings,
@@ -108,6 +108,8 @@ def write_image_features(
     seed: int = 1,
     regions: bool = False,
     stages: bool = False,
+    grid: tuple[int, int] = (7, 7),
+    region_width: int | None = None,
     **attributes: Any,
 ) -> Path:
     """Write features of whole pictures; those in `missing` have status 1 and zeros."""
@@ -117,9 +119,11 @@ def write_image_features(
     sizes = np.tile(np.array([[64, 48]], dtype=np.int32), (len(ids), 1)) * (status == 0)[:, None]
     datasets = {"features": features, "sizes": sizes.astype(np.int32), "status": status}
     if regions:
-        datasets["regions"] = rng.normal(size=(len(ids), 49, width)).astype(np.float16)
+        shape = (len(ids), grid[0] * grid[1], region_width or width)
+        datasets["regions"] = rng.normal(size=shape).astype(np.float16)
+        attributes["grid"] = grid_text(grid)
         datasets["regions"] *= (status == 0)[:, None, None]
-    for number, name in enumerate(STAGES if stages else (), start=1):
+    for number, name in enumerate(stage_names(4 if stages else 0), start=1):
         values = rng.normal(size=(len(ids), 4, width + number)).astype(np.float16)
         datasets[name] = values * (status == 0)[:, None, None]
     return write_store(path, "images", ids, datasets, **attributes)

@@ -36,7 +36,8 @@ def align(reader: VisualReader, run: RunSetup) -> None:
         check_as_in_run(reader.paths["graphs"], "graph", found, expected)
     if "objects" in reader.networks and reader.classes != run.classes:
         _number_classes(reader, run)
-    of_kind = {"image": "images", "stages": "images", "object": "objects", "classes": "objects"}
+    of_kind = dict.fromkeys(("image", "regions", "grid", "stages"), "images")
+    of_kind |= dict.fromkeys(("object", "classes"), "objects")
     for name, kind in of_kind.items():
         found, expected = (getattr(one.sizes, name) for one in (reader, run))
         check_as_in_run(reader.paths.get(kind, "features"), name, found, expected)

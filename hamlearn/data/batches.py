@@ -1,5 +1,6 @@
 """Batches of rows: which rows, padding them, and loading them ahead of a GPU."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from hamlearn.model.batch import Batch, LexicalBatch, ObjectBatch, VisualBatch
 POOL = 50  # batches that are sorted by length together: a larger pool pads less and shuffles less
 AHEAD = 4  # batches that each worker process prepares in advance
 WORKERS = 2  # worker processes for a GPU
-REGIONS, PLACES = 49, 4  # of the 7x7 map, and of the 2x2 map of a stage
+PLACES = 4  # of the 2x2 map of a stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def pad_features(found: Sequence[VisualFeatures | None], source: VisualSource) -
     if inputs.image:
         visual.image = _filled(found, "image", (b, sizes.image))
     if inputs.regions:
-        visual.regions = _filled(found, "regions", (b, REGIONS, sizes.image))
+        visual.regions = _filled(found, "regions", (b, math.prod(sizes.grid), sizes.regions))
     if inputs.stages:
         visual.stages = _filled(found, "stages", (b, PLACES, sum(sizes.stages)))
     if inputs.objects:

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from hamlearn.errors import HamlearnError
 from hamlearn.features.graphs import Graphs
 from hamlearn.features.relations import RELATIONS
-from hamlearn.features.store import STAGES, FeatureFile
+from hamlearn.features.store import FeatureFile
 from hamlearn.runs import FeatureSizes, VisionNetwork
 from hamlearn.settings import GraphSettings
 from hamlearn.systems import Inputs
 
 HAMLEARNING_INPUTS = Inputs(image=True, objects=True, graphs=True)
 OK = 0  # the status of an image that was read
-IMAGE_FIELDS = {"image": ("features",), "regions": ("regions",), "stages": STAGES}  # datasets
 
 
 def _nothing() -> NDArray[Any]:
@@ -34,7 +33,7 @@ class VisualFeatures:
     """
 
     image: NDArray[np.floating] = field(default_factory=_nothing)  # (F,) of the whole image
-    regions: NDArray[np.floating] = field(default_factory=_nothing)  # (49, F), its 7x7 map
+    regions: NDArray[np.floating] = field(default_factory=_nothing)  # (R, Fr), its map row by row
     stages: NDArray[np.floating] = field(default_factory=_nothing)  # (4, sum of F)
     objects: NDArray[np.floating] = field(default_factory=_nothing)  # (O, F)
     classes: NDArray[np.integer] = field(default_factory=_nothing)  # (O,)
@@ -108,15 +107,8 @@ class VisualReader(AbstractContextManager["VisualReader"]):
                     self._graphs = stack.enter_context(Graphs(path, self.objects))
                 else:
                     self._files[kind] = stack.enter_context(FeatureFile(path, kind))
-            fields = {name: data for name, data in IMAGE_FIELDS.items() if getattr(inputs, name)}
-            for name, datasets in fields.items():
-                absent = [dataset for dataset in datasets if dataset not in self.images.arrays]
-                if absent:
-                    raise HamlearnError(
-                        f"{images}: found no {', '.join(absent)}, expected maps of each image:"
-                        f" extract with `image_features: {{{name}: true}}`"
-                    )
-            self._image_fields, self._open = fields, stack.pop_all()
+            self._image_fields = self._datasets()
+            self._open = stack.pop_all()
         self._has_features = {
             kind: file.rows("status", range(len(file.ids))) == OK
             for kind, file in self._files.items()
@@ -129,8 +121,28 @@ class VisualReader(AbstractContextManager["VisualReader"]):
             object=self.objects.shape("features")[-1] if inputs.objects else 0,
             classes=len(self.classes) if inputs.objects else 0,
             relations=len(RELATIONS) if inputs.graphs else 0,
-            stages=tuple(self.images.shape(name)[-1] for name in STAGES if inputs.stages),
+            regions=self.images.shape("regions")[-1] if inputs.regions else 0,
+            grid=self.images.grid if inputs.regions else (0, 0),
+            stages=tuple(
+                self.images.shape(name)[-1] for name in self._image_fields.get("stages", ())
+            ),
         )
+
+    def _datasets(self) -> dict[str, tuple[str, ...]]:
+        """Return the datasets of whole images that make up each field that is read."""
+        fields = {}
+        for name in ("image", "regions", "stages"):
+            if getattr(self.inputs, name):
+                own = {"image": ("features",), "stages": self.images.stages}
+                fields[name] = own.get(name, (name,))
+                if not fields[name] or not all(one in self.images.arrays for one in fields[name]):
+                    raise HamlearnError(
+                        f"{self.images.path}: found no {name} of the backbone"
+                        f" {self.images.attributes.get('extractor')!s:.80}, expected them of each"
+                        f" image: extract with `image_features: {{{name}: true}}`, by a backbone"
+                        f" that has {name}"
+                    )
+        return fields
 
     @property
     def networks(self) -> dict[str, VisionNetwork]:

@@ -16,13 +16,14 @@ from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.features.precomputed import Precomputed
 from hamlearn.features.store import (
-    STAGES,
     Columns,
     attributes_of,
     feature_writer,
+    grid_text,
     image_columns,
     log_summary,
     object_columns,
+    stage_names,
     warn_of_demo,
 )
 from hamlearn.io import progress
@@ -91,10 +92,20 @@ def extract_images(
     net = load_backbone(backbone, chosen)
     weights, stages = net.weights, net.stages if options.stages else ()
     paths = shard_of(image_paths(iterate_posts(posts_path)), shard)
-    columns = image_columns(net.width, options.dtype, options.regions, stages)
+    for name, is_stored in (("regions", net.regions[0]), ("stages", net.stages)):
+        if getattr(options, name) and not is_stored:
+            raise HamlearnError(
+                f"{network.key}: found a network without {name}, expected one with {name}, which a"
+                " variant reads: choose another backbone, or other variants"
+            )
+    columns = image_columns(
+        net.width, options.dtype, net.regions if options.regions else None, stages
+    )
     used = options.model_dump(include={"regions", "stages", "dtype"})
     used |= {"preprocessing": net.preprocessing, "max_pixels": max_pixels}
+    grid = {"grid": grid_text(net.grid)} if options.regions else {}
     warn_of_demo([backbone], next(filter(None, paths.values()), None))
+    names = ("features", "regions", *stage_names(len(stages)))
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     with free_device(device) as on:
         net.network.to(on).to(memory_format=layout)
@@ -105,7 +116,7 @@ def extract_images(
             images = torch.stack(tensors).to(on, memory_format=layout)
             sized = full if len(batch) == options.batch_size else net
             values = features_of(sized, images, on != "cpu", options.stages)
-            found = dict(zip(("features", "regions", *STAGES), values, strict=False))
+            found = dict(zip(names, values, strict=False))
 
             def rows() -> Rows:
                 arrays = [found[name].cpu().numpy() for name in columns]
@@ -120,7 +131,7 @@ def extract_images(
             out,
             list(paths),
             columns,
-            _attributes("images", backbone, network, weights, used),
+            _attributes("images", backbone, network, weights, used) | grid,
             queue,
             process,
             options.batch_size,

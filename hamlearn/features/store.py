@@ -10,17 +10,22 @@ most N objects, C classes.
 | reasons | (n) text, empty where the image was read | the same |
 | sizes | (n, 2) int32, width and height in pixels | the same |
 | features | (n, F) float16 or float32 | (n, N, F) |
-| regions | (n, 49, F), optional | - |
-| stage1 to stage4 | (n, 4, F of the stage), optional | - |
+| regions | (n, R, Fr), optional | - |
+| stage1, stage2 ... | (n, 4, F of the stage), optional | - |
 | boxes | - | (n, N, 4) float32, xyxy normalised to [0, 1] |
 | scores | - | (n, N) float32 |
 | labels | - | (n, N) int32, C for "none", -1 on padding |
 | counts | - | (n) int32, objects of each image |
 | classes | - | (C) text |
+
+The R regions are the last map of a network, row by row; the attribute `grid` has its rows and
+columns, as `7x7`. A file of regions without that attribute is of an earlier version, and 7x7.
 """
 
 import logging
+import math
 import platform
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,7 +44,7 @@ from hamlearn.features.hdf5 import ArrayFile, Layout, atomic_hdf5, write_attribu
 from hamlearn.io import canonical, digest_of_text
 
 SCHEMA_VERSION = 2
-STAGES = ("stage1", "stage2", "stage3", "stage4")
+OLD_GRID = "7x7"  # of files without the attribute `grid`
 
 # Of each column, the shape of a row and the type of its numbers.
 Columns = dict[str, tuple[tuple[int, ...], DTypeLike]]
@@ -49,16 +54,28 @@ log = logging.getLogger(__name__)
 
 
 def image_columns(
-    width: int, dtype: str, regions: bool = False, stages: Sequence[int] = ()
+    width: int, dtype: str, regions: tuple[int, int] | None = None, stages: Sequence[int] = ()
 ) -> Columns:
     """Return the columns of whole images, F = `width` features each.
 
-    With `regions` the 7x7 map is stored too; `stages` are F of the stages whose 2x2 map is stored.
+    `regions` are R and Fr of the map that is stored too, None for no map; `stages` are F of the
+    stages whose 2x2 map is stored.
     """
     columns: Columns = {"features": ((width,), dtype)}
     if regions:
-        columns["regions"] = ((49, width), dtype)
-    return columns | {name: ((4, own), dtype) for name, own in zip(STAGES, stages, strict=False)}
+        columns["regions"] = (regions, dtype)
+    names = stage_names(len(stages))
+    return columns | {name: ((4, own), dtype) for name, own in zip(names, stages, strict=True)}
+
+
+def stage_names(count: int) -> tuple[str, ...]:
+    """Return the names of the columns of this number of stages, from the first."""
+    return tuple(f"stage{number}" for number in range(1, count + 1))
+
+
+def grid_text(grid: tuple[int, int]) -> str:
+    """Return rows and columns as the attribute `grid` states them."""
+    return f"{grid[0]}x{grid[1]}"
 
 
 def object_columns(width: int, objects: int, dtype: str) -> Columns:
@@ -222,6 +239,22 @@ class FeatureFile(ArrayFile):
             if name not in _COMMON
         }
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the columns of stages, from the first."""
+        return stage_names(sum(name.startswith("stage") for name in self.arrays))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the regions; (0, 0) without any."""
+        if "regions" not in self.arrays:
+            return (0, 0)
+        text = str(self.attributes.get("grid", OLD_GRID))
+        if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text):
+            raise self.error(f"attribute `grid` is {text!r:.80}, expected rows and columns as 7x7")
+        rows, columns = map(int, text.split("x"))
+        return rows, columns
+
     def _check(self) -> None:
         shape = self.shape("features") or (0,)
         n, self.classes = len(self.texts.get("ids", [])), self.texts.get("classes", [])
@@ -230,8 +263,11 @@ class FeatureFile(ArrayFile):
             columns = object_columns(shape[-1], shape[0], "float32")
             layout["classes"] = ("text", (len(self.classes),))
         else:
-            stages = [self.shape(name)[-1] for name in STAGES if name in self.arrays]
-            columns = image_columns(shape[-1], "float32", "regions" in self.arrays, stages)
+            stages = [(self.shape(name) or (0,))[-1] for name in self.stages]
+            regions = None
+            if "regions" in self.arrays:
+                regions = (math.prod(self.grid), (self.shape("regions") or (0,))[-1])
+            columns = image_columns(shape[-1], "float32", regions, stages)
         for name, (row, dtype) in (columns | _COMMON).items():
             type_ = np.dtype(dtype).name.replace("float32", "floats")  # any precision
             layout[name] = (type_, (n, *row))

@@ -65,8 +65,8 @@ class VisualBatch(TensorGroup):
 
     has_image: Tensor  # (B,) bool, False where the image is missing or could not be decoded
     image: Tensor | None = None  # (B, F) float, pooled features of the whole image
-    regions: Tensor | None = None  # (B, 49, F) float, the 7x7 map of the image, row by row
-    stages: Tensor | None = None  # (B, 4, sum of F) float, 2x2 maps of four stages, side by side
+    regions: Tensor | None = None  # (B, R, Fr) float, the map of the image, row by row
+    stages: Tensor | None = None  # (B, 4, sum of F) float, 2x2 maps of the stages, side by side
     objects: ObjectBatch | None = None
 
     def masked(self, dtype: torch.dtype) -> Self:

@@ -31,6 +31,12 @@ def build_model(
     chosen = get_system(system)
     if chosen.inputs.encoder and encoder is None:
         raise HamlearnError(f"variant {system}: found no text encoder, expected one")
+    for name in ("regions", "stages"):
+        if getattr(chosen.inputs, name) and not getattr(sizes, name):
+            raise HamlearnError(
+                f"variant {system}: found no {name} of images, expected features with {name}, of a"
+                " backbone that has them"
+            )
     if model.class_embedding == "words" and encoder is not None:
         width = encoder.get_input_embeddings().embedding_dim
         model = model.model_copy(update={"class_width": width})

@@ -45,7 +45,7 @@ class FrozenResNet(nn.Module):
     def forward(self, images: Tensor, stages: bool = False) -> tuple[Tensor, ...]:
         """Return features and regions of images (B, 3, H, W), as hamlearn.vision.base.Backbone."""
         if not stages:
-            regions = _rows(self.layers(images))  # (B, 49, F)
+            regions = _rows(self.layers(images))  # (B, R, F)
             return regions.mean(1), regions
         maps, found = images, []
         for number, layer in enumerate(self.layers):
@@ -131,13 +131,13 @@ def compiled(backbone: Backbone) -> Backbone:
 def features_of(
     backbone: Backbone, images: Tensor, amp: bool = False, stages: bool = False
 ) -> tuple[Tensor, ...]:
-    """Return features (B, F), regions (B, 49, F) and, if requested, the four stages, as float32.
+    """Return features (B, F), regions (B, R, Fr) and, if requested, the stages, as float32.
 
     Args:
         backbone: with its network on the device of the images.
         images: (B, 3, H, W), preprocessed.
         amp: compute in half precision, on a GPU.
-        stages: return the four stages (B, 4, F of the stage) as well.
+        stages: return the stages (B, 4, F of the stage) as well.
 
     Raises:
         HamlearnError: the network should be compiled, and no compiler works.

@@ -41,13 +41,15 @@ class Backbone:
 
     Attributes:
         network: frozen and in evaluation mode; called with images (B, 3, H, W) it returns features
-            (B, F) and regions (B, 49, F), the 7x7 map row by row; called with `stages=True` as
-            well, four further tensors (B, 4, F of the stage), each stage's map averaged to 2x2.
+            (B, F) and regions (B, R, Fr), the last map row by row; called with `stages=True` as
+            well, one further tensor (B, 4, F of the stage) per stage, its map averaged to 2x2.
         preprocess: an RGB image to (3, H, W), as the weights were trained.
         width: F.
-        stages: F of each of the four stages; the last is `width`.
+        stages: F of each stage, from the first; empty for a network without stages.
         weights: where the weights come from.
         preprocessing: the same as `preprocess`, in words and numbers.
+        grid: rows and columns of the last map, R = rows * columns; (0, 0) for a network without.
+        region_width: Fr; None where it is F.
     """
 
     network: nn.Module
@@ -56,6 +58,13 @@ class Backbone:
     stages: tuple[int, ...]
     weights: Weights
     preprocessing: dict[str, Any]
+    grid: tuple[int, int] = (7, 7)
+    region_width: int | None = None
+
+    @property
+    def regions(self) -> tuple[int, int]:
+        """R and Fr of the last map."""
+        return self.grid[0] * self.grid[1], self.region_width or self.width
 
 
 @dataclass(frozen=True)

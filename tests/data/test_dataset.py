@@ -15,7 +15,6 @@ from hamlearn.data.sources import Sources
 from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import tokenize
 from hamlearn.errors import HamlearnError
-from hamlearn.features.store import STAGES
 from hamlearn.settings import TextSettings
 from hamlearn.systems import Inputs
 from tests.builders import CLASSES, make_posts, write_image_features
@@ -110,8 +109,31 @@ def test_stages_lie_side_by_side(paths, tokenizer, tmp_path):
         assert batch.visual.image is None
         assert stages.shape == (2, 4, sum(widths))
         assert not stages[1].any()
-        for name, part in zip(STAGES, stages[0].split(widths, dim=-1), strict=True):
+        for name, part in zip(opened.images.stages, stages[0].split(widths, dim=-1), strict=True):
             np.testing.assert_array_equal(part.numpy(), opened.images.rows(name, [0])[0])
+
+
+def test_regions_of_any_grid_and_width_reach_the_batch(tokenizer, tmp_path):
+    posts = make_posts()
+    ids = [one.image_id for one in posts]
+    images = write_image_features(
+        tmp_path / "a.h5", ids, ("train_1",), regions=True, grid=(2, 5), region_width=3
+    )
+    with VisualReader(images, inputs=Inputs(regions=True)) as opened:
+        assert (opened.sizes.grid, opened.sizes.regions) == ((2, 5), 3)
+        batch = PostDataset(posts, tokenizer, TEXT, sources=Sources(opened)).batch([0, 1])
+        assert batch.visual.regions.shape == (2, 10, 3)
+        np.testing.assert_array_equal(
+            batch.visual.regions[0], opened.images.rows("regions", [0])[0]
+        )
+        assert not batch.visual.regions[1].any()
+
+
+@pytest.mark.parametrize("name", ["regions", "stages"])
+def test_absent_maps_are_refused_by_the_name_of_the_backbone(name, tmp_path):
+    images = write_image_features(tmp_path / "a.h5", ["x"], extractor="flat")
+    with pytest.raises(HamlearnError, match=f"found no {name} of the backbone flat"):
+        VisualReader(images, inputs=Inputs(**{name: True}))
 
 
 def test_text_alone_has_no_visual_field(tokenizer):

@@ -1,6 +1,7 @@
 import csv
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,41 @@ def test_stages_are_the_quarters_of_each_stages_map(posts, tmp_path):
                 quarter = maps[0][:, halves[cell // 2], halves[cell % 2]]
                 expected = quarter.mean((1, 2))
                 np.testing.assert_allclose(found[cell], expected, rtol=1e-3, atol=1e-4)
+
+
+class Flat(torch.nn.Module):
+    """Mean colours of 2x3 cells, with a brightness of their own; one stage."""
+
+    def forward(self, images, stages=False):
+        pooled = torch.nn.functional.adaptive_avg_pool2d
+        cells = pooled(images, (2, 3)).flatten(2).transpose(1, 2)
+        regions = torch.cat([cells, cells.mean(2, keepdim=True)], dim=2)
+        quarters = pooled(images, 2).flatten(2).transpose(1, 2)
+        return images.mean((2, 3)), regions, *((quarters,) if stages else ())
+
+
+def test_a_network_has_its_own_grid_stages_and_width_of_regions(posts, tmp_path, monkeypatch):
+    known = load_backbone("demo", settings().image_features.backbones["demo"])
+    flat = replace(known, network=Flat(), width=3, stages=(3,), grid=(2, 3), region_width=4)
+    monkeypatch.setattr(extraction, "load_backbone", lambda name, chosen: flat)
+    maps = {"regions": True, "stages": True}
+    extract_images(posts, tmp_path / "a.h5", settings(image_features=maps), "demo")
+    with FeatureFile(tmp_path / "a.h5") as file:
+        assert (file.grid, file.stages) == ((2, 3), ("stage1",))
+        row, pixels = [file.row_of["wide"]], flat.preprocess(opened_image(posts, "wide"))
+        found = file.rows("regions", row)[0]
+        low, right = pixels[:, 56:], pixels.shape[2] // 3 * 2  # 112 is 0..38, 37..75 and 74..112
+        colours = low[:, :, right:].mean((1, 2))
+        np.testing.assert_allclose(found[5], [*colours, colours.mean()], rtol=1e-4, atol=1e-5)
+        assert file.shape("stage1") == (4, 3)
+    for name, absent in (("regions", {"grid": (0, 0)}), ("stages", {"stages": ()})):
+        less = replace(flat, **absent)
+        monkeypatch.setattr(extraction, "load_backbone", lambda name, chosen, less=less: less)
+        with pytest.raises(
+            HamlearnError, match=rf"backbones\.demo: found a network without {name}"
+        ):
+            extract_images(posts, tmp_path / "b.h5", settings(image_features=maps), "demo")
+        assert not (tmp_path / "b.h5").exists()
 
 
 def test_objects_equal_the_detector_and_the_selection(posts, tmp_path):

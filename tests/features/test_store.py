@@ -27,7 +27,7 @@ def attributes(kind="images", **changed):
 
 def write(path, ids=IDS, dtype="float32", failed=("d",), regions=False, **changed):
     with feature_writer(
-        path, ids, image_columns(3, dtype, regions), attributes(**changed)
+        path, ids, image_columns(3, dtype, (49, 3) if regions else None), attributes(**changed)
     ) as writer:
         for row, image in enumerate(ids):
             if image in failed:
@@ -53,7 +53,7 @@ def test_stages_are_stored_each_at_its_own_width():
         "stage3": (4, 5),
         "stage4": (4, 7),
     }
-    assert "stage1" not in image_columns(7, "float16", regions=True)
+    assert "stage1" not in image_columns(7, "float16", (49, 7))
 
 
 def test_round_trip_of_images(tmp_path):
@@ -246,3 +246,24 @@ def test_networks_of_the_demo_on_other_images_are_warned_of(
     assert ("know only what the demo drew" in caplog.text) == warned
     warn_of_demo(["demo"], None)
     assert len(caplog.records) == warned
+
+
+def test_regions_state_their_grid_and_have_a_width_of_their_own(tmp_path):
+    columns = image_columns(3, "float32", regions=(6, 2))
+    path = tmp_path / "a.h5"
+    with feature_writer(path, ["a"], columns, attributes(grid="2x3")) as writer:
+        writer.put(0, (4, 5), features=np.ones(3), regions=np.arange(12.0).reshape(6, 2))
+    with FeatureFile(path) as file:
+        assert (file.grid, file.stages) == ((2, 3), ())
+        assert file.rows("regions", [0])[0, 5].tolist() == [10, 11]
+    with FeatureFile(write(tmp_path / "old.h5", regions=True)) as file:
+        assert file.grid == (7, 7)
+    with FeatureFile(write(tmp_path / "none.h5")) as file:
+        assert file.grid == (0, 0)
+
+
+@pytest.mark.parametrize("grid", ["7x6", "0x49", "49", "seven", 49])
+def test_a_grid_that_is_not_that_of_the_regions_is_refused(grid, tmp_path):
+    path = write(tmp_path / "a.h5", regions=True, grid=grid)
+    with pytest.raises(HamlearnError, match=r"grid|regions"):
+        FeatureFile(path)

@@ -63,7 +63,10 @@ def test_what_does_not_fit_is_refused():
         tiny_tagger("bilstm_crf", sizes=Sizes(labels=LABELS))
     with pytest.raises(HamlearnError, match="found 'wo_text', expected one of full, wo_rgcn"):
         build_model(None, "wo_text", SIZES, TextSettings(), ModelSettings())
-    for system in ("full", "umgf", "mgcmt", "hvpnet"):
+    for system, absent in (("umt", "regions"), ("mgcmt", "regions"), ("hvpnet", "stages")):
+        with pytest.raises(HamlearnError, match=f"variant {system}: found no {absent} of images"):
+            tiny_tagger(system, sizes=Sizes(labels=LABELS))
+    for system in ("full", "umgf"):
         with pytest.raises(HamlearnError, match="expected both to be positive"):
             tiny_tagger(system, sizes=Sizes(labels=LABELS))
     for system in ("full", "umt", "umgf", "maf", "mgcmt"):

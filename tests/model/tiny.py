@@ -16,11 +16,14 @@ from hamlearn.settings import ModelSettings, TextSettings
 from hamlearn.systems import inputs_of
 
 WIDTH, LABELS, IMAGE_WIDTH, OBJECT_WIDTH, CLASSES = 24, 5, 7, 6, 3
+GRID, REGION_WIDTH = (3, 4), 9
 STAGES = (2, 3, 5, 7)
 NAMES = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
 SIZES = Sizes(
     labels=LABELS,
     image=IMAGE_WIDTH,
+    regions=REGION_WIDTH,
+    grid=GRID,
     object=OBJECT_WIDTH,
     classes=CLASSES,
     relations=len(RELATIONS),
@@ -115,7 +118,7 @@ def random_batch(
     visual.image = torch.randn(posts, IMAGE_WIDTH, generator=make) * has_image[:, None]
     features = torch.randn(posts, objects, OBJECT_WIDTH, generator=make)
     objects_.features = features * object_mask[:, :, None]
-    visual.regions = torch.randn(posts, 49, IMAGE_WIDTH, generator=make) * has_image[:, None, None]
+    visual.regions = torch.randn(posts, 12, REGION_WIDTH, generator=make) * has_image[:, None, None]
     visual.stages = torch.randn(posts, 4, sum(STAGES), generator=make) * has_image[:, None, None]
     lexical = LexicalBatch(
         words=torch.randint(1, SIZES.words, (posts, words), generator=make) * word_mask,

@@ -80,7 +80,7 @@ class AdaCAN(TaggingModel):
         super().__init__()
         self.text = TextEncoder(encoder)
         width = self.text.width
-        self.regions = nn.Linear(sizes.image, width)
+        self.regions = nn.Linear(sizes.regions, width)
         self.over_regions = AdditiveAttention(width, width)
         self.over_words = AdditiveAttention(width, width)
         self.fusion = GatedFusion(width)
@@ -93,7 +93,7 @@ class AdaCAN(TaggingModel):
         filtered = torch.zeros_like(words)  # u_t
         visual = self.visual_of(batch)
         if visual is not None:
-            regions = torch.tanh(self.regions(require(visual.regions, "regions")))  # (B, 49, D)
+            regions = torch.tanh(self.regions(require(visual.regions, "regions")))  # (B, R, D)
             image = self.over_regions(words, regions)  # p_t, (B, W, D)
             text = self.over_words(image, words, batch.word_mask)  # x_t, (B, W, D)
             filtered = self.filtration(words, self.fusion(image, text))

@@ -17,7 +17,7 @@ available when this was written: check the equations against it before relying o
 Not stated there and decided here: the sentence t is [CLS]. Text and region are added inside the
 tanh: if tanh(W_t t) and tanh(W_v v_i) were concatenated, as the formula may be read, the text's
 part would be the same for all regions and cancel in the softmax. The hidden layer of attention is
-200 wide. Regions keep their F numbers; U maps them to D.
+200 wide. Regions keep their Fr numbers; U maps them to D.
 
 Without an image h'_j = h_j, so a post is labelled as the same model labels its text alone.
 """
@@ -57,8 +57,8 @@ class GVATT(TaggingModel):
     ) -> None:
         super().__init__()
         self.text = TextEncoder(encoder)
-        self.attention = AdditiveAttention(self.text.width, sizes.image)
-        self.gate = ModulationGate(self.text.width, sizes.image)
+        self.attention = AdditiveAttention(self.text.width, sizes.regions)
+        self.gate = ModulationGate(self.text.width, sizes.regions)
         self.add_output_layers(self.text.width, sizes.labels, model.dropout)
 
     def forward(self, batch: Batch) -> Output:
@@ -67,7 +67,7 @@ class GVATT(TaggingModel):
         visual = self.visual_of(batch)
         if visual is not None:
             regions = require(visual.regions, "regions")
-            context = self.attention(sentence[:, None], regions)  # v_c, (B, 1, F)
+            context = self.attention(sentence[:, None], regions)  # v_c, (B, 1, Fr)
             has_image = visual.has_image[:, None, None]
             words = torch.where(has_image, self.gate(words, context), words)  # (B, W, D)
         return Output(self.emissions(words))

@@ -2,7 +2,7 @@
 
 (Findings of NAACL 2022; the title continues: "Hierarchical Visual Prefix for Multimodal Entity and
 Relation Extraction".) Features of several stages of ResNet are keys and values before those of the
-words in each layer l of BERT (Sec. 3). With the four stages' maps, c = 4, averaged to 2x2:
+words in each layer l of BERT (Sec. 3). With the maps of all c stages averaged to 2x2:
 
     V_i = MLP_i(F_i)                        (B, 4, 2D)      positions of stage i
     g_l = LeakyReLU(W_l mean_i mean_positions V_i + b_l),  a_l = softmax(g_l)     (B, c)

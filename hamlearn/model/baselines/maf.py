@@ -1,7 +1,7 @@
 """MAF: Xu et al. 2022, "MAF: A General Matching and Alignment Framework for Multimodal NER".
 
 (WSDM 2022; the title says "Named Entity Recognition".) With words H (B, W, D) and [CLS] s (B, D) of
-the encoder, regions V = W_r R (B, 49, D) and the mean v of R (B, F):
+the encoder, regions V = W_r R (B, R, D) and the mean v of R (B, Fr):
 
     t_i = MLP_t(s_i),  u_i = MLP_v(v_i)                                   cross-modal alignment
     L_A = -1/B Σ_i [λ_c log softmax_j(cos(t_i, u_j) / τ)_i
@@ -77,8 +77,8 @@ class MAF(TaggingModel):
         self.text = TextEncoder(encoder)
         width = self.text.width
         self.align_text = _mlp(width, width)
-        self.align_image = _mlp(sizes.image, width)
-        self.regions = nn.Linear(sizes.image, width)
+        self.align_image = _mlp(sizes.regions, width)
+        self.regions = nn.Linear(sizes.regions, width)
         self.cross = CrossModalLayer(width, model.heads, model.dropout)
         self.matching = Matching(width)
         self.gate = PairGate(width)
@@ -90,8 +90,8 @@ class MAF(TaggingModel):
         gated, auxiliary = torch.zeros_like(words), None
         visual = self.visual_of(batch)
         if visual is not None:
-            features = require(visual.regions, "regions")  # R, (B, 49, F)
-            regions = self.regions(features)  # V, (B, 49, D)
+            features = require(visual.regions, "regions")  # R, (B, R, Fr)
+            regions = self.regions(features)  # V, (B, R, D)
             crossed = self.cross(words, regions)  # C, (B, W, D)
             match = self.matching(words, crossed, batch.word_mask)  # logit of p, (B,)
             scaled = match.sigmoid()[:, None, None] * crossed  # p C

@@ -5,7 +5,7 @@ granularities: the sentence and the whole image, and entities and objects. With 
 encoder and CMT(Q; KV) a cross-modal Transformer layer:
 
     T = Transformer(C)                                                   (B, W, D)
-    for the regions U = W_u R (B, 49, D), and for the objects U (B, N, D), alike:
+    for the regions U = W_u R (B, R, D), and for the objects U (B, N, D), alike:
         V = Transformer_V(U)                                             within the image
         A = CMT_1(T; V)                                                  words attend to the image
         P = CMT_2(V; T),   A' = CMT_3(T; P)                              through the image's words
@@ -83,7 +83,7 @@ class MGCMT(TaggingModel):
         width, heads, dropout = int(encoder.config.hidden_size), model.heads, model.dropout
         self.visual = VisualEmbedding(sizes, model.class_width, width)
         self.text = TextEncoder(encoder, heads, 1, dropout)
-        self.regions = nn.Linear(sizes.image, width)
+        self.regions = nn.Linear(sizes.regions, width)
         self.by_region = Granularity(width, heads, dropout)
         self.by_object = Granularity(width, heads, dropout)
         self.gate = Mixture(width)
@@ -101,8 +101,8 @@ class MGCMT(TaggingModel):
 
     def see(self, visual: VisualBatch, words: Tensor, word_mask: Tensor) -> Tensor:
         """Return F (B, W, D), zero where there is no image."""
-        regions = self.regions(require(visual.regions, "regions"))  # (B, 49, D)
-        there = visual.has_image[:, None].expand(-1, regions.shape[1])  # (B, 49)
+        regions = self.regions(require(visual.regions, "regions"))  # (B, R, D)
+        there = visual.has_image[:, None].expand(-1, regions.shape[1])  # (B, R)
         by_region = self.by_region(words, word_mask, regions, there)
         objects, mask = self.visual(visual)[:, 1:], require(visual.objects, "objects").mask
         by_object = self.by_object(words, word_mask, objects, mask)

@@ -2,10 +2,10 @@
 
 (The title ends: "Multimodal Transformer", ACL 2020.) Words and regions attend to each other, and an
 auxiliary task detects the spans of entities in the text alone. With C (B, 1+W, D) of the encoder,
-[CLS] first, V = W_u U (B, 49, D) of the regions, and CMT(Q; KV) a cross-modal Transformer layer:
+[CLS] first, V = W_u U (B, R, D) of the regions, and CMT(Q; KV) a cross-modal Transformer layer:
 
     R = Transformer(C),  T = Transformer'(C)               one layer each           (Sec. 3.1, 3.3)
-    P = CMT_1(V; R)                                         (B, 49, D)
+    P = CMT_1(V; R)                                         (B, R, D)
     A = CMT_2(R; P)           image-aware words             (B, 1+W, D)
     Q = CMT_3(R; V)           word-aware image              (B, 1+W, D)
     g = sigmoid(W_a A + W_q Q),  B = g ⊙ Q                  visual gate
@@ -77,7 +77,7 @@ class UMT(TaggingModel):
         width, heads, dropout = self.text.width, model.heads, model.dropout
         self.main = TransformerStack(width, heads, 1, dropout, norm_first=False)
         self.span_layer = TransformerStack(width, heads, 1, dropout, norm_first=False)
-        self.regions = nn.Linear(sizes.image, width)  # W_u
+        self.regions = nn.Linear(sizes.regions, width)  # W_u
         self.to_regions = CrossModalLayer(width, heads, dropout)  # CMT_1
         self.to_words = CrossModalLayer(width, heads, dropout)  # CMT_2
         self.to_image = CrossModalLayer(width, heads, dropout)  # CMT_3
@@ -104,9 +104,9 @@ class UMT(TaggingModel):
         visual = self.visual_of(batch)
         if visual is None:
             return self.to_words(words, None), torch.zeros_like(words)
-        regions = self.regions(require(visual.regions, "regions"))  # V, (B, 49, D)
-        there = visual.has_image[:, None].expand(-1, regions.shape[1])  # (B, 49)
-        of_text = self.to_regions(regions, words, mask)  # P, (B, 49, D)
+        regions = self.regions(require(visual.regions, "regions"))  # V, (B, R, D)
+        there = visual.has_image[:, None].expand(-1, regions.shape[1])  # (B, R)
+        of_text = self.to_regions(regions, words, mask)  # P, (B, R, D)
         aware = self.to_words(words, of_text, there)  # A
         image = self.to_image(words, regions, there)  # Q
         gated = self.gate(aware, image) * image  # B

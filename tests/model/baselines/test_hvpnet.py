@@ -92,3 +92,16 @@ def test_an_encoder_that_takes_no_prefix_is_refused():
     config = DistilBertConfig(vocab_size=60, dim=WIDTH, n_layers=1, n_heads=2, hidden_dim=32)
     with pytest.raises(HamlearnError, match=r"found DistilBertModel.*expected an encoder like"):
         build_model(DistilBertModel(config), "hvpnet", SIZES, TextSettings(), ModelSettings())
+
+
+@pytest.mark.parametrize("stages", [(3,), (2, 3, 5, 7, 11, 13)])
+def test_a_network_may_have_any_number_of_stages(stages):
+    sizes = SIZES.model_copy(update={"stages": stages})
+    tagger, batch = tiny_tagger("hvpnet", sizes=sizes), random_batch([[1, 2, 1], [2, 1]], [5, 2])
+    batch.visual.stages = torch.randn(2, 4, sum(stages))
+    found = tagger(batch).emissions
+    for start in range(0, sum(stages), max(stages)):  # no part is ignored
+        changed = batch.visual.stages.clone()
+        changed[..., start] += 10
+        other = replace(batch, visual=replace(batch.visual, stages=changed))
+        assert not torch.equal(tagger(other).emissions, found)

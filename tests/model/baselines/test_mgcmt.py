@@ -36,7 +36,7 @@ def test_mgcmt_reads_a_picture_without_objects_by_its_regions():
     tagger, batch = tiny_tagger("mgcmt"), usual_batch()
     none = with_visual(batch, objects__mask=torch.zeros_like(batch.visual.objects.mask))
     _, words = tagger.text(batch)
-    everywhere = torch.ones(4, 49, dtype=torch.bool)
+    everywhere = torch.ones(4, 12, dtype=torch.bool)
     regions = tagger.regions(batch.visual.regions)
     by_region = tagger.by_region(words, batch.word_mask, regions, everywhere)
     expected = tagger.gate(by_region, torch.zeros_like(by_region))

@@ -8,9 +8,10 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.transforms.functional import pil_to_tensor
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
 from hamlearn.features import extraction
 from hamlearn.networks import WeightSettings
@@ -19,8 +20,8 @@ from hamlearn.vision.backbones import features_of
 from hamlearn.vision.base import Backbone
 from hamlearn.vision.detectors.mask_rcnn import build_network
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
-from hamlearn.vision.images import open_image
-from hamlearn.vision.weights import load_network
+from hamlearn.vision.images import Decoded, open_image
+from hamlearn.vision.weights import Weights, load_network
 
 RANDOM = WeightSettings(weights="random")
 
@@ -39,6 +40,45 @@ def random_settings(**image_features: Any) -> Settings:
             }
         )
     )
+
+
+class ClipVision(nn.Module):
+    """The vision network of CLIP ViT-B/32 as a backbone: its pooled vector, and its patches."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        config = CLIPVisionConfig(patch_size=32, num_hidden_layers=layers)
+        self.model = CLIPVisionModel(config).eval().requires_grad_(False)
+
+    def forward(self, images: Tensor, stages: bool = False) -> tuple[Tensor, ...]:
+        """Return the features (B, 768) and the patches (B, 49, 768)."""
+        found = self.model(pixel_values=images)
+        return found.pooler_output, found.last_hidden_state[:, 1:]
+
+
+def clip_vision(layers: int) -> Backbone:
+    """Return the vision network of CLIP ViT-B/32 with random weights, as a `python:` source may."""
+    processor = CLIPImageProcessor()
+    return Backbone(
+        ClipVision(layers),
+        lambda image: processor(image, return_tensors="pt")["pixel_values"][0],
+        768,
+        (),
+        Weights("random", "0" * 64, random=True),
+        {},
+    )
+
+
+@contextmanager
+def ready(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Let extraction read prepared tensors in place of image files."""
+
+    def decoded(paths: Sequence[str], *arguments: Any) -> Iterator[Decoded[Tensor]]:
+        return (Decoded(row, (224, 224), tensors[row]) for row in range(len(paths)))
+
+    with patch.object(extraction, "decode_images", decoded):
+        yield
 
 
 @contextmanager

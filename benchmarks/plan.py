@@ -12,6 +12,7 @@ class Plan:
         rounds: timed repetitions of each function.
         compile: also time torch.compile.
         backbone: name of the timed backbone.
+        clip_layers: layers of the vision network of CLIP ViT-B/32, which has 12.
         images: images that the backbone reads per round; a multiple of the batch size.
         detector_images: images that a detector reads per round.
         min_size: short side in pixels of images given to mask_rcnn; None skips mask_rcnn.
@@ -36,6 +37,7 @@ class Plan:
     rounds: int = 5
     compile: bool = True
     backbone: str = "resnet152"
+    clip_layers: int = 12
     images: int = 32
     detector_images: int = 12
     min_size: int | None = 320

@@ -6,6 +6,7 @@ A forward pass reads prepared tensors and discards its output.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
 
@@ -13,9 +14,12 @@ from benchmarks import gpu_vision, storage
 from benchmarks.images import mean_kilobytes, write_image_posts, write_images
 from benchmarks.networks import (
     RANDOM,
+    ClipVision,
+    clip_vision,
     extracting_with,
     prepare_image,
     random_settings,
+    ready,
     run_backbone,
     run_detector,
     small_mask_rcnn,
@@ -36,6 +40,7 @@ def measure(plan: Plan) -> Iterator[Result]:
         folder = Path(name)
         images = write_images(folder, max(plan.images, plan.detector_images, plan.image_files))
         yield from _measure_backbone(plan, images[: plan.images], folder)
+        yield _measure_library(plan, images[: plan.images], folder)
         yield from _measure_detectors(plan, images[: plan.detector_images], folder)
         yield from storage.measure_memory(plan, images[: plan.image_files], folder)
         yield storage.measure_disk(plan, folder)
@@ -92,6 +97,42 @@ def _measure_backbone(plan: Plan, images: Sequence[Path], folder: Path) -> Itera
             note=f"{rates['compiled']}; compilation takes {first:.0f} s, amortised {after}",
             numbers={"first_batch_seconds": first},
         )
+
+
+def _measure_library(plan: Plan, images: Sequence[Path], folder: Path) -> Result:
+    """Return the extraction by a network of transformers, relative to that library's own forward.
+
+    Both read prepared tensors, so that the ratio has no decoding in it.
+    """
+    settings, backbone = random_settings(), clip_vision(plan.clip_layers)
+    posts = write_image_posts(folder / "posts.jsonl", images, len(images))
+    tensors = torch.stack([backbone.preprocess(open_image(path)) for path in images])
+    batches = tensors.split(settings.image_features.batch_size)
+    model = cast(ClipVision, backbone.network).model
+
+    @torch.inference_mode()
+    def forward() -> None:
+        for batch in batches:
+            model(pixel_values=batch)
+
+    functions: dict[str, Function] = {
+        "extraction": lambda: extract_images(
+            posts, folder / "clip.h5", settings, "demo", threads=plan.threads, device="cpu"
+        ),
+        "forward": forward,
+    }
+    with extracting_with(backbone), ready([*tensors]):
+        times = time_alternately(functions, plan.rounds)
+    numbers = summarize(times, len(images))
+    rates = [f"{part} {numbers[part]['per_second']:.1f} images/s" for part in functions]
+    return Result(
+        "CLIP ViT-B/32: extraction of prepared tensors",
+        speedup(times, "extraction", "forward"),
+        "transformers' own forward, batch 8",
+        at_least=0.95,
+        note=", ".join(rates),
+        numbers=numbers,
+    )
 
 
 def _measure_detectors(plan: Plan, images: Sequence[Path], folder: Path) -> Iterator[Result]:

@@ -117,7 +117,8 @@ def requested_networks(settings: Settings) -> list[tuple[str, str, WeightSetting
     """Return key, name and settings of the networks that look at images for the requested runs."""
     runs = requested_runs(settings)
     found: list[tuple[str, str, WeightSettings]] = []
-    if any("images" in inputs_of(run.variant).files for run in runs):
+    reads_images = any("images" in inputs_of(run.variant).files for run in runs)
+    if reads_images and settings.backbone != PRECOMPUTED:
         name, backbones = settings.backbone, settings.image_features.backbones
         found.append((f"image_features.backbones.{name}", name, backbones[name]))
     for name in dict.fromkeys(run.detector for run in runs):

@@ -9,7 +9,7 @@ from hamlearn.sections import Digest, PathName, Section, Text, wrong
 from hamlearn.sources import SourceName
 from hamlearn.systems import NO_DETECTOR
 
-PRECOMPUTED = "precomputed"  # as a detector: objects that were detected elsewhere
+PRECOMPUTED = "precomputed"  # as a backbone or detector: features from elsewhere
 
 
 class WeightSettings(Section):

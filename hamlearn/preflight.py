@@ -16,7 +16,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors, requested_networks, requested_runs
 from hamlearn.loggers import require_loggers
 from hamlearn.networks import PRECOMPUTED
-from hamlearn.settings import PrecomputedSettings, Settings
+from hamlearn.settings import PrecomputedImageSettings, PrecomputedSettings, Settings
 from hamlearn.systems import get_system, inputs_of
 from hamlearn.vision import published
 from hamlearn.vision.network_files import Network
@@ -45,6 +45,12 @@ def generated_folder(settings: Settings, corpus: str) -> str:
 def precomputed_settings(settings: Settings, corpus: str) -> PrecomputedSettings:
     """Return where the precomputed objects of one corpus are."""
     section = settings.object_features.precomputed
+    return section.model_copy(update={"path": section.path.replace("{corpus}", corpus)})
+
+
+def precomputed_images(settings: Settings, corpus: str) -> PrecomputedImageSettings:
+    """Return where the precomputed features of the whole images of one corpus are."""
+    section = settings.image_features.precomputed
     return section.model_copy(update={"path": section.path.replace("{corpus}", corpus)})
 
 
@@ -77,7 +83,7 @@ def check(settings: Settings, local: bool = True, installed: bool = True) -> Non
             not installed; the message names the key.
     """
     for key, text in _texts(settings.model_dump()):
-        is_template = key == f"object_features.{PRECOMPUTED}.path"
+        is_template = key.endswith(f"_features.{PRECOMPUTED}.path")
         if re.search(r"\{\s*\w+.*\}", text.replace("{corpus}", "") if is_template else text):
             raise HamlearnError(
                 f"{key}: found {text!r}, expected no name in braces, which Snakemake would replace:"
@@ -170,6 +176,11 @@ def _paths(settings: Settings) -> Iterator[InputPath]:
     if settings.text.word_vectors is not None and any(one.lexicon for one in inputs):
         vectors = "word vectors in the text format of GloVe or word2vec; see config/README.md#text"
         yield InputPath("text.word_vectors", settings.text.word_vectors, vectors)
+    if settings.backbone == PRECOMPUTED and any("images" in one.files for one in inputs):
+        where = "features of whole images; see config/README.md#precomputed-image-features"
+        for name in settings.corpus:
+            path = precomputed_images(settings, name).path
+            yield InputPath(f"image_features.{PRECOMPUTED}.path", path, where, is_folder=None)
     if any(run.detector == PRECOMPUTED for run in runs):
         where = "objects that were detected elsewhere; see config/README.md#precomputed-objects"
         for name in settings.corpus:

@@ -97,6 +97,22 @@ class PrecomputedSettings(Section):
         return self
 
 
+class PrecomputedImageSettings(Section):
+    """Features of whole images that were computed elsewhere, for `backbone: precomputed`."""
+
+    format: Literal["npz", "npy", "tsv"] = "npz"
+    path: PathName = Field(
+        "resources/precomputed_images", description="{corpus} is the name of a corpus"
+    )
+    dtype: Literal["float16", "float32", "float64"] = Field("float32", description="of tsv alone")
+
+    @model_validator(mode="after")
+    def _has_a_type(self) -> "PrecomputedImageSettings":
+        if self.format != "tsv" and self.dtype != "float32":
+            raise wrong("dtype", self.dtype, f"none: `{self.format}` states its own")
+        return self
+
+
 class ImageFeatureSettings(Section):
     """Features of the whole image (Eq. 2)."""
 
@@ -107,6 +123,7 @@ class ImageFeatureSettings(Section):
     compile: bool = Field(False, description="torch.compile, which each job repeats")
     dtype: Literal["float16", "float32"] = Field("float16", description="type of stored features")
     backbones: Annotated[dict[Name, WeightSettings], with_built_in(BACKBONES)] = BACKBONES
+    precomputed: PrecomputedImageSettings = PrecomputedImageSettings()
 
 
 class ObjectFeatureSettings(Section):
@@ -273,7 +290,9 @@ class Settings(Section):
     name: str = Field("", description="title of the report, and part of its provenance")
     results: ResultsFolder = Field("results", description="folder of all that the workflow writes")
     corpus: Names = Field(["demo"], description="one or several of `corpora`")
-    backbone: Name = Field("resnet152", description="one of `image_features.backbones`")
+    backbone: Name = Field(
+        "resnet152", description="one of `image_features.backbones`, or `precomputed`"
+    )
     detector: Names = Field(["faster_rcnn"], description="names of detectors, or `precomputed`")
     variants: Several[Variant] = Field(["full"], min_length=1, description="systems to train")
     seeds: Several[Seed] = Field([0], min_length=1, description="each seed trains every variant")
@@ -298,7 +317,7 @@ class Settings(Section):
         detectors = [*self.object_features.detectors, PRECOMPUTED]
         for key, names, known in (
             ("corpus", self.corpus, [*self.corpora]),
-            ("backbone", [self.backbone], [*self.image_features.backbones]),
+            ("backbone", [self.backbone], [*self.image_features.backbones, PRECOMPUTED]),
             ("detector", [*self.detector, *self.experiments.detectors], detectors),
         ):
             for name in names:

@@ -151,6 +151,17 @@ def test_systems_without_heads_are_those_that_do_not_read_their_number():
         assert reads == (system.module not in preflight.WITHOUT_HEADS), name
 
 
+def test_precomputed_image_features_must_exist_for_each_corpus(folder):
+    def section(path):
+        return {"backbone": "precomputed", "image_features": {"precomputed": {"path": path}}}
+
+    (folder / "own/demo").mkdir(parents=True)
+    check(section("own/{corpus}"))
+    said = refused(section("{corpus}"))
+    assert said.startswith("image_features.precomputed.path: found no file or folder demo, expec")
+    check(section("nowhere"), {"variants": ["text_only"]})
+
+
 def test_precomputed_objects_must_exist_for_each_corpus(folder):
     def section(**values):
         return PRECOMPUTED | {"object_features": {"precomputed": values}}

@@ -15,7 +15,9 @@ weights_app = typer.Typer(help="List, fetch and convert weights.", no_args_is_he
 @app.command()
 def images(
     settings: Source,
-    backbone: Annotated[str, typer.Option(help="A network, such as resnet152 or demo.")],
+    backbone: Annotated[
+        str, typer.Option(help="A network, such as resnet152 or demo, or precomputed.")
+    ],
     posts: Posts,
     out: Out,
     shard: Shard = "1-of-1",

@@ -15,6 +15,7 @@ from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.features.precomputed import Precomputed
+from hamlearn.features.precomputed_images import PrecomputedImages
 from hamlearn.features.store import (
     Columns,
     attributes_of,
@@ -76,7 +77,7 @@ def extract_images(
         posts_path: prepared posts.
         out: the feature file.
         settings: its sections `pictures` and `image_features` are used.
-        backbone: a key of `image_features.backbones`.
+        backbone: a key of `image_features.backbones`, or "precomputed".
         shard: (i, n) for the i-th of n equal parts of the images of the corpus, counted from 1.
         threads: of the CPU; None for PyTorch's default.
         device: name of a device; None reserves a free GPU, if there is one.
@@ -85,6 +86,9 @@ def extract_images(
         HamlearnError: weights cannot be loaded; or an image cannot be read, and
             `pictures.unreadable` makes this an error.
     """
+    if backbone == PRECOMPUTED:
+        _copy_images(posts_path, out, settings, shard)
+        return
     options, workers = settings.image_features, set_threads(threads)
     max_pixels = settings.pictures.max_pixels
     chosen = configured(options.backbones, "backbones", backbone)
@@ -138,6 +142,43 @@ def extract_images(
             is_strict=settings.pictures.unreadable == "error",
             where=on,
         )
+
+
+def _copy_images(
+    posts_path: str | Path, out: str | Path, settings: Settings, shard: tuple[int, int]
+) -> None:
+    """Write precomputed features of the whole images of one shard; no image is opened."""
+    options, every = settings.image_features, image_paths(iterate_posts(posts_path))
+    source = PrecomputedImages(options.precomputed)
+    source.check_names(every)
+    for name, is_stored in (("regions", any(source.grid)), ("stages", False)):
+        if getattr(options, name) and not is_stored:
+            raise HamlearnError(
+                f"image_features.precomputed: found features without {name}, which a variant reads;"
+                " expected features with them, or other variants"
+            )
+    regions = (source.grid[0] * source.grid[1], source.region_width) if options.regions else None
+    columns = image_columns(source.width, options.dtype, regions)
+    used = options.model_dump(include={"regions", "stages", "dtype"})
+    used |= {"backend": source.backend}
+    grid = {"grid": grid_text(source.grid)} if options.regions else {}
+    ids = list(shard_of(every, shard))
+
+    def process(batch: Batch) -> Callable[[], Rows]:
+        values: list[Any] = [item.value for item in batch]
+        return lambda: [{name: own[name] for name in columns} for own in values]
+
+    _write_shard(
+        out,
+        ids,
+        columns,
+        _attributes("images", PRECOMPUTED, None, source.weights, used) | grid,
+        source.found(ids),
+        process,
+        options.batch_size,
+        is_strict=settings.pictures.unreadable == "error",
+        where=source.backend,
+    )
 
 
 def extract_objects(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from hamlearn.corpus.image_files import ByImage, file_name_of, image_id_of
 from hamlearn.errors import HamlearnError
 from hamlearn.io import lines
 from hamlearn.vision.images import ImageError, Status
+
+AnyRow = TypeVar("AnyRow")
 
 
 @dataclass(frozen=True)
@@ -41,33 +43,23 @@ class Row:
     size: tuple[int, int] | None = None
 
 
-class ObjectFiles:
-    """Objects of images, read by image id.
+class FilesByImage(Generic[AnyRow]):
+    """What files hold of images, read by image id.
 
     Args:
         path: of the file or folder.
         readers: for each image, its id or the path of its file, and a function that reads it.
         digest: sha256 that changes with the content.
-        width: F, as in the first image that has an object; 0 if none has.
-        names: every class name in use.
-        has_labels: whether classes are given by number.
 
     Raises:
         HamlearnError: an image occurs twice: in two folders, or with and without extension.
     """
 
     def __init__(
-        self,
-        path: Path,
-        readers: Iterable[tuple[str, Callable[[], Row]]],
-        digest: str,
-        width: int = 0,
-        names: Iterable[str] = (),
-        has_labels: bool = False,
+        self, path: Path, readers: Iterable[tuple[str, Callable[[], AnyRow]]], digest: str
     ) -> None:
-        self.path, self.digest, self.width = path, digest, width
-        self.names, self.has_labels = set(names), has_labels
-        found: dict[str, Callable[[], Row]] = {}
+        self.path, self.digest = path, digest
+        found: dict[str, Callable[[], AnyRow]] = {}
         ids: set[str] = set()
         for key, reader in readers:
             name, image_id = file_name_of(key), image_id_of(key)
@@ -85,12 +77,35 @@ class ObjectFiles:
     def __iter__(self) -> Iterator[str]:
         return iter(self._readers)
 
-    def read(self, image_id: str) -> Row:
-        """Return the objects of one image, or raise ImageError if it is absent or damaged."""
+    def read(self, image_id: str) -> AnyRow:
+        """Return the row of one image, or raise ImageError if it is absent or damaged."""
         reader = self._readers.get(image_id)
         if reader is None:
             raise ImageError(Status.MISSING, f"no features of this name in {self.path.name}")
         return reader()
+
+
+class ObjectFiles(FilesByImage[Row]):
+    """Objects of images, read by image id.
+
+    Args:
+        path, readers, digest: see `FilesByImage`.
+        width: F, as in the first image that has an object; 0 if none has.
+        names: every class name in use.
+        has_labels: whether classes are given by number.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        readers: Iterable[tuple[str, Callable[[], Row]]],
+        digest: str,
+        width: int = 0,
+        names: Iterable[str] = (),
+        has_labels: bool = False,
+    ) -> None:
+        super().__init__(path, readers, digest)
+        self.width, self.names, self.has_labels = width, set(names), has_labels
 
 
 # --- npz ------------------------------------------------------------------------------------------
@@ -157,7 +172,7 @@ def _load(
                     )
             for part in parts:
                 if (name := arrays.get(part, "")) in stored.files:
-                    values[part] = _as_text(file, name, np.asarray(stored[name]))
+                    values[part] = as_text(file, name, np.asarray(stored[name]))
     except HamlearnError:
         raise
     except Exception as error:  # numpy and zipfile raise almost anything on damaged files
@@ -170,7 +185,7 @@ def _load(
     return values
 
 
-def _as_text(file: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
+def as_text(file: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
     """Return an array with bytes, as other languages write text, decoded."""
     if values.dtype.kind != "S":
         return values

@@ -100,11 +100,11 @@ class Precomputed:
     def _select(self, row: Row, size: tuple[int, int], n: int) -> Selection:
         """Return the n best objects; boxes without area are dropped."""
         count = len(row.boxes) if row.boxes.ndim else 0
-        boxes = _numbers(row.place, "boxes", row.boxes, (count, 4))
+        boxes = numbers(row.place, "boxes", row.boxes, (count, 4))
         _check_boxes(row.place, boxes, size)
-        features = _numbers(row.place, "features", row.features, (count, self.feature_width))
+        features = numbers(row.place, "features", row.features, (count, self.feature_width))
         given = np.zeros(count) if row.scores is None else row.scores
-        scores = _numbers(row.place, "scores", given, (count,))
+        scores = numbers(row.place, "scores", given, (count,))
         labels = self._labels(row, count)
         solid = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
         best = solid[np.argsort(-scores[solid], kind="stable")][:n]
@@ -139,7 +139,7 @@ class Precomputed:
         return given.astype(np.int64)
 
 
-def _numbers(
+def numbers(
     place: str, name: str, values: NDArray[Any], shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
     """Return finite numbers of the expected shape; nothing may have any shape."""
@@ -151,10 +151,10 @@ def _numbers(
             f" shape {shape}"
         )
     with np.errstate(over="ignore"):
-        numbers = values.astype(np.float32)
-    if not np.isfinite(numbers).all():
+        found = values.astype(np.float32)
+    if not np.isfinite(found).all():
         raise HamlearnError(f"{place}: {name} are not finite, expected finite numbers of float32")
-    return numbers
+    return found
 
 
 def _check_boxes(place: str, boxes: NDArray[np.float32], size: tuple[int, int]) -> None:

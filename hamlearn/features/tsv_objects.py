@@ -55,7 +55,7 @@ def tsv_file(path: Path, dtype: Float = "float32") -> ObjectFiles:
             if number == 1:
                 columns, is_header = _columns(path, line)
             if line.rstrip(b"\r\n") and not (number == 1 and is_header):
-                name = _fields(f"{path}:{number}", columns, line)["image_id"]
+                name = fields_of(f"{path}:{number}", columns, line)["image_id"]
                 reader = partial(_read_line, path, columns, number, offset, dtype)
                 readers.append((name.decode("utf-8", "replace"), reader))
             offset += len(line)
@@ -64,11 +64,11 @@ def tsv_file(path: Path, dtype: Float = "float32") -> ObjectFiles:
     sample = [*islice((row.features for row in rows if width_of(row.features)), _SAMPLE)]
     if sample:
         files.width = width_of(sample[0])
-        _check_type(path, sample, dtype)
+        check_type(path, sample, dtype, "object_features.precomputed.dtype")
     return files
 
 
-def _check_type(path: Path, sample: list[NDArray[Any]], dtype: Float) -> None:
+def check_type(path: Path, sample: list[NDArray[Any]], dtype: Float, key: str) -> None:
     """Refuse features that are more likely of another type, whose bytes say nothing of it.
 
     The bytes of one type read as another give numbers whose powers of two spread eight times as far
@@ -82,7 +82,7 @@ def _check_type(path: Path, sample: list[NDArray[Any]], dtype: Float) -> None:
         raise HamlearnError(
             f"{path}: features read as {dtype} are {found}; as {likely} they are F ="
             f" {width_of(other[0])}, {_described(other)}, which is more likely: expected"
-            f" `object_features.precomputed.dtype: {likely}`"
+            f" `{key}: {likely}`"
         )
     sizes = np.abs(np.concatenate([rows.ravel() for rows in sample]))
     if sizes.any() and np.isfinite(sizes).all() and not 1 / HUGE < float(sizes.max()) < HUGE:
@@ -139,14 +139,14 @@ def _read_line(path: Path, columns: tuple[str, ...], number: int, offset: int, d
     place = f"{path}:{number}"
     with path.open("rb") as file:
         file.seek(offset)
-        values = _fields(place, columns, file.readline())
+        values = fields_of(place, columns, file.readline())
     for name in ("num_boxes", "image_w", "image_h"):
         if not re.fullmatch(rb"\d{1,9}", values[name]):
             raise HamlearnError(
                 f"{place}: {name} is {values[name][:40]!r}, expected a whole number"
             )
     count, *size = (int(values[name]) for name in ("num_boxes", "image_w", "image_h"))
-    array = partial(_decode, place, values)
+    array = partial(decode_array, place, values)
     return Row(
         place,
         array("boxes", dtype, count, 4),
@@ -157,7 +157,8 @@ def _read_line(path: Path, columns: tuple[str, ...], number: int, offset: int, d
     )
 
 
-def _fields(place: str, columns: tuple[str, ...], line: bytes) -> dict[str, bytes]:
+def fields_of(place: str, columns: tuple[str, ...], line: bytes) -> dict[str, bytes]:
+    """Return the fields of a line by column; HamlearnError if there are more or fewer."""
     fields = line.rstrip(b"\r\n").split(b"\t")
     if len(fields) != len(columns):
         raise HamlearnError(
@@ -167,7 +168,7 @@ def _fields(place: str, columns: tuple[str, ...], line: bytes) -> dict[str, byte
     return dict(zip(columns, fields, strict=True))
 
 
-def _decode(
+def decode_array(
     place: str,
     values: dict[str, bytes],
     name: str,

@@ -55,6 +55,12 @@ class NetworkEncoder:
         self._names, self._has_warned = [one.name for one in facts.networks.values()], False
         self._image_network = facts.networks.get("images")
         self._object_network = facts.networks.get("objects")
+        if self._image_network is not None and self._image_network.name == PRECOMPUTED:
+            raise HamlearnError(
+                "backbone: the features of images of this model's training came from files of the"
+                f" format {self._image_network.settings.get('backend')}; expected feature files,"
+                " made in the same way: `--image-features`"
+            )
         if self._object_network is not None and self._object_network.name == PRECOMPUTED:
             raise HamlearnError(
                 "detector: the objects of this model's training came from files of the format"

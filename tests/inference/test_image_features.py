@@ -114,3 +114,15 @@ def test_features_must_be_made_as_those_of_the_training(made):
         pytest.raises(HamlearnError, match="text_only reads no images"),
     ):
         _ = tagger.image_encoder
+
+
+def test_a_model_of_precomputed_image_features_needs_feature_files(made):
+    with Tagger.load(made.exported["full"]) as tagger:
+        network = tagger.model.facts.networks["images"]
+        changed = {"name": "precomputed", "source": None, "settings": {"backend": "npz"}}
+        tagger.model.facts.networks["images"] = network.model_copy(update=changed)
+        said = (
+            r"^backbone: the features .* files of the format npz; expected feature files.*--image-f"
+        )
+        with pytest.raises(HamlearnError, match=said):
+            _ = tagger.image_encoder

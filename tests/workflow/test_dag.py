@@ -199,6 +199,18 @@ def test_objects_found_elsewhere_can_lie_apart_for_each_corpus(finished):
     assert '"path": "results/corpus/demo/drawn"' in said
 
 
+def test_image_features_found_elsewhere_need_no_network(finished):
+    finished.write("own.npz", "features")
+    precomputed = {"path": "own.npz"}
+    changes = {"backbone": "precomputed", "image_features": {"precomputed": precomputed}}
+    first = finished.planned(**changes)
+    assert first["extract_images_shard"] > 0
+    assert first["extract_objects_shard"] == first["draw_corpus"] == 0
+    said = finished.snakemake("-n", "-p", *finished.overlay(**changes))
+    assert "--backbone precomputed" in said
+    assert '"path": "own.npz"' in said
+
+
 def test_loggers_write_below_the_results_and_repeat_no_training(finished):
     loggers = {"training": {"loggers": ["csv"], "devices": 2}}
     assert finished.planned(**loggers) == {"report": 1}

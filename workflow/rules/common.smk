@@ -32,7 +32,8 @@ from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors, as_json
 from hamlearn.io import file_lock, read_yaml
 from hamlearn import preflight
-from hamlearn.preflight import generated_folder, precomputed_settings, required_backend
+from hamlearn.preflight import generated_folder, precomputed_images, precomputed_settings
+from hamlearn.preflight import required_backend
 from hamlearn.memory import encoding_mb, training_mb
 from hamlearn.networks import PRECOMPUTED
 from hamlearn.settings import load_settings
@@ -128,7 +129,7 @@ scattergather:
 wildcard_constraints:
     corpus="|".join(map(re.escape, config["corpora"])),
     tested="|".join(map(re.escape, config["corpora"])),
-    backbone="|".join(config["image_features"]["backbones"]),
+    backbone="|".join([*config["image_features"]["backbones"], PRECOMPUTED]),
     detector="|".join([*config["object_features"]["detectors"], PRECOMPUTED, NO_DETECTOR]),
     maps="".join(f"(_{name})?" for name in IMAGE_MAPS),
     extras="".join(f"(_{name})?" for name in TEXT_INPUTS),

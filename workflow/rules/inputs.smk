@@ -65,22 +65,36 @@ def flat(paths):
     return [paths] if isinstance(paths, (str, Path)) else getattr(paths, "values", lambda: paths)()
 
 
+def precomputed_files(wildcards):
+    """Return the precomputed features of a corpus, and the file of class names of objects if any."""
+    if "backbone" in wildcards.keys():
+        return [precomputed_images(SETTINGS, wildcards.corpus).path]
+    given = precomputed_settings(SETTINGS, wildcards.corpus)
+    return [path for path in (given.path, given.classes) if path]
+
+
+def ids_of_rows(path):
+    """Return the file of ids next to a precomputed array, if that is what the path is."""
+    file = Path(path).with_suffix(".txt")
+    return [str(file)] if Path(path).suffix == ".npy" and file.is_file() else []
+
+
 def network_contents(section, table):
     """Return a params function: a digest of the files of a network.
 
-    Precomputed objects count by their names, sizes and times.
+    Precomputed features count by their names, sizes and times.
     """
 
     def digest(wildcards):
-        if wildcards.get("detector") != PRECOMPUTED:
-            name = wildcards.get("backbone") or wildcards.get("detector")
+        name = wildcards.get("backbone") or wildcards.get("detector")
+        if name != PRECOMPUTED:
             network = network_of(section, table, name)
             cached = network.files() if network.is_cached else []
             return contents(weight_files(section, table), lambda wildcards: cached)(wildcards)
-        given = precomputed_settings(SETTINGS, wildcards.corpus)
-        if Path(given.path).is_relative_to(RESULTS):
+        path, *classes = precomputed_files(wildcards)
+        if Path(path).is_relative_to(RESULTS):
             return ""
-        return fingerprints.listing(given.path) + DIGESTS.of(filter(None, [given.classes]))
+        return fingerprints.listing(path) + DIGESTS.of([*ids_of_rows(path), *classes])
 
     return digest
 
@@ -136,8 +150,7 @@ def weight_files(section, table):
     def files(wildcards):
         name = wildcards.get("backbone") or wildcards.get("detector")
         if name == PRECOMPUTED:
-            given = precomputed_settings(SETTINGS, wildcards.corpus)
-            return [path for path in (given.path, given.classes) if path]
+            return precomputed_files(wildcards)
         network = network_of(section, table, name)
         classes = getattr(network.settings, "classes", None)
         files = [converted(network)] if converted(network) else network.files()
@@ -161,6 +174,10 @@ def image_settings(wildcards):
     """Return the settings that the features of one backbone depend on."""
     stored = config["image_features"]
     maps = {name: name in wildcards.maps or stored[name] for name in IMAGE_MAPS}
+    if wildcards.backbone == PRECOMPUTED:
+        chosen = {"dtype": stored["dtype"], **maps}
+        chosen[PRECOMPUTED] = precomputed_images(SETTINGS, wildcards.corpus).model_dump(mode="json")
+        return as_json(pictures=config["pictures"], image_features=chosen)
     return network_settings("image_features", "backbones", wildcards.backbone, **maps)
 
 

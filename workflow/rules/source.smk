@@ -70,15 +70,16 @@ def network_source(wildcards):
 
     Of a module outside the package, the imports are not followed.
     """
+    if wildcards.get("backbone", wildcards.get("detector")) == PRECOMPUTED:
+        return source_digest("features/extraction")
     if "backbone" in wildcards.keys():
         network = config["image_features"]["backbones"][wildcards.backbone]
-    elif wildcards.detector == PRECOMPUTED:
-        return source_digest("features/extraction")
     else:
         network = config["object_features"]["detectors"][wildcards.detector]
     source = parse_source(network["source"])
     modules = ["features/extraction", f"vision/loaders/from_{source.kind}"]
-    without = ("features/precomputed", "features/object_files", "features/tsv_objects")
+    readers = ("precomputed", "precomputed_images", "object_files", "tsv_objects")
+    without = tuple(f"features/{name}" for name in readers)
     if source.kind == "python" and source.module.startswith("hamlearn."):
         own = source.module.removeprefix("hamlearn.").replace(".", "/")
         return source_digest(*modules, own, without=without)

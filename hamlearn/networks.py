@@ -1,8 +1,8 @@
-"""The tables of built-in networks, and the settings of one network."""
+"""The built-in networks, and the settings of one network or of what takes its place."""
 
 from typing import Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from hamlearn.errors import HamlearnError
 from hamlearn.sections import Digest, PathName, Section, Text, wrong
@@ -49,6 +49,39 @@ class DetectorSettings(WeightSettings):
     classes: PathName | list[Text] | None = Field(
         None, description="class names, or a file of them, for a detector that takes any"
     )
+
+
+class PrecomputedSettings(Section):
+    """Objects that were detected elsewhere, for `detector: precomputed`."""
+
+    format: Literal["vinvl", "tsv", "npz", "drawn"] = "vinvl"
+    path: PathName = Field("resources/precomputed", description="{corpus} is the name of a corpus")
+    classes: PathName | None = Field(None, description="file of class names; null: the features'")
+    dtype: Literal["float16", "float32", "float64"] = Field("float32", description="of tsv alone")
+
+    @model_validator(mode="after")
+    def _has_a_type(self) -> "PrecomputedSettings":
+        if self.format != "tsv" and self.dtype != "float32":
+            raise ValueError(
+                f"dtype: found {self.dtype}, expected none: `{self.format}` states its own"
+            )
+        return self
+
+
+class PrecomputedImageSettings(Section):
+    """Features of whole images that were computed elsewhere, for `backbone: precomputed`."""
+
+    format: Literal["npz", "npy", "tsv"] = "npz"
+    path: PathName = Field(
+        "resources/precomputed_images", description="{corpus} is the name of a corpus"
+    )
+    dtype: Literal["float16", "float32", "float64"] = Field("float32", description="of tsv alone")
+
+    @model_validator(mode="after")
+    def _has_a_type(self) -> "PrecomputedImageSettings":
+        if self.format != "tsv" and self.dtype != "float32":
+            raise wrong("dtype", self.dtype, f"none: `{self.format}` states its own")
+        return self
 
 
 # A network is one line here, or the same in a configuration: see docs/extending.md.

@@ -15,8 +15,8 @@ from hamlearn.encoder_files import (
 from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors, requested_networks, requested_runs
 from hamlearn.loggers import require_loggers
-from hamlearn.networks import PRECOMPUTED
-from hamlearn.settings import PrecomputedImageSettings, PrecomputedSettings, Settings
+from hamlearn.networks import PRECOMPUTED, PrecomputedImageSettings, PrecomputedSettings
+from hamlearn.settings import Settings
 from hamlearn.systems import get_system, inputs_of
 from hamlearn.vision import published
 from hamlearn.vision.network_files import Network

@@ -17,6 +17,8 @@ from hamlearn.networks import (
     DETECTORS,
     PRECOMPUTED,
     DetectorSettings,
+    PrecomputedImageSettings,
+    PrecomputedSettings,
     WeightSettings,
     with_built_in,
 )
@@ -78,39 +80,6 @@ class PictureSettings(Section):
 
     unreadable: Literal["count", "error"] = Field("count", description="missing or broken images")
     max_pixels: PositiveInt = Field(100_000_000, description="larger images are not opened")
-
-
-class PrecomputedSettings(Section):
-    """Objects that were detected elsewhere, for `detector: precomputed`."""
-
-    format: Literal["vinvl", "tsv", "npz", "drawn"] = "vinvl"
-    path: PathName = Field("resources/precomputed", description="{corpus} is the name of a corpus")
-    classes: PathName | None = Field(None, description="file of class names; null: the features'")
-    dtype: Literal["float16", "float32", "float64"] = Field("float32", description="of tsv alone")
-
-    @model_validator(mode="after")
-    def _has_a_type(self) -> "PrecomputedSettings":
-        if self.format != "tsv" and self.dtype != "float32":
-            raise ValueError(
-                f"dtype: found {self.dtype}, expected none: `{self.format}` states its own"
-            )
-        return self
-
-
-class PrecomputedImageSettings(Section):
-    """Features of whole images that were computed elsewhere, for `backbone: precomputed`."""
-
-    format: Literal["npz", "npy", "tsv"] = "npz"
-    path: PathName = Field(
-        "resources/precomputed_images", description="{corpus} is the name of a corpus"
-    )
-    dtype: Literal["float16", "float32", "float64"] = Field("float32", description="of tsv alone")
-
-    @model_validator(mode="after")
-    def _has_a_type(self) -> "PrecomputedImageSettings":
-        if self.format != "tsv" and self.dtype != "float32":
-            raise wrong("dtype", self.dtype, f"none: `{self.format}` states its own")
-        return self
 
 
 class ImageFeatureSettings(Section):

@@ -20,7 +20,7 @@ from hamlearn.features.object_files import (
     npz_folder,
 )
 from hamlearn.features.tsv_objects import tsv_file
-from hamlearn.settings import PrecomputedSettings
+from hamlearn.networks import PrecomputedSettings
 from hamlearn.vision.base import Selection, class_names, numbered_classes
 from hamlearn.vision.images import Decoded, ImageError, open_image
 from hamlearn.vision.weights import Weights

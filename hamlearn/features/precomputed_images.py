@@ -19,7 +19,7 @@ from hamlearn.features.object_files import FilesByImage, as_text
 from hamlearn.features.precomputed import numbers
 from hamlearn.features.tsv_objects import MAX_ROW, Float, check_type, decode_array, fields_of
 from hamlearn.io import digest_of_file, lines, read_limited
-from hamlearn.settings import PrecomputedImageSettings
+from hamlearn.networks import PrecomputedImageSettings
 from hamlearn.vision.images import Decoded, ImageError, Status
 from hamlearn.vision.weights import Weights
 

@@ -13,7 +13,8 @@ from hamlearn.features.graphs import build_graphs
 from hamlearn.features.merge import merge_shards
 from hamlearn.features.precomputed import Precomputed
 from hamlearn.features.store import FeatureFile
-from hamlearn.settings import PrecomputedSettings, load_settings
+from hamlearn.networks import PrecomputedSettings
+from hamlearn.settings import load_settings
 from hamlearn.vision.images import ImageError
 from tests.features.object_samples import SIZE, made_up, tsv_line, write_vinvl
 

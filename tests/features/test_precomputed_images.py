@@ -9,7 +9,8 @@ from hamlearn.errors import HamlearnError
 from hamlearn.features.extraction import extract_images
 from hamlearn.features.precomputed_images import PrecomputedImages
 from hamlearn.features.store import FeatureFile
-from hamlearn.settings import PrecomputedImageSettings, load_settings
+from hamlearn.networks import PrecomputedImageSettings
+from hamlearn.settings import load_settings
 
 F, GRID, WIDTH = 5, (2, 3), 4
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 
 from hamlearn.features.precomputed_images import PrecomputedImages
-from hamlearn.settings import PrecomputedImageSettings
+from hamlearn.networks import PrecomputedImageSettings
 from tests.fuzz.mutations import cases_of, fuzz, mutated, outcome, seeds
 from tests.fuzz.test_object_files import HEADERS, ODD
 

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 
 from hamlearn.features.precomputed import Precomputed
-from hamlearn.settings import PrecomputedSettings
+from hamlearn.networks import PrecomputedSettings
 from tests.fuzz.mutations import cases_of, fuzz, mutated, outcome, seeds
 
 BOXES = np.array([[1, 2, 30, 40], [0, 0, 5, 5]], np.float32)

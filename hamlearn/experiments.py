@@ -4,25 +4,32 @@ The workflow and the report ask here, so that a path is spelled out once. No tor
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
 from hamlearn import hub
 from hamlearn.encoder_files import CONFIG, SCRATCH, read_files
+from hamlearn.errors import HamlearnError
+from hamlearn.io import digest_of_text
 from hamlearn.networks import PRECOMPUTED, WeightSettings
 from hamlearn.settings import Settings
 from hamlearn.systems import (
     ABLATIONS,
     IMAGE_MAPS,
     NO_DETECTOR,
+    Inputs,
     encoder_outputs_name,
-    full_with_rounds,
     image_features_name,
     inputs_of,
-    shuffled_name,
-    split_control,
-    split_rounds,
+)
+from hamlearn.variants import (
+    label_of_rounds,
+    planned_variants,
+    settings_for,
+    shuffled_labels,
+    variant_of,
+    variants,
 )
 
 
@@ -31,7 +38,7 @@ class RunId(NamedTuple):
 
     corpus: str
     detector: str
-    variant: str
+    variant: str  # its label, see hamlearn/variants.py
     seed: int
 
     @property
@@ -50,24 +57,29 @@ def all_detectors(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*settings.detector, *settings.experiments.detectors]))
 
 
+def inputs_of_variant(settings: Settings, variant: str) -> Inputs:
+    """Return what a variant reads."""
+    return inputs_of(variant_of(settings, variant).system)
+
+
 def planned_runs(
     settings: Settings,
-    variants: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
     detectors: Sequence[str] | None = None,
 ) -> list[RunId]:
     """Return every run of these variants and detectors; None takes those of the configuration."""
-    chosen = settings.variants if variants is None else variants
+    chosen = planned_variants(settings) if labels is None else labels
     found = settings.detector if detectors is None else detectors
     runs = []
     for corpus, detector, variant, seed in product(settings.corpus, found, chosen, settings.seeds):
-        reads_objects = "objects" in inputs_of(variant).files
+        reads_objects = "objects" in inputs_of_variant(settings, variant).files
         runs.append(RunId(corpus, detector if reads_objects else NO_DETECTOR, variant, seed))
     return list(dict.fromkeys(runs))
 
 
 def control_runs(settings: Settings) -> list[RunId]:
     """Return the runs that are trained with exchanged images."""
-    return planned_runs(settings, [*map(shuffled_name, settings.experiments.trained_shuffled)])
+    return planned_runs(settings, shuffled_labels(settings))
 
 
 def control_names(settings: Settings) -> list[str]:
@@ -84,8 +96,9 @@ def predictions(
     settings: Settings, run: RunId, splits: Sequence[str] = ("dev", "test")
 ) -> list[str]:
     """Return the predictions of a run for some splits, those of test with and without controls."""
-    inputs, trained = inputs_of(run.variant), split_control(run.variant)[1]
-    is_controlled = not trained and (inputs.files or inputs.captions)
+    inputs = inputs_of_variant(settings, run.variant)
+    is_trained = settings_for(settings, run.variant).training.control is not None
+    is_controlled = not is_trained and (inputs.files or inputs.captions)
     controls = control_names(settings) if is_controlled else []
     names = [*splits, *(f"test.{name}" for name in controls)]
     return [f"{settings.results}/predictions/{run.path}/{name}.jsonl" for name in names]
@@ -98,13 +111,13 @@ def table_runs(settings: Settings, table: str) -> list[RunId]:
     if table == "table3":
         return planned_runs(settings, [v for v in settings.variants if v in ABLATIONS], main)
     if table == "table4":
-        rounds = [full_with_rounds(value, settings.model.rounds) for value in asked.rounds]
+        rounds = [label_of_rounds(settings, value) for value in asked.rounds]
         return planned_runs(settings, rounds, main)
     if table == "table5":
         return planned_runs(settings, asked.transfer, main)
     if table == "table6":
         return planned_runs(settings, ["full"], all_detectors(settings))
-    return planned_runs(settings, None, main)
+    return planned_runs(settings, settings.variants, main)
 
 
 def requested_runs(settings: Settings) -> list[RunId]:
@@ -117,8 +130,8 @@ def requested_networks(settings: Settings) -> list[tuple[str, str, WeightSetting
     """Return key, name and settings of the networks that look at images for the requested runs."""
     runs = requested_runs(settings)
     found: list[tuple[str, str, WeightSettings]] = []
-    reads_images = any("images" in inputs_of(run.variant).files for run in runs)
-    if reads_images and settings.backbone != PRECOMPUTED:
+    read = [inputs_of_variant(settings, run.variant).files for run in runs]
+    if any("images" in files for files in read) and settings.backbone != PRECOMPUTED:
         name, backbones = settings.backbone, settings.image_features.backbones
         found.append((f"image_features.backbones.{name}", name, backbones[name]))
     for name in dict.fromkeys(run.detector for run in runs):
@@ -131,13 +144,13 @@ def requested_networks(settings: Settings) -> list[tuple[str, str, WeightSetting
 def image_features(settings: Settings, corpus: str, variant: str) -> str:
     """Return the path, without suffix, of the whole-image features that a variant reads."""
     stored = [name for name in IMAGE_MAPS if getattr(settings.image_features, name)]
-    name = image_features_name(inputs_of(variant), settings.backbone, stored)
+    name = image_features_name(inputs_of_variant(settings, variant), settings.backbone, stored)
     return f"{settings.results}/features/{corpus}/images/{name}"
 
 
 def run_inputs(settings: Settings, corpus: str, detector: str, variant: str) -> dict[str, str]:
     """Return the feature, graph, caption and encoder-output files that a run reads on a corpus."""
-    inputs = inputs_of(variant)
+    inputs = inputs_of_variant(settings, variant)
     paths = {
         "images": f"{image_features(settings, corpus, variant)}.h5",
         "objects": f"{settings.results}/features/{corpus}/objects/{detector}.h5",
@@ -147,11 +160,10 @@ def run_inputs(settings: Settings, corpus: str, detector: str, variant: str) -> 
     captions = settings.corpora[corpus].captions
     if inputs.captions and captions:
         found["captions"] = captions
-    if settings.text.freeze and inputs.encoder:
+    if settings_for(settings, variant).text.freeze and inputs.encoder:
         objects = detector if inputs.names else NO_DETECTOR
-        found["encoded"] = (
-            f"{settings.results}/encoded/{corpus}/{objects}/{encoder_outputs_name(inputs)}.h5"
-        )
+        name = f"{encoder_outputs_name(inputs)}{encoded_key(settings, variant)}"
+        found["encoded"] = f"{settings.results}/encoded/{corpus}/{objects}/{name}.h5"
     return found
 
 
@@ -168,11 +180,11 @@ def extra_texts(settings: Settings, corpus: str, detector: str, extras: str) -> 
     return texts
 
 
-def encoder_files(settings: Settings, corpus: str) -> list[str]:
+def encoder_files(settings: Settings, corpus: str, variant: str) -> list[str]:
     """Return the files or the folder of the text encoder; none if it comes from the hub."""
-    name = settings.text.encoder
+    name = settings_for(settings, variant).text.encoder
     if name == SCRATCH:
-        return [f"{settings.results}/encoder/{corpus}"]
+        return [f"{settings.results}/encoder/{corpus}{vocabulary_key(settings, variant)}"]
     if hub.is_id(name):
         return []
     return read_files(name) or [f"{name}/{CONFIG}"]
@@ -205,8 +217,8 @@ def table_inputs(settings: Settings, table: str) -> list[str]:
 def failure_lists(settings: Settings, corpus: str) -> list[str]:
     """Return the lists of images that could not be used, of every extraction of the main runs."""
     stems = []
-    for variant in settings.variants:
-        files = inputs_of(variant).files
+    for variant in planned_variants(settings):
+        files = inputs_of_variant(settings, variant).files
         stems += [image_features(settings, corpus, variant)] if "images" in files else []
         if "objects" in files:
             stems += [
@@ -219,20 +231,23 @@ def run_settings(settings: Settings, variant: str) -> str:
     """Return the settings that a run depends on.
 
     Left out: word vectors of variants without a lexicon, `freeze` of encoders that are trained, and
-    devices and loggers, which change no result. `full-L2` has two rounds.
+    devices and loggers, which change no result.
     """
-    inputs = inputs_of(variant)
-    text = settings.text.model_dump(mode="json")
+    inputs, own = inputs_of_variant(settings, variant), settings_for(settings, variant)
+    text = own.text.model_dump(mode="json")
     if not inputs.lexicon:
         del text["word_vectors"]
     if not (inputs.encoder and text["freeze"]):
         del text["freeze"]
-    model = settings.model.model_dump(mode="json")
-    variant, control = split_control(variant)
-    model["rounds"] = split_rounds(variant)[1] or model["rounds"]
-    training = settings.training.model_dump(mode="json", exclude={"devices", "loggers"})
-    training["control"] = control or training["control"]
+    model = own.model.model_dump(mode="json")
+    training = own.training.model_dump(mode="json", exclude={"devices", "loggers"})
     return as_json(text=text, model=model, training=training)
+
+
+def vocabulary_settings(settings: Settings) -> str:
+    """Return the settings that an encoder made by the workflow depends on."""
+    scratch = settings.text.scratch.model_dump(mode="json")
+    return as_json(text={"encoder": SCRATCH, "scratch": scratch})
 
 
 def encoder_settings(settings: Settings) -> str:
@@ -241,3 +256,30 @@ def encoder_settings(settings: Settings) -> str:
     if settings.text.long_posts == "windows":
         names.add("window_overlap")
     return as_json(text=settings.text.model_dump(mode="json", include=names))
+
+
+def vocabulary_key(settings: Settings, variant: str) -> str:
+    """Return what the folder of a variant's encoder has after the corpus: "" for base settings."""
+    return _key(vocabulary_settings, settings, variant)
+
+
+def encoded_key(settings: Settings, variant: str) -> str:
+    """Return what the name of a variant's stored encoder outputs ends with, likewise."""
+    return _key(encoder_settings, settings, variant)
+
+
+def variant_with(find_key: Callable[[Settings, str], str], settings: Settings, key: str) -> str:
+    """Return the first variant with a key.
+
+    Raises:
+        HamlearnError: there is none.
+    """
+    found = next((one for one in variants(settings) if find_key(settings, one) == key), None)
+    if found is None:
+        raise HamlearnError(f"found {key!r}, which no variant of the configuration needs")
+    return found
+
+
+def _key(depends: Callable[[Settings], str], settings: Settings, variant: str) -> str:
+    own = depends(settings_for(settings, variant))
+    return "" if own == depends(settings) else f".{digest_of_text(own)[:8]}"

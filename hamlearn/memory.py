@@ -6,7 +6,7 @@ from typing import NamedTuple
 from hamlearn import hub
 from hamlearn.encoder_files import SCRATCH, read_config
 from hamlearn.settings import Settings
-from hamlearn.systems import inputs_of, split_rounds
+from hamlearn.systems import inputs_of
 
 LEAST_MB = 2000
 _PROGRAM_MB = 1200  # the libraries, the posts and their features
@@ -53,20 +53,19 @@ def encoder_size(settings: Settings) -> EncoderSize:
     return EncoderSize(parameters, width, layers, heads)
 
 
-def training_mb(settings: Settings, variant: str) -> int:
+def training_mb(settings: Settings, system: str) -> int:
     """Return the megabytes that each process of a training needs at most.
 
     These are the parameters with what the optimizer keeps for each, and the activations of a batch
     of posts of `text.max_subtokens`, in float32.
     """
-    inputs, model, text = inputs_of(variant), settings.model, settings.text
+    inputs, model, text = inputs_of(system), settings.model, settings.text
     if not inputs.encoder:
         return LEAST_MB
     encoder = encoder_size(settings)
     head_layers = text.transformer_layers
     if inputs.files:
-        rounds = split_rounds(variant)[1] or model.rounds
-        head_layers += model.vit_layers + model.rgcn_layers + 3 * rounds
+        head_layers += model.vit_layers + model.rgcn_layers + 3 * model.rounds
     head_parameters = 12 * encoder.width**2 * head_layers
     training = settings.training
     posts = -(-training.batch_size // (training.devices * training.accumulate))

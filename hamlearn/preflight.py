@@ -18,6 +18,7 @@ from hamlearn.loggers import require_loggers
 from hamlearn.networks import PRECOMPUTED, PrecomputedImageSettings, PrecomputedSettings
 from hamlearn.settings import Settings
 from hamlearn.systems import get_system, inputs_of
+from hamlearn.variants import Variant, variant_of
 from hamlearn.vision import published
 from hamlearn.vision.network_files import Network
 from hamlearn.vision.network_files import check as check_network
@@ -103,7 +104,7 @@ def check(settings: Settings, local: bool = True, installed: bool = True) -> Non
     for found in _paths_of_posts(settings) if settings.predict.posts else _paths(settings):
         _require(settings, found)
     if not settings.predict.posts:
-        _check_encoder(settings)
+        _check_encoders(settings)
         _check_networks(settings, installed)
 
 
@@ -158,7 +159,8 @@ def _paths_of_posts(settings: Settings) -> Iterator[InputPath]:
 def _paths(settings: Settings) -> Iterator[InputPath]:
     """Yield the configured files and folders that the requested runs read."""
     runs = requested_runs(settings)
-    inputs = [inputs_of(variant) for variant in dict.fromkeys(run.variant for run in runs)]
+    chosen = [variant_of(settings, one) for one in dict.fromkeys(run.variant for run in runs)]
+    inputs = [inputs_of(one.system) for one in chosen]
     for name in settings.corpus:
         corpus, key = settings.corpora[name], f"corpora.{name}"
         if corpus.path is not None:
@@ -173,9 +175,10 @@ def _paths(settings: Settings) -> Iterator[InputPath]:
         if corpus.captions is not None and any(one.captions for one in inputs):
             captions = "a file of `ID.jpg :caption` lines; see config/README.md#corpora"
             yield InputPath(f"{key}.captions", corpus.captions, captions)
-    if settings.text.word_vectors is not None and any(one.lexicon for one in inputs):
-        vectors = "word vectors in the text format of GloVe or word2vec; see config/README.md#text"
-        yield InputPath("text.word_vectors", settings.text.word_vectors, vectors)
+    for one, reads in zip(chosen, inputs, strict=True):
+        if reads.lexicon and one.settings.text.word_vectors is not None:
+            form = "word vectors in the text format of GloVe or word2vec; see config/README.md#text"
+            yield InputPath(_key("text.word_vectors", one), one.settings.text.word_vectors, form)
     if settings.backbone == PRECOMPUTED and any("images" in one.files for one in inputs):
         where = "features of whole images; see config/README.md#precomputed-image-features"
         for name in settings.corpus:
@@ -191,12 +194,22 @@ def _paths(settings: Settings) -> Iterator[InputPath]:
                 yield InputPath(f"{key}.classes", section.classes, "a file of class names")
 
 
-def _check_encoder(settings: Settings) -> None:
+def _check_encoders(settings: Settings) -> None:
+    """Check the text encoder of every variant."""
+    for label in dict.fromkeys(run.variant for run in requested_runs(settings)):
+        one = variant_of(settings, label)
+        try:
+            _check_encoder(one)
+        except HamlearnError as error:
+            raise HamlearnError(f"{label}: {error}" if one.changed else str(error)) from error
+
+
+def _check_encoder(variant: Variant) -> None:
     """Check the text encoder, of which systems without one read the tokenizer alone."""
-    systems = [get_system(run.variant) for run in requested_runs(settings)]
+    system, settings = get_system(variant.system), variant.settings
     text = settings.text
-    if any(system.inputs.encoder for system in systems):
-        has_heads = any(system.module not in WITHOUT_HEADS for system in systems)
+    if system.inputs.encoder:
+        has_heads = system.module not in WITHOUT_HEADS
         check_encoder(text.encoder, text, settings.model.heads if has_heads else 1)
         if settings.training.gradient_checkpointing and text.encoder != SCRATCH:
             folder = local_encoder(text.encoder, text.revision)
@@ -205,6 +218,11 @@ def _check_encoder(settings: Settings) -> None:
         folder = local_encoder(text.encoder, text.revision)
         tokenizer = "the folder of a text encoder, whose tokenizer is read; see docs/data.md"
         _require(settings, InputPath("text.encoder", str(folder), tokenizer, is_folder=True))
+
+
+def _key(key: str, variant: Variant) -> str:
+    """Return a key of the configuration, after the label of a variant that has its own value."""
+    return f"{variant.label}: {key}" if key in variant.changed else key
 
 
 def describe_networks(settings: Settings) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 import hamlearn
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
+from hamlearn.experiment_settings import Variant
 from hamlearn.io import canonical, digest_of_text, read_limited
 from hamlearn.networks import PRECOMPUTED
 from hamlearn.sections import Digest, Section, describe
@@ -22,7 +23,6 @@ from hamlearn.settings import (
     Seed,
     TextSettings,
     TrainingSettings,
-    Variant,
 )
 from hamlearn.sources import SourceName
 from hamlearn.systems import Inputs, inputs_of

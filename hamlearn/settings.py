@@ -11,6 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from hamlearn.errors import HamlearnError
+from hamlearn.experiment_settings import (
+    ExperimentSettings,
+    PredictSettings,
+    ReportSettings,
+    RunSettings,
+    Variant,
+)
 from hamlearn.io import parse_yaml, read_yaml
 from hamlearn.networks import (
     BACKBONES,
@@ -37,11 +44,9 @@ from hamlearn.sections import (
     guess,
     wrong,
 )
-from hamlearn.systems import CONTROLS, SYSTEMS, Control, check_can_freeze
+from hamlearn.systems import SYSTEMS, check_can_freeze
 
-Variant = Literal[*SYSTEMS]  # type: ignore[valid-type]
 Logger = Literal["csv", "tensorboard", "wandb", "mlflow"]  # called as their packages, but for csv
-PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
 
 
 class GeneratorSettings(Section):
@@ -205,54 +210,6 @@ class TrainingSettings(Section):
         return self
 
 
-class ExperimentSettings(Section):
-    """Tables of the paper to reproduce, and the runs that they need in addition."""
-
-    tables: Several[PaperTable] = Field([], description="tables of the paper to make, with figures")
-    rounds: Several[PositiveInt] = Field([], description="values of L for `full` (Table 4)")
-    transfer: Several[Variant] = Field([], description="tested on other corpora too (Table 5)")
-    detectors: Several[Name] = Field([], description="more detectors for `full` (Table 6)")
-    controls: Several[Control] = Field(
-        [*CONTROLS], description="what is done to images at test time, for systems that read them"
-    )
-    draws: PositiveInt = Field(3, description="exchanges of images, whose scores are averaged")
-    trained_shuffled: Several[Variant] = Field(
-        [], description="also trained with images exchanged between posts"
-    )
-
-
-class ReportSettings(Section):
-    """What the report page contains."""
-
-    pictures: bool = Field(True, description="thumbnails of test posts")
-    posts: bool = Field(True, description="every test post, for browsing")
-
-
-class PredictSettings(Section):
-    """Prediction for posts outside the corpora, with a trained model."""
-
-    model: PathName | None = Field(
-        None, description="folder of the model; null: prediction disabled"
-    )
-    posts: PathName | None = Field(
-        None, description="file of posts, in `format` or that of its suffix"
-    )
-    format: Literal["jsonl", "csv", "tsv", "conll", "text"] | None = None
-    images: PathName | None = Field(None, description="folder of the images that the posts name")
-    no_images: bool = Field(False, description="use the text alone, whatever images posts name")
-    weights: PathName | None = Field(None, description="folder of weights; null: the default paths")
-    shards: PositiveInt = Field(4, description="number of jobs; changing it repeats them all")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "PredictSettings":
-        if (self.model is None) != (self.posts is None):
-            missing = "model" if self.model is None else "posts"
-            raise wrong(missing, None, "both `model` and `posts`, or neither")
-        if self.no_images and self.images is not None:
-            raise wrong("images", self.images, "null, because of `no_images: true`")
-        return self
-
-
 class Settings(Section):
     """The whole configuration."""
 
@@ -265,6 +222,7 @@ class Settings(Section):
     detector: Names = Field(["faster_rcnn"], description="names of detectors, or `precomputed`")
     variants: Several[Variant] = Field(["full"], min_length=1, description="systems to train")
     seeds: Several[Seed] = Field([0], min_length=1, description="each seed trains every variant")
+    runs: dict[Name, RunSettings] = Field({}, description="further runs, with other settings")
     corpora: dict[Name, CorpusSettings] = Field(
         {"demo": CorpusSettings(generator=GeneratorSettings())}
     )
@@ -280,6 +238,8 @@ class Settings(Section):
     predict: PredictSettings = PredictSettings()
     shards: PositiveInt = Field(4, description="extraction jobs per corpus; a change repeats them")
     track_source: bool = Field(True, description="rerun a stage when its code is edited")
+
+    __hash__ = object.__hash__  # by identity, so that what is derived from settings can be cached
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

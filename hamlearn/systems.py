@@ -3,7 +3,6 @@
 This module does not import torch, because the workflow, the settings and the report read it too.
 """
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -125,15 +124,14 @@ ABLATIONS = ("full", "wo_rgcn", "wo_vit", "wo_rm")  # the paper's model and its 
 
 
 def get_system(variant: str) -> System:
-    """Return the system of a variant, see `system_name`.
+    """Return the system of this name.
 
     Raises:
-        HamlearnError: there is no such variant.
+        HamlearnError: there is none.
     """
-    name = system_name(variant)
-    if name not in SYSTEMS:
-        raise HamlearnError(f"variant: found {name!r}, expected one of {', '.join(SYSTEMS)}")
-    return SYSTEMS[name]
+    if variant not in SYSTEMS:
+        raise HamlearnError(f"variant: found {variant!r}, expected one of {', '.join(SYSTEMS)}")
+    return SYSTEMS[variant]
 
 
 def inputs_of(variant: str) -> Inputs:
@@ -152,33 +150,6 @@ def check_can_freeze(variant: str) -> None:
             f"text.freeze: found the variant {variant}, which feeds the image into the encoder;"
             " expected other variants: remove it, or train it with `freeze: false`"
         )
-
-
-def full_with_rounds(rounds: int, configured: int) -> str:
-    """Return the name of `full` with L = `rounds`: `full` itself for the configured number."""
-    return "full" if rounds == configured else f"full-L{rounds}"
-
-
-def split_rounds(variant: str) -> tuple[str, int | None]:
-    """Split a variant like `full-L2` into `full` and 2; the number is None for all others."""
-    found = re.fullmatch(r"(full)-L([1-9][0-9]*)", variant)
-    return (found[1], int(found[2])) if found else (variant, None)
-
-
-def shuffled_name(variant: str) -> str:
-    """Return the name of a variant that is trained with exchanged images."""
-    return f"{variant}-shuffled"
-
-
-def split_control(variant: str) -> tuple[str, Control | None]:
-    """Split a variant like `full-shuffled` into `full` and the control that it is trained under."""
-    name = variant.removesuffix("-shuffled")
-    return (variant, None) if name == variant else (name, "shuffled")
-
-
-def system_name(variant: str) -> str:
-    """Return the system of a variant: `full` of `full`, `full-L2` and `full-shuffled`."""
-    return split_rounds(split_control(variant)[0])[0]
 
 
 def transfer_name(trained: str, tested: str) -> str:

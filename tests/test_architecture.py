@@ -17,6 +17,7 @@ MODULES = {
 BASE = {  # top-level modules
     *("errors", "io", "outputs", "sections", "networks", "settings", "systems", "templates"),
     *("devices", "runs", "encoder_files", "archives", "memory", "sources", "hub", "loggers"),
+    "experiment_settings",
 }
 ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import BASE only
     "corpus": set(),
@@ -24,14 +25,15 @@ ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import 
     "vision": {"corpus"},
     "features": {"corpus", "vision"},
     "data": {"corpus", "features", "model"},
-    "evaluation": {"corpus"},
+    "evaluation": {"corpus", "variants"},
     "inference": {"corpus", "data", "evaluation", "features", "model", "vision"},
     "training": {"corpus", "data", "evaluation", "features", "inference", "model"},
-    "report": {"corpus", "evaluation", "features", "vision", "experiments"},
+    "report": {"corpus", "evaluation", "features", "vision", "experiments", "variants"},
     "serving": {"inference", "vision"},
     "demo": {"vision"},
-    "experiments": set(),
-    "preflight": {"experiments", "vision"},
+    "variants": set(),
+    "experiments": {"variants"},
+    "preflight": {"experiments", "variants", "vision"},
     "fingerprints": {"corpus"},
     "cli": {
         *("corpus", "data", "evaluation", "experiments", "features"),

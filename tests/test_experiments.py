@@ -1,8 +1,10 @@
 import json
+import re
 
 import pytest
 
 from hamlearn import experiments
+from hamlearn.errors import HamlearnError
 from hamlearn.experiments import RunId, planned_runs, run_inputs, run_settings, table_runs
 from hamlearn.settings import Settings
 
@@ -82,7 +84,9 @@ def test_stored_maps_lie_in_the_one_file_of_all():
 
 
 def test_settings_of_a_run_leave_out_what_it_does_not_depend_on():
-    chosen = settings(text={"word_vectors": "vectors.txt"}, model={"rounds": 3})
+    chosen = settings(
+        text={"word_vectors": "vectors.txt"}, model={"rounds": 3}, experiments={"rounds": [2]}
+    )
     full = json.loads(run_settings(chosen, "full"))
     assert full.keys() == {"text", "model", "training"}
     assert not {"word_vectors", "freeze"} & full["text"].keys()
@@ -104,7 +108,7 @@ def test_settings_of_a_frozen_encoder_are_those_that_change_its_outputs():
 
 def test_an_encoder_from_the_hub_has_no_file(tmp_path):
     def files(encoder):
-        return experiments.encoder_files(settings(text={"encoder": encoder}), "one")
+        return experiments.encoder_files(settings(text={"encoder": encoder}), "one", "full")
 
     assert files("bert-base-uncased") == files("vinai/bertweet-base") == []
     assert files("scratch") == ["results/encoder/one"]
@@ -119,3 +123,41 @@ def test_failure_lists_are_those_of_the_main_runs():
         "results/features/one/objects/mask_rcnn.failures.csv",
     ]
     assert experiments.failure_lists(settings(variants=["text_only"]), "one") == []
+
+
+def test_encoders_of_runs_with_other_text_settings_have_places_of_their_own():
+    text = {"text": {"scratch": {"width": 48}}}
+    runs = {"small": text, "slow": {"training": {"lr": 0.1}}, "bert": {"text": {"encoder": "b/x"}}}
+    chosen = settings(text={"encoder": "scratch"}, runs=runs)
+    (small,) = experiments.encoder_files(chosen, "one", "full-small")
+    key = small.removeprefix("results/encoder/one")
+    assert re.fullmatch(r"\.[0-9a-f]{8}", key)
+    assert experiments.encoder_files(chosen, "one", "full-slow") == ["results/encoder/one"]
+    assert experiments.encoder_files(chosen, "one", "full-bert") == []
+    assert experiments.variant_with(experiments.vocabulary_key, chosen, key) == "full-small"
+    assert experiments.variant_with(experiments.vocabulary_key, chosen, "") == "full"
+    with pytest.raises(HamlearnError, match=r"found '\.0', which no variant"):
+        experiments.variant_with(experiments.vocabulary_key, chosen, ".0")
+
+
+def test_stored_outputs_of_a_frozen_encoder_are_shared_by_runs_of_the_same_text():
+    text = {"encoder": "b/x", "freeze": True}
+    runs = {"short": {"text": {"max_subtokens": 64}}, "slow": {"training": {"lr": 0.1}}}
+    runs["trained"] = {"text": {"freeze": False}}
+    chosen = settings(text=text, runs=runs)
+
+    def encoded(label):
+        return run_inputs(chosen, "one", "demo", label).get("encoded")
+
+    assert encoded("full") == encoded("full-slow") == "results/encoded/one/none/words.h5"
+    assert re.fullmatch(r"results/encoded/one/none/words\.[0-9a-f]{8}\.h5", encoded("full-short"))
+    assert encoded("full-trained") is None
+
+
+def test_every_run_is_planned_for_each_corpus_detector_and_seed():
+    runs = {"slow": {"training": {"lr": 0.1}, "variants": "full"}}
+    chosen = settings(runs=runs, seeds=[0, 1], experiments={"grid": {"model.rounds": [1, 2]}})
+    labels = {run.variant for run in planned_runs(chosen) if run.variant.startswith("full")}
+    assert labels == {"full", "full-slow", "full-rounds1", "full-rounds2"}
+    found = [run for run in planned_runs(chosen) if run.variant == "full-slow"]
+    assert len(found) == 2 * 2 * 2

@@ -10,11 +10,9 @@ from hamlearn.systems import (
     Inputs,
     check_can_freeze,
     encoder_outputs_name,
-    full_with_rounds,
     get_system,
     image_features_name,
     inputs_of,
-    split_rounds,
     transfer_name,
 )
 
@@ -47,13 +45,7 @@ def test_inputs_name_the_files_that_they_come_from(inputs, files):
     assert inputs.files == files
 
 
-def test_names_of_other_rounds_lead_back():
-    assert (full_with_rounds(3, 3), full_with_rounds(2, 3)) == ("full", "full-L2")
-    assert split_rounds("full-L2") == ("full", 2)
-    assert split_rounds("wo_rm") == ("wo_rm", None)
-    assert split_rounds("bert-L2") == ("bert-L2", None)
-    assert get_system("full-L2") is SYSTEMS["full"]
-    assert inputs_of("full-L2") == SYSTEMS["full"].inputs
+def test_an_unknown_system_is_refused():
     with pytest.raises(HamlearnError, match="variant: found 'bert-L2', expected one of full, wo_"):
         get_system("bert-L2")
 

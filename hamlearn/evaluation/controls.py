@@ -25,7 +25,7 @@ from hamlearn.evaluation.significance import (
     mean_f1,
     p_value,
 )
-from hamlearn.systems import CONTROLS, split_control
+from hamlearn.systems import CONTROLS
 
 SYSTEM = ("corpus", "detector", "variant")
 EFFECTS = (
@@ -36,6 +36,7 @@ RELEVANCE = (
     *SYSTEM, "view", "measure", "group", "seeds", "posts", "value", "low", "high",
 )  # fmt: skip
 TRAINED = "trained_shuffled"
+TRAINED_LABEL = "-shuffled"  # ends the label of a variant of `experiments.trained_shuffled`
 DRAWS, SEED = 2000, 0  # of the bootstrap of relevance
 RIGHT, WRONG = "all entities right", "some entity wrong"
 
@@ -77,10 +78,10 @@ def read_runs(
                 f"{path}: found corpus {corpus!r}, expected one of {', '.join(posts)}"
             )
         test = [post for post in posts[corpus] if post.split == "test"]
-        system, trained = split_control(variant)
+        system = variant.removesuffix(TRAINED_LABEL)
         runs = found.setdefault((corpus, detector, system), Runs())
         read = read_predictions(path, test)
-        control = f"trained_{trained}" if trained else control
+        control = TRAINED if system != variant else control
         if control:
             runs.controlled.setdefault(control, {}).setdefault(seed, []).append(read)
         else:

@@ -15,7 +15,7 @@ from hamlearn.evaluation.cues import cues_of, of_cue
 from hamlearn.evaluation.scores import ALL, score
 from hamlearn.evaluation.tables import read_table
 from hamlearn.io import lines
-from hamlearn.systems import CONTROLS, SYSTEMS, split_rounds
+from hamlearn.systems import CONTROLS
 
 RUN = ("corpus", "detector", "variant", "seed")
 CONTROL, HAS_PICTURE = "control", "has_picture"
@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
     labels: tuple[str, ...]  # one for each word
     relevance: dict[str, float] | None = None  # mean of M by view
     cut: int = 0  # number of words the model did not read
-    has_image: bool | None = None  # whether features of its image were read, if that is known
+    has_image: bool | None = None  # whether its features were read; None: system reads none
     has_caption: bool | None = None  # the same of a caption; None where none are read
     contributions: tuple[float, ...] | None = None  # of its image and objects, if they are known
 
@@ -88,7 +88,7 @@ def evaluate(
             draws = [read_predictions(path, chosen) for path in by_control[done]]
             if done == UNCONTROLLED:
                 (own,) = draws
-                without, has_image = _without_image(variant, own), _has_image(chosen, own)
+                without, has_image = _without_image(own), _has_image(chosen, own)
             tables = [
                 pd.DataFrame(_scores(chosen, [one.labels for one in draw], has_image))
                 for draw in draws
@@ -130,11 +130,8 @@ def _has_image(posts: Sequence[CorpusPost], predictions: Sequence[Prediction]) -
     return read if any(read) else [post.image_path is not None for post in posts]
 
 
-def _without_image(variant: str, predictions: Sequence[Prediction]) -> int | None:
+def _without_image(predictions: Sequence[Prediction]) -> int | None:
     """Return the number of posts without a usable image, None for a system that reads none."""
-    system = SYSTEMS.get(split_rounds(variant)[0])
-    if system is not None and not system.inputs.files:
-        return None
     if any(one.has_image is None for one in predictions):
         return None
     return sum(not one.has_image for one in predictions)

@@ -13,7 +13,8 @@ from hamlearn.evaluation.evaluate import uncontrolled
 from hamlearn.evaluation.scores import ALL
 from hamlearn.io import markdown, read_yaml
 from hamlearn.settings import Settings
-from hamlearn.systems import ABLATIONS, NO_DETECTOR, full_with_rounds
+from hamlearn.systems import ABLATIONS, NO_DETECTOR
+from hamlearn.variants import label_of_rounds
 
 TITLES = {
     "table1": "Table 1: the corpora, by counts of B- tags",
@@ -74,9 +75,7 @@ def lines_of(table: str, settings: Settings) -> list[Line]:
         raise HamlearnError(f"table: found {table!r}, expected one of {', '.join(TITLES)}")
     if table == "table4":
         published = {row.keys["rounds"]: row.scores for row in tables[table]}
-        variants = {
-            n: full_with_rounds(n, settings.model.rounds) for n in sorted(experiments.rounds)
-        }
+        variants = {n: label_of_rounds(settings, n) for n in sorted(experiments.rounds)}
         return [Line(f"L = {n}", variants[n], "", published.get(n, {})) for n in variants]
     if table == "table6":
         published = {row.keys["detector"]: row.scores for row in tables[table]}

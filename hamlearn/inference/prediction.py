@@ -38,7 +38,7 @@ class Prediction:
     words: tuple[str, ...]
     gold: tuple[str, ...]  # one label per word, as in the corpus
     predicted: list[str]  # one label per word; O where the word was cut
-    has_image: bool  # whether features of the image were read
+    has_image: bool | None  # whether features of the image were read; None: none of any
     relevance: dict[str, float] | None  # mean of M by view; None without image or relevance
     has_caption: bool | None  # whether one was read; None where no file of captions is read
     cut: int = 0  # number of words at the end that the model did not read
@@ -193,7 +193,7 @@ def predict_posts(
             weights = explanation.explain(network, data, numbers, model.labels, device)
     for index, post in enumerate(posts):
         own = weights[index]
-        has_image = data.has_image(index)
+        has_image = data.has_image(index) if facts.inputs.files else None
         labels = [model.labels[number] for number in paths[row_of[index]].tolist()]
         by_view = {view: column[index] for view, column in relevance.items()}
         yield Prediction(

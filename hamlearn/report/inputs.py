@@ -27,7 +27,7 @@ from hamlearn.systems import IMAGE_MAPS, NO_DETECTOR, image_features_name
 from hamlearn.vision.images import Status
 
 TEST = "test"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # safe in a path
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # safe in a path
 HISTORY_COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient")
 FAILURE_COLUMNS = ("image", "status", "reason")
 
@@ -42,6 +42,11 @@ class RunResult:
     facts: RunFacts
     history: pd.DataFrame  # one row per epoch
     predictions: list[Prediction]  # for each test post, in the order of the posts
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether the system reads the image or its objects."""
+        return bool(self.facts.inputs.files)
 
     @property
     def labels(self) -> list[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from hamlearn.report.inputs import (
 from hamlearn.settings import Settings
 from hamlearn.systems import SYSTEMS
 from hamlearn.templates import environment
+from hamlearn.variants import variant_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -111,7 +113,7 @@ def section_of(
         "name": corpus.name,
         "state": state_of(corpus),
         "cautions": provenance.cautions(corpus),
-        "variants": {name: SYSTEMS[name].about for name in names if name in SYSTEMS},
+        "variants": {name: about(settings, name) for name in names},
         "headline": _present([tables.headline(corpus, split) for split in (TEST, "dev")]),
         "cues": tables.by_cue(corpus),
         "findings": findings(corpus),
@@ -130,6 +132,17 @@ def section_of(
         "runs": provenance.run_table(corpus),
         "provenance": provenance.provenance_table(corpus),
     }
+
+
+def about(settings: Settings, label: str) -> str:
+    """Return what a variant is: its system, and the settings that differ from the base."""
+    try:
+        variant = variant_of(settings, label)
+    except HamlearnError:
+        return "not of this configuration"
+    what = SYSTEMS[variant.system].about
+    values = [f"{key} = {json.dumps(value)}" for key, value in variant.changed.items()]
+    return "; ".join([what, ", ".join(values)]) if values else what
 
 
 def state_of(corpus: CorpusResults) -> str:

@@ -72,7 +72,10 @@ def coverage_table(corpus: CorpusResults) -> Table | None:
                 for count in (train, dev)
             ]
             test = [one.has_image for one in run.predictions]
-            key = f"features of {' and '.join(kinds)}", detector_note(run.detector, run.variant)
+            key = (
+                f"features of {' and '.join(kinds)}",
+                detector_note(run.detector, run.reads_images),
+            )
             found.setdefault(key, [*known, None if None in test else test.count(True)])
         if any(count is not None and count.captions is not None for count in (train, dev)):
             test = [one.has_caption for one in run.predictions]
@@ -111,7 +114,13 @@ def run_table(corpus: CorpusResults) -> Table:
             facts.text.encoder if facts.inputs.encoder else f"word vectors: {facts.word_vectors}",
             f"{facts.precision} on {facts.device}",
         )
-        rows.append(Row(run.variant, cells(values), detector_note(run.detector, run.variant)))
+        rows.append(
+            Row(
+                run.variant,
+                cells(values),
+                detector_note(run.detector, run.reads_images),
+            )
+        )
     return Table(
         caption="All runs. The epoch is chosen by micro F1 on dev (lenient) alone.",
         corner="Variant",

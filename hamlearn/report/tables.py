@@ -12,6 +12,7 @@ import pandas as pd
 
 from hamlearn.corpus.labels import SCHEMES
 from hamlearn.evaluation.compare import COLUMNS as PAIR_COLUMNS
+from hamlearn.evaluation.evaluate import WITHOUT_IMAGE
 from hamlearn.evaluation.paper import ABSENT, OVERALL, TITLES
 from hamlearn.evaluation.paper import COLUMNS as PAPER_COLUMNS
 from hamlearn.evaluation.scores import ALL
@@ -19,7 +20,6 @@ from hamlearn.evaluation.tables import mean_and_deviation, read_table
 from hamlearn.report.analysis import confusions
 from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, RunResult
 from hamlearn.settings import Settings
-from hamlearn.systems import SYSTEMS
 
 
 @dataclass(frozen=True)
@@ -225,22 +225,21 @@ def _p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def detector_note(detector: str, variant: str) -> str:
+def detector_note(detector: str, reads_images: bool) -> str:
     """Return which part of the picture a run reads: a detector's objects, all of it, or none."""
     if detector != NO_DETECTOR:
         return detector
-    return (
-        "whole picture" if variant in SYSTEMS and SYSTEMS[variant].inputs.files else "no pictures"
-    )
+    return "whole picture" if reads_images else "no pictures"
 
 
 def _by_variant(
     scores: pd.DataFrame, numbers: Callable[[pd.DataFrame], tuple[Cell, ...]]
 ) -> tuple[Row, ...]:
-    return tuple(
-        Row(str(variant), numbers(runs), detector_note(str(detector), str(variant)))
-        for (detector, variant), runs in scores.groupby(["detector", "variant"], sort=False)
-    )
+    rows = []
+    for (detector, variant), runs in scores.groupby(["detector", "variant"], sort=False):
+        note = detector_note(str(detector), bool(runs[WITHOUT_IMAGE].notna().any()))
+        rows.append(Row(str(variant), numbers(runs), note))
+    return tuple(rows)
 
 
 def _in_both(scores: pd.DataFrame, column: str, names: Sequence[str]) -> list[Row]:

@@ -189,7 +189,7 @@ def test_gathered_scores_are_those_of_the_runs(tmp_path):
         ("full-L2", [False, False], 2),
         ("mine", [True, True], 0),
         ("full", [True, None], None),
-        ("text_only", [False, False], None),
+        ("text_only", [None, None], None),
     ],
 )
 def test_posts_without_an_image_are_counted(tmp_path, variant, seen, count):

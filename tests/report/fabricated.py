@@ -195,7 +195,7 @@ def _run(
             mean = 0.1 if place == "text" else 0.4
             views = {view: float(rng.normal(mean, 0.12)) for view in ("semantic", "spatial")}
             entry = {"id": post.id, "words": post.words, "predicted": labels}
-            usable = bool(inputs_of(variant).files) and post.image_id not in made.failures
+            usable = post.image_id not in made.failures if inputs_of(variant).files else None
             entry |= {"has_image": usable, "has_caption": None}
             lines.append(json.dumps({**entry, "relevance": views if seen else None}) + "\n")
         place_ = made.root / "predictions" / corpus / detector / variant / f"seed{seed}"

@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 from hamlearn.corpus.posts import CorpusPost
+from hamlearn.experiment_settings import ReportSettings
 from hamlearn.features.hdf5 import write_texts
 from hamlearn.report.contact import SHOWN, SIDE, contact_sheet, evenly
 from hamlearn.report.inputs import CorpusResults, read_detections, read_results
 from hamlearn.report.page import write_report
-from hamlearn.settings import ReportSettings, Settings
+from hamlearn.settings import Settings
 from tests.builders import write_graphs
 from tests.report.fabricated import Made, make
 from tests.report.markup import without_scripts

@@ -73,6 +73,10 @@ def test_a_second_run_does_nothing(finished):
     [
         ({"training": {"epochs": 3}}, runs(5)),
         ({"model": {"rounds": 2}}, runs(5)),
+        ({"runs": {"slow": {"training": {"lr": 0.1}}}}, runs(5)),
+        ({"runs": {"slow": {"training": {"lr": 0.1}, "variants": "full"}}}, runs(1)),
+        ({"experiments": {"grid": {"model.rounds": [1, 2, 3]}}}, runs(10)),
+        ({"runs": {"w": {"text": {"scratch": {"width": 48}}}}}, Counter(vocabulary=1) + runs(5)),
         ({"detector": "mask_rcnn"}, OBJECTS + runs(4)),
         ({"detector": ["demo", "mask_rcnn"]}, OBJECTS + runs(4)),
         ({"backbone": "resnet152"}, IMAGES + runs(4)),

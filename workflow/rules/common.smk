@@ -28,6 +28,7 @@ if ":" in str(ROOT):
 shell.prefix(f"export PYTHONPATH={literal(shlex.quote(str(ROOT)))}; ")
 
 sys.path.insert(0, str(ROOT))
+from hamlearn.encoder_files import SCRATCH
 from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors, as_json
 from hamlearn.io import file_lock, read_yaml
@@ -37,7 +38,8 @@ from hamlearn.preflight import required_backend
 from hamlearn.memory import encoding_mb, training_mb
 from hamlearn.networks import PRECOMPUTED
 from hamlearn.settings import load_settings
-from hamlearn.systems import NO_DETECTOR, TEXT_INPUTS, IMAGE_MAPS, SYSTEMS
+from hamlearn.variants import variants
+from hamlearn.systems import NO_DETECTOR, TEXT_INPUTS, IMAGE_MAPS
 
 # --- configuration ---------------------------------------------------------------------------
 
@@ -50,6 +52,7 @@ except HamlearnError as error:
 LOCAL = not workflow.storage_settings.default_storage_provider
 try:
     installed = not workflow.deployment_settings.deployment_method
+    variants(SETTINGS)  # with the settings of each run
     preflight.check(SETTINGS, local=LOCAL, installed=installed)
     if LOCAL and workflow.is_main_process:
         for line in preflight.describe_networks(SETTINGS):
@@ -61,7 +64,6 @@ config.update(SETTINGS.model_dump(mode="json"))
 CORPORA = config["corpus"]
 DETECTORS = config["detector"]
 PREDICT = config["predict"]
-SCRATCH = config["text"]["encoder"] == "scratch"
 RESULTS = config["results"]
 
 
@@ -111,12 +113,6 @@ def growing(mb):
     return mem_mb
 
 
-def training_memory(wildcards, attempt):
-    """Return the memory of a training in MB, by the size of the text encoder."""
-    one = training_mb(SETTINGS, wildcards.variant)
-    return one * config["training"]["devices"] * 2 ** (attempt - 1)
-
-
 # Of this machine; on a cluster, where Snakemake knows none, those of one job.
 ALL_CORES = workflow.resource_settings.cores or 4
 
@@ -135,7 +131,8 @@ wildcard_constraints:
     extras="".join(f"(_{name})?" for name in TEXT_INPUTS),
     kind="images|objects",
     extractor=r"[\w-]+",
-    variant=f"(?:{'|'.join(SYSTEMS)})(?:-L[0-9]+)?(?:-shuffled)?",
+    variant="|".join(map(re.escape, variants(SETTINGS))),
+    key=r"(\.[0-9a-f]{8})?",
     table="table[1-6]",
     seed=r"\d+",
     split="train|dev|test",

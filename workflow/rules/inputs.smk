@@ -6,7 +6,9 @@ from hamlearn import experiments, fingerprints
 from hamlearn.outputs import atomic_write
 from hamlearn.vision.network_files import Network
 from hamlearn.vision.published import published
-from hamlearn.systems import get_system, inputs_of, split_control, system_name, transfer_name
+from hamlearn.experiment_settings import RUN_SECTIONS
+from hamlearn.systems import get_system, inputs_of, transfer_name
+from hamlearn.variants import settings_for, shuffled_labels, variant_of
 
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
 TRANSFER = f"<results>/transfer/{RUN}/{{tested}}"
@@ -225,7 +227,21 @@ def input_options(wildcards, input):
 
 def word_vectors(wildcards):
     """Return the file of pretrained word vectors, for variants that read it."""
-    return config["text"]["word_vectors"] or [] if inputs_of(wildcards.variant).lexicon else []
+    one = variant_of(SETTINGS, wildcards.variant)
+    return one.settings.text.word_vectors or [] if inputs_of(one.system).lexicon else []
+
+
+def system_of(wildcards):
+    return variant_of(SETTINGS, wildcards.variant).system
+
+
+def devices(wildcards):
+    """Return the devices that a training takes."""
+    return settings_for(SETTINGS, wildcards.variant).training.devices
+
+
+def gpus(wildcards):
+    return GPU * devices(wildcards)
 
 
 def extra_texts(wildcards):
@@ -234,11 +250,44 @@ def extra_texts(wildcards):
 
 
 def encoder_files(wildcards):
-    return experiments.encoder_files(SETTINGS, wildcards.corpus)
+    return experiments.encoder_files(SETTINGS, wildcards.corpus, wildcards.variant)
+
+
+def made_encoder(wildcards):
+    """Return the settings of an encoder that the workflow makes."""
+    key = experiments.vocabulary_key
+    variant = experiments.variant_with(key, SETTINGS, wildcards.key)
+    return experiments.vocabulary_settings(settings_for(SETTINGS, variant))
+
+
+def encoding_variant(wildcards):
+    """Return a variant that reads these stored outputs of an encoder."""
+    return experiments.variant_with(experiments.encoded_key, SETTINGS, wildcards.key)
+
+
+def encoding_files(wildcards):
+    return experiments.encoder_files(SETTINGS, wildcards.corpus, encoding_variant(wildcards))
+
+
+def encoding_settings(wildcards):
+    return experiments.encoder_settings(settings_for(SETTINGS, encoding_variant(wildcards)))
+
+
+def encoding_memory(wildcards, attempt):
+    """Return the memory in MB of a job that runs the text encoder, doubled with each attempt."""
+    variant = wildcards.get("variant") or encoding_variant(wildcards)
+    return encoding_mb(settings_for(SETTINGS, variant)) * 2 ** (attempt - 1)
+
+
+def training_memory(wildcards, attempt):
+    """Return the memory of a training in MB, by the size of the text encoder."""
+    one = variant_of(SETTINGS, wildcards.variant)
+    return training_mb(one.settings, one.system) * devices(wildcards) * 2 ** (attempt - 1)
 
 
 def encoder_snapshot(wildcards):
-    return experiments.encoder_snapshot(SETTINGS)
+    variant = wildcards.get("variant") or encoding_variant(wildcards)
+    return experiments.encoder_snapshot(settings_for(SETTINGS, variant))
 
 
 def kept(path):
@@ -248,7 +297,8 @@ def kept(path):
 
 def encoder_option(wildcards, input):
     """Return the command-line option for an encoder made by the workflow."""
-    return ["--encoder", input.encoder] if SCRATCH else []
+    is_made = settings_for(SETTINGS, wildcards.variant).text.encoder == SCRATCH
+    return ["--encoder", input.encoder] if is_made else []
 
 
 # --- scores, tables, report -------------------------------------------------------------------
@@ -268,8 +318,9 @@ def predictions(wildcards):
 
 def scored_variant(wildcards):
     """Return the command-line options that name the system of a run, and its control if any."""
-    variant, control = split_control(wildcards.variant)
-    return ["--variant", variant, *(["--control", f"trained_{control}"] if control else [])]
+    if wildcards.variant in shuffled_labels(SETTINGS):
+        return ["--variant", system_of(wildcards), "--control", "trained_shuffled"]
+    return ["--variant", wildcards.variant]
 
 
 def pair_posts(wildcards, input):
@@ -279,9 +330,11 @@ def pair_posts(wildcards, input):
 
 def table_settings(wildcards):
     """Return the settings that decide which rows a table has."""
-    named = {name: config[name] for name in ("corpus", "corpora", "detector", "variants")}
-    rounds = {"rounds": config["model"]["rounds"]}
-    return as_json(model=rounds, experiments=config["experiments"], **named)
+    named = ["corpus", "corpora", "detector", "variants"]
+    if wildcards.table == "table4":  # a run with so many rounds may have another name
+        return sections(*named, "experiments", "runs", *RUN_SECTIONS)
+    asked = {key: value for key, value in config["experiments"].items() if key != "grid"}
+    return as_json(experiments=asked, **{name: config[name] for name in named})
 
 
 def report_tables(wildcards):

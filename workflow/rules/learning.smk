@@ -1,53 +1,50 @@
 """Training and prediction: a run for each corpus, detector, variant and seed."""
 
-if SCRATCH:
 
-    rule vocabulary:
-        input:
-            posts="<results>/corpus/{corpus}/posts.jsonl",
-        output:
-            encoder=directory("<results>/encoder/{corpus}"),
-        log:
-            "<results>/logs/vocabulary/{corpus}.log",
-        benchmark:
-            "<results>/benchmarks/vocabulary/{corpus}.tsv"
-        conda:
-            "../../envs/learning.yaml"
-        params:
-            settings=as_json(text={"encoder": "scratch", "scratch": config["text"]["scratch"]}),
-            source=source_digest("training/scratch_encoder"),
-        shell:
-            "python -m hamlearn vocabulary --settings {params.settings:q}"
-            " --posts {input.posts:q} --out {output.encoder:q} > {log:q} 2>&1"
+rule vocabulary:
+    input:
+        posts="<results>/corpus/{corpus}/posts.jsonl",
+    output:
+        encoder=directory("<results>/encoder/{corpus}{key}"),
+    log:
+        "<results>/logs/vocabulary/{corpus}{key}.log",
+    benchmark:
+        "<results>/benchmarks/vocabulary/{corpus}{key}.tsv"
+    conda:
+        "../../envs/learning.yaml"
+    params:
+        settings=made_encoder,
+        source=source_digest("training/scratch_encoder"),
+    shell:
+        "python -m hamlearn vocabulary --settings {params.settings:q}"
+        " --posts {input.posts:q} --out {output.encoder:q} > {log:q} 2>&1"
 
 
-if config["text"]["freeze"]:
-
-    rule encode:
-        input:
-            unpack(extra_texts),
-            posts="<results>/corpus/{corpus}/posts.jsonl",
-            encoder=encoder_files,
-        output:
-            encoded="<results>/encoded/{corpus}/{detector}/words{extras}.h5",
-        log:
-            "<results>/logs/encode/{corpus}/{detector}/words{extras}.log",
-        benchmark:
-            "<results>/benchmarks/encode/{corpus}/{detector}/words{extras}.tsv"
-        conda:
-            "../../envs/learning.yaml"
-        threads: ALL_CORES
-        resources:
-            gpu=GPU,
-            mem_mb=growing(encoding_mb(SETTINGS)),
-        params:
-            settings=experiments.encoder_settings(SETTINGS),
-            inputs=input_options,
-            contents=contents(extra_texts, encoder_files, encoder_snapshot),
-            source=source_digest("training/encoding"),
-        shell:
-            "python -m hamlearn encode --settings {params.settings:q} --posts {input.posts:q}"
-            " {params.inputs:q} --out {output.encoded:q} --threads {threads} > {log:q} 2>&1"
+rule encode:
+    input:
+        unpack(extra_texts),
+        posts="<results>/corpus/{corpus}/posts.jsonl",
+        encoder=encoding_files,
+    output:
+        encoded="<results>/encoded/{corpus}/{detector}/words{extras}{key}.h5",
+    log:
+        "<results>/logs/encode/{corpus}/{detector}/words{extras}{key}.log",
+    benchmark:
+        "<results>/benchmarks/encode/{corpus}/{detector}/words{extras}{key}.tsv"
+    conda:
+        "../../envs/learning.yaml"
+    threads: ALL_CORES
+    resources:
+        gpu=GPU,
+        mem_mb=encoding_memory,
+    params:
+        settings=encoding_settings,
+        inputs=input_options,
+        contents=contents(extra_texts, encoding_files, encoder_snapshot),
+        source=source_digest("training/encoding"),
+    shell:
+        "python -m hamlearn encode --settings {params.settings:q} --posts {input.posts:q}"
+        " {params.inputs:q} --out {output.encoded:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule train:
@@ -68,16 +65,16 @@ rule train:
     conda:
         "../../envs/learning.yaml"
     # Two trainings of one thread each are faster than one after the other with two threads.
-    threads: config["training"]["devices"]
+    threads: devices
     resources:
-        devices=config["training"]["devices"],
-        gpu=GPU * config["training"]["devices"],
+        devices=devices,
+        gpu=gpus,
         mem_mb=training_memory,
         # Like the number of devices not among the parameters, since they change no result.
         loggers=" ".join(f"--logger {name}" for name in config["training"]["loggers"]),
     params:
         settings=lambda wildcards: experiments.run_settings(SETTINGS, wildcards.variant),
-        variant=lambda wildcards: system_name(wildcards.variant),  # `full` of `full-L2`
+        system=system_of,
         inputs=input_options,
         contents=contents(run_inputs, encoder_files, encoder_snapshot, word_vectors),
         encoder=encoder_option,
@@ -85,7 +82,7 @@ rule train:
         logs=f"{RESULTS}/logs/train/{RUN}",
         source=model_source("training/run"),
     shell:
-        "python -m hamlearn train --settings {params.settings:q} --variant {params.variant}"
+        "python -m hamlearn train --settings {params.settings:q} --variant {params.system}"
         " --seed {wildcards.seed} --posts {input.posts:q} {params.inputs:q} {params.encoder:q}"
         " --out {params.out:q} --devices {resources.devices} --threads {threads}"
         " {resources.loggers} --logs {params.logs:q}"
@@ -108,7 +105,7 @@ rule predict:
         "../../envs/learning.yaml"
     resources:
         gpu=GPU,
-        mem_mb=growing(encoding_mb(SETTINGS)),
+        mem_mb=encoding_memory,
     params:
         inputs=input_options,
         contents=contents(run_inputs),

@@ -14,7 +14,15 @@ IMPORT = re.compile(
 # Not followed: settings reach a stage through params, and the rest changes no result.
 IGNORED = [
     *("__init__", "__main__", "cli/*", "errors", "io"),
-    *("sections", "networks", "settings", "systems", "templates"),
+    *(
+        "sections",
+        "networks",
+        "settings",
+        "experiment_settings",
+        "systems",
+        "templates",
+        "variants",
+    ),
 ]
 
 
@@ -60,7 +68,7 @@ def model_source(stage):
     """Return a params function: a stage and the model of the run's system, but no other system."""
 
     def digest(wildcards):
-        return source_digest(stage, get_system(wildcards.variant).module)
+        return source_digest(stage, get_system(system_of(wildcards)).module)
 
     return digest
 

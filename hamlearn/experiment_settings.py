@@ -1,0 +1,82 @@
+"""Sections of the configuration that say what is made: runs, tables, the report, predictions."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from hamlearn.sections import Name, PathName, PositiveInt, Section, Several, guess, wrong
+from hamlearn.systems import CONTROLS, SYSTEMS, Control
+
+Variant = Literal[*SYSTEMS]  # type: ignore[valid-type]
+PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
+RUN_SECTIONS = ("text", "model", "training")  # what `runs` and `experiments.grid` may change
+
+
+class RunSettings(Section):
+    """What one run changes in the base settings."""
+
+    variants: Several[Variant] | None = Field(None, description="null: all of `variants`")
+    text: dict[str, Any] = Field({}, description="keys of `text` with their values in this run")
+    model: dict[str, Any] = Field({}, description="likewise of `model`")
+    training: dict[str, Any] = Field({}, description="likewise of `training`")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        for key in given if isinstance(given, dict) else ():
+            if key not in cls.model_fields:
+                other = "for other sections, write a configuration with another folder of `results`"
+                known = f"one of {', '.join(cls.model_fields)}{guess(key, cls.model_fields)}"
+                raise wrong(str(key), given[key], f"{known}; {other}")
+        return given
+
+
+class ExperimentSettings(Section):
+    """Tables of the paper to reproduce, and the runs that they need in addition."""
+
+    tables: Several[PaperTable] = Field([], description="tables of the paper to make, with figures")
+    rounds: Several[PositiveInt] = Field([], description="values of L for `full` (Table 4)")
+    transfer: Several[Variant] = Field([], description="tested on other corpora too (Table 5)")
+    detectors: Several[Name] = Field([], description="more detectors for `full` (Table 6)")
+    controls: Several[Control] = Field(
+        [*CONTROLS], description="what is done to images at test time, for systems that read them"
+    )
+    draws: PositiveInt = Field(3, description="exchanges of images, whose scores are averaged")
+    trained_shuffled: Several[Variant] = Field(
+        [], description="also trained with images exchanged between posts"
+    )
+    grid: dict[str, Annotated[Several[Any], Field(min_length=1)]] = Field(
+        {}, description="values by key, such as training.lr: each combination is a run"
+    )
+
+
+class ReportSettings(Section):
+    """What the report page contains."""
+
+    pictures: bool = Field(True, description="thumbnails of test posts")
+    posts: bool = Field(True, description="every test post, for browsing")
+
+
+class PredictSettings(Section):
+    """Prediction for posts outside the corpora, with a trained model."""
+
+    model: PathName | None = Field(
+        None, description="folder of the model; null: prediction disabled"
+    )
+    posts: PathName | None = Field(
+        None, description="file of posts, in `format` or that of its suffix"
+    )
+    format: Literal["jsonl", "csv", "tsv", "conll", "text"] | None = None
+    images: PathName | None = Field(None, description="folder of the images that the posts name")
+    no_images: bool = Field(False, description="use the text alone, whatever images posts name")
+    weights: PathName | None = Field(None, description="folder of weights; null: the default paths")
+    shards: PositiveInt = Field(4, description="number of jobs; changing it repeats them all")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PredictSettings":
+        if (self.model is None) != (self.posts is None):
+            missing = "model" if self.model is None else "posts"
+            raise wrong(missing, None, "both `model` and `posts`, or neither")
+        if self.no_images and self.images is not None:
+            raise wrong("images", self.images, "null, because of `no_images: true`")
+        return self

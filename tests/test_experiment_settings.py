@@ -13,8 +13,8 @@ from hamlearn.settings import load_settings
     [
         (
             {"runs": {"a": {"graph": {"far": 1}}}},
-            "config: runs.a.graph: found {'far': 1}, expected one of variants, text, model, training;"
-            " for other sections, write a configuration with another folder of `results`",
+            "config: runs.a.graph: found {'far': 1}, expected one of variants, text, model, "
+            "training; for other sections, write a configuration with another folder of `results`",
         ),
         ({"runs": {"a": {"modle": {}}}}, "training; did you mean model?; for other sections"),
         ({"runs": {"a": 3}}, "config: runs.a: found 3, expected a mapping of keys to values"),

@@ -62,6 +62,11 @@ def inputs_of_variant(settings: Settings, variant: str) -> Inputs:
     return inputs_of(variant_of(settings, variant).system)
 
 
+def has_runs(settings: Settings) -> bool:
+    """Return True if a system is trained with several settings, which a table then compares."""
+    return bool(settings.runs or settings.experiments.grid)
+
+
 def planned_runs(
     settings: Settings,
     labels: Sequence[str] | None = None,

@@ -107,6 +107,24 @@ def table(
         write_table(csv, frame, decimals=4)
 
 
+@app.command()
+def grid(
+    metrics: Annotated[Path, typer.Argument(help="The table of all runs.")],
+    settings: Source,
+    csv: Annotated[Path, typer.Option(help="The table.")],
+    markdown: Annotated[Path, typer.Option(help="The table, for reading.")],
+) -> None:
+    """Rank the runs of each system by their score on dev."""
+    from hamlearn.evaluation.evaluate import read_scores
+    from hamlearn.evaluation.grid import as_markdown, grid_table
+    from hamlearn.evaluation.tables import write_table
+
+    table = grid_table(read_scores(metrics), read_settings(settings))
+    with atomic_write(markdown) as part:  # it appears after the other file is written
+        part.write_text(as_markdown(table), encoding="utf-8")
+        write_table(csv, table, decimals=4)
+
+
 @paper_app.command()
 def pairs(
     predictions: Annotated[list[Path], typer.Argument(help="Files .../VARIANT/seedN/test.jsonl.")],

@@ -75,6 +75,7 @@ def write_report(
             name=settings.name,
             sections=sections,
             paper=tables.paper_tables(settings, results),
+            grid=tables.grid_tables(settings, results),
             pairs=tables.pair_tables(settings, results),
         )
     )

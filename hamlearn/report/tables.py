@@ -13,10 +13,13 @@ import pandas as pd
 from hamlearn.corpus.labels import SCHEMES
 from hamlearn.evaluation.compare import COLUMNS as PAIR_COLUMNS
 from hamlearn.evaluation.evaluate import WITHOUT_IMAGE
+from hamlearn.evaluation.grid import COLUMNS as GRID_COLUMNS
+from hamlearn.evaluation.grid import shown
 from hamlearn.evaluation.paper import ABSENT, OVERALL, TITLES
 from hamlearn.evaluation.paper import COLUMNS as PAPER_COLUMNS
 from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.tables import mean_and_deviation, read_table
+from hamlearn.experiments import has_runs
 from hamlearn.report.analysis import confusions
 from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, RunResult
 from hamlearn.settings import Settings
@@ -184,6 +187,32 @@ def _paper_cell(values: Mapping[Any, Any], places: int) -> Cell:
     if not pd.isna(values["difference"]):
         below += f", {signed(values['difference'], places)}"
     return Cell(text, below)
+
+
+def grid_tables(settings: Settings, results: Path) -> dict[str, Table]:
+    """Return the settings of each system by corpus, the best on dev first; empty without runs."""
+    if not has_runs(settings):
+        return {}
+    path = results / "report" / "tables" / "grid.csv"
+    found = read_table(path, GRID_COLUMNS, GRID_COLUMNS[:4], "hamlearn grid")
+    tables = {}
+    for corpus, of_corpus in found.groupby("corpus", sort=False):
+        rows = [
+            Row(
+                row["variant"],
+                cells([shown(row, "dev"), shown(row, "test"), "chosen" if row["chosen"] else ""]),
+                "" if row["detector"] == NO_DETECTOR else row["detector"],
+            )
+            for row in of_corpus.to_dict("records")
+        ]
+        tables[str(corpus)] = Table(
+            caption=f"The settings of each system on {corpus} by lenient micro F1 on dev, in"
+            " percent, mean ± standard deviation over seeds. Dev alone decides what is chosen.",
+            corner="Variant",
+            columns=("Dev", "Test", ""),
+            rows=tuple(rows),
+        )
+    return tables
 
 
 def pair_tables(settings: Settings, results: Path) -> dict[str, Table]:

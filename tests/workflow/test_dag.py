@@ -27,6 +27,7 @@ def runs(n):
 OBJECTS = Counter({"extract_objects_shard": 4, "merge_features": 1, "build_graphs": 1})
 IMAGES = Counter({"extract_images_shard": 4, "merge_features": 1})
 ALL = Counter({"draw_corpus": 1, "prepare_corpus": 1, "vocabulary": 1}) + IMAGES + OBJECTS + runs(5)
+GRID = Counter(grid=1)
 LEAST = {"report": 1}  # shows all settings
 
 
@@ -73,10 +74,13 @@ def test_a_second_run_does_nothing(finished):
     [
         ({"training": {"epochs": 3}}, runs(5)),
         ({"model": {"rounds": 2}}, runs(5)),
-        ({"runs": {"slow": {"training": {"lr": 0.1}}}}, runs(5)),
-        ({"runs": {"slow": {"training": {"lr": 0.1}, "variants": "full"}}}, runs(1)),
-        ({"experiments": {"grid": {"model.rounds": [1, 2, 3]}}}, runs(10)),
-        ({"runs": {"w": {"text": {"scratch": {"width": 48}}}}}, Counter(vocabulary=1) + runs(5)),
+        ({"runs": {"slow": {"training": {"lr": 0.1}}}}, GRID + runs(5)),
+        ({"runs": {"slow": {"training": {"lr": 0.1}, "variants": "full"}}}, GRID + runs(1)),
+        ({"experiments": {"grid": {"model.rounds": [1, 2, 3]}}}, GRID + runs(10)),
+        (
+            {"runs": {"w": {"text": {"scratch": {"width": 48}}}}},
+            GRID + Counter(vocabulary=1) + runs(5),
+        ),
         ({"detector": "mask_rcnn"}, OBJECTS + runs(4)),
         ({"detector": ["demo", "mask_rcnn"]}, OBJECTS + runs(4)),
         ({"backbone": "resnet152"}, IMAGES + runs(4)),

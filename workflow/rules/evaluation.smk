@@ -74,6 +74,26 @@ rule paper_table:
         " --csv {output.csv:q} --markdown {output.markdown:q} {input.ours:q} > {log:q} 2>&1"
 
 
+rule grid:
+    input:
+        metrics="<results>/report/metrics.csv",
+    output:
+        csv=in_report(f"{TABLES}/grid.csv", "grid", table="settings by dev", form="CSV"),
+        markdown=in_report(f"{TABLES}/grid.md", "grid", table="settings by dev", form="Markdown"),
+    log:
+        "<results>/logs/grid.log",
+    benchmark:
+        "<results>/benchmarks/grid.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=report_settings,
+        source=source_digest("evaluation/grid"),
+    shell:
+        "python -m hamlearn grid {input.metrics:q} --settings {params.settings:q}"
+        " --csv {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"
+
+
 rule pairs:
     input:
         posts=expand("<results>/corpus/{corpus}/posts.jsonl", corpus=CORPORA),

@@ -338,9 +338,10 @@ def table_settings(wildcards):
 
 
 def report_tables(wildcards):
-    """Return the requested tables, and with them the comparison of all pairs of systems."""
+    """Return the requested tables, with them the comparison of all pairs, and that of runs."""
     tables = [f"{TABLES}/{table}.csv" for table in config["experiments"]["tables"]]
-    return [*tables, f"{TABLES}/pairs.csv"] if tables else []
+    several = [f"{TABLES}/grid.csv"] if experiments.has_runs(SETTINGS) else []
+    return [*tables, *([f"{TABLES}/pairs.csv"] if tables else []), *several]
 
 
 def report_settings(wildcards):

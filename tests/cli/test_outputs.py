@@ -44,6 +44,8 @@ LINES = [
     "paper table table2 read/scores.csv --settings {} --csv OUT --markdown b",
     "paper table table2 read/scores.csv --settings {} --csv a --markdown OUT",
     "paper pairs read/test.jsonl --posts demo=read/posts.jsonl --out OUT",
+    "grid read/metrics.csv --settings {} --csv OUT --markdown b",
+    "grid read/metrics.csv --settings {} --csv a --markdown OUT",
     "controls read/test.jsonl --posts demo=read/posts.jsonl --effects OUT --relevance b",
     "controls read/test.jsonl --posts demo=read/posts.jsonl --effects a --relevance OUT",
 ]

@@ -155,7 +155,8 @@ def test_every_key_is_explained_and_has_its_default(key):
 def test_every_key_stands_in_the_demo():
     given = yaml.safe_load((ROOT / "config.yaml").read_text())
     found = set(flat(given))
-    assert found == set(schema_keys())
+    asked = {"runs" if key.startswith("runs.") else key for key in schema_keys()}
+    assert found == asked  # the demo has no runs
 
 
 def flat(value, prefix=""):
@@ -163,4 +164,4 @@ def flat(value, prefix=""):
     named = prefix in ("corpora.", "image_features.backbones.", "object_features.detectors.")
     for key, child in value.items():
         dotted = f"{prefix}NAME" if named else f"{prefix}{key}"
-        yield from flat(child, f"{dotted}.") if isinstance(child, dict) else [dotted]
+        yield from flat(child, f"{dotted}.") if child and isinstance(child, dict) else [dotted]

@@ -1,27 +1,24 @@
-"""The whole image as a vector: a frozen ResNet (paper, Eq. 2)."""
+"""The whole image as a vector, by a frozen network (paper, Eq. 2)."""
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.models import ResNet, ResNet152_Weights, resnet152
+from torchvision.models import ResNet
 
 from hamlearn.errors import HamlearnError
-from hamlearn.networks import WeightSettings
 from hamlearn.vision.base import Backbone
-from hamlearn.vision.published import digest_in_name, file_name, torchvision_urls
-from hamlearn.vision.weights import Weights, load_network, scale_residuals
+from hamlearn.vision.published import digest_in_name, file_name
+from hamlearn.vision.weights import Weights
 
 # An image is cropped to this aspect ratio before it is resized: the network sees only its middle
 # square, and a strip of 1x10000 pixels would grow to half a billion of them.
 _MAX_ASPECT = 8
 _STEM = 4  # layers before the first stage
-log = logging.getLogger(__name__)
 
 
 class FrozenResNet(nn.Module):
@@ -56,37 +53,106 @@ class FrozenResNet(nn.Module):
         return regions.mean(1), regions, *found
 
 
+class MapNetwork(nn.Module):
+    """A frozen network of a library, read as `Backbone` says. A subclass implements `maps`."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def maps(self, images: Tensor, stages: bool) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        """Return what the network computes.
+
+        Args:
+            images: (B, 3, H, W).
+            stages: the maps of the stages are returned too.
+
+        Returns:
+            Features (B, F), the last map (B, Fr, rows, columns), and each stage's map.
+        """
+        raise NotImplementedError
+
+    def forward(self, images: Tensor, stages: bool = False) -> tuple[Tensor, ...]:
+        """Return features and regions of images (B, 3, H, W), as hamlearn.vision.base.Backbone."""
+        features, last, found = self.maps(images, stages)
+        pooled = (_rows(nn.functional.adaptive_avg_pool2d(each, 2)) for each in found)
+        return features, _rows(last), *pooled
+
+
+def described(
+    network: MapNetwork,
+    preprocess: Callable[[Image.Image], Tensor],
+    weights: Weights,
+    preprocessing: dict[str, Any],
+) -> Backbone:
+    """Return a network as a Backbone, with the sizes that it has for one blank image."""
+    network.requires_grad_(False).eval()
+
+    def prepared(image: Image.Image) -> Tensor:
+        return preprocess(crop_middle(image))
+
+    with torch.inference_mode():
+        features, last, stages = network.maps(prepared(blank())[None], True)
+    return Backbone(
+        network,
+        prepared,
+        features.shape[1],
+        tuple(stage.shape[1] for stage in stages),
+        weights,
+        preprocessing,
+        (last.shape[2], last.shape[3]),
+        last.shape[1],
+    )
+
+
+def blank() -> Image.Image:
+    """Return a grey image, on which the sizes of networks are found."""
+    return Image.new("RGB", (256, 256), (127, 127, 127))
+
+
+def check_shapes(place: str, backbone: Any) -> Backbone:
+    """Check on one blank image that a network returns what `Backbone` says.
+
+    Raises:
+        HamlearnError: it does not; the message begins with `place`.
+    """
+    if not isinstance(backbone, Backbone):
+        found = type(backbone).__name__
+        raise HamlearnError(f"{place}: found {found}, expected a hamlearn.vision.base.Backbone")
+    image = backbone.preprocess(blank())
+    if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != 3:
+        shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise HamlearnError(f"{place}: `preprocess`: found {shape}, expected a tensor (3, H, W)")
+    backbone.network.requires_grad_(False).eval()
+    with torch.inference_mode():
+        values = backbone.network(image[None], True)
+    names = ["features", "regions", *(f"stage {n + 1}" for n in range(len(backbone.stages)))]
+    rows = [(backbone.width,), backbone.regions, *((4, width) for width in backbone.stages)]
+    if not isinstance(values, tuple | list) or len(values) != len(names):
+        count = len(values) if isinstance(values, tuple | list) else type(values).__name__
+        raise HamlearnError(
+            f"{place}: `network`: found {count} tensors, expected {len(names)}: {', '.join(names)}"
+        )
+    for name, value, row in zip(names, values, rows, strict=True):
+        if tuple(value.shape) != (1, *row):
+            raise HamlearnError(
+                f"{place}: {name} of one image: found the shape {tuple(value.shape)}, expected"
+                f" {(1, *row)}"
+            )
+        if not value.isfinite().all():
+            raise HamlearnError(f"{place}: {name}: found NaN or infinity, expected finite numbers")
+    return backbone
+
+
+def on_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return the last rows * columns tokens (B, T, F) as maps (B, F, rows, columns)."""
+    count = grid[0] * grid[1]
+    return tokens[:, tokens.shape[1] - count :].transpose(1, 2).unflatten(2, grid)
+
+
 def _rows(maps: Tensor) -> Tensor:
     """Return maps (B, F, H, W) as (B, H*W, F), row by row."""
     return maps.flatten(2).transpose(1, 2)
-
-
-def load_resnet152(settings: WeightSettings) -> Backbone:
-    """Load ResNet-152.
-
-    A file with the published name or digest of IMAGENET1K_V1 has the preprocessing of those
-    weights; any other file, and random weights, that of IMAGENET1K_V2.
-    """
-    published = torchvision_urls("resnet152")
-    resnet, weights = load_network(_build_resnet152, settings, published)
-    named = published_name(weights, published) or "IMAGENET1K_V2"
-    if weights.name not in published and not weights.random:
-        log.info("%s: images are preprocessed as for %s", weights.name, named)
-    transform = ResNet152_Weights[named].transforms()
-    return Backbone(
-        FrozenResNet(resnet),
-        lambda image: transform(crop_middle(image)),
-        2048,
-        (256, 512, 1024, 2048),
-        weights,
-        {
-            "resize": transform.resize_size[0],
-            "crop": transform.crop_size[0],
-            "mean": transform.mean,
-            "std": transform.std,
-            "interpolation": transform.interpolation.value,
-        },
-    )
 
 
 def published_name(weights: Weights, published: Mapping[str, str]) -> str | None:
@@ -100,12 +166,6 @@ def published_name(weights: Weights, published: Mapping[str, str]) -> str | None
             return name
     stems = {Path(file_name(url)).stem: name for name, url in published.items()}
     return weights.name if weights.name in published else stems.get(Path(weights.name).stem)
-
-
-def _build_resnet152() -> ResNet:
-    resnet = resnet152(weights=None)
-    scale_residuals(resnet)
-    return resnet
 
 
 def crop_middle(image: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ Shapes: B images of H x W pixels, F features, P proposals, C classes. Boxes are 
 pixels of the image.
 """
 
-import pkgutil
+import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,6 @@ from hamlearn.vision.weights import Weights
 # The arguments of `select_top` that a feature file records.
 SELECTION = ("score_threshold", "nms_threshold", "nms_per_class")
 VG_CLASSES = 1600  # of the Visual Genome detector, whose files number them
-_TORCHVISION = {"resnet152": "hamlearn.vision.backbones:load_resnet152"}
 Chosen = TypeVar("Chosen", bound=WeightSettings)
 
 
@@ -132,10 +131,12 @@ def load_backbone(name: str, settings: WeightSettings) -> Backbone:
     """Load a backbone by its name in BACKBONES, or by any name where the settings have a `source`.
 
     Raises:
-        HamlearnError: there is no such backbone, or its weights cannot be loaded.
+        HamlearnError: there is no such backbone, its library is absent, its weights cannot be
+            loaded, or it does not return what `Backbone` says.
     """
     settings = _with_source("backbone", name, settings, BACKBONES)
-    backbone: Backbone = _loader("backbone", name, settings)(settings)
+    place = f"image_features.backbones.{name}"
+    backbone: Backbone = _loader("backbone", place, settings)(settings, place)
     return backbone
 
 
@@ -148,7 +149,8 @@ def load_detector(
         HamlearnError: there is no such detector or backend, or the weights cannot be loaded.
     """
     settings = _with_source("detector", name, settings, DETECTORS)
-    detector: Detector = _loader("detector", name, settings)(settings, device)
+    place = f"object_features.detectors.{name}"
+    detector: Detector = _loader("detector", place, settings)(settings, place, device)
     return detector
 
 
@@ -159,16 +161,22 @@ def _with_source(kind: str, name: str, settings: Chosen, built_in: Mapping[str, 
     return settings.model_copy(update={"source": source})
 
 
-def _loader(kind: str, name: str, settings: WeightSettings) -> Callable[..., Any]:
-    text = settings.source or ""
-    source = parse_source(text)
-    path = source.name if source.kind == "python" else _TORCHVISION.get(source.name, "")
+def _loader(what: str, place: str, settings: WeightSettings) -> Callable[..., Any]:
+    """Return the function of hamlearn.vision.loaders that loads from the library of a source."""
+    kind = parse_source(settings.source or "").kind
     try:
-        loader: Callable[..., Any] = pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
+        module = importlib.import_module(f"hamlearn.vision.loaders.from_{kind}")
+    except ModuleNotFoundError as error:
         raise HamlearnError(
-            f"{kind} {name}: cannot import its source {text!r} ({error})"
+            f"{place}.source: found {settings.source}, and {error.name} is not installed: pip"
+            f" install {error.name}"
         ) from error
+    loader: Callable[..., Any] | None = getattr(module, f"load_{what}", None)
+    if loader is None:
+        raise HamlearnError(
+            f"{place}.source: found {settings.source}, expected another source: {what}s of {kind}"
+            " are not supported"
+        )
     return loader
 
 

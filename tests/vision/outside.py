@@ -19,7 +19,7 @@ def load_backbone(settings):
         return pil_to_tensor(image.resize((14, 14))) / 255
 
     weights = Weights(settings.weights, "0" * 64)
-    return Backbone(MeanColours(), preprocess, 3, (3, 3, 3, 3), weights, {"resize": 14})
+    return Backbone(MeanColours(), preprocess, 3, (), weights, {"resize": 14})
 
 
 class Halves:

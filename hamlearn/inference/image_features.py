@@ -22,6 +22,7 @@ from hamlearn.io import canonical
 from hamlearn.networks import BACKBONES, DETECTORS, PRECOMPUTED, DetectorSettings, WeightSettings
 from hamlearn.runs import RunFacts, VisionNetwork
 from hamlearn.settings import GraphSettings
+from hamlearn.sources import parse_source
 from hamlearn.vision.images import ImageError, ImageInput, Status, memory_checked, open_image
 
 if TYPE_CHECKING:
@@ -191,14 +192,29 @@ def find_weights(
     Raises:
         HamlearnError: the weights are absent; the message lists the places.
     """
-    from hamlearn.vision.published import cached, published
+    from hamlearn.vision.published import cached, is_weight_file, published
 
-    source = table[network.name].source if network.name in table else None
+    own = table[network.name].source if network.name in table else None
+    source = network.source or own
+    library, name = parse_source(source or "")
+    if library == "python" and source not in [each.source for each in table.values()]:
+        raise HamlearnError(
+            f"{network.name}: found {source}, code that is not hamlearn's own and is not run for a"
+            " model folder; expected feature files"
+        )
+    if library == "transformers":
+        beside = None if folder is None else Path(folder) / Path(name).name
+        if beside is not None and beside.is_dir():
+            return kind.model_validate({"source": f"transformers:{beside}"})
+        return kind.model_validate({"source": source, "revision": network.revision})
     chosen: dict[str, Any] = {"source": source, "weights": network.weights}
     backend = network.settings.get("backend")
     if "backend" in kind.model_fields and backend in ("torchvision", "detectron2"):
         chosen["backend"] = backend
-    if network.random:
+    if library == "timm" and network.revision is not None:
+        return kind.model_validate({"source": source, "revision": network.revision})
+    is_named = library == "torchvision" and not is_weight_file(network.weights)
+    if network.random or (is_named and not published(source).named):
         return kind.model_validate(chosen)
     chosen["sha256"] = network.sha256
     url = published(source).named.get(network.weights)

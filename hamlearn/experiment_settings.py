@@ -1,21 +1,58 @@
 """Sections of the configuration that say what is made: runs, tables, the report, predictions."""
 
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from hamlearn.sections import Name, PathName, PositiveInt, Section, Several, guess, wrong
-from hamlearn.systems import CONTROLS, SYSTEMS, Control
+from hamlearn.systems import CONTROLS, SYSTEMS, Control, Inputs, System
 
-Variant = Literal[*SYSTEMS]  # type: ignore[valid-type]
+InputName = Literal[
+    "encoder", "lexicon", "image", "regions", "stages", "objects", "graphs", "names", "captions",
+    "prefixes",
+]  # fmt: skip
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
+FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*$")]
 RUN_SECTIONS = ("text", "model", "training")  # what `runs` and `experiments.grid` may change
+
+
+class SystemSettings(Section):
+    """A system of one's own."""
+
+    build: FunctionName | None = Field(None, description="what returns its network")
+    like: Name | None = Field(None, description="a system of hamlearn with the same network")
+    inputs: Several[InputName] | None = Field(
+        None, description="what it reads; null: the encoder alone, or as the system `like`"
+    )
+    about: str = Field("", description="what it is, in a few words, for the report")
+
+    @model_validator(mode="after")
+    def _one_network(self) -> "SystemSettings":
+        if (self.build is None) == (self.like is None):
+            found = "neither" if self.build is None else "both"
+            raise ValueError(f"found {found}, expected either `build` or `like`")
+        if self.like is not None and self.like not in SYSTEMS:
+            known = ", ".join(SYSTEMS)
+            raise wrong("like", self.like, f"one of {known}{guess(self.like, SYSTEMS)}")
+        if self.build is not None and self.build.startswith("hamlearn."):
+            raise wrong("build", self.build, "a function of your own, or `like` with a system")
+        return self
+
+    def system(self, name: str) -> System:
+        """Return what it is, under its name."""
+        known = SYSTEMS[self.like] if self.like else System("", self.build or "")
+        inputs = known.inputs
+        if self.inputs is not None:
+            inputs = Inputs(**{field.name: field.name in self.inputs for field in fields(Inputs)})
+        about = self.about or (f"like {self.like}" if self.like else f"{name}, of your own")
+        return System(about, known.build, inputs)
 
 
 class RunSettings(Section):
     """What one run changes in the base settings."""
 
-    variants: Several[Variant] | None = Field(None, description="null: all of `variants`")
+    variants: Several[Name] | None = Field(None, description="null: all of `variants`")
     text: dict[str, Any] = Field({}, description="keys of `text` with their values in this run")
     model: dict[str, Any] = Field({}, description="likewise of `model`")
     training: dict[str, Any] = Field({}, description="likewise of `training`")
@@ -36,13 +73,13 @@ class ExperimentSettings(Section):
 
     tables: Several[PaperTable] = Field([], description="tables of the paper to make, with figures")
     rounds: Several[PositiveInt] = Field([], description="values of L for `full` (Table 4)")
-    transfer: Several[Variant] = Field([], description="tested on other corpora too (Table 5)")
+    transfer: Several[Name] = Field([], description="tested on other corpora too (Table 5)")
     detectors: Several[Name] = Field([], description="more detectors for `full` (Table 6)")
     controls: Several[Control] = Field(
         [*CONTROLS], description="what is done to images at test time, for systems that read them"
     )
     draws: PositiveInt = Field(3, description="exchanges of images, whose scores are averaged")
-    trained_shuffled: Several[Variant] = Field(
+    trained_shuffled: Several[Name] = Field(
         [], description="also trained with images exchanged between posts"
     )
     grid: dict[str, Annotated[Several[Any], Field(min_length=1)]] = Field(

@@ -21,7 +21,6 @@ from hamlearn.systems import (
     Inputs,
     encoder_outputs_name,
     image_features_name,
-    inputs_of,
 )
 from hamlearn.variants import (
     label_of_rounds,
@@ -59,7 +58,7 @@ def all_detectors(settings: Settings) -> list[str]:
 
 def inputs_of_variant(settings: Settings, variant: str) -> Inputs:
     """Return what a variant reads."""
-    return inputs_of(variant_of(settings, variant).system)
+    return settings.system(variant_of(settings, variant).system).inputs
 
 
 def has_runs(settings: Settings) -> bool:
@@ -246,7 +245,17 @@ def run_settings(settings: Settings, variant: str) -> str:
         del text["freeze"]
     model = own.model.model_dump(mode="json")
     training = own.training.model_dump(mode="json", exclude={"devices", "loggers"})
-    return as_json(text=text, model=model, training=training)
+    sections: dict[str, Any] = {"text": text, "model": model, "training": training}
+    system = variant_of(settings, variant).system
+    if system in settings.systems:
+        sections["systems"] = {system: settings.systems[system].model_dump(mode="json")}
+    return as_json(**sections)
+
+
+def system_functions(settings: Settings) -> list[str]:
+    """Return the functions outside of hamlearn that build systems of the configuration."""
+    built = (one.build for one in settings.systems.values())
+    return list(dict.fromkeys(build for build in built if build))
 
 
 def vocabulary_settings(settings: Settings) -> str:

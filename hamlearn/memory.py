@@ -6,7 +6,6 @@ from typing import NamedTuple
 from hamlearn import hub
 from hamlearn.encoder_files import SCRATCH, read_config
 from hamlearn.settings import Settings
-from hamlearn.systems import inputs_of
 
 LEAST_MB = 2000
 _PROGRAM_MB = 1200  # the libraries, the posts and their features
@@ -59,7 +58,7 @@ def training_mb(settings: Settings, system: str) -> int:
     These are the parameters with what the optimizer keeps for each, and the activations of a batch
     of posts of `text.max_subtokens`, in float32.
     """
-    inputs, model, text = inputs_of(system), settings.model, settings.text
+    inputs, model, text = settings.system(system).inputs, settings.model, settings.text
     if not inputs.encoder:
         return LEAST_MB
     encoder = encoder_size(settings)

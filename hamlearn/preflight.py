@@ -17,15 +17,15 @@ from hamlearn.experiments import all_detectors, requested_networks, requested_ru
 from hamlearn.loggers import require_loggers
 from hamlearn.networks import PRECOMPUTED, PrecomputedImageSettings, PrecomputedSettings
 from hamlearn.settings import Settings
-from hamlearn.systems import get_system, inputs_of
+from hamlearn.sources import Source
 from hamlearn.variants import Variant, variant_of
 from hamlearn.vision import published
-from hamlearn.vision.network_files import Network
+from hamlearn.vision.network_files import Network, check_function
 from hamlearn.vision.network_files import check as check_network
 
 # Systems whose layers have no heads, or those of the encoder.
 WITHOUT_HEADS = tuple(
-    f"model/baselines/{name}" for name in ("adacan", "bert", "gvatt", "hvpnet", "lexical")
+    f"hamlearn.model.baselines.{name}" for name in ("adacan", "bert", "gvatt", "hvpnet", "lexical")
 )
 
 
@@ -160,7 +160,7 @@ def _paths(settings: Settings) -> Iterator[InputPath]:
     """Yield the configured files and folders that the requested runs read."""
     runs = requested_runs(settings)
     chosen = [variant_of(settings, one) for one in dict.fromkeys(run.variant for run in runs)]
-    inputs = [inputs_of(one.system) for one in chosen]
+    inputs = [settings.system(one.system).inputs for one in chosen]
     for name in settings.corpus:
         corpus, key = settings.corpora[name], f"corpora.{name}"
         if corpus.path is not None:
@@ -206,10 +206,13 @@ def _check_encoders(settings: Settings) -> None:
 
 def _check_encoder(variant: Variant) -> None:
     """Check the text encoder, of which systems without one read the tokenizer alone."""
-    system, settings = get_system(variant.system), variant.settings
+    settings = variant.settings
+    system = settings.system(variant.system)
     text = settings.text
+    if system.is_own:
+        check_function(f"systems.{variant.system}.build", Source("python", system.build))
     if system.inputs.encoder:
-        has_heads = system.module not in WITHOUT_HEADS
+        has_heads = not system.is_own and system.module not in WITHOUT_HEADS
         check_encoder(text.encoder, text, settings.model.heads if has_heads else 1)
         if settings.training.gradient_checkpointing and text.encoder != SCRATCH:
             folder = local_encoder(text.encoder, text.revision)

@@ -5,6 +5,7 @@ No torch is imported here, so that the report reads runs in an environment witho
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,19 +14,20 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 import hamlearn
 from hamlearn.corpus.labels import is_label
 from hamlearn.errors import HamlearnError
-from hamlearn.experiment_settings import Variant
+from hamlearn.experiment_settings import FunctionName, InputName
 from hamlearn.io import canonical, digest_of_text, read_limited
 from hamlearn.networks import PRECOMPUTED
-from hamlearn.sections import Digest, Section, describe
+from hamlearn.sections import Digest, Name, Section, describe
 from hamlearn.settings import (
     GraphSettings,
     ModelSettings,
     Seed,
+    Settings,
     TextSettings,
     TrainingSettings,
 )
 from hamlearn.sources import SourceName
-from hamlearn.systems import Inputs, inputs_of
+from hamlearn.systems import SYSTEMS, Inputs, System, get_system
 
 SCHEMA_VERSION = 1
 
@@ -131,12 +133,36 @@ class SplitCounts(Section):
     windowed_posts: Count = 0  # posts read in several windows
 
 
+class OwnSystem(Section):
+    """The network of a system that is code outside of hamlearn, or reads other inputs."""
+
+    build: FunctionName
+    inputs: list[InputName]
+    about: str = ""
+
+    @property
+    def system(self) -> System:
+        """The same as a System."""
+        inputs = Inputs(**{field.name: field.name in self.inputs for field in fields(Inputs)})
+        return System(self.about, self.build, inputs)
+
+
+def own_system(settings: Settings, name: str) -> OwnSystem | None:
+    """Return what a run of a system of one's own states of it; None for one of hamlearn."""
+    if name in SYSTEMS:
+        return None
+    system = settings.system(name)
+    read = [field.name for field in fields(Inputs) if getattr(system.inputs, field.name)]
+    return OwnSystem(build=system.build, inputs=read, about=system.about)
+
+
 class RunSetup(Section):
     """What is known of a run before its first step."""
 
     schema_version: Literal[1] = 1
     hamlearn: str = hamlearn.__version__
-    system: Variant
+    system: Name
+    own: OwnSystem | None = None  # of a system that is not one of hamlearn
     seed: Seed
     labels: Annotated[list[str], AfterValidator(_distinct_labels)]  # in the order of the outputs
     sizes: FeatureSizes
@@ -154,6 +180,8 @@ class RunSetup(Section):
 
     @model_validator(mode="after")
     def _fits_the_system(self) -> Self:
+        if (self.own is None) != (self.system in SYSTEMS):
+            raise ValueError(f"system: found {self.system}, expected one of hamlearn or its `own`")
         expected = set(self.inputs.files) - {"graphs"}
         if set(self.networks) != expected:
             raise ValueError(
@@ -165,7 +193,12 @@ class RunSetup(Section):
     @property
     def inputs(self) -> Inputs:
         """What the system reads."""
-        return inputs_of(self.system)
+        return self.network_of_system.inputs
+
+    @property
+    def network_of_system(self) -> System:
+        """The system: one of hamlearn by its name, or the run's own."""
+        return get_system(self.system) if self.own is None else self.own.system
 
     @property
     def types(self) -> list[str]:

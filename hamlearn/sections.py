@@ -129,6 +129,7 @@ _EXPECTED = {  # by pydantic's type of error, up to the first underscore
 _PATTERNS = {  # the form of text, by the pattern that it must match
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, - and _ only",
     r"\S": "a path",
+    r"^[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*$": "the form package.module:function",
     r"^[^\s<>{}]([^<>{}\n]*[^\s<>{}])?$": "a path without < > { }",
     r"^\S(.*\S)?$": "text without blanks around it",
     r"^[0-9a-f]{64}$": "the 64 hexadecimal digits of a sha256",

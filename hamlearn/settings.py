@@ -16,7 +16,7 @@ from hamlearn.experiment_settings import (
     PredictSettings,
     ReportSettings,
     RunSettings,
-    Variant,
+    SystemSettings,
 )
 from hamlearn.io import parse_yaml, read_yaml
 from hamlearn.networks import (
@@ -44,7 +44,7 @@ from hamlearn.sections import (
     guess,
     wrong,
 )
-from hamlearn.systems import SYSTEMS, check_can_freeze
+from hamlearn.systems import SYSTEMS, System, check_can_freeze, get_system
 
 Logger = Literal["csv", "tensorboard", "wandb", "mlflow"]  # called as their packages, but for csv
 
@@ -220,9 +220,10 @@ class Settings(Section):
         "resnet152", description="one of `image_features.backbones`, or `precomputed`"
     )
     detector: Names = Field(["faster_rcnn"], description="names of detectors, or `precomputed`")
-    variants: Several[Variant] = Field(["full"], min_length=1, description="systems to train")
+    variants: Several[Name] = Field(["full"], min_length=1, description="systems to train")
     seeds: Several[Seed] = Field([0], min_length=1, description="each seed trains every variant")
     runs: dict[Name, RunSettings] = Field({}, description="further runs, with other settings")
+    systems: dict[Name, SystemSettings] = Field({}, description="systems of your own")
     corpora: dict[Name, CorpusSettings] = Field(
         {"demo": CorpusSettings(generator=GeneratorSettings())}
     )
@@ -255,8 +256,20 @@ class Settings(Section):
         for key, given in (("variants", self.variants), ("seeds", self.seeds)):
             if len(set(given)) < len(given):
                 raise wrong(key, given, "each of them once")
+        for name in self.systems:
+            if name in SYSTEMS:
+                raise wrong(f"systems.{name}", name, "a name that no system of hamlearn has")
+        systems = [*SYSTEMS, *self.systems]
+        for key, given in (
+            ("variants", self.variants),
+            ("experiments.transfer", self.experiments.transfer),
+            ("experiments.trained_shuffled", self.experiments.trained_shuffled),
+        ):
+            for name in given:
+                if name not in systems:
+                    raise wrong(key, name, f"one of {', '.join(systems)}{guess(name, systems)}")
         for variant in self.experiments.trained_shuffled:
-            inputs = SYSTEMS[variant].inputs
+            inputs = self.system(variant).inputs
             if not (inputs.files or inputs.captions):
                 raise wrong("experiments.trained_shuffled", variant, "a variant that reads images")
         if self.text.freeze:
@@ -267,8 +280,18 @@ class Settings(Section):
                 expected = "false, because of `text.freeze: true`: no gradient reaches the encoder"
                 raise wrong("training.gradient_checkpointing", True, expected)
             for variant in (*self.variants, *self.experiments.transfer):
-                check_can_freeze(variant)
+                check_can_freeze(variant, self.system(variant).inputs)
         return self
+
+    def system(self, name: str) -> System:
+        """Return a system of hamlearn, or one of `systems`.
+
+        Raises:
+            HamlearnError: there is none.
+        """
+        if name in self.systems:
+            return self.systems[name].system(name)
+        return get_system(name)
 
 
 def load_settings(source: str | Path | Mapping[str, Any]) -> Settings:

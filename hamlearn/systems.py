@@ -47,11 +47,22 @@ class System:
     """One system: what it is, in a few words, its network, and what that reads."""
 
     about: str
-    module: str = "model/hamlearning"  # path in hamlearn
-    network: str = "HamLearning"  # the subclass of `TaggingModel` in that module
+    # `package.module:function`, called as (encoder, sizes, text, model); returns a `TaggingModel`.
+    build: str = "hamlearn.model.hamlearning:HamLearning"
     inputs: Inputs = field(default_factory=Inputs)
 
+    @property
+    def module(self) -> str:
+        """The module that builds it."""
+        return self.build.partition(":")[0]
 
+    @property
+    def is_own(self) -> bool:
+        """Whether its network is code outside of hamlearn."""
+        return not self.build.startswith("hamlearn.")
+
+
+_PAPER, _BASELINES = "hamlearn.model.hamlearning", "hamlearn.model.baselines"
 _LEXICON = Inputs(encoder=False, lexicon=True)
 _REGIONS = Inputs(regions=True)
 _OBJECTS = Inputs(image=True, objects=True)
@@ -60,92 +71,97 @@ _GRAPHS = Inputs(image=True, objects=True, graphs=True)
 SYSTEMS: dict[str, System] = {
     "full": System("the model of the paper", inputs=_GRAPHS),
     "wo_rgcn": System(
-        "without the spatial graph of the objects", network="WithoutRGCN", inputs=_OBJECTS
+        "without the spatial graph of the objects",
+        build=f"{_PAPER}:WithoutRGCN",
+        inputs=_OBJECTS,
     ),
     "wo_vit": System(
-        "without the Transformer over the objects", network="WithoutViT", inputs=_GRAPHS
+        "without the Transformer over the objects",
+        build=f"{_PAPER}:WithoutViT",
+        inputs=_GRAPHS,
     ),
-    "wo_rm": System("without relevance measuring", network="WithoutRelevance", inputs=_GRAPHS),
-    "text_only": System("without pictures", network="TextOnly"),
-    "bilstm_crf": System("BiLSTM-CRF, words alone", "model/baselines/lexical", "BiLSTM", _LEXICON),
+    "wo_rm": System(
+        "without relevance measuring",
+        build=f"{_PAPER}:WithoutRelevance",
+        inputs=_GRAPHS,
+    ),
+    "text_only": System("without pictures", build=f"{_PAPER}:TextOnly"),
+    "bilstm_crf": System("BiLSTM-CRF, words alone", f"{_BASELINES}.lexical:BiLSTM", _LEXICON),
     "cnn_bilstm_crf": System(
-        "BiLSTM-CRF with a CNN over characters", "model/baselines/lexical", "CNNBiLSTM", _LEXICON
+        "BiLSTM-CRF with a CNN over characters",
+        f"{_BASELINES}.lexical:CNNBiLSTM",
+        _LEXICON,
     ),
     "hbilstm_crf": System(
-        "BiLSTM-CRF with an LSTM over characters", "model/baselines/lexical", "HBiLSTM", _LEXICON
+        "BiLSTM-CRF with an LSTM over characters",
+        f"{_BASELINES}.lexical:HBiLSTM",
+        _LEXICON,
     ),
-    "bert": System("the text encoder and a softmax over labels", "model/baselines/bert", "BERT"),
-    "bert_crf": System("the text encoder and a CRF", "model/baselines/bert", "BERTCRF"),
+    "bert": System("the text encoder and a softmax over labels", f"{_BASELINES}.bert:BERT"),
+    "bert_crf": System("the text encoder and a CRF", f"{_BASELINES}.bert:BERTCRF"),
     "gvatt_bert_crf": System(
         "attention of the sentence over a map of the image, and a gate",
-        "model/baselines/gvatt",
-        "GVATT",
+        f"{_BASELINES}.gvatt:GVATT",
         _REGIONS,
     ),
     "adacan_bert_crf": System(
         "adaptive co-attention of words and a map of the image",
-        "model/baselines/adacan",
-        "AdaCAN",
+        f"{_BASELINES}.adacan:AdaCAN",
         _REGIONS,
     ),
     "umt": System(
         "cross-modal Transformer over a map of the image, with span detection",
-        "model/baselines/umt",
-        "UMT",
+        f"{_BASELINES}.umt:UMT",
         _REGIONS,
     ),
-    "umgf": System("a graph of words and objects", "model/baselines/umgf", "UMGF", _OBJECTS),
+    "umgf": System("a graph of words and objects", f"{_BASELINES}.umgf:UMGF", _OBJECTS),
     "maf": System(
         "text and a map of the image aligned by contrast and matched",
-        "model/baselines/maf",
-        "MAF",
+        f"{_BASELINES}.maf:MAF",
         _REGIONS,
     ),
     "hvpnet": System(
         "prefixes of the stages of the image network in each layer of the encoder",
-        "model/baselines/hvpnet",
-        "HVPNeT",
+        f"{_BASELINES}.hvpnet:HVPNeT",
         Inputs(image=True, stages=True, objects=True, prefixes=True),
     ),
     "mgcmt": System(
         "cross-modal Transformers over a map of the image and over objects",
-        "model/baselines/mgcmt",
-        "MGCMT",
+        f"{_BASELINES}.mgcmt:MGCMT",
         Inputs(image=True, regions=True, objects=True),
     ),
     "ita": System(
         "objects' names and captions as text",
-        "model/baselines/bert",
-        "ITA",
+        f"{_BASELINES}.bert:ITA",
         Inputs(names=True, captions=True),
     ),
 }
 ABLATIONS = ("full", "wo_rgcn", "wo_vit", "wo_rm")  # the paper's model and its ablations
 
 
-def get_system(variant: str) -> System:
-    """Return the system of this name.
+def get_system(name: str) -> System:
+    """Return the system of hamlearn of this name; for those of a configuration, ask its settings.
 
     Raises:
         HamlearnError: there is none.
     """
-    if variant not in SYSTEMS:
-        raise HamlearnError(f"variant: found {variant!r}, expected one of {', '.join(SYSTEMS)}")
-    return SYSTEMS[variant]
+    if name not in SYSTEMS:
+        raise HamlearnError(f"variant: found {name!r}, expected one of {', '.join(SYSTEMS)}")
+    return SYSTEMS[name]
 
 
-def inputs_of(variant: str) -> Inputs:
-    """Return what a variant reads."""
-    return get_system(variant).inputs
+def inputs_of(name: str) -> Inputs:
+    """Return what a system of hamlearn reads."""
+    return get_system(name).inputs
 
 
-def check_can_freeze(variant: str) -> None:
+def check_can_freeze(variant: str, inputs: Inputs) -> None:
     """Refuse a variant whose text encoder cannot be frozen.
 
     Raises:
         HamlearnError: the encoder reads the image.
     """
-    if inputs_of(variant).prefixes:
+    if inputs.prefixes:
         raise HamlearnError(
             f"text.freeze: found the variant {variant}, which feeds the image into the encoder;"
             " expected other variants: remove it, or train it with `freeze: false`"

@@ -104,7 +104,7 @@ def _plan(settings: Settings) -> _Plan:
         label_of[key] = label
         return label
 
-    for system in SYSTEMS:
+    for system in (*SYSTEMS, *settings.systems):
         add(system, "", single, "variants")
     for name, run in settings.runs.items():
         place = f"runs.{name}"

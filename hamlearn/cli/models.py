@@ -91,6 +91,7 @@ def predict_split(
     captions: opt.Captions = None,
     encoded: opt.Encoded = None,
     threads: opt.Threads = None,
+    systems: opt.Systems = [],  # noqa: B006  (read only)
 ) -> None:
     """Predict one split of a corpus with a trained model."""
     from hamlearn.data.sources import InputFiles
@@ -99,7 +100,7 @@ def predict_split(
 
     keep_freed_memory()
     files = InputFiles(images, objects, graphs, captions, encoded)
-    predict(run, posts, split, jsonl, conll, files, threads)
+    predict(run, posts, split, jsonl, conll, files, threads, systems)
 
 
 @app.command()
@@ -114,6 +115,7 @@ def predict_controls(
     captions: opt.Captions = None,
     encoded: opt.Encoded = None,
     threads: opt.Threads = None,
+    systems: opt.Systems = [],  # noqa: B006  (read only)
 ) -> None:
     """Predict test with images taken away, exchanged between posts, or blank."""
     wanted = {}
@@ -129,7 +131,7 @@ def predict_controls(
 
     keep_freed_memory()
     files = InputFiles(images, objects, graphs, captions, encoded)
-    predict_controls(run, posts, "test", wanted, files, threads)
+    predict_controls(run, posts, "test", wanted, files, threads, systems)
 
 
 @app.command()
@@ -137,11 +139,12 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished training.")],
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
     scores: Annotated[Path | None, typer.Option(help="Scores file, for the model card.")] = None,
+    systems: opt.Systems = [],  # noqa: B006  (read only)
 ) -> None:
     """Copy a trained model into a folder to share, with a model card."""
     from hamlearn.inference.export import export
 
-    export(run, out, scores)
+    export(run, out, scores, systems)
 
 
 @app.command()
@@ -161,6 +164,7 @@ def predict(
     explain: Annotated[bool, typer.Option("--explain", help="Say what images contribute.")] = False,
     device: opt.Device = None,
     threads: opt.Threads = None,
+    systems: opt.Systems = [],  # noqa: B006  (read only)
 ) -> None:
     """Find the entities of posts: one JSON line per post, in order. A killed run is continued."""
     has_features = (image_features, object_features, graphs) != (None, None, None)
@@ -178,7 +182,9 @@ def predict(
     features = InputFiles(image_features, object_features, graphs) if has_features else None
     with free_device(device) as used:
         sources = (images, features, no_images, weights)
-        predict_file(model, posts, out, *sources, form, part, batch_size, used, threads, explain)
+        predict_file(
+            model, posts, out, *sources, form, part, batch_size, used, threads, explain, systems
+        )
 
 
 @app.command()

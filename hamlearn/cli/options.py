@@ -24,6 +24,10 @@ Captions = Annotated[Path | None, typer.Option(help="Lines of `ID.jpg :caption`.
 Encoded = Annotated[Path | None, typer.Option(help="Outputs of a frozen encoder, from `encode`.")]
 Encoder = Annotated[str | None, typer.Option(help="Text encoder; default: text.encoder.")]
 Weights = Annotated[Path | None, typer.Option(help="Folder of the vision networks' weights.")]
+Systems = Annotated[
+    list[str],
+    typer.Option("--system", help="package.module:function outside of hamlearn that may be run."),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a free GPU.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hamlearn.cli.options import Device, Threads, Weights
+from hamlearn.cli.options import Device, Systems, Threads, Weights
 from hamlearn.errors import HamlearnError
 from hamlearn.io import say
 
@@ -16,6 +16,7 @@ def serve_model(
     weights: Weights = None,
     device: Device = None,
     threads: Threads = None,
+    systems: Systems = [],  # noqa: B006  (read only)
 ) -> None:
     """Serve a page to try a model, on this machine only: paste a post, drop images."""
     try:
@@ -30,5 +31,5 @@ def serve_model(
     from hamlearn.inference.tagger import Tagger
     from hamlearn.serving.page import serve
 
-    with Tagger.load(model, device, threads, weights) as tagger:
+    with Tagger.load(model, device, threads, weights, systems=systems) as tagger:
         serve(tagger, port, lambda address: say(f"{address}  (Ctrl-C ends it)"))

@@ -19,7 +19,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.io import lines
 from hamlearn.runs import RunSetup
 from hamlearn.settings import TextSettings
-from hamlearn.systems import inputs_of
+from hamlearn.systems import Inputs
 
 
 class Named(Protocol):
@@ -40,9 +40,8 @@ class InputFiles:
     captions: str | Path | None = None  # which no system requires
     encoded: str | Path | None = None  # outputs of a frozen encoder; None: the encoder runs
 
-    def read_by(self, variant: str) -> "InputFiles":
-        """Return the files that a variant reads, the others None."""
-        inputs = inputs_of(variant)
+    def read_by(self, inputs: Inputs) -> "InputFiles":
+        """Return the files that are read, the others None."""
         names = [*inputs.files]
         names += ["captions"] if inputs.captions else []
         names += ["encoded"] if inputs.encoder else []
@@ -61,7 +60,7 @@ class Sources:
 
 @contextmanager
 def open_sources(
-    variant: str,
+    inputs: Inputs,
     files: InputFiles,
     tokenizer: PreTrainedTokenizerBase,
     text: TextSettings,
@@ -69,16 +68,16 @@ def open_sources(
     splits: Sequence[Iterable[Named]] = (),
     run: RunSetup | None = None,
 ) -> Iterator[Sources]:
-    """Open the files that a variant reads, whatever others are given, and close them at the end.
+    """Open the files that a system reads, whatever others are given, and close them at the end.
 
     `splits` have the posts to be read; a file must have something of at least one of them. For the
     model of a `run`, features must be of the kind that it was trained on; see `align`.
 
     Raises:
-        HamlearnError: the variant is unknown, a file is absent or of another kind or of no image of
+        HamlearnError: a file is absent or of another kind or of no image of
             the posts, or stored outputs are given for an encoder that is trained.
     """
-    inputs, files = inputs_of(variant), files.read_by(variant)
+    files = files.read_by(inputs)
     if files.encoded is not None and not text.freeze:
         raise HamlearnError(
             f"{files.encoded}: found stored outputs of an encoder for a run that has `text.freeze:"

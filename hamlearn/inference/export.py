@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,24 @@ from hamlearn.inference.model_folder import (
 from hamlearn.io import markdown
 from hamlearn.outputs import MODEL, atomic_folder, check_folder
 from hamlearn.runs import RunFacts, VisionNetwork
-from hamlearn.systems import CONTROLS, NO_DETECTOR, get_system
+from hamlearn.systems import CONTROLS, NO_DETECTOR
 from hamlearn.templates import environment
 
 log = logging.getLogger(__name__)
 
 
-def export(folder: str | Path, out: str | Path, scores: str | Path | None = None) -> None:
+def export(
+    folder: str | Path,
+    out: str | Path,
+    scores: str | Path | None = None,
+    systems: Collection[str] = (),
+) -> None:
     """Copy a model folder, with a model card and, if given, its scores.
 
     The copy is written atomically, and loaded before that; a model folder at `out` is replaced. It
     names no folder of this machine. The same model and scores give the same bytes. `scores` is a
     scores file of the workflow or metrics.csv, of which the rows of this system, seed and detector
-    are copied.
+    are copied. `systems` are those of `load_model`.
 
     Raises:
         HamlearnError: the model cannot be loaded or is replaced meanwhile, `out` holds something
@@ -40,7 +46,7 @@ def export(folder: str | Path, out: str | Path, scores: str | Path | None = None
     folder, out = Path(folder), Path(out)
     check_folder(out, MODEL)
     with atomic_folder(out, MODEL) as part, unchanged_model(folder):
-        facts = _without_paths(load_model(folder).facts)
+        facts = _without_paths(load_model(folder, systems).facts)
         for name in sorted(verify(folder).keys() - {SCORES, CARD}):
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, part / name)
@@ -48,7 +54,7 @@ def export(folder: str | Path, out: str | Path, scores: str | Path | None = None
         rows = [] if scores is None else _write_scores(scores, facts, part / SCORES)
         (part / CARD).write_text(model_card(facts, rows), encoding="utf-8")
         write_manifest(part)
-        load_model(part)
+        load_model(part, systems)
     log.info("%s: %s with %d labels, written", out, facts.system, len(facts.labels))
 
 
@@ -59,7 +65,7 @@ def model_card(facts: RunFacts, rows: list[dict[str, Any]]) -> str:
     return (
         templates.get_template("model_card.md.jinja").render(
             facts=facts,
-            about=get_system(facts.system).about,
+            about=facts.network_of_system.about,
             random=[
                 markdown(network.name) for network in facts.networks.values() if network.random
             ],

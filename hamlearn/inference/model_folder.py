@@ -17,7 +17,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +130,11 @@ def is_allowed(name: str) -> bool:
     return name in own or _ENCODER_FILE.fullmatch(name) is not None
 
 
-def load_model(folder: str | Path) -> TrainedModel:
+def load_model(folder: str | Path, systems: Collection[str] = ()) -> TrainedModel:
     """Load a model folder after verifying every file of it against its manifest.
+
+    `systems` are functions outside of hamlearn that may build its network, as
+    `package.module:function`; a model of another such function is refused.
 
     Raises:
         HamlearnError: a file is changed, missing, foreign or a link, another version of hamlearn
@@ -140,17 +143,17 @@ def load_model(folder: str | Path) -> TrainedModel:
     """
     folder = Path(folder)
     with unchanged_model(folder):
-        return _load(folder)
+        return _load(folder, systems)
 
 
-def _load(folder: Path) -> TrainedModel:
+def _load(folder: Path, systems: Collection[str]) -> TrainedModel:
     verify(folder)
     facts = read_run_facts(folder / FACTS)
     if has_weights(folder / ENCODER):
         raise HamlearnError(f"{folder / ENCODER}: found weights; expected the configuration alone")
     try:
-        _check_sizes(folder, facts)
-        network = build_untrained(_encoder(folder, facts), facts)
+        _check_sizes(folder, facts, systems)
+        network = build_untrained(_encoder(folder, facts), facts, systems)
         safetensors.load_model(network, folder / WEIGHTS, strict=True)
     except HamlearnError:
         raise
@@ -238,7 +241,7 @@ def _files_in(folder: Path) -> set[str]:
     return found - {MARKER}
 
 
-def _check_sizes(folder: Path, facts: RunSetup) -> None:
+def _check_sizes(folder: Path, facts: RunSetup, systems: Collection[str]) -> None:
     """Refuse a model that is larger than its weights before any memory is allocated for it.
 
     Every tensor's shape in the file must be that of the same model on PyTorch's meta device.
@@ -255,7 +258,7 @@ def _check_sizes(folder: Path, facts: RunSetup) -> None:
                 f" {WEIGHTS}"
             )
     with torch.device("meta"):
-        expected = build_untrained(_encoder(folder, facts), facts).state_dict()
+        expected = build_untrained(_encoder(folder, facts), facts, systems).state_dict()
     for name, value in expected.items():
         if name in stored and stored[name] != tuple(value.shape):
             raise ValueError(f"{name} is {stored[name]}, expected {tuple(value.shape)}")

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, zip_longest
@@ -58,6 +58,7 @@ def predict_file(
     device: str | None = None,
     threads: int | None = None,
     explain: bool = False,
+    systems: Collection[str] = (),
 ) -> Counts:
     """Write the entities of every post of a file as JSON lines with the fields of `Tagged`.
 
@@ -77,7 +78,17 @@ def predict_file(
         with _standard_input(form) as copy:
             sources = (images, features, no_images, weights)
             return predict_file(
-                model, copy, out, *sources, form, shard, batch_size, device, threads, explain
+                model,
+                copy,
+                out,
+                *sources,
+                form,
+                shard,
+                batch_size,
+                device,
+                threads,
+                explain,
+                systems,
             )
     posts, out = Path(posts), check_file(Path("/dev/stdout" if str(out) == "-" else out))
     number, count = shard
@@ -89,7 +100,7 @@ def predict_file(
     states = {
         kind: [str(path), *state_of(path)] for kind, path in asdict(stored).items() if path
     }  # from before they are opened
-    with Tagger.load(model, device, threads, weights, features) as tagger:
+    with Tagger.load(model, device, threads, weights, features, systems) as tagger:
         reads_images = tagger.reads_images and not no_images
         every, total = read_posts(posts, str, form), 0
         if reads_images and has_source:  # absent weights are reported here, before any work

@@ -4,7 +4,7 @@ import json
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,6 +68,7 @@ def predict(
     conll: str | Path,
     files: InputFiles | None = None,
     threads: int | None = None,
+    systems: Collection[str] = (),
 ) -> None:
     """Predict one split and write it as JSON lines and as CoNLL, each atomically.
 
@@ -80,7 +81,7 @@ def predict(
     if threads is not None:
         torch.set_num_threads(threads)
     with (
-        _opened(model_folder, posts, split, files) as (model, chosen, sources),
+        _opened(model_folder, posts, split, files, systems) as (model, chosen, sources),
         ExitStack() as stack,
     ):
         parts = [stack.enter_context(atomic_write(path)) for path in (jsonl, conll)]
@@ -111,6 +112,7 @@ def predict_controls(
     outputs: Mapping[tuple[Control, int], str | Path],
     files: InputFiles | None = None,
     threads: int | None = None,
+    systems: Collection[str] = (),
 ) -> None:
     """Predict one split with its images removed, exchanged or blank; see `hamlearn.data.controls`.
 
@@ -121,7 +123,7 @@ def predict_controls(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    with _opened(model_folder, posts, split, files) as (model, chosen, sources):
+    with _opened(model_folder, posts, split, files, systems) as (model, chosen, sources):
         if sources.visual is None and sources.image_text is None:
             raise HamlearnError(
                 f"{model_folder}: found the system {model.facts.system}, which reads no images;"
@@ -139,18 +141,22 @@ def predict_controls(
 
 @contextmanager
 def _opened(
-    model_folder: str | Path, posts: str | Path, split: str, files: InputFiles | None
+    model_folder: str | Path,
+    posts: str | Path,
+    split: str,
+    files: InputFiles | None,
+    systems: Collection[str],
 ) -> Iterator[tuple[TrainedModel, PostFile, Sources]]:
     """Load a model, and open a split and what the model reads of it.
 
     A model that was trained with exchanged images has exchanged images here too.
     """
-    model = load_model(model_folder)
+    model = load_model(model_folder, systems)
     facts = model.facts
     with ExitStack() as stack:
         chosen = stack.enter_context(PostFile(posts, split))
         opened = open_sources(
-            facts.system,
+            facts.inputs,
             files or InputFiles(),
             model.tokenizer,
             facts.text,

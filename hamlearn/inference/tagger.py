@@ -1,7 +1,7 @@
 """Entities in posts, by a trained model."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -99,18 +99,20 @@ class Tagger(AbstractContextManager["Tagger"]):
         threads: int | None = None,
         weights: str | Path | None = None,
         features: InputFiles | None = None,
+        systems: Collection[str] = (),
     ) -> Self:
         """Load a model folder, as written by `hamlearn train` or `hamlearn export`.
 
         Vision networks are loaded when the first image is read; nothing is downloaded. `threads`
-        are those of torch on the CPU, in the whole process.
+        are those of torch on the CPU, in the whole process. `systems` are functions outside of
+        hamlearn that may build the network, see `load_model`.
 
         Raises:
             HamlearnError: the folder is not as it was written; the message names the file.
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        return cls(load_model(folder), device, weights, features)
+        return cls(load_model(folder, systems), device, weights, features)
 
     @property
     def reads_images(self) -> bool:

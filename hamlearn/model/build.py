@@ -1,17 +1,21 @@
 """Build the model of a system, the only place where one is built."""
 
-from importlib import import_module
+from collections.abc import Collection
+from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
+from hamlearn.functions import load_function
 from hamlearn.model.base import Sizes, TaggingModel
+from hamlearn.model.batch import Batch
 from hamlearn.model.text import TextEncoder
 from hamlearn.model.transformer import CrossModalLayer
 from hamlearn.runs import RunSetup
 from hamlearn.settings import ModelSettings, TextSettings
-from hamlearn.systems import get_system
+from hamlearn.systems import System, get_system
 
 
 def build_model(
@@ -20,15 +24,17 @@ def build_model(
     sizes: Sizes,
     text: TextSettings,
     model: ModelSettings,
+    own: System | None = None,
 ) -> TaggingModel:
     """Return an untrained model; `encoder` is None for a system without one.
 
+    `own` is a system of one's own, under the name `system`; its function is imported and called.
     With `class_embedding: words`, class vectors are as wide as the encoder's words.
 
     Raises:
         HamlearnError: the system is unknown or lacks an encoder, or sizes do not fit together.
     """
-    chosen = get_system(system)
+    chosen = own or get_system(system)
     if chosen.inputs.encoder and encoder is None:
         raise HamlearnError(f"variant {system}: found no text encoder, expected one")
     for name in ("regions", "stages"):
@@ -40,19 +46,80 @@ def build_model(
     if model.class_embedding == "words" and encoder is not None:
         width = encoder.get_input_embeddings().embedding_dim
         model = model.model_copy(update={"class_width": width})
-    network = getattr(import_module(f"hamlearn.{chosen.module.replace('/', '.')}"), chosen.network)
-    tagger: TaggingModel = network(encoder, sizes, text, model)
+    tagger = _called(system, chosen.build, (encoder, sizes, text, model))
     of_words = getattr(tagger, "text", None)
     if text.freeze and isinstance(of_words, TextEncoder):
         of_words.freeze()
     return tagger
 
 
-def build_untrained(encoder: PreTrainedModel | None, setup: RunSetup) -> TaggingModel:
-    """Return the untrained model of a run."""
+def _called(system: str, build: str, arguments: tuple[Any, ...]) -> TaggingModel:
+    """Return the network that a function builds; what one's own raises or returns is checked."""
+    place = f"systems.{system}.build"
+    function = load_function(build, place)
+    try:
+        tagger = function(*arguments)
+    except HamlearnError:
+        raise
+    except Exception as error:
+        if build.startswith("hamlearn."):
+            raise
+        raise HamlearnError(
+            f"{place}: {build} failed: {type(error).__name__}: {error!s:.300}"
+        ) from error
+    if not isinstance(tagger, TaggingModel):
+        raise HamlearnError(
+            f"{place}: {build} returned {type(tagger).__name__}, expected a TaggingModel"
+        )
+    return tagger
+
+
+def build_untrained(
+    encoder: PreTrainedModel | None, setup: RunSetup, systems: Collection[str] = ()
+) -> TaggingModel:
+    """Return the untrained model of a run.
+
+    Args:
+        encoder: None for a system without one.
+        setup: of the run.
+        systems: functions outside of hamlearn that may be called, as `package.module:function`.
+
+    Raises:
+        HamlearnError: the run's system is code outside of hamlearn that is not among `systems`; see
+            also `build_model`.
+    """
+    own = None if setup.own is None else setup.own.system
+    if own is not None and own.is_own and own.build not in systems:
+        raise HamlearnError(
+            f"system {setup.system}: its network is built by {own.build}, code outside of hamlearn"
+            f" that is not run unasked; if you trust it, add `--system {own.build}`"
+        )
     names = tuple(setup.labels)
     sizes = Sizes(labels=len(names), names=names, **setup.sizes.model_dump())
-    return build_model(encoder, setup.system, sizes, setup.text, setup.model)
+    return build_model(encoder, setup.system, sizes, setup.text, setup.model, own)
+
+
+@torch.no_grad()
+def check_emissions(tagger: TaggingModel, batch: Batch, setup: RunSetup) -> None:
+    """Refuse a network whose emissions of a batch are not (B, W, K) finite numbers.
+
+    Raises:
+        HamlearnError: they are not, or it fails.
+    """
+    place, shape = f"systems.{setup.system}.build", (*batch.word_mask.shape, len(setup.labels))
+    try:
+        found = tagger.eval()(batch).emissions
+    except Exception as error:  # of the user's code
+        raise HamlearnError(
+            f"{place}: failed on the first posts: {type(error).__name__}: {error!s:.300}"
+        ) from error
+    if tuple(found.shape) != shape:
+        raise HamlearnError(
+            f"{place}: found emissions of shape {tuple(found.shape)}, expected {shape}: posts,"
+            " words, labels"
+        )
+    if not found[batch.word_mask].isfinite().all():
+        raise HamlearnError(f"{place}: found emissions that are not finite")
 
 
 def compile_layers(tagger: TaggingModel, backend: str = "inductor") -> list[nn.Module]:

@@ -29,7 +29,6 @@ from hamlearn.report.inputs import (
     read_results,
 )
 from hamlearn.settings import Settings
-from hamlearn.systems import SYSTEMS
 from hamlearn.templates import environment
 from hamlearn.variants import variant_of
 
@@ -141,7 +140,7 @@ def about(settings: Settings, label: str) -> str:
         variant = variant_of(settings, label)
     except HamlearnError:
         return "not of this configuration"
-    what = SYSTEMS[variant.system].about
+    what = settings.system(variant.system).about
     values = [f"{key} = {json.dumps(value)}" for key, value in variant.changed.items()]
     return "; ".join([what, ", ".join(values)]) if values else what
 

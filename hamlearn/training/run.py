@@ -28,13 +28,13 @@ from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import FACTS, write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.loggers import open_loggers, require_loggers
-from hamlearn.model.build import build_untrained, compile_layers
+from hamlearn.model.build import build_untrained, check_emissions, compile_layers
 from hamlearn.model.spatial import resolve_graph_backend
 from hamlearn.model.visual import VisualEmbedding
 from hamlearn.outputs import MODEL, check_folder
-from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, read_run_facts
+from hamlearn.runs import FeatureSizes, RunFacts, RunSetup, own_system, read_run_facts
 from hamlearn.settings import Settings
-from hamlearn.systems import check_can_freeze, inputs_of
+from hamlearn.systems import check_can_freeze
 from hamlearn.training.checkpoints import LastCheckpoint
 from hamlearn.training.distributed import Process, other_processes
 from hamlearn.training.loop import TrainingLoop, fit
@@ -96,9 +96,10 @@ def _train(
     """Take part in a training; the first process starts the others and writes the folder."""
     arguments = (posts, encoder, settings, system, seed, out, files, threads, logs)
     torch.set_num_threads(max(1, threads // process.count))
-    inputs = inputs_of(system)
+    built = settings.system(system)
+    inputs = built.inputs
     if settings.text.freeze and inputs.encoder:
-        check_can_freeze(system)
+        check_can_freeze(system, inputs)
         require_pretrained(encoder)
     digests = _digests_of(system, settings, encoder, files) if process.is_first else []
     with ExitStack() as stack:
@@ -108,7 +109,7 @@ def _train(
         vectors = settings.text.word_vectors
         lexicon = Lexicon.from_posts(posts, vectors) if inputs.lexicon else None
         sources = stack.enter_context(
-            open_sources(system, files, tokenizer, settings.text, lexicon, [*splits.values()])
+            open_sources(inputs, files, tokenizer, settings.text, lexicon, [*splits.values()])
         )
         control = settings.training.control
         sources = controlled(sources, control, [*splits.values()], seed)
@@ -126,6 +127,7 @@ def _train(
         backend = settings.model.graph_backend
         setup = RunSetup(
             system=system,
+            own=own_system(settings, system),
             seed=seed,
             labels=labels,
             sizes=sizes,
@@ -147,7 +149,12 @@ def _train(
             checkpoint_activations(text_encoder)
         if text_encoder is not None and sources.encoded is not None:
             sources.encoded.check(text_encoder)
-        model = build_untrained(text_encoder, setup).train()
+        model = build_untrained(text_encoder, setup, [built.build])
+        if built.is_own:
+            first = range(min(2, len(data["train"])))
+            with torch.random.fork_rng(devices=[]):
+                check_emissions(model, data["train"].batch(first), setup)
+        model.train()
         if lexicon is not None:
             lexicon.initialise(model)
         visual, class_embedding = getattr(model, "visual", None), settings.model.class_embedding
@@ -243,8 +250,10 @@ def _digests_of(
     They are taken before the files are opened: a file that is replaced in between then makes the
     checkpoint one of other inputs.
     """
-    read = [path for path in astuple(files.read_by(system)) if path is not None]
-    if inputs_of(system).lexicon and settings.text.word_vectors is not None:
+    read = [
+        path for path in astuple(files.read_by(settings.system(system).inputs)) if path is not None
+    ]
+    if settings.system(system).inputs.lexicon and settings.text.word_vectors is not None:
         read.append(settings.text.word_vectors)
     if Path(encoder).is_dir():
         read += sorted(path for path in Path(encoder).iterdir() if path.is_file())

@@ -143,7 +143,7 @@ def check(network: Network, installed: bool = True) -> None:
             f" pip install {kind}"
         )
     if kind == "python":
-        _check_function(network, installed)
+        check_function(f"{network.key}.source", network.source, installed)
     if kind == "transformers":
         _check_folder(network)
     elif network.hub_id is not None:
@@ -152,9 +152,17 @@ def check(network: Network, installed: bool = True) -> None:
         raise HamlearnError(_absent(network, network.file))
 
 
-def _check_function(network: Network, installed: bool) -> None:
-    """Check that a `python:` source is a function of a module, without importing it."""
-    source, place = network.source, f"{network.key}.source"
+def check_function(place: str, source: Source, installed: bool = True) -> None:
+    """Check that a `python:` source is a function of a module, without importing it.
+
+    Args:
+        place: key of the configuration, for messages.
+        source: with the module and the function.
+        installed: it is imported in this environment.
+
+    Raises:
+        HamlearnError: there is no such module or function.
+    """
     file = module_file(source.module)
     if file is None:
         if not installed:

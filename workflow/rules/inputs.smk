@@ -7,7 +7,7 @@ from hamlearn.outputs import atomic_write
 from hamlearn.vision.network_files import Network
 from hamlearn.vision.published import published
 from hamlearn.experiment_settings import RUN_SECTIONS
-from hamlearn.systems import get_system, inputs_of, transfer_name
+from hamlearn.systems import transfer_name
 from hamlearn.variants import settings_for, shuffled_labels, variant_of
 
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
@@ -228,7 +228,9 @@ def input_options(wildcards, input):
 def word_vectors(wildcards):
     """Return the file of pretrained word vectors, for variants that read it."""
     one = variant_of(SETTINGS, wildcards.variant)
-    return one.settings.text.word_vectors or [] if inputs_of(one.system).lexicon else []
+    return (
+        one.settings.text.word_vectors or [] if SETTINGS.system(one.system).inputs.lexicon else []
+    )
 
 
 def system_of(wildcards):
@@ -301,6 +303,19 @@ def encoder_option(wildcards, input):
     return ["--encoder", input.encoder] if is_made else []
 
 
+def system_options(wildcards):
+    """Return the command-line options for a network of one's own, which is run on request alone."""
+    system = SETTINGS.system(system_of(wildcards))
+    return ["--system", system.build] if system.is_own else []
+
+
+def own_systems(wildcards):
+    """Return these options for every system of the configuration."""
+    return [
+        word for build in experiments.system_functions(SETTINGS) for word in ("--system", build)
+    ]
+
+
 # --- scores, tables, report -------------------------------------------------------------------
 
 
@@ -362,7 +377,7 @@ def generated_corpora(wildcards):
 
 def report_objects(wildcards):
     """Return the objects and graphs of every detector."""
-    if not any("objects" in inputs_of(name).files for name in config["variants"]):
+    if not any("objects" in SETTINGS.system(name).inputs.files for name in config["variants"]):
         return []
     objects = "<results>/features/{corpus}/objects/{detector}.h5"
     graphs = ["<results>/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []

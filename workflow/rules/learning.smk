@@ -111,10 +111,11 @@ rule predict:
         contents=contents(run_inputs),
         run=subpath(input.model, parent=True),
         split=lambda wildcards: wildcards.get("split", "test"),
+        system=system_options,
         source=model_source("inference/prediction"),
     shell:
         "python -m hamlearn predict-split --run {params.run:q} --posts {input.posts:q}"
-        " --split {params.split} {params.inputs:q} --jsonl {output.jsonl:q}"
+        " --split {params.split} {params.inputs:q} {params.system:q} --jsonl {output.jsonl:q}"
         " --conll {output.conll:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -146,10 +147,12 @@ if CONTROLS:
             run=subpath(input.model, parent=True),
             out=subpath(output[0], parent=True),
             names=CONTROLS,
+            system=system_options,
             source=model_source("inference/prediction"),
         shell:
             "python -m hamlearn predict-controls --run {params.run:q} --posts {input.posts:q}"
-            " {params.inputs:q} --out {params.out:q} --threads {threads} {params.names}"
+            " {params.inputs:q} {params.system:q} --out {params.out:q} --threads {threads}"
+            " {params.names}"
             " > {log:q} 2>&1"
 
 

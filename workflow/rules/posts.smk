@@ -20,13 +20,14 @@ if PREDICT["posts"]:
             mem_mb=growing(4000),
         params:
             options=post_options("format", "images", "no_images", "weights"),
+            systems=own_systems,
             contents=post_contents,
             images=post_images,
             model=subpath(input.model, parent=True),
             source=source_digest("inference/predict_file"),
         shell:
             "python -m hamlearn predict {params.model:q} {input.posts:q} {params.options:q}"
-            " --shard {wildcards.scatteritem} --out {output:q} --threads {threads} > {log:q} 2>&1"
+            " {params.systems:q} --shard {wildcards.scatteritem} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
     rule join_posts:
         input:

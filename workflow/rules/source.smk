@@ -64,11 +64,25 @@ def read_module(path):
     return text, tuple(filter(Path.is_file, files))
 
 
+def as_path(module):
+    """Return the path of a module of hamlearn as `source_digest` names it."""
+    return module.removeprefix("hamlearn.").replace(".", "/")
+
+
 def model_source(stage):
-    """Return a params function: a stage and the model of the run's system, but no other system."""
+    """Return a params function: a stage and the model of the run's system, but no other system.
+
+    Of a system of one's own, the file counts, and every layer of hamlearn that it may use.
+    """
 
     def digest(wildcards):
-        return source_digest(stage, get_system(system_of(wildcards)).module)
+        system = SETTINGS.system(system_of(wildcards))
+        if not system.is_own:
+            return source_digest(stage, as_path(system.module))
+        file = module_file(system.module)
+        tracked = config["track_source"] and file is not None and file.is_file()
+        own = hashlib.sha256(file.read_bytes() if tracked else b"").hexdigest()[:12]
+        return source_digest(stage, "model/*") + own
 
     return digest
 
@@ -89,7 +103,7 @@ def network_source(wildcards):
     readers = ("precomputed", "precomputed_images", "object_files", "tsv_objects")
     without = tuple(f"features/{name}" for name in readers)
     if source.kind == "python" and source.module.startswith("hamlearn."):
-        own = source.module.removeprefix("hamlearn.").replace(".", "/")
+        own = as_path(source.module)
         return source_digest(*modules, own, without=without)
     digest = source_digest(*modules, without=without)
     if source.kind == "python" and config["track_source"]:

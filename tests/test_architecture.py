@@ -18,6 +18,7 @@ BASE = {  # top-level modules
     *("errors", "io", "outputs", "sections", "networks", "settings", "systems", "templates"),
     *("devices", "runs", "encoder_files", "archives", "memory", "sources", "hub", "loggers"),
     "experiment_settings",
+    "functions",
 }
 ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import BASE only
     "corpus": set(),
@@ -49,6 +50,7 @@ UNMATCHED = {  # modules without a test file of the same name and the reverse, a
     "report/page_in_chromium": "report/page in a browser, which may be absent",
     "training/encoders": "text encoders of all layouts, from their folder to an exported model",
     "training/own_corpus": "training/run on a corpus without images and in other scripts",
+    "training/own_system": "a system of one's own, from the configuration to an exported model",
     "training/systems": "every system, through training/run and inference/prediction",
 }
 SUITES = {  # test folders that do not mirror hamlearn/

@@ -22,12 +22,14 @@ PACKAGE = Path(hamlearn.__file__).parent
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_has_a_module_and_a_way_to_read_words(name):
     system = SYSTEMS[name]
-    assert (PACKAGE / f"{system.module}.py").is_file()
+    module = system.module.removeprefix("hamlearn.").replace(".", "/")
+    assert (PACKAGE / f"{module}.py").is_file()
+    assert not system.is_own
     assert system.inputs.encoder != system.inputs.lexicon
 
 
 def test_ablations_are_systems_of_one_module():
-    assert {SYSTEMS[name].module for name in ABLATIONS} == {"model/hamlearning"}
+    assert {SYSTEMS[name].module for name in ABLATIONS} == {"hamlearn.model.hamlearning"}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from hamlearn.data.visual import VisualReader
 from hamlearn.data.windows import tokenize
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import TextSettings
-from hamlearn.systems import Inputs
+from hamlearn.systems import Inputs, inputs_of
 from tests.builders import CLASSES, make_posts
+
+ITA = inputs_of("ita")
 
 
 def ids_of(tokenizer, text):
@@ -93,7 +95,7 @@ def test_captions_of_other_images_are_refused(paths, tokenizer, tmp_path):
     captions = tmp_path / "captions.txt"
     captions.write_text("900_1.jpg :a man\n")
     files = InputFiles(images=paths["images"], objects=paths["objects"], captions=captions)
-    options = ("ita", files, tokenizer, TextSettings())
+    options = (ITA, files, tokenizer, TextSettings())
     with open_sources(*options) as sources:  # no posts, nothing to compare with
         assert sources.image_text.captions == {"900_1.jpg": "a man"}
     message = (
@@ -120,6 +122,6 @@ def test_features_of_other_images_are_refused(paths, tokenizer):
 
 
 def test_captions_that_are_not_read_are_not_counted(paths, tokenizer):
-    with open_sources("ita", InputFiles(objects=paths["objects"]), tokenizer, TextSettings()) as it:
+    with open_sources(ITA, InputFiles(objects=paths["objects"]), tokenizer, TextSettings()) as it:
         data = PostDataset(make_posts(), tokenizer, TextSettings(), sources=it)
     assert data.counts.captions is data.has_caption(0) is None

@@ -276,3 +276,10 @@ def test_weights_that_cannot_run_on_the_backend_are_refused():
 def test_a_path_that_snakemake_would_change_is_refused(values, key):
     with pytest.raises(HamlearnError, match=rf"{key}: found '.*\{{.*', expected no name in braces"):
         check(GENERATED | values)
+
+
+def test_a_detector_that_no_loader_takes_is_refused():
+    detectors = {"mine": {"source": "torchvision:fasterrcnn_resnet50_fpn", "weights": "random"}}
+    message = "detectors.mine.source: found torchvision:.*, expected a python: source: detectors of"
+    with pytest.raises(HamlearnError, match=message):
+        check({"detector": "mine", "object_features": {"detectors": detectors}})

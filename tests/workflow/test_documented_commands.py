@@ -47,6 +47,7 @@ COMMANDS = {
         (f"error {NO_CORPUS}",) * 2
     ),
     "snakemake --cores all --configfile config/demo_paper.yaml": (RUNS, RUNS),
+    "snakemake --cores all --configfile config/own_system.yaml": (RUNS, RUNS),
     "snakemake --cores all --configfile config/offline.yaml": (f"error {NO_CORPUS}",) * 2,
     "snakemake --cores all --configfile config/offline.yaml mine.yaml": (
         (f"error {NO_CORPUS}",) * 2
@@ -67,6 +68,8 @@ COMMANDS = {
     "python -m hamlearn weights fetch --settings config.yaml": ("backbone demo: present",) * 2,
     "python -m hamlearn export results/models/demo/demo/full/seed0 mymodel"
     " --scores results/report/metrics.csv": ("error seed0: found no", "mymodel: full with"),
+    "python -m hamlearn features images --settings config.yaml --backbone precomputed"
+    " --posts posts.jsonl --out images.h5": ("error posts.jsonl: no such file", "error posts"),
     "python -m hamlearn predict mymodel posts.jsonl --images pictures --out entities.jsonl": (
         "error pictures: no such folder",
         "entities.jsonl",
@@ -103,7 +106,7 @@ class Checkout(Project):
 
     def __init__(self, folder):
         super().__init__(folder, real=True)
-        for name in ("config", "docs"):
+        for name in ("config", "docs", "examples"):
             shutil.copytree(ROOT / name, folder / name)
         self.write("mine.yaml", MINE)
 

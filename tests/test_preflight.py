@@ -147,7 +147,8 @@ def test_the_text_encoder_must_exist_and_fit(folder):
 
 def test_systems_without_heads_are_those_that_do_not_read_their_number():
     for name, system in SYSTEMS.items():
-        reads = "model.heads" in (ROOT / f"hamlearn/{system.module}.py").read_text()
+        module = ROOT / f"{system.module.replace('.', '/')}.py"
+        reads = "model.heads" in module.read_text()
         assert reads == (system.module not in preflight.WITHOUT_HEADS), name
 
 

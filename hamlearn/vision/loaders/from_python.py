@@ -1,6 +1,8 @@
 """Networks of one's own: functions of any module that Python finds."""
 
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,8 +10,8 @@ import torch
 from hamlearn.errors import HamlearnError
 from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.sources import parse_source
-from hamlearn.vision.backbones import check_shapes
-from hamlearn.vision.base import Backbone, Detector
+from hamlearn.vision.backbones import blank, check_shapes
+from hamlearn.vision.base import Backbone, Detector, Proposals
 
 
 def load_backbone(settings: WeightSettings, place: str) -> Backbone:
@@ -20,9 +22,43 @@ def load_backbone(settings: WeightSettings, place: str) -> Backbone:
 def load_detector(
     settings: DetectorSettings, place: str, device: str | torch.device = "cpu"
 ) -> Detector:
-    """Call the function of a `python:` source."""
-    detector: Detector = _function(settings, place)(settings, device)
+    """Call the function of a `python:` source, and check what a detector of one's own proposes."""
+    function, at = _function(settings, place), f"{place}.source: {settings.source}"
+    if parse_source(settings.source or "").module.startswith("hamlearn."):
+        built_in: Detector = function(settings, device)
+        return built_in
+    with _one_error(at):
+        detector: Detector = function(settings, device)
+        found = detector.propose(blank())
+    if not isinstance(found, Proposals):
+        raise HamlearnError(f"{at}: `propose`: found {type(found).__name__}, expected Proposals")
+    boxes, classes = len(found.boxes), len(detector.classes)
+    shapes = {
+        "boxes": (boxes, 4),
+        "probs": (boxes, classes),
+        "class_boxes": (boxes, classes, 4),
+        "features": (boxes, detector.feature_width),
+    }
+    for name, shape in shapes.items():
+        value = getattr(found, name)
+        if tuple(value.shape) != shape:
+            raise HamlearnError(
+                f"{at}: {name} of one image: found the shape {tuple(value.shape)}, expected {shape}"
+            )
+        if not value.isfinite().all():
+            raise HamlearnError(f"{at}: {name}: found NaN or infinity, expected finite numbers")
     return detector
+
+
+@contextmanager
+def _one_error(place: str) -> Iterator[None]:
+    """Turn what one's own code raises into one error that names the source."""
+    try:
+        yield
+    except HamlearnError:
+        raise
+    except Exception as error:
+        raise HamlearnError(f"{place}: {type(error).__name__}: {error!s:.300}") from error
 
 
 def _function(settings: WeightSettings, place: str) -> Any:

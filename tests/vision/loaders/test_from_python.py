@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from hamlearn.errors import HamlearnError
-from hamlearn.networks import WeightSettings
-from hamlearn.vision.base import load_backbone
+from hamlearn.networks import DetectorSettings, WeightSettings
+from hamlearn.vision.base import load_backbone, load_detector
 from tests.vision import outside
 
 
@@ -56,3 +56,43 @@ def test_other_shapes_name_the_key(change, message, monkeypatch):
     source = "python:tests.vision.outside:load_backbone"
     with pytest.raises(HamlearnError, match=rf"image_features\.backbones\.mine\.source.*{message}"):
         load_backbone("mine", WeightSettings(source=source, weights="w"))
+
+
+class Halves(outside.Halves):
+    """Proposes something else, by a change of what the other one proposes."""
+
+    change = None
+
+    def propose(self, image):
+        return type(self).change(super().propose(image))
+
+
+def test_a_detector_of_the_right_shapes_is_taken():
+    source = "python:tests.vision.outside:Halves"
+    detector = load_detector("mine", DetectorSettings(source=source, weights="w"))
+    assert detector.classes == ["left", "right"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: None, "`propose`: found NoneType, expected Proposals"),
+        (
+            lambda found: replace(found, features=torch.ones(2, 4)),
+            r"\(2, 4\), .* \(2, 5\)",
+        ),
+        (
+            lambda found: replace(found, probs=torch.ones(2, 3)),
+            r"\(2, 3\), .* \(2, 2\)",
+        ),
+        (lambda found: replace(found, boxes=found.boxes * torch.nan), "boxes: found NaN or infin"),
+        (lambda found: 1 / 0, "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_other_proposals_name_the_key(change, message, monkeypatch):
+    monkeypatch.setattr(Halves, "change", staticmethod(change))
+    source = f"python:{__name__}:Halves"
+    with pytest.raises(
+        HamlearnError, match=rf"object_features\.detectors\.mine\.source.*{message}"
+    ):
+        load_detector("mine", DetectorSettings(source=source, weights="w"))

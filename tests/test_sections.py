@@ -93,7 +93,7 @@ def test_true_is_no_number(key, expected):
             {"object_features": {"detectors": {"demo": {"weight": "x"}}}},
             "object_features.detectors.demo.weight: .*; did you mean weights?",
         ),
-        ({"variants": ["wo_rgnc"]}, "variants.0: found 'wo_rgnc', .*; did you mean wo_rgcn?"),
+        ({"variants": ["wo_rgnc"]}, "variants: found 'wo_rgnc', .*; did you mean wo_rgcn?"),
         ({"detector": "maskrcnn"}, "detector: found 'maskrcnn', .*; did you mean mask_rcnn?"),
         ({"corpus": "dmo"}, "corpus: found 'dmo', expected one of demo; did you mean demo?"),
         ({"training": {"precision": "bf16"}}, "training.precision: .*; did you mean bf16-mixed?"),

@@ -53,9 +53,9 @@ def test_an_unknown_system_is_refused():
 
 
 def test_a_system_with_the_image_in_its_encoder_cannot_be_frozen():
-    check_can_freeze("bert")
+    check_can_freeze("bert", inputs_of("bert"))
     with pytest.raises(HamlearnError, match=r"text\.freeze: found the variant hvpnet"):
-        check_can_freeze("hvpnet")
+        check_can_freeze("hvpnet", inputs_of("hvpnet"))
 
 
 def test_files_are_named_by_what_they_hold():

@@ -84,6 +84,7 @@ def _predict(split: str) -> Stage:
 
 _PREPARED = tuple(f"{CORPUS}/{name}" for name in ("posts.jsonl", "labels.json", "statistics.csv"))
 _SCORES, _METRICS = f"results/scores/{RUN}.csv", "results/report/metrics.csv"
+_EFFECTS, _RELEVANCE = "results/report/controls.csv", "results/report/relevance.csv"
 STAGES = [
     _stage("draw_corpus", f"demo corpus --out {CORPUS}/drawn --posts {POSTS}", f"{CORPUS}/drawn"),
     _stage(
@@ -121,6 +122,13 @@ STAGES = [
         _SCORES,
     ),
     _stage("metrics", f"metrics --out {_METRICS} {_SCORES}", _METRICS),
+    _stage(
+        "controls",
+        f"controls --posts demo={CORPUS}/posts.jsonl --effects {_EFFECTS} --relevance {_RELEVANCE}"
+        f" results/predictions/{RUN}/test.jsonl",
+        _EFFECTS,
+        _RELEVANCE,
+    ),
     _stage(
         "report",
         f"report {GIVEN} --metrics {_METRICS} --results results --out results/report",

@@ -113,7 +113,7 @@ def test_captions_of_other_images_are_refused(paths, tokenizer, tmp_path):
 def test_features_of_other_images_are_refused(paths, tokenizer):
     posts = [replace(post, image_id=f"x{post.image_id}") for post in make_posts()]
     files = InputFiles(*(paths[name] for name in ("images", "objects", "graphs")))
-    options = ("full", files, tokenizer, TextSettings())
+    options = (inputs_of("full"), files, tokenizer, TextSettings())
     message = (
         r"images.*: ids: found features for none of 34 images: .* 'xtrain_0', found .* 'train_0'"
     )

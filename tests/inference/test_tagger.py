@@ -51,7 +51,7 @@ def check_against(predicted, found):
         assert [(entity.text, entity.type) for entity in tagged.entities] == spans
         assert tagged.text == " ".join(line["words"])
         assert tagged.relevance == pytest.approx(line["relevance"], abs=1e-4)
-        assert tagged.has_image == line["has_image"]
+        assert tagged.has_image == bool(line["has_image"])
         assert all(tagged.text[e.start : e.end] == e.text for e in tagged.entities)
         assert all(0 <= entity.score <= 1 for entity in tagged.entities)
         some += len(spans)

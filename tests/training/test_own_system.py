@@ -99,7 +99,7 @@ def nothing(*arguments):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Wrong", r"found emissions of shape \(2, \d+, 10\), expected \(2, \d+, 9\)"),
+        ("Wrong", r"found emissions of shape \(2, \d+, 8\), expected \(2, \d+, 7\)"),
         ("NotANumber", "found emissions that are not finite"),
         ("failing", f"{__name__}:failing failed: RuntimeError: no such layer"),
         ("nothing", f"{__name__}:nothing returned NoneType, expected a TaggingModel"),

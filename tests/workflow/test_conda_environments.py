@@ -37,7 +37,7 @@ STAGES = {  # what each environment is for, in the words of the command line
     "corpus": {"demo corpus", "corpus prepare"},
     "vision": {"features images", "features objects", "features merge", "graphs"},
     "learning": {"vocabulary", "train", "predict-split"},
-    "report": {"evaluate", "metrics", "report"},
+    "report": {"evaluate", "metrics", "controls", "report"},
     "tagging": {"predict model", "predict-join posts.jsonl"},
 }
 

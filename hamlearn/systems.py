@@ -58,8 +58,8 @@ class System:
 
     @property
     def is_own(self) -> bool:
-        """Whether its network is code outside of hamlearn."""
-        return not self.build.startswith("hamlearn.")
+        """Whether its network is built by anything but what builds a system of hamlearn."""
+        return self.build not in {system.build for system in SYSTEMS.values()}
 
 
 _PAPER, _BASELINES = "hamlearn.model.hamlearning", "hamlearn.model.baselines"

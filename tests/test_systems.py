@@ -8,6 +8,7 @@ from hamlearn.systems import (
     ABLATIONS,
     SYSTEMS,
     Inputs,
+    System,
     check_can_freeze,
     encoder_outputs_name,
     get_system,
@@ -66,3 +67,9 @@ def test_files_are_named_by_what_they_hold():
     assert encoder_outputs_name(Inputs()) == "words"
     assert encoder_outputs_name(inputs_of("ita")) == "words_names_captions"
     assert transfer_name("twitter2017", "twitter2015") == "twitter2017_to_twitter2015"
+
+
+@pytest.mark.parametrize("build", ["hamlearn.__main__:main", "hamlearn.io:Path", "os:system"])
+def test_only_what_builds_a_system_of_hamlearn_is_not_own(build):
+    assert System("", build).is_own
+    assert not any(system.is_own for system in SYSTEMS.values())

@@ -1,6 +1,6 @@
 """Sections of the configuration that say what is made: runs, tables, the report, predictions."""
 
-from dataclasses import fields
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -9,8 +9,8 @@ from hamlearn.sections import Name, PathName, PositiveInt, Section, Several, gue
 from hamlearn.systems import CONTROLS, SYSTEMS, Control, Inputs, System
 
 InputName = Literal[
-    "encoder", "lexicon", "image", "regions", "stages", "objects", "graphs", "names", "captions",
-    "prefixes",
+    "encoder", "lexicon", "image", "regions", "stages", "objects", "graphs", "prefixes",
+    "one_segment",
 ]  # fmt: skip
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*$")]
@@ -25,6 +25,9 @@ class SystemSettings(Section):
     inputs: Several[InputName] | None = Field(
         None, description="what it reads; null: the encoder alone, or as the system `like`"
     )
+    reads: Several[Name] | None = Field(
+        None, description="texts after the post: `names` of objects, and those of the corpora"
+    )
     about: str = Field("", description="what it is, in a few words, for the report")
 
     @model_validator(mode="after")
@@ -37,6 +40,11 @@ class SystemSettings(Section):
             raise wrong("like", self.like, f"one of {known}{guess(self.like, SYSTEMS)}")
         if self.build is not None and self.build.startswith("hamlearn."):
             raise wrong("build", self.build, "a function of your own, or `like` with a system")
+        inputs = self.system("").inputs
+        if self.reads is not None and len(set(self.reads)) < len(self.reads):
+            raise wrong("reads", self.reads, "each of them once")
+        if inputs.reads and not inputs.encoder:
+            raise wrong("reads", self.reads, "[], because a system without an encoder reads none")
         return self
 
     def system(self, name: str) -> System:
@@ -44,7 +52,9 @@ class SystemSettings(Section):
         known = SYSTEMS[self.like] if self.like else System("", self.build or "")
         inputs = known.inputs
         if self.inputs is not None:
-            inputs = Inputs(**{field.name: field.name in self.inputs for field in fields(Inputs)})
+            inputs = Inputs.with_flags(self.inputs, inputs.reads)
+        if self.reads is not None:
+            inputs = replace(inputs, reads=tuple(self.reads))
         about = self.about or (f"like {self.like}" if self.like else f"{name}, of your own")
         return System(about, known.build, inputs)
 

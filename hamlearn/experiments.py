@@ -18,6 +18,7 @@ from hamlearn.systems import (
     ABLATIONS,
     IMAGE_MAPS,
     NO_DETECTOR,
+    OBJECT_NAMES,
     Inputs,
     encoder_outputs_name,
     image_features_name,
@@ -102,7 +103,7 @@ def predictions(
     """Return the predictions of a run for some splits, those of test with and without controls."""
     inputs = inputs_of_variant(settings, run.variant)
     is_trained = settings_for(settings, run.variant).training.control is not None
-    is_controlled = not is_trained and (inputs.files or inputs.captions)
+    is_controlled = not is_trained and (inputs.files or inputs.texts)
     controls = control_names(settings) if is_controlled else []
     names = [*splits, *(f"test.{name}" for name in controls)]
     return [f"{settings.results}/predictions/{run.path}/{name}.jsonl" for name in names]
@@ -152,36 +153,42 @@ def image_features(settings: Settings, corpus: str, variant: str) -> str:
     return f"{settings.results}/features/{corpus}/images/{name}"
 
 
-def run_inputs(settings: Settings, corpus: str, detector: str, variant: str) -> dict[str, str]:
-    """Return the feature, graph, caption and encoder-output files that a run reads on a corpus."""
+def run_inputs(
+    settings: Settings, corpus: str, detector: str, variant: str
+) -> dict[str, str | list[str]]:
+    """Return the feature, graph and encoder-output files and the texts that a run reads."""
     inputs = inputs_of_variant(settings, variant)
     paths = {
         "images": f"{image_features(settings, corpus, variant)}.h5",
         "objects": f"{settings.results}/features/{corpus}/objects/{detector}.h5",
         "graphs": f"{settings.results}/graphs/{corpus}/{detector}.h5",
     }
-    found = {name: paths[name] for name in inputs.files}
-    captions = settings.corpora[corpus].captions
-    if inputs.captions and captions:
-        found["captions"] = captions
+    found: dict[str, str | list[str]] = {name: paths[name] for name in inputs.files}
+    if texts := corpus_texts(settings, corpus, variant):
+        found["texts"] = [*texts.values()]
     if settings_for(settings, variant).text.freeze and inputs.encoder:
-        objects = detector if inputs.names else NO_DETECTOR
-        name = f"{encoder_outputs_name(inputs)}{encoded_key(settings, variant)}"
+        objects = detector if OBJECT_NAMES in inputs.reads else NO_DETECTOR
+        name = encoding_key(settings, variant)
         found["encoded"] = f"{settings.results}/encoded/{corpus}/{objects}/{name}.h5"
     return found
 
 
-def extra_texts(settings: Settings, corpus: str, detector: str, extras: str) -> dict[str, str]:
-    """Return the files of the texts that are appended to posts before an encoder reads them.
+def corpus_texts(settings: Settings, corpus: str, variant: str) -> dict[str, str]:
+    """Return the files of the texts of a corpus that a variant reads, by name."""
+    texts = settings.corpora[corpus].texts
+    return {
+        name: texts[name] for name in inputs_of_variant(settings, variant).texts if name in texts
+    }
 
-    `extras` names these texts as `encoder_outputs_name` does: "names", "captions", or both.
-    """
-    captions, texts = settings.corpora[corpus].captions, {}
-    if "names" in extras:
-        texts["objects"] = f"{settings.results}/features/{corpus}/objects/{detector}.h5"
-    if captions and "captions" in extras:
-        texts["captions"] = captions
-    return texts
+
+def encoding_inputs(
+    settings: Settings, corpus: str, detector: str, variant: str
+) -> dict[str, str | list[str]]:
+    """Return the files of what follows the posts before an encoder reads them."""
+    found = run_inputs(settings, corpus, detector, variant)
+    reads_names = OBJECT_NAMES in inputs_of_variant(settings, variant).reads
+    names = ["objects", "texts"] if reads_names else ["texts"]
+    return {name: found[name] for name in names if name in found}
 
 
 def encoder_files(settings: Settings, corpus: str, variant: str) -> list[str]:
@@ -277,9 +284,10 @@ def vocabulary_key(settings: Settings, variant: str) -> str:
     return _key(vocabulary_settings, settings, variant)
 
 
-def encoded_key(settings: Settings, variant: str) -> str:
-    """Return what the name of a variant's stored encoder outputs ends with, likewise."""
-    return _key(encoder_settings, settings, variant)
+def encoding_key(settings: Settings, variant: str) -> str:
+    """Return the stem of the file of stored encoder outputs that a variant reads."""
+    inputs = inputs_of_variant(settings, variant)
+    return encoder_outputs_name(inputs) + _key(encoder_settings, settings, variant)
 
 
 def variant_with(find_key: Callable[[Settings, str], str], settings: Settings, key: str) -> str:

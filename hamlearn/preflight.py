@@ -172,9 +172,10 @@ def _paths(settings: Settings) -> Iterator[InputPath]:
         if corpus.images is not None:
             images = "the folder of the images that IMGID lines name, or null; see docs/data.md"
             yield InputPath(f"{key}.images", corpus.images, images, is_folder=True)
-        if corpus.captions is not None and any(one.captions for one in inputs):
-            captions = "a file of `ID.jpg :caption` lines; see config/README.md#corpora"
-            yield InputPath(f"{key}.captions", corpus.captions, captions)
+        for kind, path in corpus.texts.items():
+            if any(kind in one.texts for one in inputs):
+                expected = "a file of texts by id; see docs/own-corpus.md#texts-beside-posts"
+                yield InputPath(f"{key}.texts.{kind}", path, expected)
     for one, reads in zip(chosen, inputs, strict=True):
         if reads.lexicon and one.settings.text.word_vectors is not None:
             form = "word vectors in the text format of GloVe or word2vec; see config/README.md#text"

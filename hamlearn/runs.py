@@ -5,7 +5,6 @@ No torch is imported here, so that the report reads runs in an environment witho
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -127,7 +126,7 @@ class SplitCounts(Section):
 
     posts: Count
     missing_images: Count | None = None  # posts without one; None for a system that reads none
-    captions: Count | None = None  # posts with one; None where no file of captions is read
+    texts: dict[Name, Count] = Field(default_factory=dict)  # posts with one, by name
     cut_words: Count = 0  # past `text.max_subtokens`, and not read in a window
     cut_posts: Count = 0  # posts that have such words
     windowed_posts: Count = 0  # posts read in several windows
@@ -138,13 +137,13 @@ class OwnSystem(Section):
 
     build: FunctionName
     inputs: list[InputName]
+    reads: list[Name] = Field(default_factory=list)  # texts that follow the post
     about: str = ""
 
     @property
     def system(self) -> System:
         """The same as a System."""
-        inputs = Inputs(**{field.name: field.name in self.inputs for field in fields(Inputs)})
-        return System(self.about, self.build, inputs)
+        return System(self.about, self.build, Inputs.with_flags(self.inputs, self.reads))
 
 
 def own_system(settings: Settings, name: str) -> OwnSystem | None:
@@ -152,8 +151,10 @@ def own_system(settings: Settings, name: str) -> OwnSystem | None:
     if name in SYSTEMS:
         return None
     system = settings.system(name)
-    read = [field.name for field in fields(Inputs) if getattr(system.inputs, field.name)]
-    return OwnSystem(build=system.build, inputs=read, about=system.about)
+    inputs = system.inputs
+    return OwnSystem(
+        build=system.build, inputs=inputs.flags, reads=[*inputs.reads], about=system.about
+    )
 
 
 class RunSetup(Section):

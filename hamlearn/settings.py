@@ -4,7 +4,8 @@ Every default marked ◇ in the method description is defined here only.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,7 +45,7 @@ from hamlearn.sections import (
     guess,
     wrong,
 )
-from hamlearn.systems import SYSTEMS, System, check_can_freeze, get_system
+from hamlearn.systems import OBJECT_NAMES, SYSTEMS, System, check_can_freeze, get_system
 
 Logger = Literal["csv", "tensorboard", "wandb", "mlflow"]  # called as their packages, but for csv
 
@@ -70,13 +71,23 @@ class CorpusSettings(Section):
     dev_share: float = Field(0.1, gt=0, lt=1, description="share of train that becomes dev")
     dev_seed: int = Field(0, ge=0, description="seed of the posts that become dev")
     labels: Literal["bio", "iob1", "bioes"] = Field("bio", description="notation in the files")
-    captions: PathName | None = Field(None, description="file of `ID.jpg :caption` lines")
+    texts: dict[Name, PathName] = Field({}, description="files of texts beside posts, by name")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_captions(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "captions" in given:
+            raise wrong("captions", given["captions"], "`texts.captions` in its place")
+        return given
 
     @model_validator(mode="after")
     def _one_source(self) -> "CorpusSettings":
         if (self.path is None) == (self.generator is None):
             both = "neither" if self.path is None else "both"
             raise ValueError(f"found {both}, expected either `path` or `generator`")
+        if OBJECT_NAMES in self.texts:
+            found = self.texts[OBJECT_NAMES]
+            raise wrong(f"texts.{OBJECT_NAMES}", found, "another name: that of objects' names")
         return self
 
 
@@ -270,8 +281,11 @@ class Settings(Section):
                     raise wrong(key, name, f"one of {', '.join(systems)}{guess(name, systems)}")
         for variant in self.experiments.trained_shuffled:
             inputs = self.system(variant).inputs
-            if not (inputs.files or inputs.captions):
+            if not (inputs.files or inputs.texts):
                 raise wrong("experiments.trained_shuffled", variant, "a variant that reads images")
+        for name, system in self.systems.items():
+            if name in (*self.variants, *self.experiments.transfer):
+                self._require_texts(f"systems.{name}.reads", system.reads or ())
         if self.text.freeze:
             if self.training.word_dropout > 0:
                 expected = "0, because of `text.freeze: true`: stored outputs have all words"
@@ -282,6 +296,14 @@ class Settings(Section):
             for variant in (*self.variants, *self.experiments.transfer):
                 check_can_freeze(variant, self.system(variant).inputs)
         return self
+
+    def _require_texts(self, key: str, names: Sequence[str]) -> None:
+        """Check that every corpus has the texts that a system is said to read."""
+        for name, corpus in product(names, self.corpus):
+            known = [OBJECT_NAMES, *self.corpora[corpus].texts]
+            if name not in known:
+                expected = f"one of {', '.join(known)}, or corpora.{corpus}.texts.{name}"
+                raise wrong(key, name, expected + guess(name, known))
 
     def system(self, name: str) -> System:
         """Return a system of hamlearn, or one of `systems`.

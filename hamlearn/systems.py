@@ -3,14 +3,14 @@
 This module does not import torch, because the workflow, the settings and the report read it too.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from hamlearn.errors import HamlearnError
 
 IMAGE_MAPS = ("regions", "stages")  # maps of an image, stored only for the systems that read them
-TEXT_INPUTS = ("names", "captions")  # what an image contributes as text, appended to the post
+OBJECT_NAMES = "names"  # among the texts that are read: the class names of objects
 Control = Literal["removed", "shuffled", "blank"]  # what is done to images, see data/controls
 CONTROLS: tuple[Control, ...] = get_args(Control)
 NO_DETECTOR = "none"  # path component for runs that use no detector
@@ -27,19 +27,37 @@ class Inputs:
     stages: bool = False  # maps of the stages of the backbone, each averaged to 2x2
     objects: bool = False  # features, classes and boxes of the objects
     graphs: bool = False  # relations between the objects
-    names: bool = False  # class names of the objects, as text
-    captions: bool = False  # a sentence about the image, as text, if the corpus has captions
     prefixes: bool = False  # the image enters the encoder, so its outputs cannot be stored
+    one_segment: bool = False  # texts after the post have its token type, as in ITA
+    reads: tuple[str, ...] = ()  # texts that follow the post, in order: OBJECT_NAMES, corpus texts
 
     @property
     def files(self) -> tuple[str, ...]:
         """The files of visual features that are read, out of `images`, `objects`, `graphs`."""
         read = {
             "images": self.image or self.regions or self.stages,
-            "objects": self.objects or self.graphs or self.names,
+            "objects": self.objects or self.graphs or OBJECT_NAMES in self.reads,
             "graphs": self.graphs,
         }
         return tuple(name for name, is_read in read.items() if is_read)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of a corpus that are read, out of `corpora.NAME.texts`."""
+        return tuple(name for name in self.reads if name != OBJECT_NAMES)
+
+    @property
+    def flags(self) -> list[str]:
+        """The names of what is True, for `with_flags`."""
+        return [name for name in INPUT_FLAGS if getattr(self, name)]
+
+    @classmethod
+    def with_flags(cls, names: Collection[str], reads: Sequence[str] = ()) -> "Inputs":
+        """Return the inputs of these names, with texts that follow the post."""
+        return cls(**{name: name in names for name in INPUT_FLAGS}, reads=tuple(reads))
+
+
+INPUT_FLAGS = tuple(field.name for field in fields(Inputs) if field.name != "reads")
 
 
 @dataclass(frozen=True)
@@ -132,8 +150,8 @@ SYSTEMS: dict[str, System] = {
     ),
     "ita": System(
         "objects' names and captions as text",
-        f"{_BASELINES}.bert:ITA",
-        Inputs(names=True, captions=True),
+        f"{_BASELINES}.bert:BERTCRF",
+        Inputs(one_segment=True, reads=(OBJECT_NAMES, "captions")),
     ),
 }
 ABLATIONS = ("full", "wo_rgcn", "wo_vit", "wo_rm")  # the paper's model and its ablations
@@ -190,4 +208,5 @@ def image_features_name(inputs: Inputs, backbone: str, stored: Collection[str] =
 
 def encoder_outputs_name(inputs: Inputs) -> str:
     """Return the stem of the file of frozen encoder outputs that a variant reads."""
-    return "_".join(["words", *(name for name in TEXT_INPUTS if getattr(inputs, name))])
+    first = "words1" if inputs.one_segment and inputs.reads else "words"
+    return "+".join([first, *inputs.reads])

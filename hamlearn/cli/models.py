@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from hamlearn.cli import options as opt
-from hamlearn.cli.options import parse_shard, read_settings
+from hamlearn.cli.options import parse_shard, parse_texts, read_settings
 from hamlearn.errors import HamlearnError
-from hamlearn.systems import CONTROLS
+from hamlearn.systems import CONTROLS, Inputs
 
 app = typer.Typer()
 Form = Annotated[str | None, typer.Option("--format", help="jsonl, csv, tsv, conll or text.")]
@@ -28,7 +28,13 @@ def encode(
     posts: opt.Posts,
     out: opt.Out,
     objects: opt.Objects = None,
-    captions: opt.Captions = None,
+    texts: opt.Texts = [],  # noqa: B006  (read only)
+    reads: Annotated[
+        list[str], typer.Option(help="Texts after the posts, in order; default: all, names first.")
+    ] = [],  # noqa: B006  (read only)
+    one_segment: Annotated[
+        bool, typer.Option("--one-segment", help="They have the token type of the post.")
+    ] = False,
     encoder: opt.Encoder = None,
     threads: opt.Threads = None,
 ) -> None:
@@ -38,7 +44,9 @@ def encode(
 
     keep_freed_memory()
     text = read_settings(settings).text
-    encode(posts, encoder or text.encoder, text, out, objects, captions, threads)
+    inputs = Inputs(one_segment=one_segment, reads=tuple(reads)) if reads else None
+    files = parse_texts(texts)
+    encode(posts, encoder or text.encoder, text, out, objects, files, inputs, threads)
 
 
 @app.command()
@@ -51,7 +59,7 @@ def train(
     images: opt.Images = None,
     objects: opt.Objects = None,
     graphs: opt.Graphs = None,
-    captions: opt.Captions = None,
+    texts: opt.Texts = [],  # noqa: B006  (read only)
     encoded: opt.Encoded = None,
     encoder: opt.Encoder = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Default: training.devices.")] = None,
@@ -74,7 +82,7 @@ def train(
     changed = {key: value for key, value in given.items() if value is not None}
     training = loaded.training.model_copy(update=changed)
     loaded = loaded.model_copy(update={"training": training})
-    files = InputFiles(images, objects, graphs, captions, encoded)
+    files = InputFiles(images, objects, graphs, encoded, parse_texts(texts))
     train(posts, encoder or loaded.text.encoder, loaded, variant, seed, out, files, threads, logs)
 
 
@@ -88,7 +96,7 @@ def predict_split(
     images: opt.Images = None,
     objects: opt.Objects = None,
     graphs: opt.Graphs = None,
-    captions: opt.Captions = None,
+    texts: opt.Texts = [],  # noqa: B006  (read only)
     encoded: opt.Encoded = None,
     threads: opt.Threads = None,
     systems: opt.Systems = [],  # noqa: B006  (read only)
@@ -99,7 +107,7 @@ def predict_split(
     from hamlearn.inference.prediction import predict
 
     keep_freed_memory()
-    files = InputFiles(images, objects, graphs, captions, encoded)
+    files = InputFiles(images, objects, graphs, encoded, parse_texts(texts))
     predict(run, posts, split, jsonl, conll, files, threads, systems)
 
 
@@ -112,7 +120,7 @@ def predict_controls(
     images: opt.Images = None,
     objects: opt.Objects = None,
     graphs: opt.Graphs = None,
-    captions: opt.Captions = None,
+    texts: opt.Texts = [],  # noqa: B006  (read only)
     encoded: opt.Encoded = None,
     threads: opt.Threads = None,
     systems: opt.Systems = [],  # noqa: B006  (read only)
@@ -130,7 +138,7 @@ def predict_controls(
     from hamlearn.inference.prediction import predict_controls
 
     keep_freed_memory()
-    files = InputFiles(images, objects, graphs, captions, encoded)
+    files = InputFiles(images, objects, graphs, encoded, parse_texts(texts))
     predict_controls(run, posts, "test", wanted, files, threads, systems)
 
 

@@ -20,7 +20,10 @@ Shard = Annotated[str, typer.Option(metavar="I-of-N", help="The part to process.
 Images = Annotated[Path | None, typer.Option(help="Features of whole images.")]
 Objects = Annotated[Path | None, typer.Option(help="Features of objects.")]
 Graphs = Annotated[Path | None, typer.Option(help="Relation graphs.")]
-Captions = Annotated[Path | None, typer.Option(help="Lines of `ID.jpg :caption`.")]
+Texts = Annotated[
+    list[str],
+    typer.Option("--text", metavar="NAME=FILE", help="A file of texts beside posts, by name."),
+]
 Encoded = Annotated[Path | None, typer.Option(help="Outputs of a frozen encoder, from `encode`.")]
 Encoder = Annotated[str | None, typer.Option(help="Text encoder; default: text.encoder.")]
 Weights = Annotated[Path | None, typer.Option(help="Folder of the vision networks' weights.")]
@@ -36,6 +39,21 @@ def read_settings(source: str) -> "Settings":
     from hamlearn.settings import load_settings
 
     return load_settings(source)
+
+
+def parse_texts(given: list[str]) -> dict[str, Path]:
+    """Return the files of `NAME=FILE` by name.
+
+    Raises:
+        HamlearnError: one has another form, or a name is given twice.
+    """
+    texts: dict[str, Path] = {}
+    for one in given:
+        name, equals, path = one.partition("=")
+        if not (name and equals and path) or name in texts:
+            raise HamlearnError(f"--text: found {one!r}, expected NAME=FILE, each name once")
+        texts[name] = Path(path)
+    return texts
 
 
 def parse_shard(shard: str) -> tuple[int, int]:

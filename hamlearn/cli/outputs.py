@@ -39,7 +39,7 @@ WRITTEN: dict[str, dict[str, str | None]] = {
     "report": {"index.html": None, "figures": FIGURES},
     "train-vision": {"resnet.safetensors": None, "detector.safetensors": None},
 }
-TEXTS = ("posts", "encoder")  # parameters that may be a path, with a name before it
+TEXTS = ("posts", "encoder", "texts")  # parameters that may be a path, with a name before it
 SHARED = ("directory", "source", "images")  # folders that may hold other files than those read
 
 

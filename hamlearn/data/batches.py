@@ -34,10 +34,16 @@ class Example:
     encoded: NDArray[np.float32] | None = None  # (S, D), stored outputs of a frozen encoder
 
 
-def collate(examples: Sequence[Example], pad: int, source: VisualSource | None) -> Batch:
+def collate(
+    examples: Sequence[Example],
+    pad: int,
+    source: VisualSource | None,
+    has_segments: bool = False,
+) -> Batch:
     """Pad B examples to one batch.
 
     `pad` is the id of [PAD]; `source` has the widths of features, None for a model of text alone.
+    With `has_segments`, sub-tokens are numbered by segment.
     """
     windows = [example.window for example in examples]
     batch = Batch(
@@ -46,6 +52,8 @@ def collate(examples: Sequence[Example], pad: int, source: VisualSource | None) 
         word_ids=_pad([window.word_ids for window in windows], -1),  # (B, S)
         word_mask=_pad([np.ones(window.words, dtype=np.bool_) for window in windows]),  # (B, W)
     )
+    if has_segments:
+        batch.segments = _pad([window.segments for window in windows])  # (B, S)
     targets = [window.target_mask for window in windows]
     if not all(target.all() for target in targets):
         batch.target_mask = _pad(targets)  # (B, W)

@@ -1,7 +1,8 @@
 """Controls: images taken away from posts, exchanged between them, or replaced by their mean.
 
 A system whose scores do not fall under a control does not use what images show. What a system reads
-of an image is controlled together: its features, the names of its objects and its caption.
+of an image is controlled together: its features, the names of its objects and the texts beside it.
+A text with the id of a post, not of its image, counts as one of the first post with that image.
 """
 
 import logging
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hamlearn.data.sources import Named, Sources
+from hamlearn.corpus.texts import Identified, text_of
+from hamlearn.data.sources import Sources
 from hamlearn.data.visual import VisualFeatures, VisualSource
 from hamlearn.features.relations import relation_matrix
 from hamlearn.runs import FeatureSizes, VisionNetwork
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def controlled(
-    sources: Sources, control: Control | None, posts: Sequence[Iterable[Named]], seed: int = 0
+    sources: Sources, control: Control | None, posts: Sequence[Iterable[Identified]], seed: int = 0
 ) -> Sources:
     """Return what a dataset reads under a control.
 
@@ -38,34 +40,47 @@ def controlled(
         posts: those of each split, whose images are exchanged among themselves.
         seed: of the exchange.
     """
-    visual, text = sources.visual, sources.image_text
-    captions: Mapping[str, str] = {} if text is None else text.captions or {}
     if control is None:
         return sources
+    visual, segments = sources.visual, sources.segments
+    texts = {} if segments is None else _by_image(segments.texts, posts)
     other: VisualSource | None = visual
     if control == "shuffled":
 
         def has(image_id: str) -> tuple[bool, ...]:
-            return visual is not None and image_id in visual, image_id in captions
+            has_text = (image_id in of_image for of_image in texts.values())
+            return visual is not None and image_id in visual, *has_text
 
         partner: dict[str, str] = {}
         for split in posts:
             ids = dict.fromkeys(post.image_id for post in split if post.image_id not in partner)
             partner |= exchange(ids, has, seed)
         other = None if visual is None else _Exchanged(visual, partner)
-        captions = {own: captions[at] for own, at in partner.items() if at in captions}
+        for name, own in texts.items():
+            texts[name] = {one: own[at] for one, at in partner.items() if at in own}
     else:
-        captions = {}
+        texts = {name: {} for name in texts}
         if visual is not None and control == "blank":
             images = (post.image_id for split in posts for post in split)
             other = _Blank(visual, [*dict.fromkeys(one for one in images if one in visual)])
         elif visual is not None:
             other = _Removed(visual)
-    if text is not None:
-        named = None if text.visual is None else other
-        text = replace(text, visual=named, captions=None if text.captions is None else captions)
+    if segments is not None:
+        segments = replace(segments, visual=other, texts=texts)
         sources = replace(sources, encoded=None)  # stored outputs are those of the own texts
-    return replace(sources, visual=other, image_text=text)
+    return replace(sources, visual=other, segments=segments)
+
+
+def _by_image(
+    texts: Mapping[str, Mapping[str, str]], posts: Sequence[Iterable[Identified]]
+) -> dict[str, Mapping[str, str]]:
+    """Return the texts of posts by name and by image."""
+    found: dict[str, dict[str, str]] = {name: {} for name in texts}
+    for post in (post for split in posts for post in split):
+        for name, given in texts.items():
+            if text := text_of(given, post):
+                found[name].setdefault(post.image_id, text)
+    return dict(found)
 
 
 def exchange(
@@ -74,11 +89,11 @@ def exchange(
     """Return another image for each image, each taken once.
 
     Images are exchanged only among those of which the same is known, so that a post has features or
-    a caption if it had them before. One that has no other of its kind stays as it is.
+    texts if it had them before. One that has no other of its kind stays as it is.
 
     Args:
         ids: of images, each once.
-        has: whether there are features, and a caption, of an image.
+        has: whether there are features, and each of the texts, of an image.
         seed: the same seed gives the same exchange.
     """
     kinds: dict[tuple[bool, ...], list[str]] = {}

@@ -48,7 +48,7 @@ class PostLike(Protocol):
 class PostDataset(Dataset[Example]):
     """The posts of one split; they are tokenised once, here, and features are read on demand.
 
-    In addition to the posts, memory holds 62 bytes a post, 8 a sub-token and 4 a word.
+    In addition to the posts, memory holds 66 bytes a post, 8 a sub-token and 4 a word.
 
     A post has one row or, if it is read in windows, several consecutive ones, whose outputs
     `hamlearn.data.windows.WindowMerger` merges.
@@ -84,13 +84,13 @@ class PostDataset(Dataset[Example]):
         self.pad, self.unk = tokenizer.pad_token_id, tokenizer.unk_token_id
         self.post_of, self.cut = array("i"), array("i")
         self._ids, self._word_ids, self._spans = Ragged(), Ragged(), Ragged()  # of each row
-        self._stored, self._has_image, self._has_caption = array("q"), bytearray(), bytearray()
+        self._stored, self._has_image = array("q"), bytearray()
         self._labels = None if labels is None else Ragged()
         numbers = {label: number for number, label in enumerate(labels or ())}
         overlap = text.window_overlap if text.long_posts == "windows" else None
-        visual, image_text = self.sources.visual, self.sources.image_text
+        visual, segments = self.sources.visual, self.sources.segments
         encoded = self.sources.encoded
-        self._reads_captions = image_text is not None and image_text.captions is not None
+        self._has_text = {name: bytearray() for name in segments.texts} if segments else {}
         for start in range(0, len(posts), CHUNK):
             chunk = posts[start : start + CHUNK]
             for post in chunk:
@@ -99,18 +99,19 @@ class PostDataset(Dataset[Example]):
             split = tokenize([post.words for post in chunk], tokenizer, text.max_subtokens, overlap)
             for index, (post, windows) in enumerate(zip(chunk, split, strict=True), start):
                 for window in windows:
-                    if image_text is not None:
-                        window = image_text.append_to(window, post.image_id)
+                    if segments is not None:
+                        window = segments.append_to(window, post)
                     self._ids.append(window.ids)
                     self._word_ids.append(window.word_ids)
-                    self._spans.append((window.words, window.first, *window.target_span))
+                    span = (window.words, window.first, *window.target_span, window.following)
+                    self._spans.append(span)
                     self.post_of.append(index)
                     if encoded is not None:
-                        self._stored.append(encoded.find(window.ids, post.id))
+                        self._stored.append(encoded.find(window, post.id))
                 self.cut.append(len(post.words) - windows[-1].target_span[1])
                 self._has_image.append(visual is not None and post.image_id in visual)
-                has_caption = image_text is not None and image_text.has_caption(post.image_id)
-                self._has_caption.append(has_caption)
+                for name, has_text in segments.found(post).items() if segments else ():
+                    self._has_text[name].append(has_text)
                 if self._labels is not None:
                     self._labels.append(_numbered(post, numbers, repair_labels))
         self.lengths = self._ids.lengths
@@ -119,7 +120,7 @@ class PostDataset(Dataset[Example]):
         self.counts = SplitCounts(
             posts=len(posts),
             missing_images=None if visual is None else self._has_image.count(False),
-            captions=self._has_caption.count(True) if self._reads_captions else None,
+            texts={name: has_text.count(True) for name, has_text in self._has_text.items()},
             cut_words=sum(self.cut),
             cut_posts=sum(map(bool, self.cut)),
             windowed_posts=len(several),
@@ -137,9 +138,9 @@ class PostDataset(Dataset[Example]):
         """Return True if there are features of the image of a post."""
         return bool(self._has_image[index])
 
-    def has_caption(self, index: int) -> bool | None:
-        """Return True if there is a caption of the image of a post, None if none are read."""
-        return bool(self._has_caption[index]) if self._reads_captions else None
+    def has_text(self, index: int) -> dict[str, bool]:
+        """Return by name whether a post has each of the texts that are read."""
+        return {name: bool(has_text[index]) for name, has_text in self._has_text.items()}
 
     def __getitem__(self, index: int) -> Example:
         return self.__getitems__([index])[0]
@@ -155,11 +156,18 @@ class PostDataset(Dataset[Example]):
             encoded = iter(sources.encoded.read(np.asarray([self._stored[row] for row in rows])))
         examples = []
         for row, index in zip(rows, owners, strict=True):
-            count, first, start, stop = self._spans[row].tolist()
+            count, first, start, stop, following = self._spans[row].tolist()
             words = slice(first, first + count)
             examples.append(
                 Example(
-                    Window(self._ids[row], self._word_ids[row], count, first, (start, stop)),
+                    Window(
+                        self._ids[row],
+                        self._word_ids[row],
+                        count,
+                        first,
+                        (start, stop),
+                        following,
+                    ),
                     labels=None if self._labels is None else self._labels[index][words],
                     visual=next(visual) if self.has_image(index) else None,
                     lexical=lexicon.encode(self.posts[index].words[words]) if lexicon else None,
@@ -174,7 +182,9 @@ class PostDataset(Dataset[Example]):
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Pad examples of this dataset to one batch."""
-        return collate(examples, self.pad, self.sources.visual)
+        segments = self.sources.segments
+        has_segments = segments is not None and not segments.inputs.one_segment
+        return collate(examples, self.pad, self.sources.visual, has_segments)
 
 
 class WordDropout(Dataset[Example]):

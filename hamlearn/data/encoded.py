@@ -8,15 +8,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hamlearn.data.visual import all_finite
+from hamlearn.data.windows import Window
 from hamlearn.features.hdf5 import ArrayFile
 
 KIND, SCHEMA_VERSION = "encoded", 1
 KEY = 16  # bytes
 
 
-def key_of(ids: NDArray[np.integer]) -> bytes:
-    """Return the digest of a row of sub-tokens (S,), by which its outputs are found."""
-    return hashlib.blake2b(ids.astype("<i8").tobytes(), digest_size=KEY).digest()
+def key_of(row: Window) -> bytes:
+    """Return the digest of a row of sub-tokens and segments, by which its outputs are found."""
+    digest = hashlib.blake2b(row.ids.astype("<i8").tobytes(), digest_size=KEY)
+    if row.following:
+        digest.update(row.segments.astype("<i8").tobytes())
+    return digest.digest()
 
 
 def digest_of_encoder(encoder: nn.Module) -> str:
@@ -31,14 +35,14 @@ def digest_of_encoder(encoder: nn.Module) -> str:
 class Encoded(ArrayFile):
     """A file of encoder outputs, open for reading; rows are read on demand.
 
-    The outputs depend on the sub-tokens only, so a row is found by the digest of its sub-tokens. If
-    posts have changed, or are cut or combined in another way, their rows are not found.
+    The outputs depend on the sub-tokens and their segments only, so a row is found by the digest of
+    these. If posts have changed, or are cut or combined in another way, their rows are not found.
 
     | dataset | |
     |---|---|
     | hidden | (T, D) float32, last hidden states of the sub-tokens of all rows |
     | starts | (n+1) int64, the first sub-token of each row, and T |
-    | keys | (n, 16) uint8, digest of the sub-tokens of each row |
+    | keys | (n, 16) uint8, digest of the sub-tokens and segments of each row |
 
     Raises:
         HamlearnError: the file is absent, not HDF5, or has another layout or version.
@@ -56,16 +60,16 @@ class Encoded(ArrayFile):
                 f" sha256 {found!s:.12}, expected those of the encoder of this run, {expected:.12}"
             )
 
-    def find(self, ids: NDArray[np.integer], post_id: str) -> int:
-        """Return the row of the file that holds the outputs of sub-tokens `ids` (S,).
+    def find(self, window: Window, post_id: str) -> int:
+        """Return the row of the file that holds the outputs of the sub-tokens of a window.
 
         Raises:
             HamlearnError: there is none; the message names the post.
         """
-        row = self._row_of.get(key_of(ids))
+        row = self._row_of.get(key_of(window))
         if row is None:
             text, posts, added = (
-                self.attributes.get(name) for name in ("max_subtokens", "long_posts", "image_text")
+                self.attributes.get(name) for name in ("max_subtokens", "long_posts", "texts")
             )
             raise self.error(
                 f"found no outputs of the post {post_id!r:.100}, expected posts and settings that"

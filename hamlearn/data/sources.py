@@ -1,33 +1,24 @@
-"""What a system reads in addition to the words of a post: features, text about images, outputs."""
+"""What a system reads in addition to the words of a post: features, texts, stored outputs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from hamlearn.corpus.image_files import ByImage, file_name_of, none_found
+from hamlearn.corpus.image_files import ByImage, none_found
+from hamlearn.corpus.texts import Identified, read_texts
 from hamlearn.data.alignment import align
 from hamlearn.data.encoded import Encoded
 from hamlearn.data.lexicon import Lexicon
-from hamlearn.data.tokenizer_file import tokenizer_errors
+from hamlearn.data.segments import Segments
 from hamlearn.data.visual import VisualReader, VisualSource
-from hamlearn.data.windows import Window
 from hamlearn.errors import HamlearnError
-from hamlearn.io import lines
 from hamlearn.runs import RunSetup
 from hamlearn.settings import TextSettings
 from hamlearn.systems import Inputs
-
-
-class Named(Protocol):
-    """A post, of which the name of its image is read."""
-
-    @property
-    def image_id(self) -> str:
-        """Name of the image."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +28,20 @@ class InputFiles:
     images: str | Path | None = None  # features of whole images
     objects: str | Path | None = None  # features of objects
     graphs: str | Path | None = None  # relations between these objects
-    captions: str | Path | None = None  # which no system requires
     encoded: str | Path | None = None  # outputs of a frozen encoder; None: the encoder runs
+    texts: Mapping[str, str | Path] = field(default_factory=dict)  # texts of posts, by name
 
     def read_by(self, inputs: Inputs) -> "InputFiles":
         """Return the files that are read, the others None."""
-        names = [*inputs.files]
-        names += ["captions"] if inputs.captions else []
-        names += ["encoded"] if inputs.encoder else []
-        return InputFiles(**{name: getattr(self, name) for name in names})
+        names = [*inputs.files, *(["encoded"] if inputs.encoder else [])]
+        texts = {name: self.texts[name] for name in inputs.texts if name in self.texts}
+        return InputFiles(**{name: getattr(self, name) for name in names}, texts=texts)
+
+    @property
+    def paths(self) -> list[str | Path]:
+        """The paths of all files."""
+        given = (self.images, self.objects, self.graphs, self.encoded, *self.texts.values())
+        return [path for path in given if path is not None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Sources:
     """What a dataset reads in addition to posts; None for what its system does not read."""
 
     visual: VisualSource | None = None  # features of images
-    image_text: "ImageText | None" = None  # text about images, put after the posts
+    segments: Segments | None = None  # texts that follow the posts
     lexicon: Lexicon | None = None  # ids of whole words and characters
     encoded: Encoded | None = None  # stored outputs of a frozen encoder
 
@@ -65,7 +61,7 @@ def open_sources(
     tokenizer: PreTrainedTokenizerBase,
     text: TextSettings,
     lexicon: Lexicon | None = None,
-    splits: Sequence[Iterable[Named]] = (),
+    splits: Sequence[Iterable[Identified]] = (),
     run: RunSetup | None = None,
 ) -> Iterator[Sources]:
     """Open the files that a system reads, whatever others are given, and close them at the end.
@@ -84,7 +80,7 @@ def open_sources(
             " false`, expected none: the outputs of an encoder change in training"
         )
     with ExitStack() as stack:
-        visual = encoded = image_text = None
+        visual = encoded = segments = None
         if inputs.files:
             visual = VisualReader(files.images, files.objects, files.graphs, inputs)
             stack.enter_context(visual)
@@ -94,54 +90,26 @@ def open_sources(
                 align(visual, run)
         if files.encoded is not None:
             encoded = stack.enter_context(Encoded(files.encoded))
-        if inputs.names or inputs.captions:
-            captions = None if files.captions is None else captions_of(splits, files.captions)
-            named = visual if inputs.names else None
-            image_text = ImageText(tokenizer, text.max_subtokens, named, captions)
-        yield Sources(visual, image_text, lexicon, encoded)
+        if inputs.reads:
+            texts = texts_of(splits, files.texts)
+            segments = Segments(tokenizer, text.max_subtokens, inputs, texts, visual)
+        yield Sources(visual, segments, lexicon, encoded)
 
 
-@dataclass(frozen=True)
-class ImageText:
-    """Text about images as sub-tokens: names of detected objects, and a caption."""
-
-    tokenizer: PreTrainedTokenizerBase
-    max_subtokens: int  # maximum S of a post and the text after it
-    visual: VisualSource | None  # has the names of objects; None leaves them out
-    captions: Mapping[str, str] | None  # by image; None where no file of them is read
-
-    def has_caption(self, image_id: str) -> bool:
-        """Return True if an image has a caption."""
-        return bool(self.captions and self.captions.get(image_id))
-
-    def append_to(self, window: Window, image_id: str) -> Window:
-        """Return a window followed by the text about an image.
-
-        [CLS] post [SEP] names [SEP] caption [SEP], as far as there is room. Names are in descending
-        order of score.
-        """
-        has_names = self.visual is not None and image_id in self.visual
-        names = self.visual.names(image_id) if self.visual is not None and has_names else []
-        ids: list[int] = []
-        caption = self.captions.get(image_id, "") if self.captions is not None else ""
-        for text in (" ".join(names), caption):
-            room = self.max_subtokens - len(window.ids) - len(ids) - 1
-            if text and room > 0:
-                with tokenizer_errors(self.tokenizer.name_or_path, "its tokenizer failed"):
-                    own = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-                ids += [*own[:room], self.tokenizer.sep_token_id]
-        return window.append(ids)
-
-
-def captions_of(splits: Sequence[Iterable[Named]], path: str | Path) -> ByImage[str]:
-    """Read the captions of posts, see `read_captions`; HamlearnError if none has one."""
-    captions = read_captions(path)
-    _check_found(f"captions: {path}", "a caption", splits, captions)
-    return captions
+def texts_of(
+    splits: Sequence[Iterable[Identified]], files: Mapping[str, str | Path]
+) -> dict[str, ByImage[str]]:
+    """Read the files of texts of posts by name; HamlearnError if one has a text of no post."""
+    texts = {name: read_texts(path, f"texts.{name}") for name, path in files.items()}
+    for name, given in texts.items():
+        ids = (one for posts in splits for post in posts for one in (post.id, post.image_id))
+        if not any(one in given for one in ids):
+            _check_found(f"texts.{name}: {files[name]}", "a text", splits, given)
+    return texts
 
 
 def _check_found(
-    place: str, what: str, splits: Sequence[Iterable[Named]], given: Mapping[str, Any]
+    place: str, what: str, splits: Sequence[Iterable[Identified]], given: Mapping[str, Any]
 ) -> None:
     """Refuse values by image none of which is that of a post, if there are posts."""
     ids = (post.image_id for posts in splits for post in posts)
@@ -149,32 +117,3 @@ def _check_found(
         return
     if wanted := list(dict.fromkeys(post.image_id for posts in splits for post in posts)):
         raise none_found(place, what, len(wanted), wanted[0], given)
-
-
-def read_captions(path: str | Path) -> ByImage[str]:
-    """Read a file of `ID.jpg :caption` lines and return captions by image.
-
-    The extension may be omitted. If a name occurs more than once, the first caption counts.
-
-    Raises:
-        HamlearnError: the file is absent or not UTF-8, or a line has no caption; the message names
-            the line.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise HamlearnError(f"captions: {path}: no such file, expected `ID.jpg :caption` lines")
-    captions: dict[str, str] = {}
-    with path.open("rb") as file:
-        for number, line in lines(file):
-            if not line.strip():
-                continue
-            try:
-                name, colon, caption = line.decode("utf-8").partition(" :")
-            except UnicodeDecodeError as error:
-                raise HamlearnError(f"captions: {path}:{number}: not UTF-8 ({error})") from error
-            if not colon or not file_name_of(name):
-                raise HamlearnError(
-                    f"captions: {path}:{number}: found {line[:60]!r}, expected `ID.jpg :caption`"
-                )
-            captions.setdefault(file_name_of(name), caption.strip())
-    return ByImage(captions)

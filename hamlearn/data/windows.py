@@ -36,6 +36,12 @@ class Window:
     words: int  # W
     first: int  # index in the post of the window's first word
     target_span: tuple[int, int]  # start and stop, in the post
+    following: int = 0  # sub-tokens at the end that are a second segment
+
+    @property
+    def segments(self) -> NDArray[np.int64]:
+        """(S,), 1 on the second segment."""
+        return (np.arange(len(self.ids)) >= len(self.ids) - self.following).astype(np.int64)
 
     @property
     def target_mask(self) -> NDArray[np.bool_]:
@@ -43,10 +49,14 @@ class Window:
         words = self.first + np.arange(self.words)
         return (words >= self.target_span[0]) & (words < self.target_span[1])
 
-    def append(self, ids: Sequence[int]) -> "Window":
+    def append(self, ids: Sequence[int], is_segment: bool = False) -> "Window":
         """Return the window followed by sub-tokens that belong to no word."""
-        word_ids = np.append(self.word_ids, np.full(len(ids), -1))
-        return replace(self, ids=np.append(self.ids, np.array(ids, np.int64)), word_ids=word_ids)
+        return replace(
+            self,
+            ids=np.append(self.ids, np.array(ids, np.int64)),
+            word_ids=np.append(self.word_ids, np.full(len(ids), -1)),
+            following=len(ids) if is_segment else 0,
+        )
 
     def drop_words(self, dropped: NDArray[np.bool_], unk: int) -> "Window":
         """Replace all sub-tokens of each word that `dropped` (W,) marks by one [UNK]."""

@@ -52,9 +52,9 @@ class Runs:
 
     @property
     def has_image(self) -> NDArray[np.bool_]:
-        """Whether each post has an image that the system reads."""
+        """Whether each post has an image, or a text beside it, that the system reads."""
         first = next(iter(self.own.values()))
-        return np.array([bool(one.has_image or one.has_caption) for one in first])
+        return np.array([bool(one.has_image or any(one.has_text.values())) for one in first])
 
 
 def read_runs(

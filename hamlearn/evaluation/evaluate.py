@@ -1,7 +1,7 @@
 """Score the predictions of a run against the corpus, and gather the scores of several runs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,9 +29,6 @@ COLUMNS = (
 TEXT = [name for name in COLUMNS if name not in ("seed", *NUMBERS, WITHOUT_IMAGE)]
 
 
-_FLAGS = ("has_image", "has_caption")
-
-
 class Prediction(NamedTuple):
     """What a run predicted for one post."""
 
@@ -39,7 +36,7 @@ class Prediction(NamedTuple):
     relevance: dict[str, float] | None = None  # mean of M by view
     cut: int = 0  # number of words the model did not read
     has_image: bool | None = None  # whether its features were read; None: system reads none
-    has_caption: bool | None = None  # the same of a caption; None where none are read
+    has_text: Mapping[str, bool] = {}  # whether the post has each of the texts that are read
     contributions: tuple[float, ...] | None = None  # of its image and objects, if they are known
 
 
@@ -178,7 +175,7 @@ def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[Pred
             entry.get("relevance") or None,
             entry.get("cut", 0),
             entry.get("has_image"),
-            entry.get("has_caption"),
+            entry.get("has_text") or {},
             None if weights is None else tuple(weights),
         )
     absent = [post.id for post in posts if post.id not in found]
@@ -206,9 +203,12 @@ def _entry(line: bytes, place: str) -> dict[str, Any]:
     values = relevance.values() if isinstance(relevance, dict) else [None]
     if not all(isinstance(value, int | float) for value in values):
         raise HamlearnError(f"{place}: relevance {relevance!r:.80}; expected a number by view")
-    for name in _FLAGS:
-        if not isinstance(entry.get(name), bool | None):
-            raise HamlearnError(f"{place}: {name} {entry[name]!r:.80}; expected true or false")
+    if not isinstance(entry.get("has_image"), bool | None):
+        found = f"has_image {entry['has_image']!r:.80}"
+        raise HamlearnError(f"{place}: {found}; expected true or false")
+    texts = entry.get("has_text") or {}
+    if not isinstance(texts, dict) or not all(isinstance(one, bool) for one in texts.values()):
+        raise HamlearnError(f"{place}: has_text {texts!r:.80}; expected true or false by name")
     weights = entry.get("contributions") or []
     if not isinstance(weights, list) or not all(isinstance(one, int | float) for one in weights):
         raise HamlearnError(f"{place}: contributions {weights!r:.80}; expected a list of numbers")

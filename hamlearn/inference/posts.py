@@ -1,7 +1,7 @@
 """Posts, the input of a tagger, and tagged posts, its output."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hamlearn.vision.images import ImageInput
 
@@ -14,8 +14,15 @@ class Post:
     words: tuple[str, ...] | None = None  # of a post that is already split; `text` is then ignored
     image: ImageInput | None = None  # path, bytes, image of Pillow or array, as in `open_image`
     images: tuple[ImageInput, ...] = ()  # further ones; features of all are combined, each once
-    caption: str | None = None  # a sentence about the image, for systems that read captions
+    caption: str | None = None  # the same as the text `captions`
     id: str | int | None = None  # copied to the result
+    texts: Mapping[str, str] = field(default_factory=dict)  # beside the post, by name
+
+    @property
+    def all_texts(self) -> dict[str, str]:
+        """All texts beside the post by name, `caption` as `captions`."""
+        caption = {"captions": self.caption} if self.caption else {}
+        return {**caption, **{name: text for name, text in self.texts.items() if text}}
 
     @property
     def all_images(self) -> tuple[ImageInput, ...]:

@@ -40,7 +40,7 @@ class Prediction:
     predicted: list[str]  # one label per word; O where the word was cut
     has_image: bool | None  # whether features of the image were read; None: none of any
     relevance: dict[str, float] | None  # mean of M by view; None without image or relevance
-    has_caption: bool | None  # whether one was read; None where no file of captions is read
+    has_text: dict[str, bool]  # of the texts that are read beside posts, by name
     cut: int = 0  # number of words at the end that the model did not read
     contributions: list[float] | None = None  # of the image and its parts, see `explanation`
 
@@ -88,10 +88,10 @@ def predict(
         json_file, conll_file = (
             stack.enter_context(part.open("w", encoding="utf-8", newline="\n")) for part in parts
         )
-        without, captions = 0, Counter[bool | None]()
+        without, texts = 0, Counter[str]()
         for one in predict_posts(model, chosen, sources, explain=split == "test"):
             without += not one.has_image
-            captions[one.has_caption] += 1
+            texts.update(one.has_text)
             json_file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
             for columns in zip(one.words, one.gold, one.predicted, strict=True):
                 conll_file.write(printable(" ".join(columns)) + "\n")
@@ -101,7 +101,7 @@ def predict(
         split,
         len(chosen),
         "from text alone" if sources.visual is None else f"{without} of them without an image",
-        "" if captions[None] else f", {captions[True]} with a caption",
+        "".join(f", {count} with {name}" for name, count in texts.items()),
     )
 
 
@@ -124,7 +124,7 @@ def predict_controls(
     if threads is not None:
         torch.set_num_threads(threads)
     with _opened(model_folder, posts, split, files, systems) as (model, chosen, sources):
-        if sources.visual is None and sources.image_text is None:
+        if sources.visual is None and sources.segments is None:
             raise HamlearnError(
                 f"{model_folder}: found the system {model.facts.system}, which reads no images;"
                 " expected one that does"
@@ -210,7 +210,7 @@ def predict_posts(
             predicted=labels + ["O"] * data.cut[index],
             has_image=has_image,
             relevance=(by_view or None) if has_image else None,
-            has_caption=data.has_caption(index),
+            has_text=data.has_text(index),
             cut=data.cut[index],
             contributions=None if own is None else [round(one, 4) for one in own],
         )

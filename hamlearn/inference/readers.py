@@ -2,12 +2,13 @@
 
 | format | suffix | a post is |
 |---|---|---|
-| jsonl | .jsonl, .ndjson | an object: `text` or `words`; `id`, `image`, `images`, `caption` |
-| csv | .csv | a row; the header has `text`, and `id`, `image`, `caption`; see csv_rows.py |
+| jsonl | .jsonl, .ndjson | an object: `text` or `words`; `id`, `image`, `images`, `texts` |
+| csv | .csv | a row; the header has `text`, and `id`, `image`, `texts.NAME`; see csv_rows.py |
 | tsv | .tsv | the same separated by TAB, without quoting |
 | conll | .conll, .bio; .txt that begins with IMGID: | one word per line, then a blank line |
 | text | .txt | a line |
 
+`texts` has texts beside the post by name, in a table one column each; `caption` is `captions`.
 Text is UTF-8. Everything but `text` (or `words`) is optional. Blank lines of jsonl, csv and tsv are
 skipped; in text, each is a post without words. A post without an id is numbered by its line.
 """
@@ -87,6 +88,9 @@ def _record(place: str, default_id: str, values: Any, locate: Locate) -> Record:
         for key in ("text", "caption"):
             if not isinstance(values.get(key), str | None):
                 raise HamlearnError(f"{key}: found {values[key]!r:.80}, expected text")
+        texts = values.get("texts") or {}
+        if not isinstance(texts, dict) or not _are_texts([*texts.values()]):
+            raise HamlearnError(f"texts: found {texts!r:.80}, expected text by name")
         if "image_path" in values:  # its image would be left out without a word
             raise HamlearnError(
                 "found `image_path`, as in the prepared posts of a corpus, expected `image` or"
@@ -108,6 +112,7 @@ def _record(place: str, default_id: str, values: Any, locate: Locate) -> Record:
             images=tuple(map(locate, images)),
             caption=values.get("caption"),
             id=id_,
+            texts=texts,
         )
     except HamlearnError as error:
         return Unreadable(id_, f"{place}: {error}")
@@ -195,7 +200,7 @@ def _table(path: Path, **dialect: Any) -> Found:
     if "text" not in header or len(set(header)) != len(header):
         raise HamlearnError(
             f"{path}:1: found the columns {', '.join(header)!r:.120}, expected `text`, and"
-            " optionally `id`, `image` and `caption`, each once"
+            " optionally `id`, `image`, `caption` and `texts.NAME`, each once"
         )
     for number, row, fault in rows:
         values: Any
@@ -208,6 +213,11 @@ def _table(path: Path, **dialect: Any) -> Found:
             cells = dict(zip(header, row, strict=True))
             values = {key: cells.get(key) or None for key in ("id", "image", "caption")}
             values["text"] = cells["text"]
+            values["texts"] = {
+                name.removeprefix("texts."): text
+                for name, text in cells.items()
+                if name.startswith("texts.") and text
+            }
         else:
             values = HamlearnError(fault)
         yield number, id_ or str(number), values

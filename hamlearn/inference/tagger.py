@@ -1,5 +1,6 @@
 """Entities in posts, by a trained model."""
 
+import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +16,8 @@ from torchcrf import CRF
 from hamlearn.corpus.labels import Entity as EntitySpan
 from hamlearn.corpus.labels import entities
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.sources import ImageText, InputFiles, Sources
+from hamlearn.data.segments import Segments
+from hamlearn.data.sources import InputFiles, Sources
 from hamlearn.data.visual import VisualFeatures
 from hamlearn.data.windows import Scored
 from hamlearn.errors import HamlearnError
@@ -25,13 +27,14 @@ from hamlearn.inference.image_sets import ImageFeatures, InMemoryVisuals, combin
 from hamlearn.inference.model_folder import TrainedModel, load_model
 from hamlearn.inference.posts import Contribution, Entity, Post, Tagged, Unreadable
 from hamlearn.inference.prediction import scored_posts
-from hamlearn.inference.words import Word, join_words, split_words
+from hamlearn.inference.words import Word, whole_characters, words_of
 from hamlearn.model.marginals import Span, span_probabilities
 from hamlearn.vision.images import ImageError
 
+log = logging.getLogger(__name__)
+
 Posts: TypeAlias = Iterable[Post | str | Unreadable]
 WINDOW = 256  # posts that are sorted by length together; no more are in memory
-MAX_CHARACTERS = 100_000  # of a post
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class Tagger(AbstractContextManager["Tagger"]):
                 nn.init.zeros_(parameter)
         self._weights, self._features = weights, features
         self._encoder: ImageEncoder | None = None
+        self._warned: set[str] = set()  # names of texts that posts do not have
 
     @classmethod
     def load(
@@ -192,9 +196,9 @@ class Tagger(AbstractContextManager["Tagger"]):
         if not isinstance(post, Post):
             return Tagged(None, error=f"post: found {type(post).__name__}, expected Post or str")
         try:
-            text, words = _words(post)
+            text, words = words_of(post)
         except HamlearnError as error:
-            printable = _printable(post.text) if isinstance(post.text, str) else None
+            printable = whole_characters(post.text) if isinstance(post.text, str) else None
             return Tagged(post.id, printable, error=str(error))
         visual, note = self._encode(post) if self.reads_images else (None, None)
         return _Prepared(place, post, text, words, visual, note)
@@ -273,18 +277,26 @@ class Tagger(AbstractContextManager["Tagger"]):
         return tuple(map(Contribution, names, corners, weights))
 
     def _dataset(self, posts: Sequence[_Prepared]) -> PostDataset:
-        model, visual, image_text = self.model, None, None
+        model, visual, segments = self.model, None, None
         facts, inputs = model.facts, model.facts.inputs
         if self.reads_images:
             features = {one.id: one.visual for one in posts if one.visual is not None}
             names = self.image_encoder.class_names if features else []
             visual = InMemoryVisuals(features, facts, names)
-        if inputs.names or inputs.captions:
-            captions = {one.id: one.post.caption for one in posts if one.post.caption}
-            named = visual if inputs.names else None
-            image_text = ImageText(model.tokenizer, facts.text.max_subtokens, named, captions)
-        sources = Sources(visual=visual, image_text=image_text, lexicon=model.lexicon)
+        if inputs.reads:
+            texts = {name: self._texts(name, posts) for name in inputs.texts}
+            segments = Segments(model.tokenizer, facts.text.max_subtokens, inputs, texts, visual)
+        sources = Sources(visual=visual, segments=segments, lexicon=model.lexicon)
         return PostDataset(posts, model.tokenizer, facts.text, sources=sources)
+
+    def _texts(self, name: str, posts: Sequence[_Prepared]) -> dict[str, str]:
+        """Return a text beside posts by their places; warn once if none has one."""
+        found = {one.id: text for one in posts if (text := one.post.all_texts.get(name))}
+        was_read = any(split.texts.get(name) for split in self.model.facts.splits.values())
+        if was_read and not found and name not in self._warned:
+            log.warning("the model was trained with the text %s, but posts have none", name)
+            self._warned.add(name)
+        return found
 
     def _probabilities(
         self, scored: Scored, spans: Sequence[Sequence[EntitySpan]]
@@ -314,32 +326,3 @@ class Tagger(AbstractContextManager["Tagger"]):
         for (row, place), score in zip(entity_of, scores, strict=True):
             found[row][place] = min(1.0, found[row][place] + score)
         return found
-
-
-def _words(post: Post) -> tuple[str, list[Word]]:
-    """Return the text of a post and its words; HamlearnError where there are none."""
-    if post.words is not None:
-        if not all(isinstance(word, str) and word and not word.isspace() for word in post.words):
-            raise HamlearnError("words: found an empty one or one that is not text")
-        text, words = join_words(tuple(post.words))
-    elif isinstance(post.text, str):
-        text, words = post.text, []
-    else:
-        raise HamlearnError(
-            f"text: found {type(post.text).__name__}, expected the text of a post, or its words"
-        )
-    if len(text) > MAX_CHARACTERS:
-        raise HamlearnError(
-            f"text: found {len(text)} characters, expected at most {MAX_CHARACTERS}"
-        )
-    if _printable(text) != text:
-        raise HamlearnError("text: found half of a surrogate pair, expected whole characters")
-    words = words or split_words(text)
-    if not words:
-        raise HamlearnError("text: found no word, expected at least one")
-    return text, words
-
-
-def _printable(text: str) -> str:
-    """Replace halves of surrogate pairs, which UTF-8 cannot hold, by question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -10,7 +10,7 @@ the field's corpora (`Jordan ' s`).
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import regex
 
 from hamlearn.errors import HamlearnError
+from hamlearn.inference.posts import Post
 
+MAX_CHARACTERS = 100_000  # of a post
 LONGEST_RUN = 1000  # characters without a space that are split together
 _GRAPHEME = regex.compile(r"\X")
 _HTML = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
@@ -102,3 +104,36 @@ def _tweet_rules() -> Any:
     from nltk.tokenize.casual import TweetTokenizer
 
     return TweetTokenizer(match_phone_numbers=False).WORD_RE
+
+
+def words_of(post: Post) -> tuple[str, list[Word]]:
+    """Return the text of a post and its words; HamlearnError where there are none."""
+    if post.words is not None:
+        if not all(isinstance(word, str) and word and not word.isspace() for word in post.words):
+            raise HamlearnError("words: found an empty one or one that is not text")
+        text, words = join_words(tuple(post.words))
+    elif isinstance(post.text, str):
+        text, words = post.text, []
+    else:
+        raise HamlearnError(
+            f"text: found {type(post.text).__name__}, expected the text of a post, or its words"
+        )
+    if len(text) > MAX_CHARACTERS:
+        raise HamlearnError(
+            f"text: found {len(text)} characters, expected at most {MAX_CHARACTERS}"
+        )
+    if whole_characters(text) != text:
+        raise HamlearnError("text: found half of a surrogate pair, expected whole characters")
+    if not isinstance(post.texts, Mapping) or not all(
+        isinstance(one, str) for one in (post.caption or "", *post.texts.values())
+    ):
+        raise HamlearnError(f"texts: found {post.texts!r:.80}, expected text by name")
+    words = words or split_words(text)
+    if not words:
+        raise HamlearnError("text: found no word, expected at least one")
+    return text, words
+
+
+def whole_characters(text: str) -> str:
+    """Replace halves of surrogate pairs, which UTF-8 cannot hold, by question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

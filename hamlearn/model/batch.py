@@ -109,6 +109,7 @@ class Batch(TensorGroup):
     lexical: LexicalBatch | None = None  # for a model without a text encoder
     encoded: Tensor | None = None  # (B, S, D) float, stored outputs of a frozen text encoder
     visual: VisualBatch | None = None
+    segments: Tensor | None = None  # (B, S) int64, 1 on texts after the post; None: one segment
 
     def __len__(self) -> int:
         """Return B."""

@@ -1,5 +1,6 @@
 """Words (Eq. 1): a pretrained encoder, sums of sub-tokens, and the textual Transformer."""
 
+from inspect import signature
 from typing import Self
 
 import torch
@@ -30,8 +31,19 @@ def sum_subtokens(hidden: Tensor, word_ids: Tensor, n_words: int) -> Tensor:
     return sums.view(posts, n_words + 1, width)[:, :n_words]
 
 
+def encoder_inputs(encoder: PreTrainedModel, batch: Batch) -> dict[str, Tensor]:
+    """Return what an encoder is called with; token types where it has vectors of two of them."""
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    if batch.segments is not None and "token_type_ids" in signature(encoder.forward).parameters:
+        types = getattr(encoder.config, "type_vocab_size", 2)  # XLNet states none
+        inputs |= {"token_type_ids": batch.segments} if types > 1 else {}
+    return inputs
+
+
 class TextEncoder(nn.Module):
     """The sentence and its words in context (Eq. 1 and the textual Transformer).
+
+    Texts that follow the post are context of its words in the encoder; nothing behind it sees them.
 
     The textual Transformer is post-norm, as BERT's own layers are: each of its sub-layers ends in a
     layer norm, so h^T needs no further one. The encoder's vectors carry the positions already.
@@ -66,8 +78,8 @@ class TextEncoder(nn.Module):
         """
         hidden = batch.encoded  # (B, S, D)
         if hidden is None:
-            output = self.encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-            hidden = output.last_hidden_state
+            inputs = encoder_inputs(self.encoder, batch)
+            hidden = self.encoder(**inputs).last_hidden_state
         words = sum_subtokens(hidden, batch.word_ids, batch.word_mask.shape[1])  # Eq. 1
         sequence = torch.cat([hidden[:, :1], words], dim=1)  # (B, 1+W, D)
         mask = nn.functional.pad(batch.word_mask, (1, 0), value=True)  # [CLS] is always there

@@ -77,10 +77,12 @@ def coverage_table(corpus: CorpusResults) -> Table | None:
                 detector_note(run.detector, run.reads_images),
             )
             found.setdefault(key, [*known, None if None in test else test.count(True)])
-        if any(count is not None and count.captions is not None for count in (train, dev)):
-            test = [one.has_caption for one in run.predictions]
-            known = [None if count is None else count.captions for count in (train, dev)]
-            found.setdefault(("captions", ""), [*known, None if None in test else test.count(True)])
+        for name in run.facts.inputs.texts:
+            known = [None if count is None else count.texts.get(name) for count in (train, dev)]
+            test = [one.has_text.get(name) for one in run.predictions]
+            if set(known) != {None}:
+                key = (f"texts: {name}", "")
+                found.setdefault(key, [*known, None if None in test else test.count(True)])
     rows = [
         Row(name, _shares(counts, [posts[split] for split in SPLITS]), note)
         for (name, note), counts in found.items()

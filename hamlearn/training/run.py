@@ -2,7 +2,6 @@
 
 import logging
 from contextlib import ExitStack
-from dataclasses import astuple
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -225,13 +224,14 @@ def _log_setup(setup: RunSetup, parameters: int) -> None:
         len(setup.labels),
     )
     for name, split in setup.splits.items():
-        missing, captions = split.missing_images, split.captions
+        missing = split.missing_images
+        texts = [f", {count} with {kind}" for kind, count in split.texts.items()]
         log.info(
             "%s: %d posts%s%s",
             name,
             split.posts,
             "" if missing is None else f", {missing} of them without a picture",
-            "" if captions is None else f", {captions} with a caption",
+            "".join(texts),
         )
     if all(split.missing_images == split.posts for split in setup.splits.values()):
         log.warning("no post has a picture: text_only is as good and takes less time")
@@ -250,9 +250,7 @@ def _digests_of(
     They are taken before the files are opened: a file that is replaced in between then makes the
     checkpoint one of other inputs.
     """
-    read = [
-        path for path in astuple(files.read_by(settings.system(system).inputs)) if path is not None
-    ]
+    read = files.read_by(settings.system(system).inputs).paths
     if settings.system(system).inputs.lexicon and settings.text.word_vectors is not None:
         read.append(settings.text.word_vectors)
     if Path(encoder).is_dir():

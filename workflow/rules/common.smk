@@ -39,7 +39,7 @@ from hamlearn.memory import encoding_mb, training_mb
 from hamlearn.networks import PRECOMPUTED
 from hamlearn.settings import load_settings
 from hamlearn.variants import variants
-from hamlearn.systems import NO_DETECTOR, TEXT_INPUTS, IMAGE_MAPS
+from hamlearn.systems import NO_DETECTOR, IMAGE_MAPS
 
 # --- configuration ---------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ wildcard_constraints:
     backbone="|".join([*config["image_features"]["backbones"], PRECOMPUTED]),
     detector="|".join([*config["object_features"]["detectors"], PRECOMPUTED, NO_DETECTOR]),
     maps="".join(f"(_{name})?" for name in IMAGE_MAPS),
-    extras="".join(f"(_{name})?" for name in TEXT_INPUTS),
+    encoding=r"words1?(\+[\w-]+)*(\.[0-9a-f]{8})?",
     kind="images|objects",
     extractor=r"[\w-]+",
     variant="|".join(map(re.escape, variants(SETTINGS))),

@@ -23,7 +23,7 @@ CONTROLS = experiments.control_names(SETTINGS)
 def corpus_settings(wildcards):
     """Return the settings that preparing one corpus depends on."""
     name = wildcards.corpus
-    corpus = {key: value for key, value in config["corpora"][name].items() if key != "captions"}
+    corpus = {key: value for key, value in config["corpora"][name].items() if key != "texts"}
     return as_json(corpus=name, corpora={name: corpus})
 
 
@@ -64,7 +64,10 @@ def contents(*inputs):
 
 def flat(paths):
     """Return the paths that an input function returned as one, a list or by name."""
-    return [paths] if isinstance(paths, (str, Path)) else getattr(paths, "values", lambda: paths)()
+    if isinstance(paths, (str, Path)):
+        return [paths]
+    values = getattr(paths, "values", lambda: paths)()
+    return [path for value in values for path in flat(value)]
 
 
 def precomputed_files(wildcards):
@@ -221,8 +224,15 @@ def run_inputs(wildcards):
 
 def input_options(wildcards, input):
     """Return the command-line options for these files."""
-    names = ("images", "objects", "graphs", "captions", "encoded")
-    return [word for name in names if name in input.keys() for word in (f"--{name}", input[name])]
+    names = ("images", "objects", "graphs", "encoded")
+    words = [word for name in names if name in input.keys() for word in (f"--{name}", input[name])]
+    if "texts" in input.keys():
+        corpus = wildcards.get("tested", wildcards.corpus)
+        variant = wildcards.get("variant") or encoding_variant(wildcards)
+        texts = experiments.corpus_texts(SETTINGS, corpus, variant)
+        for name, path in zip(texts, input.texts, strict=True):
+            words += ["--text", f"{name}={path}"]
+    return words
 
 
 def word_vectors(wildcards):
@@ -246,11 +256,6 @@ def gpus(wildcards):
     return GPU * devices(wildcards)
 
 
-def extra_texts(wildcards):
-    extras, corpus, detector = wildcards.extras, wildcards.corpus, wildcards.detector
-    return experiments.extra_texts(SETTINGS, corpus, detector, extras)
-
-
 def encoder_files(wildcards):
     return experiments.encoder_files(SETTINGS, wildcards.corpus, wildcards.variant)
 
@@ -264,7 +269,19 @@ def made_encoder(wildcards):
 
 def encoding_variant(wildcards):
     """Return a variant that reads these stored outputs of an encoder."""
-    return experiments.variant_with(experiments.encoded_key, SETTINGS, wildcards.key)
+    return experiments.variant_with(experiments.encoding_key, SETTINGS, wildcards.encoding)
+
+
+def encoding_inputs(wildcards):
+    variant = encoding_variant(wildcards)
+    return experiments.encoding_inputs(SETTINGS, wildcards.corpus, wildcards.detector, variant)
+
+
+def encoding_options(wildcards):
+    """Return the command-line options that say in which order texts follow the posts."""
+    inputs = experiments.inputs_of_variant(SETTINGS, encoding_variant(wildcards))
+    words = [word for name in inputs.reads for word in ("--reads", name)]
+    return [*words, "--one-segment"] if words and inputs.one_segment else words
 
 
 def encoding_files(wildcards):

@@ -22,15 +22,15 @@ rule vocabulary:
 
 rule encode:
     input:
-        unpack(extra_texts),
+        unpack(encoding_inputs),
         posts="<results>/corpus/{corpus}/posts.jsonl",
         encoder=encoding_files,
     output:
-        encoded="<results>/encoded/{corpus}/{detector}/words{extras}{key}.h5",
+        encoded="<results>/encoded/{corpus}/{detector}/{encoding}.h5",
     log:
-        "<results>/logs/encode/{corpus}/{detector}/words{extras}{key}.log",
+        "<results>/logs/encode/{corpus}/{detector}/{encoding}.log",
     benchmark:
-        "<results>/benchmarks/encode/{corpus}/{detector}/words{extras}{key}.tsv"
+        "<results>/benchmarks/encode/{corpus}/{detector}/{encoding}.tsv"
     conda:
         "../../envs/learning.yaml"
     threads: ALL_CORES
@@ -40,11 +40,12 @@ rule encode:
     params:
         settings=encoding_settings,
         inputs=input_options,
-        contents=contents(extra_texts, encoding_files, encoder_snapshot),
+        reads=encoding_options,
+        contents=contents(encoding_inputs, encoding_files, encoder_snapshot),
         source=source_digest("training/encoding"),
     shell:
         "python -m hamlearn encode --settings {params.settings:q} --posts {input.posts:q}"
-        " {params.inputs:q} --out {output.encoded:q} --threads {threads} > {log:q} 2>&1"
+        " {params.inputs:q} {params.reads} --out {output.encoded:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule train:

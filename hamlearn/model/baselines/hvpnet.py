@@ -34,7 +34,7 @@ from transformers import DynamicCache, PreTrainedModel
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.batch import Batch, require
-from hamlearn.model.text import TextEncoder, sum_subtokens
+from hamlearn.model.text import TextEncoder, encoder_inputs, sum_subtokens
 from hamlearn.model.visual import VisualEmbedding
 from hamlearn.settings import ModelSettings, TextSettings
 
@@ -129,10 +129,10 @@ class HVPNeT(TaggingModel):
             ],
             dim=1,
         )
+        inputs = encoder_inputs(self.text.encoder, batch)
+        inputs["attention_mask"] = _additive(mask, batch.input_ids.shape[1])
         hidden = self.text.encoder(
-            input_ids=batch.input_ids,
-            attention_mask=_additive(mask, batch.input_ids.shape[1]),
-            past_key_values=Prefixes(self.prefix(stages, objects)),
+            **inputs, past_key_values=Prefixes(self.prefix(stages, objects))
         ).last_hidden_state  # (B, S, D)
         words = sum_subtokens(hidden, batch.word_ids, batch.word_mask.shape[1])  # Eq. 1
         return Output(self.emissions(words))

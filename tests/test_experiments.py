@@ -8,7 +8,10 @@ from hamlearn.errors import HamlearnError
 from hamlearn.experiments import RunId, planned_runs, run_inputs, run_settings, table_runs
 from hamlearn.settings import Settings
 
-CORPORA = {"one": {"generator": {}}, "two": {"generator": {}, "captions": "captions.txt"}}
+CORPORA = {
+    "one": {"generator": {}},
+    "two": {"generator": {}, "texts": {"captions": "captions.txt"}},
+}
 
 
 def settings(**changes):
@@ -65,14 +68,14 @@ def test_a_run_reads_what_its_system_reads():
         "images": "results/features/one/images/demo_regions.h5"
     }
     assert run_inputs(chosen, "one", "demo", "ita").keys() == {"objects"}
-    assert run_inputs(chosen, "two", "demo", "ita")["captions"] == "captions.txt"
+    assert run_inputs(chosen, "two", "demo", "ita")["texts"] == ["captions.txt"]
 
 
 def test_a_frozen_encoder_is_read_from_its_stored_outputs():
     frozen = settings(text={"encoder": "bert-x", "freeze": True})
     assert run_inputs(frozen, "one", "demo", "wo_rm")["encoded"].endswith("one/none/words.h5")
     assert run_inputs(frozen, "one", "demo", "ita")["encoded"].endswith(
-        "one/demo/words_names_captions.h5"
+        "one/demo/words1+names+captions.h5"
     )
     assert "encoded" not in run_inputs(frozen, "one", "none", "bilstm_crf")
 

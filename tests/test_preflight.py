@@ -100,11 +100,11 @@ def test_the_texts_and_the_folder_of_images_of_a_corpus_must_exist(folder):
 
 
 def test_captions_and_word_vectors_must_exist_where_a_system_reads_them(folder):
-    captions = {"corpora": {"demo": {"generator": {}, "captions": "captions.txt"}}}
+    captions = {"corpora": {"demo": {"generator": {}, "texts": {"captions": "captions.txt"}}}}
     vectors = {"text": {"encoder": "scratch", "word_vectors": "glove.txt"}}
     check(captions, vectors)
     said = refused(captions, {"variants": ["ita"]})
-    assert said.startswith("corpora.demo.captions: found no file captions.txt, expected")
+    assert said.startswith("corpora.demo.texts.captions: found no file captions.txt, expected")
     said = refused(vectors, {"variants": ["full", "bilstm_crf"]})
     assert said.startswith("text.word_vectors: found no file glove.txt, expected")
     write(folder / "captions.txt")

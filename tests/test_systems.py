@@ -37,8 +37,8 @@ def test_ablations_are_systems_of_one_module():
     ("inputs", "files"),
     [
         (Inputs(), ()),
-        (Inputs(captions=True), ()),
-        (Inputs(names=True), ("objects",)),
+        (Inputs(reads=("captions",)), ()),
+        (Inputs(reads=("captions", "names")), ("objects",)),
         (Inputs(stages=True), ("images",)),
         (Inputs(image=True, objects=True), ("images", "objects")),
         (Inputs(graphs=True), ("objects", "graphs")),
@@ -65,7 +65,9 @@ def test_files_are_named_by_what_they_hold():
     assert image_features_name(stages, "demo") == "demo_stages"
     assert image_features_name(stages, "demo", stored=["stages"]) == "demo"
     assert encoder_outputs_name(Inputs()) == "words"
-    assert encoder_outputs_name(inputs_of("ita")) == "words_names_captions"
+    assert encoder_outputs_name(Inputs(one_segment=True)) == "words"
+    assert encoder_outputs_name(Inputs(reads=("ocr", "names"))) == "words+ocr+names"
+    assert encoder_outputs_name(inputs_of("ita")) == "words1+names+captions"
     assert transfer_name("twitter2017", "twitter2015") == "twitter2017_to_twitter2015"
 
 

@@ -17,7 +17,7 @@ LINES = [
     "graphs --settings {} --objects read/objects.h5 --out OUT",
     "vocabulary --settings {} --posts read/posts.jsonl --out OUT",
     "encode --settings {} --posts read/posts.jsonl --encoder read/encoder --objects read/objects.h5"
-    " --captions read/captions.txt --out OUT",
+    " --text captions=read/captions.txt --out OUT",
     "train --settings read/settings.yaml --variant full --seed 0 --posts read/posts.jsonl"
     " --images read/images.h5 --objects read/objects.h5 --graphs read/graphs.h5"
     " --encoded read/words.h5 --out OUT",
@@ -52,7 +52,7 @@ LINES = [
 FOLDERS = {"read/encoder", "read/run", "read/pictures", "read/weights", "read/results"}
 FOLDERS.add("read/corpus")
 INPUTS = {  # parameters that name a path to read
-    *("shards", "objects", "source", "directory", "images", "graphs", "captions", "encoded", "run"),
+    *("shards", "objects", "source", "directory", "images", "graphs", "encoded", "run"),
     *("model", "weights", "image_features", "object_features", "parts", "predictions", "scores"),
     *("metrics", "results", "inputs", "posts", "classes"),
     "logs",  # a folder that is added to

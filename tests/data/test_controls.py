@@ -1,15 +1,17 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hamlearn.data.controls import controlled, exchange
 from hamlearn.data.dataset import PostDataset
-from hamlearn.data.sources import ImageText, Sources
+from hamlearn.data.segments import Segments
+from hamlearn.data.sources import Sources
 from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.data.visual import VisualReader
 from hamlearn.settings import TextSettings
-from hamlearn.systems import Inputs
+from hamlearn.systems import Inputs, inputs_of
 from tests.builders import make_posts
 
 EVERYTHING = Inputs(image=True, objects=True, graphs=True)
@@ -72,30 +74,42 @@ def test_names_and_captions_are_exchanged_with_the_features(visual, paths):
     ids = [post.image_id for split in splits for post in split]
     ids = [image_id for image_id in ids if image_id in visual]
     captions = {image_id: f"a {number} b" for number, image_id in enumerate(ids) if number % 3}
-    text = ImageText(tokenizer, 64, visual, captions)
+    text = Segments(tokenizer, 64, inputs_of("ita"), {"captions": captions}, visual)
     found = controlled(Sources(visual, text), "shuffled", splits)
     features = found.visual
-    assert found.image_text.visual is features
+    assert found.segments.visual is features
+    exchanged = found.segments.texts["captions"]
     owner = {caption: image_id for image_id, caption in captions.items()}
-    assert found.image_text.captions.keys() == captions.keys()
-    assert sorted(found.image_text.captions.values()) == sorted(captions.values())
-    for image_id, caption in found.image_text.captions.items():
+    assert exchanged.keys() == captions.keys()
+    assert sorted(exchanged.values()) == sorted(captions.values())
+    for image_id, caption in exchanged.items():
         other = owner[caption]
         assert other != image_id
         assert features.names(image_id) == visual.names(other)
         assert same(features.read([image_id])[0], visual.read([other])[0])
 
 
+def test_a_text_of_a_post_is_exchanged_with_its_image(paths):
+    splits = [make_posts()[:3]]
+    splits[0].append(replace(splits[0][0], id="train_0#2"))
+    tokenizer = load_tokenizer(paths["encoder"])
+    texts = {"ocr": {"train_0#2": "own", "train_1": "one", "train_2": "two"}}
+    given = Sources(segments=Segments(tokenizer, 64, Inputs(reads=("ocr",)), texts))
+    found = controlled(given, "shuffled", splits).segments.texts["ocr"]
+    assert sorted(found) == ["train_0", "train_1", "train_2"]
+    assert sorted(found.values()) == ["one", "own", "two"]
+    assert (found["train_0"] != "own", found["train_1"] != "one") == (True, True)
+
+
 def test_without_images_a_post_is_one_that_never_had_any(visual, paths):
     splits = posts_by_split()
     tokenizer, text = load_tokenizer(paths["encoder"]), TextSettings()
-    sources = Sources(
-        visual, ImageText(tokenizer, 128, visual, dict.fromkeys(["train_0"], "a man"))
-    )
+    texts = {"captions": {"train_0": "a man"}}
+    sources = Sources(visual, Segments(tokenizer, 128, inputs_of("ita"), texts, visual))
     removed = controlled(sources, "removed", splits)
     data = PostDataset(splits[0], tokenizer, text, sources=removed)
     assert data.counts.missing_images == len(splits[0])
-    assert not any(map(data.has_caption, range(len(splits[0]))))
+    assert data.counts.texts == {"captions": 0}
     batch = data.batch(range(4))
     assert not batch.visual.has_image.any()
     assert not batch.visual.objects.mask.any()

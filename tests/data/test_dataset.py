@@ -139,7 +139,7 @@ def test_absent_maps_are_refused_by_the_name_of_the_backbone(name, tmp_path):
 def test_text_alone_has_no_visual_field(tokenizer):
     batch = PostDataset(make_posts(), tokenizer, TEXT).batch([0, 1])
     absent = {field.name for field in fields(batch) if getattr(batch, field.name) is None}
-    assert absent == {"visual", "lexical", "labels", "target_mask", "encoded"}
+    assert absent == {"visual", "lexical", "labels", "target_mask", "encoded", "segments"}
 
 
 def test_cut_words_are_counted_and_their_labels_dropped(tokenizer, caplog):

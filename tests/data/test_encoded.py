@@ -31,6 +31,7 @@ from tests.builders import make_posts, write_corpus, write_image_features
 MODEL = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "graph_backend": "dense"}
 TRAINING = {"epochs": 2, "batch_size": 8, "lr": 5e-3, "eval_batch_size": 3}
 FROZEN = [name for name in SYSTEMS if inputs_of(name).encoder and not inputs_of(name).prefixes]
+TOLD = {"like": "full", "reads": ["captions", "names"]}  # texts as a second segment
 WINDOWS = {"max_subtokens": 9, "long_posts": "windows", "window_overlap": 3}
 
 
@@ -54,8 +55,10 @@ def paths(tmp_path_factory):
     text = settings_for().text
     paths["plain"], paths["beside"] = folder / "plain.h5", folder / "beside.h5"
     encode(paths["posts"], paths["encoder"], text, paths["plain"])
-    beside = (paths["objects"], paths["captions"])
+    beside = (paths["objects"], {"captions": paths["captions"]}, inputs_of("ita"))
     encode(paths["posts"], paths["encoder"], text, paths["beside"], *beside)
+    inputs, paths["told"] = settings_for().system("told").inputs, folder / "told.h5"
+    encode(paths["posts"], paths["encoder"], text, paths["told"], *beside[:2], inputs)
     paths["windows"] = folder / "windows.h5"
     encode(paths["posts"], paths["encoder"], settings_for(**WINDOWS).text, paths["windows"])
     return paths
@@ -63,13 +66,13 @@ def paths(tmp_path_factory):
 
 def settings_for(training=None, **text):
     sections = {"text": {"freeze": True} | text, "model": MODEL, "training": training or TRAINING}
-    return load_settings(json.dumps(sections))
+    return load_settings(json.dumps(sections | {"systems": {"told": TOLD}}))
 
 
 def files_of(paths, variant):
-    inputs = inputs_of(variant)
-    names = [*inputs.files, *(["captions"] if inputs.captions else [])]
-    return InputFiles(**{name: paths[name] for name in names})
+    inputs = settings_for().system(variant).inputs
+    files = {name: paths[name] for name in inputs.files}
+    return InputFiles(**files, texts={name: paths[name] for name in inputs.texts})
 
 
 def mute(patch):
@@ -102,11 +105,12 @@ def predicted_in(path):
 
 
 @pytest.mark.parametrize(
-    ("variant", "windows"), [*((name, False) for name in FROZEN), ("full", True), ("bert", True)]
+    ("variant", "windows"),
+    [*((name, False) for name in (*FROZEN, "told")), ("full", True), ("bert", True)],
 )
 def test_stored_outputs_stand_for_the_encoder(paths, tmp_path, variant, windows):
     settings = settings_for(**WINDOWS) if windows else settings_for()
-    kind = "windows" if windows else "beside" if inputs_of(variant).names else "plain"
+    kind = {"ita": "beside", "told": "told"}.get(variant, "windows" if windows else "plain")
     stored = run(paths, variant, tmp_path / "stored", paths[kind], settings)
     live = run(paths, variant, tmp_path / "live", None, settings)
     assert (stored[0].splits["train"].windowed_posts > 0) == windows
@@ -245,6 +249,10 @@ def test_outputs_of_something_else_are_refused_in_prediction(paths, trained, tmp
     given = (trained, paths["posts"], "test", tmp_path / "a.jsonl", tmp_path / "a.conll")
     with pytest.raises(HamlearnError, match=r"beside\.h5: found no outputs .*names and captions"):
         predict(*given, InputFiles(encoded=paths["beside"]))
+    files = replace(files_of(paths, "ita"), encoded=paths["told"])  # the same texts, another order
+    untouched = (paths["posts"], paths["encoder"], settings_for())
+    with pytest.raises(HamlearnError, match=r"told\.h5: found no outputs .*captions and names"):
+        train(*untouched, "ita", 0, tmp_path / "ita", files)
     _, encoder, settings = changed(paths, tmp_path, "encoder")
     encode(paths["posts"], encoder, settings.text, tmp_path / "other.h5")
     with pytest.raises(HamlearnError, match=r"other\.h5: found outputs of .*this run"):

@@ -34,7 +34,7 @@ def write(root, variant, seed, posts, right, name="test", seen=None, relevance=N
         predicted = list(post.labels) if number < right else ["O", "O"]
         entry = {"id": post.id, "words": post.words, "predicted": predicted}
         has_image = seen is None or number < seen
-        entry |= {"has_image": has_image, "has_caption": None}
+        entry |= {"has_image": has_image, "has_text": {}}
         if relevance is not None and has_image:
             entry["relevance"] = {"semantic": float(relevance[number])}
         lines.append(json.dumps(entry))

@@ -207,7 +207,7 @@ def test_posts_without_an_image_are_counted(tmp_path, variant, seen, count):
     assert {row.rsplit(",", 1)[1] for row in rows} == {"" if count is None else str(count)}
 
 
-@pytest.mark.parametrize("name", ["has_image", "has_caption"])
+@pytest.mark.parametrize("name", ["has_image", "has_text"])
 def test_flags_are_true_or_false(tmp_path, name):
     path = tmp_path / "test.jsonl"
     path.write_text(json.dumps({**entry(POSTS[3], "O O"), name: "yes"}) + "\n")

@@ -8,8 +8,8 @@ import pytest
 from hamlearn.corpus.conll import read_conll
 from hamlearn.corpus.posts import PostFile, read_posts
 from hamlearn.corpus.prepare import with_cues
+from hamlearn.corpus.texts import read_texts
 from hamlearn.data.lexicon import Lexicon, read_vectors
-from hamlearn.data.sources import read_captions
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.evaluate import read_predictions
 from hamlearn.evaluation.tables import read_table
@@ -26,7 +26,7 @@ SIZE = 3 << 30
 ROOM = 400 << 20  # bytes of address space that a reader may add
 
 READERS = {
-    "captions": read_captions,
+    "texts": read_texts,
     "class names": class_names,
     "conll": read_conll,
     "cues": lambda path: with_cues([], path),

@@ -84,8 +84,8 @@ class Made:
         if not out.is_dir():
             inputs = inputs_of(system)
             files = {name: self.folder / f"{name}.h5" for name in inputs.files}
-            files |= {"captions": self.captions} if inputs.captions else {}
-            used = InputFiles(**files)
+            texts = dict.fromkeys(inputs.texts, self.captions)
+            used = InputFiles(**files, texts=texts)
             train(posts, self.folder / "encoder", self.settings, system, 0, out, used)
             predicted = self.folder / f"{system}.predicted"
             predict(out, posts, "test", predicted / "test.jsonl", predicted / "a", used)

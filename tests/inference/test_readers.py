@@ -23,13 +23,25 @@ def read(tmp_path, name, content, form=None, locate=by_name):
 def test_json_lines(tmp_path):
     lines = [
         {"id": "a", "text": "hi Ann", "image": "a.jpg"},
-        {"id": 7, "words": ["hi", "Bob"], "images": ["b.jpg", "c.jpg"], "caption": "a dog"},
+        {
+            "id": 7,
+            "words": ["hi", "Bob"],
+            "images": ["b.jpg", "c.jpg"],
+            "caption": "a dog",
+            "texts": {"ocr": "hi"},
+        },
         {"text": "\u00e9", "image": None, "other": [1]},
     ]
     content = "\ufeff" + "\n\n".join(map(json.dumps, lines)) + "\r\n"
     assert read(tmp_path, "a.jsonl", content) == [
         Post(text="hi Ann", images=("a.jpg",), id="a"),
-        Post(words=("hi", "Bob"), images=("b.jpg", "c.jpg"), caption="a dog", id=7),
+        Post(
+            words=("hi", "Bob"),
+            images=("b.jpg", "c.jpg"),
+            caption="a dog",
+            id=7,
+            texts={"ocr": "hi"},
+        ),
         Post(text="\u00e9", id="5"),
     ]
 
@@ -44,6 +56,8 @@ def test_json_lines(tmp_path):
         (b'{"words": "hi"}', "words: found 'hi'"),
         (b'{"words": ["hi", 3]}', "words: found"),
         (b'{"text": "a", "caption": 3}', "caption: found 3"),
+        (b'{"text": "a", "texts": {"ocr": 3}}', "texts: found {'ocr': 3}, expected text by name"),
+        (b'{"text": "a", "texts": "b"}', "texts: found 'b', expected text by name"),
         (b'{"text": "a", "id": true}', "id: found True"),
         (b'{"text": "a", "image": 3}', r"image: found \[3\]"),
         (b'{"words": ["a"], "image_path": "a.jpg"}', "found `image_path`, .* expected `image`"),

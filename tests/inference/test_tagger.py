@@ -14,6 +14,7 @@ from hamlearn import Post, Tagger
 from hamlearn.corpus.labels import entities
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.posts import Unreadable
+from hamlearn.inference.words import MAX_CHARACTERS
 from hamlearn.inference.tagger import MAX_CHARACTERS
 from hamlearn.vision.images import ImageError
 from tests.inference.conftest import WEIGHTS
@@ -94,15 +95,22 @@ def test_every_system_tags_as_it_predicts_a_split(made, system):
             check_against(made.predicted(system), tagger.tag(posts))
 
 
-def test_a_caption_is_read_by_a_system_that_reads_captions(made):
+def test_a_text_beside_a_post_is_read_by_a_system_that_reads_it(made, caplog):
     with hamlearn.load(made.run("ita"), device="cpu", weights=WEIGHTS) as tagger:
-        words = made.posts[0].words
-        plain, captioned = (
-            tagger._dataset([tagger._prepare("0", post)])[0].window.ids.tolist()
-            for post in (Post(words=words), Post(words=words, caption="a photo of now"))
+        words, text = made.posts[0].words, "a photo of now"
+        given = ({"caption": text}, {"texts": {"captions": text}}, {}, {"texts": {"other": text}})
+        captioned, by_name, plain, unread = (
+            tagger._dataset([tagger._prepare("0", Post(words=words, **one))])[0].window.ids.tolist()
+            for one in given
         )
+        assert [text for text in caplog.messages if "text captions" in text] == [
+            "the model was trained with the text captions, but posts have none"
+        ]
+        (wrong,) = tagger.tag([Post(words=words, texts={"captions": 3})])
     assert len(captioned) > len(plain)
     assert captioned[: len(plain)] == plain
+    assert (captioned, plain) == (by_name, unread)
+    assert wrong.error == "texts: found {'captions': 3}, expected text by name"
 
 
 @pytest.mark.parametrize("system", ["text_only", "bert"])

@@ -196,7 +196,7 @@ def _run(
             views = {view: float(rng.normal(mean, 0.12)) for view in ("semantic", "spatial")}
             entry = {"id": post.id, "words": post.words, "predicted": labels}
             usable = post.image_id not in made.failures if inputs_of(variant).files else None
-            entry |= {"has_image": usable, "has_caption": None}
+            entry |= {"has_image": usable, "has_text": {}}
             lines.append(json.dumps({**entry, "relevance": views if seen else None}) + "\n")
         place_ = made.root / "predictions" / corpus / detector / variant / f"seed{seed}"
         files.append(place_ / f"{split}.jsonl")

@@ -184,8 +184,8 @@ def test_coverage_says_what_was_there_for_the_posts_of_each_split(tmp_path: Path
 
     def counted(facts: Any) -> None:
         facts["splits"] = {
-            "train": {"posts": 24, "missing_images": 0, "captions": 20},
-            "dev": {"posts": 12, "missing_images": 1, "captions": 12},
+            "train": {"posts": 24, "missing_images": 0, "texts": {"captions": 20}},
+            "dev": {"posts": 12, "missing_images": 1, "texts": {"captions": 12}},
         }
 
     edit_facts(made, "ita", "demo", counted)
@@ -195,7 +195,7 @@ def test_coverage_says_what_was_there_for_the_posts_of_each_split(tmp_path: Path
     path = tmp_path / "predictions/demo/demo/ita/seed0/test.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
-        line["has_caption"] = line["id"] == "test_3"
+        line["has_text"] = {"captions": line["id"] == "test_3"}
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     table = coverage_table(corpora(made)[0])
     assert table is not None
@@ -203,7 +203,7 @@ def test_coverage_says_what_was_there_for_the_posts_of_each_split(tmp_path: Path
         ("image files", ""),
         ("features of images and objects", "demo"),
         ("features of objects", "demo"),
-        ("captions", ""),
+        ("texts: captions", ""),
         ("word vectors", "v"),
     ]
     assert texts(table, "image files") == ["24 of 24", "11 of 12", "59 of 60", "94 of 96"]
@@ -212,7 +212,7 @@ def test_coverage_says_what_was_there_for_the_posts_of_each_split(tmp_path: Path
         table, "features of images and objects"
     )  # the facts made up here have no counts
     assert unknown == [ABSENT, ABSENT, "59 of 60", ABSENT]
-    assert texts(table, "captions") == ["20 of 24", "12 of 12", "1 of 60", "33 of 96"]
+    assert texts(table, "texts: captions") == ["20 of 24", "12 of 12", "1 of 60", "33 of 96"]
     assert texts(table, "word vectors")[3] == "3 of 4 words"
 
 

@@ -36,8 +36,8 @@ def paths(tmp_path_factory):
 
 def files_of(paths, variant):
     inputs = inputs_of(variant)
-    names = [*inputs.files, *(["captions"] if inputs.captions else [])]
-    return InputFiles(**{name: paths[name] for name in names})
+    files = {name: paths[name] for name in inputs.files}
+    return InputFiles(**files, texts={name: paths[name] for name in inputs.texts})
 
 
 def settings_for(**text):

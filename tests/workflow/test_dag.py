@@ -93,7 +93,7 @@ def test_a_second_run_does_nothing(finished):
         ),
         ({"variants": [*DEMO, "ita"], "detector": ["demo", "mask_rcnn"]}, OBJECTS + runs(6)),
         ({"text": {"word_vectors": "vectors.txt"}}, LEAST),
-        ({"corpora": {"demo": {"captions": "captions.txt"}}}, LEAST),
+        ({"corpora": {"demo": {"texts": {"captions": "captions.txt"}}}}, LEAST),
         ({"graph": {"far": 0.4}}, Counter(build_graphs=1) + runs(3)),
         ({"object_features": {"objects": 9}}, OBJECTS + runs(4)),
         ({"object_features": {"detectors": {"mask_rcnn": {"weights": "random"}}}}, LEAST),

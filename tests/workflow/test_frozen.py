@@ -36,7 +36,9 @@ def test_two_variants_with_two_seeds_share_one_pass(project):
     calls = project.calls()
     (call,) = (call for call in calls if call["words"][0] == "encode")
     assert option(call, "--out") == PLAIN
-    assert {option(call, name) for name in ("--objects", "--captions", "--encoder")} == {None}
+    assert {option(call, name) for name in ("--objects", "--text", "--reads", "--encoder")} == {
+        None
+    }
     assert load_settings(option(call, "--settings")).text.encoder == "bert-x"
     command = typer.main.get_command(app).commands["encode"]
     command.make_context("encode", call["words"][1:])
@@ -70,17 +72,20 @@ def test_a_pass_is_made_again_where_its_outputs_change(project, changes, jobs):
 
 
 def test_text_beside_the_posts_has_a_pass_of_its_own_for_each_detector(project):
-    captions = {"demo": {"captions": "captions.txt"}}
+    captions = {"demo": {"texts": {"captions": "captions.txt"}}}
     project.write("captions.txt", "1.jpg :a dog\n")
     asked = ASKED | {"variants": ["ita", "text_only"], "detector": ["demo", "mask_rcnn"]}
     given = project.overlay(**asked | {"corpora": captions})
     said = project.snakemake("-n", "-p", "-F", *given)
     for detector in ("demo", "mask_rcnn"):
-        path = f"results/encoded/demo/{detector}/words_names_captions.h5"
+        path = f"results/encoded/demo/{detector}/words1+names+captions.h5"
         assert f"--out {path}" in said
         assert said.count(f"--encoded {path}") == 2 * 3  # a training and two predictions a seed
         objects = f"results/features/demo/objects/{detector}.h5"
-        assert f"--objects {objects} --captions captions.txt --out {path}" in said
+        assert (
+            f"--objects {objects} --text captions=captions.txt --reads names --reads captions"
+            f" --one-segment --out {path}"
+        ) in said
     assert said.count("-m hamlearn encode ") == 3
 
 

@@ -12,7 +12,7 @@ from tests.workflow.test_dag import OBJECTS, runs
 TEXT = "IMGID:1\nMira B-PER\n\nIMGID:2\nrain O\n\n"
 GIVEN = {
     "corpus": "mine",
-    "corpora": {"mine": {"path": "mine", "captions": "captions.txt"}},
+    "corpora": {"mine": {"path": "mine", "texts": {"captions": "captions.txt"}}},
     "variants": ["text_only", "ita"],
     "text": {"encoder": "encoders/mine/small"},
 }

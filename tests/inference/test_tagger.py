@@ -15,7 +15,6 @@ from hamlearn.corpus.labels import entities
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.posts import Unreadable
 from hamlearn.inference.words import MAX_CHARACTERS
-from hamlearn.inference.tagger import MAX_CHARACTERS
 from hamlearn.vision.images import ImageError
 from tests.inference.conftest import WEIGHTS
 

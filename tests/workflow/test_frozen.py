@@ -89,6 +89,31 @@ def test_text_beside_the_posts_has_a_pass_of_its_own_for_each_detector(project):
     assert said.count("-m hamlearn encode ") == 3
 
 
+def test_systems_that_read_the_same_texts_share_a_pass(project):
+    project.write("ocr.csv", "id,text\n1,a\n")
+    project.write("facts_1.jsonl", '{"id": "1", "text": "a"}\n')
+    texts = {"demo": {"texts": {"ocr": "ocr.csv", "facts_1": "facts_1.jsonl"}}}
+    systems = {
+        "one": {"like": "full", "reads": ["facts_1", "ocr"]},
+        "two": {"like": "bert_crf", "reads": ["facts_1", "ocr"]},
+        "three": {"like": "bert_crf", "reads": ["ocr"]},
+    }
+    asked = ASKED | {"variants": [*systems], "systems": systems, "corpora": texts}
+    given = project.overlay(**asked)
+    said = project.snakemake("-n", "-p", "-F", *given)
+    both, one = (
+        f"results/encoded/demo/none/{name}.h5" for name in ("words+facts_1+ocr", "words+ocr")
+    )
+    options = "--text facts_1=facts_1.jsonl --text ocr=ocr.csv"
+    assert f"{options} --reads facts_1 --reads ocr --out {both}" in said
+    assert f"--text ocr=ocr.csv --reads ocr --out {one}" in said
+    assert said.count("-m hamlearn encode ") == 2
+    assert said.count(f"--encoded {both} {options}") == 2 * 2 * 3
+    (project.folder / "ocr.csv").unlink()
+    said = project.snakemake("-n", *given, ok=False)
+    assert "corpora.demo.texts.ocr: found no file ocr.csv, expected a file of texts by id" in said
+
+
 def test_a_run_reads_the_outputs_of_the_corpus_that_it_is_tested_on(project):
     corpora = {name: {"generator": {"seed": 1, "posts": 40}} for name in ("one", "two")}
     experiments = {"tables": ["table5"], "transfer": ["bert_crf"]}

@@ -196,13 +196,16 @@ class TrainingSettings(Section):
     eval_batch_size: PositiveInt = 16
     lr: float = Field(3e-5, gt=0, description="peak learning rate")
     head_lr: float | None = Field(None, gt=0, description="lr of all but the encoder; null: lr")
+    output_lr: float | None = Field(
+        None, gt=0, description="lr of label scores and CRF; null: that of all but the encoder"
+    )
     weight_decay: float = Field(0.01, ge=0)
     warmup: Fraction = Field(0.1, description="share of steps of linear warm-up, then decay")
     clip: float = Field(1.0, gt=0, description="maximum gradient norm")
     word_dropout: Fraction = Field(0.0, description="share of training words replaced by [UNK]")
     repair_labels: bool = Field(True, description="train on an I-X without its B-X as B-X")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
-        "auto", description="auto: bf16-mixed on a GPU that supports it, else 32-true"
+        "auto", description="auto: bf16-mixed where that is faster, else 32-true"
     )
     compile: bool = Field(False, description="torch.compile; worthwhile on a GPU only")
     gradient_checkpointing: bool = Field(

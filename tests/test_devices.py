@@ -258,3 +258,10 @@ def test_a_block_that_was_freed_is_used_again_without_a_page_fault():
     pages = 80 * 2**20 // 4096
     assert faults("as it is") > pages // 600  # a huge page is 512 of them
     assert faults("kept") < pages // 600
+
+
+def test_bf16_is_fast_where_the_processor_multiplies_it():
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    if platform.machine() != "x86_64" or not flags:
+        pytest.skip("no /proc/cpuinfo of an x86-64 processor to compare with")
+    assert devices.multiplies_bf16() == ("avx512_bf16" in flags or "amx_bf16" in flags)

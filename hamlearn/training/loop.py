@@ -83,7 +83,9 @@ class TrainingLoop(pl.LightningModule):
         head_lr = chosen.head_lr or self.model.lr
         # Under float16 a fused optimizer unscales gradients itself, after they were clipped.
         fused = None if self.precision == "16-mixed" else True
-        optimizer = make_optimizer(self.model, chosen.lr, head_lr, chosen.weight_decay, fused)
+        optimizer = make_optimizer(
+            self.model, chosen.lr, head_lr, chosen.weight_decay, fused, chosen.output_lr
+        )
         steps = -(-len(self.train_posts) // chosen.batch_size) * chosen.epochs
         warmup = round(chosen.warmup * steps)
         # One step ahead, since the first rate of this schedule is 0.
@@ -95,13 +97,12 @@ class TrainingLoop(pl.LightningModule):
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         if self.settings.loggers:
-            own, *_, last = optimizer.param_groups  # one group without an encoder
+            rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
             self._log(
                 {
                     "step/train_loss": self._sum(self._step_loss) / self._shares.per_batch,
                     "step/gradient_norm": float(norm),
-                    "step/lr": own["lr"],
-                    "step/head_lr": last["lr"],
+                    **{f"step/{name}": rate for name, rate in rates.items()},
                 },
                 self.global_step + 1,
             )

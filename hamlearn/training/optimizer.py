@@ -6,6 +6,7 @@ from torch import nn
 from torch.optim import AdamW
 
 ENCODER = "text.encoder."  # prefix of the pretrained encoder's parameters
+OUTPUT = ("emit.", "crf.")  # prefixes of those of label scores and CRF
 
 
 def make_optimizer(
@@ -14,25 +15,34 @@ def make_optimizer(
     head_lr: float | None,
     weight_decay: float,
     fused: bool | None = None,
+    output_lr: float | None = None,
 ) -> AdamW:
-    """Return AdamW with one learning rate for the encoder and one for everything else.
+    """Return AdamW with learning rates for the encoder, the output layers, and all between them.
 
-    Weight decay applies to matrices and embeddings, not to biases, norms and other vectors. If
-    `head_lr` is None, `lr` applies to everything. `fused` updates each parameter in one pass over
-    memory, with the same results; None leaves the choice to PyTorch.
+    The output layers are those of the scores of labels and the CRF. If `output_lr` is None,
+    `head_lr` applies to them; if that is None, `lr`. Weight decay applies to matrices and
+    embeddings, not to biases, norms and other vectors. `fused` updates each parameter in one pass
+    over memory, with the same results; None leaves the choice to PyTorch. Each group has the name
+    of its rate.
     """
+    head_lr = lr if head_lr is None else head_lr
+    rates = {"lr": lr, "head_lr": head_lr, "output_lr": output_lr or head_lr}
     groups = []
-    for is_encoder, decays in product((True, False), repeat=2):
+    for (name, rate), decays in product(rates.items(), (True, False)):
         parameters = [
             parameter
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-            and name.startswith(ENCODER) == is_encoder
-            and (parameter.ndim > 1) == decays
+            for own, parameter in model.named_parameters()
+            if parameter.requires_grad and rate_name(own) == name and (parameter.ndim > 1) == decays
         ]
-        rate = lr if is_encoder or head_lr is None else head_lr
         decay = weight_decay if decays else 0.0
         if parameters:  # schedules read the initial rate
-            rates = {"lr": rate, "initial_lr": rate}
-            groups.append({"params": parameters, "weight_decay": decay, **rates})
+            own_rates = {"lr": rate, "initial_lr": rate}
+            groups.append({"params": parameters, "weight_decay": decay, "name": name, **own_rates})
     return AdamW(groups, fused=fused)
+
+
+def rate_name(parameter: str) -> str:
+    """Return which key of `training` is the learning rate of a parameter, by its name."""
+    if parameter.startswith(ENCODER):
+        return "lr"
+    return "output_lr" if parameter.startswith(OUTPUT) else "head_lr"

@@ -21,7 +21,7 @@ from hamlearn.data.text_encoder import (
     require_pretrained,
 )
 from hamlearn.data.tokenizer import load_tokenizer
-from hamlearn.devices import free_devices
+from hamlearn.devices import free_devices, multiplies_bf16
 from hamlearn.encoder_files import has_weights, local_encoder
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import FACTS, write_model_folder
@@ -38,6 +38,7 @@ from hamlearn.training.checkpoints import LastCheckpoint
 from hamlearn.training.distributed import Process, other_processes
 from hamlearn.training.loop import TrainingLoop, fit
 
+MIN_BF16_WIDTH = 256  # of layers that are faster in bfloat16 on a CPU, see benchmarks/README.md
 log = logging.getLogger(__name__)
 
 
@@ -76,7 +77,11 @@ def train(
     files, threads = files or InputFiles(), threads or torch.get_num_threads()
     with free_devices(settings.training.devices) as devices:
         process = Process(tuple(devices))
-        _train(process, posts, encoder, settings, system, seed, out, files, threads, logs)
+        width = load_config(encoder).hidden_size if settings.system(system).inputs.encoder else 0
+        # Decided once, so that all processes of a training agree.
+        precision = resolve_precision(settings.training.precision, process.device.type, width)
+        arguments = (posts, encoder, settings, system, seed, out, files, threads, logs, precision)
+        _train(process, *arguments)
     return read_run_facts(out / FACTS)
 
 
@@ -91,9 +96,10 @@ def _train(
     files: InputFiles,
     threads: int,
     logs: Path,
+    precision: str,
 ) -> None:
     """Take part in a training; the first process starts the others and writes the folder."""
-    arguments = (posts, encoder, settings, system, seed, out, files, threads, logs)
+    arguments = (posts, encoder, settings, system, seed, out, files, threads, logs, precision)
     torch.set_num_threads(max(1, threads // process.count))
     built = settings.system(system)
     inputs = built.inputs
@@ -133,7 +139,7 @@ def _train(
             text=settings.text,
             model=settings.model,
             training=settings.training,
-            precision=resolve_precision(settings.training.precision, device),
+            precision=precision,
             device=device,
             graph_backend=resolve_graph_backend(backend, device) if inputs.graphs else None,
             splits={name: posts.counts for name, posts in data.items()},
@@ -205,11 +211,24 @@ def _train(
     )
 
 
-def resolve_precision(wanted: str, device: str) -> str:
-    """Return Lightning's name of a precision; `auto` is bf16-mixed on a GPU that supports it."""
+def resolve_precision(wanted: str, device: str, width: int) -> str:
+    """Return Lightning's name of a precision; `auto` is bf16-mixed where that is faster.
+
+    That is on a GPU that supports it, and on a CPU that multiplies bfloat16 for layers of at least
+    `MIN_BF16_WIDTH`; narrower ones lose in conversions what their products gain.
+
+    Args:
+        wanted: `training.precision`.
+        device: `cpu` or `cuda`.
+        width: D of the text encoder; 0 for a system without one.
+    """
     if wanted != "auto":
         return wanted
-    return "bf16-mixed" if device == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+    if device == "cuda":
+        faster = torch.cuda.is_bf16_supported()
+    else:
+        faster = width >= MIN_BF16_WIDTH and multiplies_bf16()
+    return "bf16-mixed" if faster else "32-true"
 
 
 def _log_setup(setup: RunSetup, parameters: int) -> None:

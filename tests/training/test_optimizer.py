@@ -25,8 +25,22 @@ def test_groups_of_the_optimizer():
         "norm.bias": (1e-3, 0.0),
     }
     assert {name: found[id(p)] for name, p in model.named_parameters()} == expected
+    assert [group["name"] for group in optimizer.param_groups] == ["lr", "lr", "head_lr", "head_lr"]
     one_lr = make_optimizer(model, 1e-5, None, 0.1)
     assert {group["lr"] for group in one_lr.param_groups} == {1e-5}
+
+
+def test_the_output_layers_have_their_own_rate():
+    tagger = tiny_tagger("full")
+    for output_lr, expected in ((1e-2, 1e-2), (None, 1e-3)):
+        optimizer = make_optimizer(tagger, 1e-5, 1e-3, 0.1, output_lr=output_lr)
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        output = {*tagger.emit.parameters(), *tagger.crf.parameters()}
+        assert {rates[id(parameter)] for parameter in output} == {expected}
+        encoder = set(tagger.text.encoder.parameters())
+        rest = set(tagger.parameters()) - output - encoder
+        assert {rates[id(parameter)] for parameter in rest} == {1e-3}
+        assert {rates[id(parameter)] for parameter in encoder} == {1e-5}
 
 
 def test_the_fused_optimizer_makes_the_same_steps():

@@ -251,6 +251,30 @@ def test_encoder_has_a_group_in_every_variant(paths, unbroken):
     assert any(name.startswith("text.encoder.") for name in names)
 
 
-def test_precision_on_the_cpu_is_full():
-    assert resolve_precision("auto", "cpu") == "32-true"
-    assert resolve_precision("16-mixed", "cuda") == "16-mixed"
+@pytest.mark.parametrize(
+    ("wanted", "device", "width", "multiplies", "expected"),
+    [
+        ("auto", "cpu", 768, True, "bf16-mixed"),
+        ("auto", "cpu", 768, False, "32-true"),
+        ("auto", "cpu", 96, True, "32-true"),
+        ("auto", "cpu", 0, True, "32-true"),
+        ("32-true", "cpu", 768, True, "32-true"),
+        ("16-mixed", "cuda", 768, False, "16-mixed"),
+    ],
+)
+def test_precision(monkeypatch, wanted, device, width, multiplies, expected):
+    monkeypatch.setattr(training, "multiplies_bf16", lambda: multiplies)
+    assert resolve_precision(wanted, device, width) == expected
+
+
+def test_bf16_gives_the_losses_of_float32_within_its_error(paths, tmp_path):
+    rows = {}
+    for precision in ("32-true", "bf16-mixed"):
+        settings = settings_for(epochs=2, precision=precision)
+        run(paths, tmp_path / precision, "full", settings=settings)
+        assert read_run_facts(tmp_path / precision / "run.json").precision == precision
+        rows[precision] = history(tmp_path / precision)
+    for exact, rounded in zip(rows["32-true"], rows["bf16-mixed"], strict=True):
+        for loss in ("train_loss", "dev_loss"):
+            difference = abs(float(rounded[loss]) / float(exact[loss]) - 1)
+            assert 0 < difference < 2**-8  # the relative error of a rounding to bfloat16

@@ -10,7 +10,7 @@ from hamlearn.systems import CONTROLS, SYSTEMS, Control, Inputs, System
 
 InputName = Literal[
     "encoder", "lexicon", "image", "regions", "stages", "objects", "graphs", "prefixes",
-    "one_segment",
+    "queries", "one_segment",
 ]  # fmt: skip
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*$")]

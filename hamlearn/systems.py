@@ -28,6 +28,7 @@ class Inputs:
     objects: bool = False  # features, classes and boxes of the objects
     graphs: bool = False  # relations between the objects
     prefixes: bool = False  # the image enters the encoder, so its outputs cannot be stored
+    queries: bool = False  # a query of each type enters the encoder: likewise
     one_segment: bool = False  # texts after the post have its token type, as in ITA
     reads: tuple[str, ...] = ()  # texts that follow the post, in order: OBJECT_NAMES, corpus texts
 
@@ -45,6 +46,11 @@ class Inputs:
     def texts(self) -> tuple[str, ...]:
         """The texts of a corpus that are read, out of `corpora.NAME.texts`."""
         return tuple(name for name in self.reads if name != OBJECT_NAMES)
+
+    @property
+    def can_freeze(self) -> bool:
+        """Whether the encoder reads words and texts alone, so that its outputs can be stored."""
+        return self.encoder and not (self.prefixes or self.queries)
 
     @property
     def flags(self) -> list[str]:
@@ -153,6 +159,22 @@ SYSTEMS: dict[str, System] = {
         f"{_BASELINES}.bert:BERTCRF",
         Inputs(one_segment=True, reads=(OBJECT_NAMES, "captions")),
     ),
+    "gei": System("a graph of entities and objects", f"{_BASELINES}.gei:GEI", _OBJECTS),
+    "rds": System(
+        "for each post, a reinforced choice between text alone and text with image",
+        f"{_BASELINES}.rds:RDS",
+        _REGIONS,
+    ),
+    "mrc_mner": System(
+        "a query for each type, answered by spans, with objects weighed by the query",
+        f"{_BASELINES}.mrc_mner:MRCMNER",
+        Inputs(image=True, objects=True, queries=True),
+    ),
+    "mner_qg": System(
+        "a query for each type, answered by spans and grounded in a map of the image",
+        f"{_BASELINES}.mner_qg:MNERQG",
+        Inputs(regions=True, queries=True),
+    ),
 }
 ABLATIONS = ("full", "wo_rgcn", "wo_vit", "wo_rm")  # the paper's model and its ablations
 
@@ -177,11 +199,12 @@ def check_can_freeze(variant: str, inputs: Inputs) -> None:
     """Refuse a variant whose text encoder cannot be frozen.
 
     Raises:
-        HamlearnError: the encoder reads the image.
+        HamlearnError: the encoder reads the image, or queries.
     """
-    if inputs.prefixes:
+    if inputs.prefixes or inputs.queries:
+        what = "the image" if inputs.prefixes else "queries"
         raise HamlearnError(
-            f"text.freeze: found the variant {variant}, which feeds the image into the encoder;"
+            f"text.freeze: found the variant {variant}, which feeds {what} into the encoder;"
             " expected other variants: remove it, or train it with `freeze: false`"
         )
 

@@ -1,9 +1,10 @@
 """Which part of an image a prediction rests on: gradient times input (Simonyan et al. 2013).
 
 The score that is explained is the sum of log-softmax emissions of the predicted labels over the
-words of the predicted entities. What an object contributes to it is, to first order, what would be
-lost without the object: the gradient of the score with respect to its vector v_i (Eq. 3), times
-v_i. A positive contribution speaks for the predicted labels.
+words of the predicted entities; for a system that finds spans, that of log-probabilities of their
+first and last words. What an object contributes to it is, to first order, what would be lost
+without the object: the gradient of the score with respect to its vector v_i (Eq. 3), times v_i. A
+positive contribution speaks for the predicted labels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -90,8 +91,7 @@ def contributions(
     if visual is None:
         return [None] * len(batch)
     with torch.enable_grad(), _watched(network, visual) as seen:
-        scores = network(batch).emissions.log_softmax(-1)  # (B, W, K)
-        own = scores.gather(-1, targets[:, :, None])[:, :, 0]  # (B, W)
+        own = network.log_scores(network(batch).emissions, targets, batch.word_mask)  # (B, W)
         total = own[batch.word_mask & (targets != outside)].sum()
         if not seen:
             return [None] * len(batch)

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 import torch
-from torch import nn
-from torchcrf import CRF
 
 from hamlearn.corpus.labels import Entity as EntitySpan
 from hamlearn.corpus.labels import entities
@@ -19,7 +17,6 @@ from hamlearn.data.dataset import PostDataset
 from hamlearn.data.segments import Segments
 from hamlearn.data.sources import InputFiles, Sources
 from hamlearn.data.visual import VisualFeatures
-from hamlearn.data.windows import Scored
 from hamlearn.errors import HamlearnError
 from hamlearn.inference import explanation
 from hamlearn.inference.image_features import FileEncoder, ImageEncoder, NetworkEncoder
@@ -28,7 +25,6 @@ from hamlearn.inference.model_folder import TrainedModel, load_model
 from hamlearn.inference.posts import Contribution, Entity, Post, Tagged, Unreadable
 from hamlearn.inference.prediction import scored_posts
 from hamlearn.inference.words import Word, whole_characters, words_of
-from hamlearn.model.marginals import Span, span_probabilities
 from hamlearn.vision.images import ImageError
 
 log = logging.getLogger(__name__)
@@ -86,11 +82,6 @@ class Tagger(AbstractContextManager["Tagger"]):
         self.model, self.labels = model, model.labels
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._network = model.network.to(self.device).eval()
-        self._crf = self._network.crf
-        if self._crf is None:  # without transitions, the labels of words are independent
-            self._crf = CRF(len(self.labels), batch_first=True).to(self.device)
-            for parameter in self._crf.parameters():
-                nn.init.zeros_(parameter)
         self._weights, self._features = weights, features
         self._encoder: ImageEncoder | None = None
         self._warned: set[str] = set()  # names of texts that posts do not have
@@ -239,7 +230,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         for scored, paths in scored_posts(self._network, data, batch_size, self.device):
             relevance = {view: values.tolist() for view, values in scored.relevance.items()}
             spans = [entities([self.labels[number] for number in path]) for path in paths]
-            scores = self._probabilities(scored, spans)
+            scores = self._network.probabilities(scored.emissions, scored.mask, spans, self.labels)
             for row, index in enumerate(scored.posts):
                 one, cut = posts[index], data.cut[index]
                 path_of[index] = paths[row]
@@ -296,33 +287,4 @@ class Tagger(AbstractContextManager["Tagger"]):
         if was_read and not found and name not in self._warned:
             log.warning("the model was trained with the text %s, but posts have none", name)
             self._warned.add(name)
-        return found
-
-    def _probabilities(
-        self, scored: Scored, spans: Sequence[Sequence[EntitySpan]]
-    ) -> list[list[float]]:
-        """Return the score of each entity of each post.
-
-        It is the sum over all label paths that spell the entity in the lenient scheme: its first
-        word is B-X, or I-X after a word that is neither B-X nor I-X; its other words are I-X, and
-        the next word is not.
-        """
-        numbers = {label: number for number, label in enumerate(self.labels)}
-        paths: list[Span] = []
-        entity_of: list[tuple[int, int]] = []
-        for row, own in enumerate(spans):
-            for place, span in enumerate(own):
-                begin, inside = (
-                    [numbers[label] for label in (f"{prefix}-{span.type}",) if label in numbers]
-                    for prefix in "BI"
-                )
-                rest = inside * (span.end - span.start - 1)
-                for first, before in ((begin, []), (inside, begin + inside)):
-                    if first:
-                        paths.append(Span(row, span.start, first + rest, before, inside))
-                        entity_of.append((row, place))
-        found = [[0.0] * len(own) for own in spans]
-        scores = span_probabilities(self._crf, scored.emissions, scored.mask, paths)
-        for (row, place), score in zip(entity_of, scores, strict=True):
-            found[row][place] = min(1.0, found[row][place] + score)
         return found

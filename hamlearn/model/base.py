@@ -1,6 +1,7 @@
 """The interface of every system: emissions, then a CRF or a softmax over labels (Eq. 16 to 18)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torchcrf import CRF
 
 from hamlearn.model.batch import Batch, VisualBatch, require
+from hamlearn.model.marginals import EntityLike, entity_probabilities
 from hamlearn.runs import FeatureSizes
 
 
@@ -19,7 +21,7 @@ class Output:
     image; it is empty for a model that measures none or runs on text alone.
     """
 
-    emissions: Tensor  # (B, W, K) float32, scores of labels before the CRF
+    emissions: Tensor  # (B, W, K) float32, scores of labels before the CRF; see `n_scores`
     relevance: dict[str, Tensor] = field(default_factory=dict)  # (B,) float32 by view
     auxiliary: Tensor | None = None  # a scalar added to the loss of the labels in training
 
@@ -43,10 +45,14 @@ class TaggingModel(nn.Module, ABC):
     Attributes:
         lr: learning rate of everything but the text encoder where `training.head_lr` is not set;
             None takes `training.lr`, which suits pretrained encoders.
+        n_scores: number of the emissions of a word; None for one per label. A system with others
+            says what they mean by methods of its own: `loss_of`, `paths`, `probabilities` and
+            `log_scores`; see `hamlearn.model.spans`.
     """
 
     crf: CRF | None  # over the K labels; None labels each word by its largest emission
     lr: float | None = None
+    n_scores: int | None = None
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
@@ -109,3 +115,35 @@ class TaggingModel(nn.Module, ABC):
                 return self.crf.decode(emissions.float(), mask)
             best = emissions.argmax(-1)
             return [row[own].tolist() for row, own in zip(best, mask, strict=True)]
+
+    def probabilities(
+        self,
+        emissions: Tensor,
+        mask: Tensor,
+        entities: Sequence[Sequence[EntityLike]],
+        labels: Sequence[str],
+    ) -> list[list[float]]:
+        """Return the probability of each entity of each row, in [0, 1].
+
+        Args:
+            emissions: (B, W, K).
+            mask: (B, W) bool, True on words.
+            entities: of each row.
+            labels: names of the K labels.
+        """
+        crf = self.crf
+        if crf is None:  # without transitions, the labels of words are independent
+            crf = CRF(len(labels), batch_first=True).to(emissions.device)
+            for parameter in crf.parameters():
+                nn.init.zeros_(parameter)
+        return entity_probabilities(crf, emissions, mask, entities, labels)
+
+    def log_scores(self, emissions: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Return the log-softmax of each word's label, (B, W), which explanations rest on.
+
+        Args:
+            emissions: (B, W, K).
+            targets: (B, W) int64, labels.
+            mask: (B, W) bool, True on words.
+        """
+        return emissions.log_softmax(-1).gather(-1, targets[:, :, None])[:, :, 0]

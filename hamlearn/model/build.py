@@ -106,7 +106,8 @@ def check_emissions(tagger: TaggingModel, batch: Batch, setup: RunSetup) -> None
     Raises:
         HamlearnError: they are not, or it fails.
     """
-    place, shape = f"systems.{setup.system}.build", (*batch.word_mask.shape, len(setup.labels))
+    width = tagger.n_scores or len(setup.labels)
+    place, shape = f"systems.{setup.system}.build", (*batch.word_mask.shape, width)
     try:
         found = tagger.eval()(batch).emissions
     except Exception as error:  # of the user's code

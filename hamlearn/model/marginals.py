@@ -1,11 +1,27 @@
 """Probabilities of entities under the CRF: exact marginals of spans, by forward-backward sums."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torchcrf import CRF
+
+
+class EntityLike(Protocol):
+    """An entity: the words `start` to `end` (exclusive), and its type."""
+
+    @property
+    def start(self) -> int:
+        """First word."""
+
+    @property
+    def end(self) -> int:
+        """Word after the last."""
+
+    @property
+    def type(self) -> str:
+        """Its type."""
 
 
 class Span(NamedTuple):
@@ -16,6 +32,41 @@ class Span(NamedTuple):
     labels: Sequence[int]  # one label index per word, at least one
     not_before: Sequence[int] = ()  # labels that the previous word must not have
     not_after: Sequence[int] = ()  # and the next word, because they continue the span
+
+
+def entity_probabilities(
+    crf: CRF,
+    emissions: Tensor,
+    word_mask: Tensor,
+    entities: Sequence[Sequence[EntityLike]],
+    labels: Sequence[str],
+) -> list[list[float]]:
+    """Return the probability of each entity of each row under the CRF, in [0, 1].
+
+    It is the sum over all label paths that spell the entity in the lenient scheme: its first word
+    is B-X, or I-X after a word that is neither B-X nor I-X; its other words are I-X, and the next
+    word is not. For `crf`, `emissions` and `word_mask`, see `span_probabilities`; `labels` are the
+    names of the K labels.
+    """
+    numbers = {label: number for number, label in enumerate(labels)}
+    paths: list[Span] = []
+    entity_of: list[tuple[int, int]] = []
+    for row, own in enumerate(entities):
+        for place, entity in enumerate(own):
+            begin, inside = (
+                [numbers[label] for label in (f"{prefix}-{entity.type}",) if label in numbers]
+                for prefix in "BI"
+            )
+            rest = inside * (entity.end - entity.start - 1)
+            for first, before in ((begin, []), (inside, begin + inside)):
+                if first:
+                    paths.append(Span(row, entity.start, first + rest, before, inside))
+                    entity_of.append((row, place))
+    found = [[0.0] * len(own) for own in entities]
+    scores = span_probabilities(crf, emissions, word_mask, paths)
+    for (row, place), score in zip(entity_of, scores, strict=True):
+        found[row][place] = min(1.0, found[row][place] + score)
+    return found
 
 
 @torch.no_grad()

@@ -28,6 +28,7 @@ from hamlearn.inference.model_folder import FACTS, write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.loggers import open_loggers, require_loggers
 from hamlearn.model.build import build_untrained, check_emissions, compile_layers
+from hamlearn.model.queries import TypeQueries
 from hamlearn.model.spatial import resolve_graph_backend
 from hamlearn.model.visual import VisualEmbedding
 from hamlearn.outputs import MODEL, check_folder
@@ -165,6 +166,8 @@ def _train(
         visual, class_embedding = getattr(model, "visual", None), settings.model.class_embedding
         if text_encoder and isinstance(visual, VisualEmbedding) and class_embedding == "words":
             visual.start_classes(class_vectors(text_encoder, tokenizer, setup.classes))
+        if isinstance(queries := getattr(model, "queries", None), TypeQueries):
+            queries.start(tokenizer, settings.text.max_subtokens)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         if settings.training.compile:
             compile_layers(model)

@@ -30,7 +30,7 @@ from tests.builders import make_posts, write_corpus, write_image_features
 
 MODEL = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "graph_backend": "dense"}
 TRAINING = {"epochs": 2, "batch_size": 8, "lr": 5e-3, "eval_batch_size": 3}
-FROZEN = [name for name in SYSTEMS if inputs_of(name).encoder and not inputs_of(name).prefixes]
+FROZEN = [name for name in SYSTEMS if inputs_of(name).can_freeze]
 TOLD = {"like": "full", "reads": ["captions", "names"]}  # texts as a second segment
 WINDOWS = {"max_subtokens": 9, "long_posts": "windows", "window_overlap": 3}
 

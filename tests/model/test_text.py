@@ -53,9 +53,7 @@ def test_layers_of_a_stack_begin_with_weights_of_their_own():
     assert not torch.equal(first.linear1.weight, second.linear1.weight)
 
 
-@pytest.mark.parametrize(
-    "system", [name for name in SYSTEMS if SYSTEMS[name].inputs.encoder and name != "hvpnet"]
-)
+@pytest.mark.parametrize("system", [name for name in SYSTEMS if SYSTEMS[name].inputs.can_freeze])
 def test_nothing_behind_the_encoder_sees_the_texts_after_a_post(system):
     batch = random_batch([[1, 2], [1, 1, 1]], [2, 1])
     network = tiny_tagger(system)

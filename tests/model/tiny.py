@@ -11,6 +11,7 @@ from hamlearn.features.relations import RELATIONS, relation_matrices
 from hamlearn.model.base import Sizes
 from hamlearn.model.batch import Batch, LexicalBatch, ObjectBatch, VisualBatch
 from hamlearn.model.build import build_model
+from hamlearn.model.queries import TypeQueries
 from hamlearn.model.spatial import import_dgl
 from hamlearn.settings import ModelSettings, TextSettings
 from hamlearn.systems import inputs_of
@@ -61,7 +62,10 @@ def tiny_tagger(system: str = "full", seed: int = 0, sizes: Sizes = SIZES, **cha
     small = {"heads": 2, "vit_layers": 2, "class_width": 8, "graph_backend": "dense"}
     model = ModelSettings.model_validate(small | changes)
     encoder = tiny_encoder() if inputs_of(system).encoder else None
-    return build_model(encoder, system, sizes, TextSettings(), model).eval()
+    tagger = build_model(encoder, system, sizes, TextSettings(), model).eval()
+    if isinstance(queries := getattr(tagger, "queries", None), TypeQueries):
+        queries.ids[0, :3], queries.ids[1, :4] = torch.tensor([5, 6, 2]), torch.tensor([7, 8, 9, 2])
+    return tagger
 
 
 def random_batch(

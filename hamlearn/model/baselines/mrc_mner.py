@@ -1,0 +1,94 @@
+"""MRC-MNER: Jia et al. 2022, "Query Prior Matters: A MRC Framework for Multimodal NER".
+
+(ACM Multimedia 2022; the title says "Multimodal Named Entity Recognition".) The encoder reads the
+post behind a query for each type t, which also weighs the objects O (B, N, D) of the image;
+entities of the type are spans. With [CLS] q_t (B, T, D) and words H_t (B, T, W, D) of the encoder:
+
+    r_t,j = sigmoid(W_q q_t · W_o o_j / sqrt(D))              weights of regions     (B, T, N)
+    [c_t, A_t] = CMT([q_t, H_t]; r_t ⊙ O)                     text and image         (B, T, 1+W, D)
+    [u_t, U_t] = Transformer([c_t, A_t])                      inner text
+    p(t) = sigmoid(w · u_t + b)                               existence of the type  (B, T)
+    b_i,t, l_i,t = W [H_t,i, U_t,i] + b                       beginnings and ends of spans
+    L = L_spans + L_exist,  L_exist the cross-entropy of p(t), summed over types
+
+Spans and their loss are those of `hamlearn.model.spans`, queries those of `hamlearn.model.queries`.
+
+Checked against: the paper's abstract, which states the queries as prior of types and regions, the
+two kinds of interaction, and that there are three sub-tasks. Its equations were not available when
+this was written. Left out: the visual grounding model that is trained elsewhere and finds the
+regions of a query; the detector's objects are its candidates here, and their weights learn from the
+entities alone.
+
+Not stated there and decided here: all that the equations say beyond the above, one layer each, and
+the wording of the queries.
+
+Without an image the attention adds nothing, so a post is labelled as the same model labels its text
+alone.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hamlearn.model.base import Output, Sizes
+from hamlearn.model.batch import Batch, require
+from hamlearn.model.queries import TypeQueries
+from hamlearn.model.spans import SpanModel
+from hamlearn.model.text import TextEncoder
+from hamlearn.model.transformer import CrossModalLayer, TransformerStack
+from hamlearn.model.visual import VisualEmbedding
+from hamlearn.settings import ModelSettings, TextSettings
+
+
+class RegionWeights(nn.Module):
+    """How much each query asks for each object, from 0 to 1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.object = nn.Linear(width, width)
+
+    def forward(self, queries: Tensor, objects: Tensor) -> Tensor:
+        """Return r (B, T, N) of queries (B, T, D) and objects (B, N, D)."""
+        scores = self.query(queries) @ self.object(objects).transpose(1, 2)
+        return (scores / queries.shape[-1] ** 0.5).sigmoid()
+
+
+class MRCMNER(SpanModel):
+    """The model of this file's docstring."""
+
+    def __init__(
+        self, encoder: PreTrainedModel, sizes: Sizes, text: TextSettings, model: ModelSettings
+    ) -> None:
+        super().__init__()
+        self.text = TextEncoder(encoder)
+        width, heads, dropout = self.text.width, model.heads, model.dropout
+        self.add_span_layers(2 * width, sizes.names, dropout)
+        self.queries = TypeQueries(self.types)
+        self.visual = VisualEmbedding(sizes, model.class_width, width)
+        self.weights = RegionWeights(width)
+        self.to_objects = CrossModalLayer(width, heads, dropout)
+        self.inner = TransformerStack(width, heads, 1, dropout, norm_first=False)
+        self.existence = nn.Linear(width, 1)
+
+    def forward(self, batch: Batch) -> Output:
+        """Return the scores of beginnings and ends, and the loss of the types' existence."""
+        rows = self.queries(batch)  # B*T rows
+        sentence, words = self.text(rows)  # q (B*T, D), H (B*T, W, D)
+        context = torch.cat([sentence[:, None], words], dim=1)  # (B*T, 1+W, D)
+        types = (len(batch), len(self.types))
+        visual = self.visual_of(batch)
+        if visual is None:
+            context = self.to_objects(context, None)
+        else:
+            objects = self.visual(visual)[:, 1:]  # (B, N, D)
+            weights = self.weights(sentence.unflatten(0, types), objects)
+            asked = (weights[..., None] * objects[:, None]).flatten(0, 1)  # r ⊙ O, (B*T, N, D)
+            mask = require(visual.objects, "objects").mask.repeat_interleave(types[1], 0)
+            context = self.to_objects(context, asked, mask)
+        text_mask = nn.functional.pad(rows.word_mask, (1, 0), value=True)
+        context = self.inner(context, text_mask)  # u, U
+        both = torch.cat([words, context[:, 1:]], dim=-1).unflatten(0, types)
+        exists = self.existence(context[:, 0])[:, 0].unflatten(0, types).float()  # (B, T)
+        auxiliary = None if batch.labels is None else self.existence_loss(exists, batch)
+        return Output(self.span_emissions(both), auxiliary=auxiliary)

@@ -1,0 +1,56 @@
+import torch
+
+from hamlearn.model.baselines.mrc_mner import RegionWeights
+from tests.model.tiny import tiny_tagger, usual_batch, with_visual
+
+
+def test_a_region_weighs_as_much_as_the_query_asks_for_it():
+    torch.manual_seed(0)
+    part, queries, objects = RegionWeights(4), torch.randn(1, 2, 4), torch.randn(1, 3, 4)
+    found = part(queries, objects)
+    for t in range(2):
+        for n in range(3):
+            score = part.query(queries[0, t]) @ part.object(objects[0, n]) / 2
+            torch.testing.assert_close(found[0, t, n], 1 / (1 + torch.exp(-score)))
+
+
+def test_words_attend_to_the_weighted_objects_and_then_to_each_other():
+    tagger, batch = tiny_tagger("mrc_mner"), usual_batch()
+    types = len(tagger.types)
+    sentence, words = tagger.text(tagger.queries(batch))
+    visual = batch.visual.masked(torch.float32)
+    objects = tagger.visual(visual)[:, 1:]
+    emissions = tagger(batch).emissions
+    for post in (0, 1, 3):
+        length, n = int(batch.word_mask[post].sum()), int(visual.objects.mask[post].sum())
+        for number in range(types):
+            row = post * types + number
+            query = sentence[row]
+            weights = [
+                torch.sigmoid(tagger.weights.query(query) @ tagger.weights.object(one) / 24**0.5)
+                for one in objects[post, :n]
+            ]
+            asked = torch.stack([w * o for w, o in zip(weights, objects[post, :n], strict=True)])
+            context = torch.cat([query[None], words[row, :length]])[None]
+            context = tagger.to_objects(context, asked[None])
+            context = tagger.inner(context, torch.ones(1, 1 + length, dtype=torch.bool))
+            both = torch.cat([words[row, :length], context[0, 1:]], dim=-1)
+            expected = both @ tagger.emit.weight.T + tagger.emit.bias
+            places = [number, types + number]
+            torch.testing.assert_close(
+                emissions[post, :length, places], expected, atol=1e-5, rtol=1e-5
+            )
+
+
+def test_an_object_that_no_query_asks_for_is_not_read():
+    tagger, batch = tiny_tagger("mrc_mner"), usual_batch()
+    with torch.no_grad():
+        tagger.weights.object.weight.zero_()
+        tagger.weights.object.bias.zero_()
+        tagger.weights.query.weight.zero_()
+        tagger.weights.query.bias.zero_()
+        tagger.weights.forward = lambda queries, objects: queries.new_zeros(
+            *queries.shape[:2], objects.shape[1]
+        )
+    other = with_visual(batch, objects__features=batch.visual.objects.features + 1)
+    torch.testing.assert_close(tagger(other).emissions, tagger(batch).emissions)

@@ -57,6 +57,15 @@ def test_a_system_with_the_image_in_its_encoder_cannot_be_frozen():
     check_can_freeze("bert", inputs_of("bert"))
     with pytest.raises(HamlearnError, match=r"text\.freeze: found the variant hvpnet"):
         check_can_freeze("hvpnet", inputs_of("hvpnet"))
+    with pytest.raises(HamlearnError, match="which feeds queries into the encoder"):
+        check_can_freeze("mner_qg", inputs_of("mner_qg"))
+    assert [
+        name for name in SYSTEMS if inputs_of(name).encoder and not inputs_of(name).can_freeze
+    ] == [
+        "hvpnet",
+        "mrc_mner",
+        "mner_qg",
+    ]
 
 
 def test_files_are_named_by_what_they_hold():

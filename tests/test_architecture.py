@@ -17,6 +17,7 @@ MODULES = {
 BASE = {  # top-level modules
     *("errors", "io", "outputs", "sections", "networks", "settings", "systems", "templates"),
     *("devices", "runs", "encoder_files", "archives", "memory", "sources", "hub", "loggers"),
+    "distribution",
     "experiment_settings",
     "functions",
 }

@@ -8,9 +8,10 @@ import pandas as pd
 
 from hamlearn.corpus.labels import orphans
 from hamlearn.corpus.posts import SPLITS, CorpusPost
+from hamlearn.distribution import root
 from hamlearn.io import escape_cell, read_yaml
 
-PUBLISHED = Path(__file__).parents[2] / "resources" / "published.yaml"
+PUBLISHED = root() / "resources" / "published.yaml"
 PAPER_ORDER = ("PER", "LOC", "ORG", "MISC")
 RARE = 5  # entities; a type with fewer may be a mistyped label
 CELLS = (*PAPER_ORDER, "total", "tweets")  # rows of Table 1

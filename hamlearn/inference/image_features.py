@@ -14,6 +14,7 @@ from PIL import Image
 from hamlearn.data.alignment import align
 from hamlearn.data.sources import InputFiles
 from hamlearn.data.visual import VisualFeatures, VisualReader
+from hamlearn.distribution import root
 from hamlearn.errors import HamlearnError
 from hamlearn.features.relations import relation_matrix
 from hamlearn.features.store import warn_of_demo
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 CACHED = 16  # images whose features are kept, for posts that share one
 CONVERTED = Path("results/weights")  # where the workflow puts converted weights
-CHECKOUT = Path(__file__).parents[2]  # for weights in the repository
 AnySettings = TypeVar("AnySettings", bound=WeightSettings)
 
 
@@ -225,7 +225,7 @@ def find_weights(
         places.append(kept)
     else:
         usual = Path(table[network.name].stated_weights()) if network.name in table else Path()
-        places += [usual, CHECKOUT / usual] if usual.name == name else []
+        places += [usual, root() / usual] if usual.name == name else []
         places.append(CONVERTED / name)
     for place in places:
         if place.is_file():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hamlearn import hub
+from hamlearn.distribution import located
 from hamlearn.encoder_files import CONFIG, read_files, read_json, require_weights
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file
@@ -75,13 +76,18 @@ class Network(NamedTuple):
         if url := published(self.settings.source).named.get(weights):
             return cached(url)
         is_own = published(self.settings.source) == published(None)
-        return None if is_own and not is_weight_file(weights) else Path(weights)
+        return None if is_own and not is_weight_file(weights) else located(weights)
 
     @property
     def is_cached(self) -> bool:
-        """Whether its files lie in the cache of torch or of the hub, under a published name."""
-        named = published(self.settings.source).named
-        return self.hub_id is not None or self.settings.weights in named
+        """Whether its files lie in a cache of torch or of the hub, or come with hamlearn.
+
+        Where they are then says nothing about what they hold.
+        """
+        weights = self.settings.weights
+        is_named = weights in published(self.settings.source).named
+        is_shipped = weights is not None and located(weights) != Path(weights)
+        return self.hub_id is not None or is_named or is_shipped
 
     def files(self) -> list[str]:
         """Return the files that decide what it computes, but for the code of its library."""

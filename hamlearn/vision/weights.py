@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from hamlearn.archives import check_archive
+from hamlearn.distribution import located
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file, unchanged
 from hamlearn.networks import WeightSettings
@@ -92,8 +93,8 @@ def load_network(
 def _find_file(weights: str, published: Mapping[str, str]) -> Path:
     """Return the file of the weights; a published one lies in torch's cache."""
     if weights not in published:
-        if Path(weights).is_file():
-            return Path(weights)
+        if (file := located(weights)).is_file():
+            return file
         names = ", ".join(sorted(published)) or "none"
         raise HamlearnError(
             f"weights {weights!r}: no such file, and not among the published names ({names}); "

@@ -89,7 +89,7 @@ def test_weights_must_be_those_of_the_training(made, tmp_path, monkeypatch):
         pytest.raises(HamlearnError, match=r"resnet\.safetensors: sha256 is \w+, expected \w+"),
     ):
         tagger.tag([Post(text="hi", image=made.images / "a.jpg")])
-    monkeypatch.setattr("hamlearn.inference.image_features.CHECKOUT", tmp_path)
+    monkeypatch.setattr("hamlearn.inference.image_features.root", lambda: tmp_path)
     with (
         Tagger.load(made.exported["full"]) as tagger,
         pytest.raises(HamlearnError, match=r"found no weights resnet\.safetensors.*looked for"),

@@ -2,32 +2,10 @@
 
 import atexit
 import contextlib
-import os
 import re
-import shlex
-import sys
-from pathlib import Path
 
 from snakemake.logging import logger
 
-ROOT = Path(workflow.basedir).parent
-
-
-def literal(path):
-    """Return a path with its braces doubled, where Snakemake would fill in wildcards."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
-# Snakemake unsets PYTHONPATH in conda jobs, so each shell command sets it: the environments hold
-# third-party packages only, and `python -m hamlearn` runs the source next to this workflow.
-if ":" in str(ROOT):
-    raise WorkflowError(
-        f"{ROOT}: found `:` in the path of the checkout, which separates entries of"
-        " PYTHONPATH; expected a path without: move or rename the folder"
-    )
-shell.prefix(f"export PYTHONPATH={literal(shlex.quote(str(ROOT)))}; ")
-
-sys.path.insert(0, str(ROOT))
 from hamlearn.encoder_files import SCRATCH
 from hamlearn.errors import HamlearnError
 from hamlearn.experiments import all_detectors, as_json

@@ -54,7 +54,7 @@ rule metrics:
 
 rule paper_table:
     input:
-        published=PUBLISHED,
+        published=literal(PUBLISHED),
         ours=lambda wildcards: experiments.table_inputs(SETTINGS, wildcards.table),
     output:
         csv=in_report(f"{TABLES}/{{table}}.csv", "table", table="{table}", form="CSV"),

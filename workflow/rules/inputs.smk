@@ -13,7 +13,7 @@ from hamlearn.variants import settings_for, shuffled_labels, variant_of
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
 TRANSFER = f"<results>/transfer/{RUN}/{{tested}}"
 TABLES = "<results>/report/tables"
-PUBLISHED = os.path.relpath(ROOT / "resources" / "published.yaml")
+PUBLISHED = os.path.relpath(distribution.root() / "resources" / "published.yaml")
 RUNS = [*experiments.planned_runs(SETTINGS), *experiments.control_runs(SETTINGS)]
 CONTROLS = experiments.control_names(SETTINGS)
 

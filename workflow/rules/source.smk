@@ -15,6 +15,7 @@ IMPORT = re.compile(
 IGNORED = [
     *("__init__", "__main__", "cli/*", "errors", "io"),
     *(
+        "distribution",
         "sections",
         "networks",
         "settings",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -9,12 +10,13 @@ import pandas as pd
 from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import PAPER_ORDER, PUBLISHED
 from hamlearn.errors import HamlearnError
+from hamlearn.evaluation.comparable import NETWORKS, Differences, incomparable
 from hamlearn.evaluation.evaluate import uncontrolled
 from hamlearn.evaluation.scores import ALL
 from hamlearn.io import markdown, read_yaml
 from hamlearn.settings import Settings
 from hamlearn.systems import ABLATIONS, NO_DETECTOR
-from hamlearn.variants import label_of_rounds
+from hamlearn.variants import label_of_rounds, variant_of
 
 TITLES = {
     "table1": "Table 1: the corpora, by counts of B- tags",
@@ -27,15 +29,15 @@ TITLES = {
 OVERALL = {"P": "precision", "R": "recall", "F1": "f1"}
 COLUMNS = (
     "table", "row", "variant", "detector", "corpus", "scheme", "measure", "seeds", "mean", "sd",
-    "published", "difference",
+    "published", "difference", "differs", "incomparable",
 )  # fmt: skip
 ABSENT = "–"  # noqa: RUF001
-_KEYS = ("method", "variant", "modality", "rounds", "detector")
+_KEYS = ("method", "variant", "modality", "rounds", *NETWORKS)
 Published = Mapping[str, Mapping[str, float]]  # percent, by corpus and measure
 
 
 class PublishedRow(NamedTuple):
-    """One row of a published table: what names it, some of _KEYS, and its scores."""
+    """A row of a published table: its scores, and of _KEYS what names it, and its networks."""
 
     keys: Mapping[str, Any]
     scores: Published
@@ -49,6 +51,8 @@ class Line:
     variant: str = ""  # whose scores are ours; empty for a system that is only published
     detector: str = ""  # of these scores; empty takes those of the main detector, or of none
     published: Published = field(default_factory=dict)
+    differs: str = ""  # what the system has otherwise than its authors
+    incomparable: str = ""  # why the difference from `published` would mean nothing
 
 
 def published_tables() -> dict[str, list[PublishedRow]]:
@@ -58,7 +62,8 @@ def published_tables() -> dict[str, list[PublishedRow]]:
     for name in list(TITLES)[1:]:
         tables[name] = []
         for row in published[name]["rows"]:
-            keys = {key: value for key, value in row.items() if key in _KEYS}
+            networks = {key: published[name][key] for key in NETWORKS if key in published[name]}
+            keys = networks | {key: value for key, value in row.items() if key in _KEYS}
             scores = {key: value for key, value in row.items() if key not in _KEYS}
             tables[name].append(PublishedRow(keys, scores))
     return tables
@@ -73,25 +78,44 @@ def lines_of(table: str, settings: Settings) -> list[Line]:
     tables, experiments = published_tables(), settings.experiments
     if table not in tables:
         raise HamlearnError(f"table: found {table!r}, expected one of {', '.join(TITLES)}")
+    of_line = partial(_line, settings, read_yaml(PUBLISHED))
     if table == "table4":
-        published = {row.keys["rounds"]: row.scores for row in tables[table]}
-        variants = {n: label_of_rounds(settings, n) for n in sorted(experiments.rounds)}
-        return [Line(f"L = {n}", variants[n], "", published.get(n, {})) for n in variants]
+        rows = {row.keys["rounds"]: row for row in tables[table]}
+        labels = {n: label_of_rounds(settings, n) for n in sorted(experiments.rounds)}
+        return [of_line(f"L = {n}", labels[n], rows.get(n)) for n in labels]
     if table == "table6":
-        published = {row.keys["detector"]: row.scores for row in tables[table]}
+        rows = {row.keys["detector"]: row for row in tables[table]}
         detectors = dict.fromkeys([*settings.detector, *experiments.detectors])
-        return [Line(name, "full", name, published.get(name, {})) for name in detectors]
+        return [of_line(name, "full", rows.get(name), name) for name in detectors]
     ablations = [name for name in settings.variants if name in ABLATIONS]
     trained = {"table2": settings.variants, "table3": ablations, "table5": experiments.transfer}
     lines = []
-    for keys, scores in tables[table]:
-        variant = keys.get("variant", "")
+    for row in tables[table]:
+        variant = row.keys.get("variant", "")
         if variant in trained[table]:
-            lines.append(Line(keys["method"], variant, "", scores))
+            lines.append(of_line(row.keys["method"], variant, row))
         elif table == "table2":
-            lines.append(Line(keys["method"], published=scores))
+            lines.append(Line(row.keys["method"], published=row.scores))
     named = {line.variant for line in lines} | set(ablations if table == "table2" else ())
-    return [*lines, *(Line(name, name) for name in trained[table] if name not in named)]
+    return [*lines, *(of_line(name, name) for name in trained[table] if name not in named)]
+
+
+def _line(
+    settings: Settings,
+    published: Mapping[str, Any],
+    label: str,
+    variant: str,
+    row: PublishedRow | None = None,
+    detector: str = "",
+) -> Line:
+    """Return a row of ours, beside a published one if there is one."""
+    system = variant_of(settings, variant).system
+    differences = Differences.of(system, published)
+    if row is None:
+        return Line(label, variant, detector, differs=differences.text)
+    inputs, own = settings.system(system).inputs, detector or settings.detector[0]
+    reason = incomparable(settings, inputs, differences, row.keys, own)
+    return Line(label, variant, detector, row.scores, differences.text, reason)
 
 
 def scores_table(
@@ -118,11 +142,18 @@ def scores_table(
                 place = {"table": table, "row": line.label, "variant": line.variant}
                 place["detector"] = str(ours["detector"].iloc[0]) if len(ours) else ""
                 place |= {"corpus": str(corpus), "scheme": scheme}
+                notes = {
+                    "differs": line.differs if len(ours) else "",
+                    "incomparable": line.incomparable if len(ours) and published else "",
+                }
                 for measure in _measures(table, set(of_corpus["type"])):
                     of_type = ours[ours["type"] == (ALL if measure in OVERALL else measure)]
                     percent = 100 * of_type[OVERALL.get(measure, "f1")]
                     known = published.get(measure) if scheme == "lenient" else None
-                    rows.append(place | _cell(measure, percent, known))
+                    cell = _cell(measure, percent, known)
+                    if line.incomparable:
+                        cell["difference"] = None
+                    rows.append(place | cell | notes)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -142,7 +173,8 @@ def statistics_table(
             for split in SPLITS:
                 known = published.get(corpus, {}).get(split, {}).get(name)
                 cell = _cell(split, pd.Series([row[split]], dtype=float), known)
-                rows.append(place | {"corpus": corpus, "scheme": ""} | cell | {"seeds": ""})
+                notes = {"seeds": "", "differs": "", "incomparable": ""}
+                rows.append(place | {"corpus": corpus, "scheme": ""} | cell | notes)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -172,19 +204,46 @@ def as_markdown(table: pd.DataFrame) -> str:
     if len(table) and title != TITLES["table1"]:
         lines += [
             "Percent on the test split; ours are means over seeds, ± the standard deviation of "
-            "several. The difference is of lenient scores, ours minus the paper's.",
+            "several. The difference is of lenient scores, ours minus the paper's; there is none "
+            "where a note says why the two cannot be compared.",
             "",
         ]
     for corpus, of_corpus in table.groupby("corpus", sort=False):
         measures = list(dict.fromkeys(of_corpus["measure"]))
         header = [["", "", *map(markdown, measures)], ["---"] * (2 + len(measures))]
         lines += [f"## {markdown(corpus)}", "", *map(_markdown_row, header)]
+        numbers = footnotes(of_corpus)
         for label, of_row in of_corpus.groupby("row", sort=False):
             for number, cells in enumerate(_markdown_lines(of_row, measures)):
-                name = markdown(label) if number == 0 else ""
+                marks = "".join(f"<sup>{one}</sup>" for one in marks_of(of_row, numbers))
+                name = markdown(label) + marks if number == 0 else ""
                 lines.append(_markdown_row([name, *cells]))
         lines.append("")
+        if numbers:
+            lines += [*(f"{number}. {markdown(note)}" for note, number in numbers.items()), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def footnotes(of_corpus: pd.DataFrame) -> dict[str, int]:
+    """Return the notes on the rows of one corpus of a table, numbered from 1."""
+    notes: dict[str, int] = {}
+    for label, of_row in of_corpus.groupby("row", sort=False):
+        for note in _notes(str(label), of_row):
+            notes.setdefault(note, len(notes) + 1)
+    return notes
+
+
+def marks_of(of_row: pd.DataFrame, numbers: Mapping[str, int]) -> list[int]:
+    """Return the numbers of the notes on one row."""
+    return [numbers[note] for note in _notes(str(of_row["row"].iloc[0]), of_row)]
+
+
+def _notes(label: str, of_row: pd.DataFrame) -> list[str]:
+    differs, reason = (
+        next((text for text in of_row[name] if text), "") for name in ("differs", "incomparable")
+    )
+    notes = [f"{label} differs from its authors' system: {differs}."] if differs else []
+    return [*notes, *([f"Not compared with the paper's number: {reason}."] if reason else [])]
 
 
 def _markdown_lines(row: pd.DataFrame, measures: Sequence[Any]) -> Iterator[list[str]]:

@@ -17,6 +17,8 @@ from hamlearn.model.base import TaggingModel
 from hamlearn.model.batch import Batch, require
 from hamlearn.model.marginals import EntityLike
 
+RARE = -2.0  # logit that training begins with: few words begin or end an entity of a type
+
 
 class ScoredSpan(NamedTuple):
     """The words `start` to `last`, both included, as an entity of the t-th type."""
@@ -63,6 +65,7 @@ class SpanModel(TaggingModel):
         self.n_scores = 2 * len(self.types)
         self.dropout = nn.Dropout(dropout)
         self.emit = nn.Linear(width, 2)
+        nn.init.constant_(self.emit.bias, RARE)
         found = [self.types.index(name[2:]) if name[2:] else -1 for name in names]
         self.register_buffer("type_of", torch.tensor(found), persistent=False)  # (K,), -1: O
         begins = torch.tensor([name.startswith("B-") for name in names])

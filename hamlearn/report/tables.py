@@ -15,7 +15,7 @@ from hamlearn.evaluation.compare import COLUMNS as PAIR_COLUMNS
 from hamlearn.evaluation.evaluate import WITHOUT_IMAGE
 from hamlearn.evaluation.grid import COLUMNS as GRID_COLUMNS
 from hamlearn.evaluation.grid import shown
-from hamlearn.evaluation.paper import ABSENT, OVERALL, TITLES
+from hamlearn.evaluation.paper import ABSENT, OVERALL, TITLES, footnotes, marks_of
 from hamlearn.evaluation.paper import COLUMNS as PAPER_COLUMNS
 from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.tables import mean_and_deviation, read_table
@@ -53,6 +53,7 @@ class Table:
     rows: tuple[Row, ...]
     groups: tuple[tuple[str, int], ...] = ()  # headers above columns, with the number they span
     words: bool = False  # whether the cells are words and not numbers
+    notes: tuple[str, ...] = ()  # footnotes, which rows name by their numbers from 1
 
 
 def cells(values: Sequence[object]) -> tuple[Cell, ...]:
@@ -152,7 +153,8 @@ def paper_tables(settings: Settings, results: Path) -> list[Table]:
     tables = []
     for name in settings.experiments.tables:
         path = results / "report" / "tables" / f"{name}.csv"
-        table = read_table(path, PAPER_COLUMNS, PAPER_COLUMNS[:7], "hamlearn paper table")
+        texts = [*PAPER_COLUMNS[:7], "differs", "incomparable"]
+        table = read_table(path, PAPER_COLUMNS, texts, "hamlearn paper table")
         for corpus, rows in table.groupby("corpus", sort=False):
             tables.append(_paper_table(name, str(corpus), rows))
     return tables
@@ -163,18 +165,21 @@ def _paper_table(name: str, corpus: str, table: pd.DataFrame) -> Table:
     measures = list(dict.fromkeys(table["measure"]))
     counts = name == "table1"
     places = 0 if counts else 2
+    numbers = footnotes(table)
     rows = []
     for label, of_row in table[table["scheme"] != "strict"].groupby("row", sort=False):
         ours = of_row.set_index("measure").to_dict("index")
         seeds = int(of_row["seeds"].fillna(0).max())
         note = {0: "published only", 1: "one seed"}.get(seeds, f"{seeds} seeds")
+        note += "".join(f" [{number}]" for number in marks_of(of_row, numbers))
         row = tuple(_paper_cell(ours[measure], places) for measure in measures)
         kind = "" if seeds or counts else "reference"
         rows.append(Row(str(label), row, "" if counts else note, kind))
     what = "counts" if counts else "percent on test, lenient, mean ± standard deviation over seeds"
     if table["published"].notna().any():
         what += "; in small print the paper's number, and ours minus that"
-    return Table(f"{TITLES[name]}. {corpus}: {what}.", "", tuple(measures), tuple(rows))
+    caption = f"{TITLES[name]}. {corpus}: {what}."
+    return Table(caption, "", tuple(measures), tuple(rows), notes=tuple(numbers))
 
 
 def _paper_cell(values: Mapping[Any, Any], places: int) -> Cell:

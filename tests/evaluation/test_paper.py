@@ -16,13 +16,15 @@ from hamlearn.evaluation.paper import (
     statistics_table,
 )
 from hamlearn.evaluation.tables import write_table
-from hamlearn.settings import Settings
+from hamlearn.settings import ScratchSettings, Settings
 from hamlearn.systems import SYSTEMS, transfer_name
 
 SETTINGS = Settings.model_validate(
     {
         "variants": ["full", "wo_rm", "umt", "text_only"],
         "detector": ["faster_rcnn"],
+        "backbone": "resnet152",
+        "text": {"encoder": "scratch", "scratch": {"layers": 12, "width": 768, "heads": 12}},
         "model": {"rounds": 3},
         "experiments": {"rounds": [1, 3], "transfer": ["full"], "detectors": ["mask_rcnn"]},
     }
@@ -85,11 +87,38 @@ def test_ours_are_compared_with_the_papers():
     assert "w/o RM" not in set(table["row"])
 
 
+def test_what_differs_is_noted_and_what_cannot_be_compared_is_not():
+    small = SETTINGS.model_copy(
+        update={"text": SETTINGS.text.model_copy(update={"scratch": ScratchSettings()})}
+    )
+    scores = frame_of(
+        score_rows("twitter2015", "faster_rcnn", "full", [0.76]),
+        score_rows("twitter2015", "none", "umt", [0.72]),
+    )
+    table = scores_table("table2", lines_of("table2", small), scores, small)
+    reason = "the text encoder has 2 layers of width 96, the published one 12 layers of width 768"
+    for row in ("HamLearning", "UMT"):
+        ours = cell(table, row, "twitter2015", "F1")
+        assert pd.isna(ours["difference"])
+        assert ours["incomparable"] == reason
+    assert cell(table, "GEI", "twitter2015", "F1")[["differs", "incomparable"]].tolist() == ["", ""]
+    text = as_markdown(table)
+    assert "| HamLearning<sup>1</sup> | ours, lenient |" in text
+    assert f"1. Not compared with the paper's number: {reason}." in text.splitlines()
+    assert "| difference" not in text
+    told = Line("A|b", "umt", "", {"twitter2015": {"F1": 77.0}}, "one; two")
+    text = as_markdown(scores_table("table3", [told], scores, small))
+    assert "| A\\|b<sup>1</sup> | ours" in text
+    assert "1. A\\|b differs from its authors' system: one; two." in text.splitlines()
+    assert "| difference | – | – | −5.00 |" in text.replace("|  |", "|")  # noqa: RUF001
+
+
 def test_a_corpus_that_the_paper_does_not_have_gets_none_of_its_numbers():
     scores = frame_of(score_rows("demo2015", "faster_rcnn", "full", [0.9]))
     table = scores_table("table2", lines_of("table2", SETTINGS), scores, SETTINGS)
     assert table["published"].isna().all()
     assert set(table["row"]) == {"HamLearning"}
+    assert not table["incomparable"].any()
 
 
 def test_each_table_has_the_requested_rows():

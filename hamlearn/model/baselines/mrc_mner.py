@@ -5,10 +5,11 @@ post behind a query for each type t, which also weighs the objects O (B, N, D) o
 entities of the type are spans. With [CLS] q_t (B, T, D) and words H_t (B, T, W, D) of the encoder:
 
     r_t,j = sigmoid(W_q q_t · W_o o_j / sqrt(D))              weights of regions     (B, T, N)
+    z_t = Σ_j r_t,j o_j / Σ_j r_t,j                           the regions of a query (B, T, D)
     [c_t, A_t] = CMT([q_t, H_t]; r_t ⊙ O)                     text and image         (B, T, 1+W, D)
     [u_t, U_t] = Transformer([c_t, A_t])                      inner text
-    p(t) = sigmoid(w · u_t + b)                               existence of the type  (B, T)
-    b_i,t, l_i,t = W [H_t,i, U_t,i] + b                       beginnings and ends of spans
+    p(t) = sigmoid(w · [u_t, z_t] + b)                        existence of the type  (B, T)
+    b_i,t, l_i,t = W [H_t,i, U_t,i, z_t] + b                  beginnings and ends of spans
     L = L_spans + L_exist,  L_exist the cross-entropy of p(t), summed over types
 
 Spans and their loss are those of `hamlearn.model.spans`, queries those of `hamlearn.model.queries`.
@@ -22,8 +23,8 @@ entities alone.
 Not stated there and decided here: all that the equations say beyond the above, one layer each, and
 the wording of the queries.
 
-Without an image the attention adds nothing, so a post is labelled as the same model labels its text
-alone.
+Without an image the attention adds nothing and z is 0, so a post is labelled as the same model
+labels its text alone.
 """
 
 import torch
@@ -38,6 +39,8 @@ from hamlearn.model.text import TextEncoder
 from hamlearn.model.transformer import CrossModalLayer, TransformerStack
 from hamlearn.model.visual import VisualEmbedding
 from hamlearn.settings import ModelSettings, TextSettings
+
+SMALLEST = 1e-6  # sum of weights, where no object is asked for
 
 
 class RegionWeights(nn.Module):
@@ -63,13 +66,13 @@ class MRCMNER(SpanModel):
         super().__init__()
         self.text = TextEncoder(encoder)
         width, heads, dropout = self.text.width, model.heads, model.dropout
-        self.add_span_layers(2 * width, sizes.names, dropout)
+        self.add_span_layers(3 * width, sizes.names, dropout)
         self.queries = TypeQueries(self.types)
         self.visual = VisualEmbedding(sizes, model.class_width, width)
         self.weights = RegionWeights(width)
         self.to_objects = CrossModalLayer(width, heads, dropout)
         self.inner = TransformerStack(width, heads, 1, dropout, norm_first=False)
-        self.existence = nn.Linear(width, 1)
+        self.existence = nn.Linear(2 * width, 1)
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of beginnings and ends, and the loss of the types' existence."""
@@ -77,18 +80,24 @@ class MRCMNER(SpanModel):
         sentence, words = self.text(rows)  # q (B*T, D), H (B*T, W, D)
         context = torch.cat([sentence[:, None], words], dim=1)  # (B*T, 1+W, D)
         types = (len(batch), len(self.types))
+        regions = words.new_zeros(*types, self.text.width)
         visual = self.visual_of(batch)
         if visual is None:
             context = self.to_objects(context, None)
         else:
             objects = self.visual(visual)[:, 1:]  # (B, N, D)
-            weights = self.weights(sentence.unflatten(0, types), objects)
+            mask = require(visual.objects, "objects").mask  # (B, N)
+            weights = self.weights(sentence.unflatten(0, types), objects) * mask[:, None]  # r
+            share = weights / weights.sum(-1, keepdim=True).clamp(min=SMALLEST)
+            regions = share @ objects  # z, (B, T, D)
             asked = (weights[..., None] * objects[:, None]).flatten(0, 1)  # r ⊙ O, (B*T, N, D)
-            mask = require(visual.objects, "objects").mask.repeat_interleave(types[1], 0)
-            context = self.to_objects(context, asked, mask)
+            context = self.to_objects(context, asked, mask.repeat_interleave(types[1], 0))
         text_mask = nn.functional.pad(rows.word_mask, (1, 0), value=True)
-        context = self.inner(context, text_mask)  # u, U
-        both = torch.cat([words, context[:, 1:]], dim=-1).unflatten(0, types)
-        exists = self.existence(context[:, 0])[:, 0].unflatten(0, types).float()  # (B, T)
-        auxiliary = None if batch.labels is None else self.existence_loss(exists, batch)
-        return Output(self.span_emissions(both), auxiliary=auxiliary)
+        context = self.inner(context, text_mask).unflatten(0, types)  # u, U
+        of_words = regions[:, :, None].expand(-1, -1, words.shape[1], -1)
+        parts = [words.unflatten(0, types), context[:, :, 1:], of_words]
+        emissions = self.span_emissions(torch.cat(parts, dim=-1))
+        if batch.labels is None:
+            return Output(emissions)
+        exists = self.existence(torch.cat([context[:, :, 0], regions], dim=-1))[..., 0]  # (B, T)
+        return Output(emissions, auxiliary=self.existence_loss(exists, batch))

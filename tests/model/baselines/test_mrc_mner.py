@@ -34,7 +34,9 @@ def test_words_attend_to_the_weighted_objects_and_then_to_each_other():
             context = torch.cat([query[None], words[row, :length]])[None]
             context = tagger.to_objects(context, asked[None])
             context = tagger.inner(context, torch.ones(1, 1 + length, dtype=torch.bool))
-            both = torch.cat([words[row, :length], context[0, 1:]], dim=-1)
+            region = asked.sum(0) / torch.stack(weights).sum()
+            parts = [words[row, :length], context[0, 1:], region.expand(length, -1)]
+            both = torch.cat(parts, dim=-1)
             expected = both @ tagger.emit.weight.T + tagger.emit.bias
             places = [number, types + number]
             torch.testing.assert_close(

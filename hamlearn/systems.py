@@ -155,9 +155,9 @@ SYSTEMS: dict[str, System] = {
         Inputs(image=True, regions=True, objects=True),
     ),
     "ita": System(
-        "objects' names and captions as text",
-        f"{_BASELINES}.bert:BERTCRF",
-        Inputs(one_segment=True, reads=(OBJECT_NAMES, "captions")),
+        "objects' names, captions and text in images as text",
+        f"{_BASELINES}.ita:ITA",
+        Inputs(one_segment=True, reads=(OBJECT_NAMES, "captions", "ocr")),
     ),
     "gei": System("a graph of entities and objects", f"{_BASELINES}.gei:GEI", _OBJECTS),
     "rds": System(

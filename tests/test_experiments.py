@@ -75,7 +75,7 @@ def test_a_frozen_encoder_is_read_from_its_stored_outputs():
     frozen = settings(text={"encoder": "bert-x", "freeze": True})
     assert run_inputs(frozen, "one", "demo", "wo_rm")["encoded"].endswith("one/none/words.h5")
     assert run_inputs(frozen, "one", "demo", "ita")["encoded"].endswith(
-        "one/demo/words1+names+captions.h5"
+        "one/demo/words1+names+captions+ocr.h5"
     )
     assert "encoded" not in run_inputs(frozen, "one", "none", "bilstm_crf")
 

@@ -1,9 +1,12 @@
+import re
 from pathlib import Path
 
 import pytest
 
 import hamlearn
+from hamlearn.corpus.statistics import PUBLISHED
 from hamlearn.errors import HamlearnError
+from hamlearn.io import read_yaml
 from hamlearn.systems import (
     ABLATIONS,
     SYSTEMS,
@@ -76,7 +79,7 @@ def test_files_are_named_by_what_they_hold():
     assert encoder_outputs_name(Inputs()) == "words"
     assert encoder_outputs_name(Inputs(one_segment=True)) == "words"
     assert encoder_outputs_name(Inputs(reads=("ocr", "names"))) == "words+ocr+names"
-    assert encoder_outputs_name(inputs_of("ita")) == "words1+names+captions"
+    assert encoder_outputs_name(inputs_of("ita")) == "words1+names+captions+ocr"
     assert transfer_name("twitter2017", "twitter2015") == "twitter2017_to_twitter2015"
 
 
@@ -84,3 +87,17 @@ def test_files_are_named_by_what_they_hold():
 def test_only_what_builds_a_system_of_hamlearn_is_not_own(build):
     assert System("", build).is_own
     assert not any(system.is_own for system in SYSTEMS.values())
+
+
+def test_what_a_system_has_otherwise_than_its_authors_is_said_once_and_in_the_documentation():
+    differences = read_yaml(PUBLISHED)["differences"]
+    page = (PUBLISHED.parents[1] / "docs" / "systems.md").read_text()
+    assert {*differences} == {"all", *SYSTEMS} - {*ABLATIONS, "text_only"}
+    assert all(f"- {common}\n" in page for common in differences.pop("all"))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
+    for name, found in differences.items():
+        code = found.get("code", "")
+        link = f"[{code.removeprefix('https://github.com/')}]({code})" if code else ""
+        parts = [*found.get("inputs", []), *found.get("differs", [])]
+        assert rows[name] == f"{link} | {'; '.join(parts)}"
+    assert {*rows} == {*differences}

@@ -24,6 +24,12 @@ class Output:
     emissions: Tensor  # (B, W, K) float32, scores of labels before the CRF; see `n_scores`
     relevance: dict[str, Tensor] = field(default_factory=dict)  # (B,) float32 by view
     auxiliary: Tensor | None = None  # a scalar added to the loss of the labels in training
+    share: float = 1.0  # the factor of the loss of the labels in this sum
+
+    def total(self, loss: Tensor) -> Tensor:
+        """Return what training minimises, a scalar, of the loss of the labels."""
+        loss = self.share * loss
+        return loss if self.auxiliary is None else loss + self.auxiliary
 
 
 class Sizes(FeatureSizes):
@@ -77,9 +83,8 @@ class TaggingModel(nn.Module, ABC):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of the labels plus the auxiliary loss, a scalar."""
-        output = self(batch)
-        loss = self.loss_of(output.emissions, batch)
-        return loss if output.auxiliary is None else loss + output.auxiliary
+        output: Output = self(batch)
+        return output.total(self.loss_of(output.emissions, batch))
 
     def loss_of(self, emissions: Tensor, batch: Batch) -> Tensor:
         """Return the mean negative log-likelihood per post (Eq. 16 and 17), a scalar.

@@ -1,4 +1,4 @@
-"""Probabilities of entities under the CRF: exact marginals of spans, by forward-backward sums."""
+"""Probabilities of labels and entities under the CRF, exact, by forward-backward sums."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -119,6 +119,21 @@ def span_probabilities(
         )
         found.append(before + inside + after - total[row])
     return torch.stack(found).exp().clamp(0, 1).tolist()
+
+
+def label_scores(crf: CRF, emissions: Tensor, word_mask: Tensor) -> Tensor:
+    """Return the log-sum of all label sequences through each label of each word, (B, W, K).
+
+    Their softmax over K is the marginal probability of a label; gradients pass. Values on padding
+    have no meaning.
+
+    Args:
+        crf: batch_first.
+        emissions: (B, W, K).
+        word_mask: (B, W) bool, True on words, which come before padding.
+    """
+    before = _forward(emissions, crf.transitions, crf.start_transitions)
+    return before + _backward(emissions, word_mask, crf.transitions, crf.end_transitions)
 
 
 def _forward(scores: Tensor, moves: Tensor, first: Tensor) -> Tensor:

@@ -57,17 +57,17 @@ class TextEncoder(nn.Module):
         self.encoder = encoder
         self.width = int(encoder.config.hidden_size)
         self.transformer = TransformerStack(self.width, heads, layers, dropout, norm_first=False)
-        self._frozen = False
+        self.frozen = False
 
     def freeze(self) -> None:
         """Stop the encoder from learning, and its dropout, so that its outputs can be stored."""
-        self._frozen = True
+        self.frozen = True
         self.encoder.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of everything but a frozen encoder."""
         super().train(mode)
-        if self._frozen:
+        if self.frozen:
             self.encoder.eval()
         return self
 

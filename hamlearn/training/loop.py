@@ -125,9 +125,7 @@ class TrainingLoop(pl.LightningModule):
             own = self.seed * EPOCH_SEEDS + self.current_epoch
             torch.manual_seed(own + self.process.rank * RANK_SEEDS)
         output = self.model(batch)
-        loss = self.model.loss_of(*target_words(output.emissions, batch))
-        if output.auxiliary is not None:
-            loss = loss + output.auxiliary
+        loss = output.total(self.model.loss_of(*target_words(output.emissions, batch)))
         self._train_loss += loss.detach() * self._shares.counts[number]
         weighted = loss * self._shares.factors[number]
         self._step_loss += weighted.detach()

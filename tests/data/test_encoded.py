@@ -72,7 +72,7 @@ def settings_for(training=None, **text):
 def files_of(paths, variant):
     inputs = settings_for().system(variant).inputs
     files = {name: paths[name] for name in inputs.files}
-    return InputFiles(**files, texts={name: paths[name] for name in inputs.texts})
+    return InputFiles(**files, texts={name: paths[name] for name in inputs.texts if name in paths})
 
 
 def mute(patch):
@@ -247,7 +247,9 @@ def test_outputs_of_something_else_are_refused_in_training(paths, tmp_path, what
 
 def test_outputs_of_something_else_are_refused_in_prediction(paths, trained, tmp_path):
     given = (trained, paths["posts"], "test", tmp_path / "a.jsonl", tmp_path / "a.conll")
-    with pytest.raises(HamlearnError, match=r"beside\.h5: found no outputs .*names and captions"):
+    with pytest.raises(
+        HamlearnError, match=r"beside\.h5: found no outputs .*names and captions and ocr"
+    ):
         predict(*given, InputFiles(encoded=paths["beside"]))
     files = replace(files_of(paths, "ita"), encoded=paths["told"])  # the same texts, another order
     untouched = (paths["posts"], paths["encoder"], settings_for())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchcrf import CRF
 
-from hamlearn.model.marginals import Span, span_probabilities
+from hamlearn.model.marginals import Span, label_scores, span_probabilities
 
 LABELS = 4  # O, B, I of one type, and another label
 LENGTHS = (5, 1, 3)
@@ -71,3 +71,25 @@ def test_all_labels_of_a_word_add_up_to_one_and_great_scores_stay_finite():
 
 def test_no_span_is_no_number():
     assert span_probabilities(*made(0), []) == []
+
+
+def test_scores_of_labels_are_those_of_all_paths_through_them():
+    torch.manual_seed(0)
+    crf, emissions = CRF(3, batch_first=True), torch.randn(2, 4, 3)
+    lengths = (4, 2)
+    mask = torch.arange(4) < torch.tensor(lengths)[:, None]
+    found = label_scores(crf, emissions, mask)
+    for row, length in enumerate(lengths):
+        paths = list(product(range(3), repeat=length))
+        given = emissions[row : row + 1, :length]
+        totals = [-crf(given, torch.tensor([path]), reduction="sum") for path in paths]
+        total = torch.stack(totals)
+        for word in range(length):
+            own = [
+                torch.stack(
+                    [-one for path, one in zip(paths, total, strict=True) if path[word] == k]
+                )
+                for k in range(3)
+            ]
+            expected = torch.stack([scores.logsumexp(0) for scores in own]).softmax(0)
+            torch.testing.assert_close(found[row, word].softmax(0), expected)

@@ -37,7 +37,7 @@ def paths(tmp_path_factory):
 def files_of(paths, variant):
     inputs = inputs_of(variant)
     files = {name: paths[name] for name in inputs.files}
-    return InputFiles(**files, texts={name: paths[name] for name in inputs.texts})
+    return InputFiles(**files, texts={name: paths[name] for name in inputs.texts if name in paths})
 
 
 def settings_for(**text):

@@ -78,7 +78,7 @@ def test_text_beside_the_posts_has_a_pass_of_its_own_for_each_detector(project):
     given = project.overlay(**asked | {"corpora": captions})
     said = project.snakemake("-n", "-p", "-F", *given)
     for detector in ("demo", "mask_rcnn"):
-        path = f"results/encoded/demo/{detector}/words1+names+captions.h5"
+        path = f"results/encoded/demo/{detector}/words1+names+captions+ocr.h5"
         assert f"--out {path}" in said
         assert said.count(f"--encoded {path}") == 2 * 3  # a training and two predictions a seed
         objects = f"results/features/demo/objects/{detector}.h5"

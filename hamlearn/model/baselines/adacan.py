@@ -18,9 +18,10 @@ all regions and cancels: every word would attend to the same regions, and every 
 words.
 
 Not stated there and decided here: g_t is a vector of D and s_t one number. The hidden layer of
-attention is 200 wide. Padding words are not attended to. Public Keras code of the system has one
-number for g_t, from the sum of P and X, concatenates the two parts instead of adding them, and
-computes s_t from m_t alone; this file follows the paper.
+attention is 200 wide. Padding words are not attended to. The authors' Keras code
+(https://github.com/jinlanfu/NERmultimodal), which was read and not run, has one number for g_t,
+from the sum of P and X, concatenates the two parts instead of adding them, and computes s_t from
+m_t alone; this file follows the paper.
 
 It learns slowly to use the image: on the demo corpora of 2,500 posts the scene cue stays near
 chance for the 12 epochs that the others need, and reaches .91 after 36 epochs (epoch 23 chosen, one

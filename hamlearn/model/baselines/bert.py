@@ -1,24 +1,4 @@
-"""The text encoder with a linear layer: BERT, BERT-CRF and ITA.
-
-ITA: Wang et al. 2022, "ITA: Image-Text Alignments for Multi-Modal Named Entity Recognition".
-
-    x' = [CLS] post [SEP] names of objects [SEP] caption [SEP]
-    h = encoder(x'),  e_t = W h_t + b for the words of the post,  p(y) by a CRF over e
-
-The image becomes text, which the encoder's own attention aligns with the post: names of objects
-(the paper's local alignment) and a caption (its global one). `hamlearn.data.segments` appends the
-text to the post, as far as `text.max_subtokens` leaves room; the network is that of BERT-CRF.
-
-Left out: the text in the image (optical alignment), which a system of the configuration can read
-(`reads`), the attributes of objects, and the loss that brings the labels of the text alone closer
-to those of both (cross-view alignment).
-
-Not stated there and decided here: the names of all objects that the detector keeps are used, the
-best first, repeated as often as they are detected; [SEP] stands between the parts, which all have
-the token type of the post. Captions are read where the corpus has a file of them
-(`corpora.NAME.texts.captions`), that of a missing image too, since no other input of the image is
-read. A post with neither objects nor a caption is exactly its text alone.
-"""
+"""The text encoder with a linear layer: BERT and BERT-CRF."""
 
 from transformers import PreTrainedModel
 

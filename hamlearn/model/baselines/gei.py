@@ -29,8 +29,7 @@ from torchcrf import CRF
 from transformers import PreTrainedModel
 
 from hamlearn.model.base import Output, Sizes, TaggingModel
-from hamlearn.model.baselines.shared import PairGate
-from hamlearn.model.baselines.umt import SPAN_LOSS, SPANS, spans_of
+from hamlearn.model.baselines.shared import SPAN_LOSS, SPANS, PairGate, spans_of
 from hamlearn.model.batch import Batch, require
 from hamlearn.model.text import TextEncoder, sum_subtokens
 from hamlearn.model.transformer import attendable, check_heads
@@ -113,7 +112,7 @@ class GEI(TaggingModel):
         self.objects = nn.ModuleList(NodeUpdate(width, heads, dropout) for _ in range(LAYERS - 1))
         self.gate = PairGate(width)
         self.add_output_layers(width, sizes.labels, dropout)
-        self.register_buffer("span_of", spans_of(sizes.names), persistent=False)  # (K,)
+        self.register_buffer("span_of", spans_of("gei", sizes.names), persistent=False)  # (K,)
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels, and the loss of the spans."""

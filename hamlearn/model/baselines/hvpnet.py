@@ -1,30 +1,32 @@
 """HVPNeT: Chen et al. 2022, "Good Visual Guidance Makes A Better Extractor".
 
 (Findings of NAACL 2022; the title continues: "Hierarchical Visual Prefix for Multimodal Entity and
-Relation Extraction".) Features of several stages of ResNet are keys and values before those of the
-words in each layer l of BERT (Sec. 3). With the maps of all c stages averaged to 2x2:
+Relation Extraction".) The maps of all stages of ResNet, averaged to 2x2 and one above the other,
+are the pyramid of an image. Pyramids of the image and of three objects become keys and values
+before those of the words in each layer l of BERT (Sec. 3). For each pyramid F (4, sum of F):
 
-    V_i = MLP_i(F_i)                        (B, 4, 2D)      positions of stage i
-    g_l = LeakyReLU(W_l mean_i mean_positions V_i + b_l),  a_l = softmax(g_l)     (B, c)
-    V~_l = Σ_i a_l,i V_i                    (B, 4, 2D)      dynamic gate of layer l
-    [φ_k, φ_v]_l = [V~_l, O~_l]             (B, 4+M, D) each, of the image and M objects
-    Attention(Q, [φ_k; K], [φ_v; V])                        in each layer, in each head
+    [V_1 ... V_4] = W_2 tanh(W_1 F + b_1) + b_2          (4, 4 · 2D)     four levels of 4 positions
+    g_l = LeakyReLU(W_l mean_i V_i + b_l),  a_l = softmax(g_l)   (4)     of all positions at once
+    V~_l = Σ_i a_l,i V_i                                 (4, 2D)         dynamic gate of layer l
+    [φ_k, φ_v]_l = V~_l of all pyramids                  (16, D) each
+    Attention(Q, [φ_k; K], [φ_v; V])                     in each layer, in each head
     e = W h_t + b,  then a CRF
 
-Left out: the pyramids of objects. In the original their crops go through ResNet in every step; here
-the detector's features of an object replace its pyramid, and one MLP maps them to c levels of one
-position, which the same gates weigh. Relation extraction.
+This is the layout of the authors' code (https://github.com/zjunlp/HVPNeT), whose outputs and loss
+these are, see tests/model/baselines/published. There a pyramid (channels, 2, 2) is read as 4 rows
+of consecutive numbers, so that a row holds all positions of a quarter of the channels, and keys
+(16, D) as (heads, 16, D / heads), so that a head reads some of the positions in several pieces.
 
-Not stated there and decided here: the three best objects, as the authors take three. An MLP is two
-linear maps and a tanh between them, D wide inside. Keys and values are split into heads as those of
-words.
+What the harness does otherwise: instead of crops of the objects, found by visual grounding, which
+go through ResNet in every step, the detector's features and class of an object (Eq. 3), mapped to
+the width of a pyramid by a further linear layer, stand at all four positions; the ResNet is not
+tuned; words are the sums of their sub-tokens. Relation extraction is left out.
 
-The text keeps its positions. Without an image the prefix is masked, so a post is labelled as the
-same model labels its text alone. The encoder must accept keys and values from outside, as BERT and
-encoders built like it do.
+The text keeps its positions. A prefix without an image or object behind it is masked, so a post
+without an image is labelled as the same model labels its text alone. The encoder must accept keys
+and values from outside, as BERT and encoders built like it do.
 """
 
-from collections.abc import Sequence
 from inspect import signature
 
 import torch
@@ -33,12 +35,14 @@ from transformers import DynamicCache, PreTrainedModel
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Output, Sizes, TaggingModel
-from hamlearn.model.batch import Batch, require
+from hamlearn.model.batch import Batch, VisualBatch, require
 from hamlearn.model.text import TextEncoder, encoder_inputs, sum_subtokens
 from hamlearn.model.visual import VisualEmbedding
 from hamlearn.settings import ModelSettings, TextSettings
 
-OBJECTS = 3  # M at most
+OBJECTS = 3  # objects, those with most confidence
+POSITIONS = LEVELS = 4  # of a pyramid
+HIDDEN = 800  # width inside the maps of a pyramid
 
 
 class Prefixes(DynamicCache):
@@ -50,47 +54,63 @@ class Prefixes(DynamicCache):
 
 
 class DynamicGates(nn.Module):
-    """Σ_i a_i V_i with a = softmax(LeakyReLU(W_l mean V + b_l)), for each layer l."""
+    """Σ_i a_i V_i with a = softmax(LeakyReLU(W_l mean_i V_i + b_l)), for each layer l.
+
+    `width` is that of all positions of a level together.
+    """
 
     def __init__(self, layers: int, levels: int, width: int) -> None:
         super().__init__()
         self.gates = nn.ModuleList(nn.Linear(width, levels) for _ in range(layers))
 
     def forward(self, levels: Tensor) -> list[Tensor]:
-        """Return the mixture for each layer, (..., P, width), of levels (..., c, P, width)."""
-        mean = levels.mean((-3, -2))  # (..., width)
+        """Return the mixture for each layer, (..., P, 2D), of levels (..., c, P, 2D)."""
+        mean = levels.mean(-3).flatten(-2)  # (..., P * 2D)
         scores = [nn.functional.leaky_relu(gate(mean)).softmax(-1) for gate in self.gates]
         return [(score[..., None, None] * levels).sum(-3) for score in scores]
 
 
 class VisualPrefix(nn.Module):
-    """Keys and values of each layer, from the stages of an image and from its objects.
+    """Keys and values of each layer, from pyramids.
 
-    `stages` has F of each stage; layers, width D and heads are those of the encoder.
+    Args:
+        channels: of a pyramid, the sum of F.
+        layers: of the encoder, as are width and heads.
+        width: D.
+        heads: of the encoder.
     """
 
-    def __init__(self, stages: Sequence[int], layers: int, width: int, heads: int) -> None:
+    def __init__(self, channels: int, layers: int, width: int, heads: int) -> None:
         super().__init__()
-        self.stages, self.heads = list(stages), heads
-        self.of_stage = nn.ModuleList(_mlp(own, width, 2 * width) for own in stages)
-        self.of_object = _mlp(width, width, len(stages) * 2 * width)
-        self.gates = DynamicGates(layers, len(stages), 2 * width)
+        self.heads = heads
+        self.maps = nn.Sequential(
+            nn.Linear(channels, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, LEVELS * 2 * width)
+        )
+        self.gates = DynamicGates(layers, LEVELS, POSITIONS * 2 * width)
 
-    def forward(self, stages: Tensor, objects: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return keys and values for each layer, each (B, heads, 4+M, D/heads).
+    def forward(self, pyramids: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return keys and values for each layer, each (B, heads, 4 A, D / heads).
 
-        The stages are (B, 4, sum of F), the objects (B, M, D).
+        The A pyramids are (B, A, 4, sum of F), one position after the other.
         """
-        parts = zip(self.of_stage, stages.split(self.stages, dim=-1), strict=True)
-        of_image = torch.stack([mlp(maps) for mlp, maps in parts], dim=1)  # (B, c, 4, 2D)
-        of_objects = self.of_object(objects).unflatten(-1, (len(self.stages), 1, -1))
-        pairs = zip(self.gates(of_image), self.gates(of_objects), strict=True)
-        return [self._split(torch.cat([own, other.squeeze(-2)], dim=1)) for own, other in pairs]
+        rows = pyramids.transpose(-2, -1).reshape(pyramids.shape)  # channels first, as 4 rows
+        levels = self.maps(rows).unflatten(-1, (LEVELS, -1)).transpose(-3, -2)  # (B, A, c, 4, 2D)
+        return [self._split(own.flatten(1, 2)) for own in self.gates(levels)]
+
+    def mask(self, there: Tensor) -> Tensor:
+        """Return which keys belong to which of the pyramids (B, A) that are there, (B, heads, 4 A).
+
+        Head h reads at place p the piece h 4A + p of all keys of the prefix, `heads` pieces each.
+        """
+        positions = there.repeat_interleave(POSITIONS, 1)  # (B, 4 A)
+        return positions.repeat_interleave(self.heads, 1).unflatten(1, (self.heads, -1))
 
     def _split(self, prefix: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values by head of (B, P, 2D)."""
-        keys, values = prefix.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return keys, values
+        """Return keys and values by head of (B, 4 A, 2D)."""
+        posts, positions, _ = prefix.shape
+        keys, values = prefix.chunk(2, dim=-1)
+        shape = (posts, self.heads, positions, -1)
+        return keys.reshape(shape), values.reshape(shape)
 
 
 class HVPNeT(TaggingModel):
@@ -106,10 +126,11 @@ class HVPNeT(TaggingModel):
                 " from outside, expected an encoder like BERT for the variant hvpnet"
             )
         self.text = TextEncoder(encoder)
-        width, config = self.text.width, encoder.config
+        width, config, channels = self.text.width, encoder.config, sum(sizes.stages)
         self.visual = VisualEmbedding(sizes, model.class_width, width)
+        self.object_pyramid = nn.Linear(width, channels)
         self.prefix = VisualPrefix(
-            sizes.stages, config.num_hidden_layers, width, config.num_attention_heads
+            channels, config.num_hidden_layers, width, config.num_attention_heads
         )
         self.add_output_layers(width, sizes.labels, model.dropout)
 
@@ -119,31 +140,39 @@ class HVPNeT(TaggingModel):
         if visual is None:
             _, words = self.text(batch)
             return Output(self.emissions(words))
-        stages = require(visual.stages, "stages")  # (B, 4, sum of F)
-        objects = self.visual(visual)[:, 1 : 1 + OBJECTS]  # (B, M, D)
-        mask = torch.cat(  # (B, 4+M+S)
-            [
-                visual.has_image[:, None].expand(-1, stages.shape[1]),
-                require(visual.objects, "objects").mask[:, :OBJECTS],
-                batch.attention_mask.bool(),
-            ],
-            dim=1,
-        )
+        pyramids, there = self.pyramids(visual)
         inputs = encoder_inputs(self.text.encoder, batch)
-        inputs["attention_mask"] = _additive(mask, batch.input_ids.shape[1])
+        inputs["attention_mask"] = _additive(self.prefix.mask(there), batch.attention_mask.bool())
         hidden = self.text.encoder(
-            **inputs, past_key_values=Prefixes(self.prefix(stages, objects))
+            **inputs, past_key_values=Prefixes(self.prefix(pyramids))
         ).last_hidden_state  # (B, S, D)
         words = sum_subtokens(hidden, batch.word_ids, batch.word_mask.shape[1])  # Eq. 1
         return Output(self.emissions(words))
 
+    def pyramids(self, visual: VisualBatch) -> tuple[Tensor, Tensor]:
+        """Return the pyramids of the image and of three objects, and which of them are there.
 
-def _additive(mask: Tensor, queries: int) -> Tensor:
-    """Return what is added to attention scores, (B, 1, queries, keys), of a mask (B, keys)."""
+        The pyramids are (B, 4, 4, sum of F). There are always three objects, since the number of
+        keys decides what a head reads.
+        """
+        stages = require(visual.stages, "stages")  # (B, 4, sum of F)
+        objects = self.object_pyramid(self.visual(visual)[:, 1 : 1 + OBJECTS])  # (B, M, sum of F)
+        mask = require(visual.objects, "objects").mask[:, :OBJECTS]  # (B, M)
+        missing = OBJECTS - mask.shape[1]
+        objects = nn.functional.pad(objects, (0, 0, 0, missing))
+        objects = objects[:, :, None].expand(-1, -1, POSITIONS, -1)
+        pyramids = torch.cat([stages[:, None].to(objects.dtype), objects], dim=1)
+        there = torch.cat([visual.has_image[:, None], nn.functional.pad(mask, (0, missing))], dim=1)
+        return pyramids, there
+
+
+def _additive(prefix: Tensor, text: Tensor) -> Tensor:
+    """Return what is added to attention scores, (B, heads, S, P+S).
+
+    The masks of the prefix (B, heads, P) and of the text (B, S) are True on what may be read.
+    """
+    heads, queries = prefix.shape[1], text.shape[1]
+    mask = torch.cat([prefix, text[:, None].expand(-1, heads, -1)], dim=-1)
     scores = torch.zeros(mask.shape, device=mask.device)
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return scores[:, None, None].expand(-1, 1, queries, -1)
-
-
-def _mlp(features: int, width: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(features, width), nn.Tanh(), nn.Linear(width, out))
+    return scores[:, :, None].expand(-1, -1, queries, -1)

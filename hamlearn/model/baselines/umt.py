@@ -2,54 +2,40 @@
 
 (The title ends: "Multimodal Transformer", ACL 2020.) Words and regions attend to each other, and an
 auxiliary task detects the spans of entities in the text alone. With C (B, 1+W, D) of the encoder,
-[CLS] first, V = W_u U (B, R, D) of the regions, and CMT(Q; KV) a cross-modal Transformer layer:
+[CLS] first, V = W_u U and V' = W_u' U (B, R, D) of the regions, and CMT(Q; KV) a cross-modal
+Transformer layer:
 
     R = Transformer(C),  T = Transformer'(C)               one layer each           (Sec. 3.1, 3.3)
-    P = CMT_1(V; R)                                         (B, R, D)
+    P = CMT_1(V'; R)                                        (B, R, D)
     A = CMT_2(R; P)           image-aware words             (B, 1+W, D)
     Q = CMT_3(R; V)           word-aware image              (B, 1+W, D)
-    g = sigmoid(W_a A + W_q Q),  B = g ⊙ Q                  visual gate
-    e_i = W_y [A_i, B_i] + (W_z T_i) W^c                    emissions of the labels, (B, W, K)
+    g = sigmoid(W_a A + W_q Q + b),  B = g ⊙ Q              visual gate
+    e_i = (W_y [A_i, B_i] + (W_z T_i) W^c) / 2              emissions of the labels, (B, W, K)
     L = -log p(y | e) - λ log p(z | W_z T)                  two CRFs, λ = 0.5
 
 z are the labels without their types, O, B and I. W^c (3, K) is the conversion matrix, the
 probability of a label given that of its span.
 
-Left out: only the label X of further sub-tokens; words are labelled, as everywhere here.
-
-Not stated there and decided here: all types are equally probable in W^c, as in the authors' code,
-and not as frequent as in the training split. [CLS] takes part in R, A and Q, and is not labelled.
+This is the layout of the authors' code (https://github.com/jefferyYu/UMT), whose outputs and loss
+these are, see tests/model/baselines/published. The paper has one W_u, no b, the sum of both
+emissions, and in W^c the types' frequencies in the training split, where here and in the code all
+are equally probable. What the harness does otherwise: words are labelled, without the label X of
+further sub-tokens; [CLS] takes part in R, A and Q, and is not labelled.
 
 Without an image the attention of A adds nothing and B = 0, so a post is labelled as the same model
 labels its text alone.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
-from torchcrf import CRF
 from transformers import PreTrainedModel
 
-from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Output, Sizes, TaggingModel
-from hamlearn.model.baselines.shared import PairGate
+from hamlearn.model.baselines.shared import SPANS, PairGate, SpanDetection
 from hamlearn.model.batch import Batch, require
 from hamlearn.model.text import TextEncoder
 from hamlearn.model.transformer import CrossModalLayer, TransformerStack
 from hamlearn.settings import ModelSettings, TextSettings
-
-SPANS = ("O", "B", "I")
-SPAN_LOSS = 0.5  # λ
-
-
-def spans_of(names: Sequence[str]) -> Tensor:
-    """Return the index of the span label of each label, (K,); refuse a label that is not BIO."""
-    found = [name.partition("-")[0] for name in names]
-    for name, span in zip(names, found, strict=True):
-        if span not in SPANS:
-            raise HamlearnError(f"umt: found the label {name!r}, expected O, B-TYPE or I-TYPE")
-    return torch.tensor([SPANS.index(span) for span in found])
 
 
 def conversion(spans: Tensor) -> Tensor:
@@ -61,33 +47,24 @@ def conversion(spans: Tensor) -> Tensor:
 class UMT(TaggingModel):
     """The model of this file's docstring."""
 
-    span_of: Tensor
     conversion: Tensor
 
     def __init__(
         self, encoder: PreTrainedModel, sizes: Sizes, text: TextSettings, model: ModelSettings
     ) -> None:
         super().__init__()
-        if len(sizes.names) != sizes.labels:
-            raise HamlearnError(
-                f"variant umt: found {len(sizes.names)} names of {sizes.labels} labels, expected"
-                " one per label"
-            )
         self.text = TextEncoder(encoder)
         width, heads, dropout = self.text.width, model.heads, model.dropout
         self.main = TransformerStack(width, heads, 1, dropout, norm_first=False)
-        self.span_layer = TransformerStack(width, heads, 1, dropout, norm_first=False)
+        self.spans = SpanDetection("umt", sizes.names, sizes.labels, width, heads, dropout)
         self.regions = nn.Linear(sizes.regions, width)  # W_u
+        self.read_regions = nn.Linear(sizes.regions, width)  # W_u'
         self.to_regions = CrossModalLayer(width, heads, dropout)  # CMT_1
         self.to_words = CrossModalLayer(width, heads, dropout)  # CMT_2
         self.to_image = CrossModalLayer(width, heads, dropout)  # CMT_3
-        self.gate = PairGate(width, bias=False)  # W_a, W_q
+        self.gate = PairGate(width)  # W_a, W_q
         self.add_output_layers(2 * width, sizes.labels, dropout)  # W_y
-        self.emit_spans = nn.Linear(width, len(SPANS))  # W_z
-        self.span_crf = CRF(len(SPANS), batch_first=True)
-        spans = spans_of(sizes.names)
-        self.register_buffer("span_of", spans, persistent=False)  # (K,)
-        self.register_buffer("conversion", conversion(spans), persistent=False)  # (3, K)
+        self.register_buffer("conversion", conversion(self.spans.span_of), persistent=False)
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of all labels, and the loss of the spans."""
@@ -95,27 +72,21 @@ class UMT(TaggingModel):
         context = torch.cat([sentence[:, None], words], dim=1)  # C, (B, 1+W, D)
         mask = nn.functional.pad(batch.word_mask, (1, 0), value=True)
         aware, gated = self.see(batch, self.main(context, mask), mask)  # A, B
-        spans = self.emit_spans(self.dropout(self.span_layer(context, mask)[:, 1:])).float()
+        spans = self.spans(context, mask)  # (B, W, 3)
         emissions = self.emissions(torch.cat([aware, gated], dim=-1)[:, 1:])  # (B, W, K)
-        return Output(emissions + spans @ self.conversion, auxiliary=self._span_loss(spans, batch))
+        emissions = (emissions + spans @ self.conversion) / 2
+        return Output(emissions, auxiliary=self.spans.loss(spans, batch))
 
     def see(self, batch: Batch, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return image-aware words A and the gated word-aware image B of words R, (B, 1+W, D)."""
         visual = self.visual_of(batch)
         if visual is None:
             return self.to_words(words, None), torch.zeros_like(words)
-        regions = self.regions(require(visual.regions, "regions"))  # V, (B, R, D)
+        features = require(visual.regions, "regions")  # U, (B, R, Fr)
+        regions = self.regions(features)  # V, (B, R, D)
         there = visual.has_image[:, None].expand(-1, regions.shape[1])  # (B, R)
-        of_text = self.to_regions(regions, words, mask)  # P, (B, R, D)
+        of_text = self.to_regions(self.read_regions(features), words, mask)  # P, (B, R, D)
         aware = self.to_words(words, of_text, there)  # A
         image = self.to_image(words, regions, there)  # Q
         gated = self.gate(aware, image) * image  # B
         return aware, gated.masked_fill(~visual.has_image[:, None, None], 0)
-
-    def _span_loss(self, spans: Tensor, batch: Batch) -> Tensor | None:
-        """Return λ times the mean negative log-likelihood of a post's spans."""
-        if batch.labels is None:
-            return None
-        with torch.autocast(spans.device.type, enabled=False):
-            gold = self.span_of[batch.labels]
-            return -SPAN_LOSS * self.span_crf(spans, gold, batch.word_mask, reduction="mean")

@@ -6,9 +6,11 @@ import torch
 from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
 from hamlearn.errors import HamlearnError
+from hamlearn.model.baselines import hvpnet
 from hamlearn.model.baselines.hvpnet import OBJECTS, DynamicGates
 from hamlearn.model.build import build_model
 from hamlearn.settings import ModelSettings, TextSettings
+from tests.model.baselines.published import CLOSE, Reference, assert_close, tagger_with
 from tests.model.tiny import SIZES, STAGES, WIDTH, random_batch, text_of, tiny_tagger, usual_batch
 
 SMALL = {"vocab_size": 60, "num_hidden_layers": 2, "max_position_embeddings": 40}
@@ -18,13 +20,31 @@ def leaky(x):
     return x if x > 0 else 0.01 * x
 
 
+def test_emissions_and_loss_of_hvpnet_are_those_of_its_authors(monkeypatch):
+    theirs = Reference("hvpnet")
+    weights = theirs.bert() | theirs.crf(crf="crf")
+    weights |= theirs.linear(prefix__maps__0="encoder_conv.0", prefix__maps__2="encoder_conv.2")
+    weights |= theirs.linear(prefix__gates__gates__0="gates.0", prefix__gates__gates__1="gates.1")
+    weights |= theirs.linear(emit="fc")
+    monkeypatch.setattr(hvpnet, "HIDDEN", 20)
+    tagger = tagger_with("hvpnet", None, layers=2, image=1, object=1, classes=1, stages=STAGES)
+    found = tagger.load_state_dict(weights, strict=False)
+    assert {name.split(".")[0] for name in found.missing_keys} == {"visual", "object_pyramid"}
+    assert not found.unexpected_keys
+    batch, pyramids = theirs.batch(), theirs.input["pyramids"]  # the image's and three objects'
+    everywhere = torch.ones(3, 4, dtype=torch.bool)
+    monkeypatch.setattr(tagger, "pyramids", lambda visual: (pyramids, everywhere))
+    assert_close(tagger(batch).emissions, theirs.output["emissions"], batch.word_mask)
+    torch.testing.assert_close(tagger.loss(batch), theirs.output["loss"], **CLOSE)
+
+
 def test_a_gate_weighs_the_levels_by_their_mean():
     torch.manual_seed(0)
-    gates, levels = DynamicGates(2, 3, 4), torch.randn(3, 2, 4)  # three levels, two places
+    gates, levels = DynamicGates(2, 3, 8), torch.randn(3, 2, 4)  # three levels, two places
     found = gates(levels)
-    mean = sum(levels[i, p] for i in range(3) for p in range(2)) / 6
+    mean = torch.cat([sum(levels[i, p] for i in range(3)) / 3 for p in range(2)])
     for layer, gate in enumerate(gates.gates):
-        scores = [leaky(float(gate.weight[i] @ mean + gate.bias[i])) for i in range(3)]
+        scores = [leaky((gate.weight[i] @ mean + gate.bias[i]).item()) for i in range(3)]
         total = sum(math.exp(score) for score in scores)
         for place in range(2):
             expected = sum(math.exp(scores[i]) / total * levels[i, place] for i in range(3))
@@ -32,17 +52,26 @@ def test_a_gate_weighs_the_levels_by_their_mean():
 
 
 def prefix_by_hand(tagger, batch, row):
-    """[keys, values] before the text of one post, (P, 2D), for the only layer."""
-    part, start, levels = tagger.prefix, 0, []
-    for mlp, width in zip(part.of_stage, STAGES, strict=True):
-        levels.append(mlp(batch.visual.stages[row, :, start : start + width]))
-        start += width
-    places = list(part.gates(torch.stack(levels))[0])
+    """Keys and values before the text of a post, (heads, P, D / heads), and their mask."""
+    part, heads, rows = tagger.prefix, 2, []
     nodes = tagger.visual(batch.visual)[row]
-    for number in range(min(OBJECTS, int(batch.visual.objects.mask[row].sum()))):
-        of_object = part.of_object(nodes[1 + number]).view(4, 1, 2 * WIDTH)
-        places.append(part.gates(of_object)[0][0])
-    return torch.stack(places)
+    n = min(OBJECTS, int(batch.visual.objects.mask[row].sum()))
+    for number in range(1 + OBJECTS):
+        if number == 0:
+            pyramid = batch.visual.stages[row]
+        else:
+            node = nodes[number] if number <= n else torch.zeros(WIDTH)
+            pyramid = tagger.object_pyramid(node).repeat(4, 1)
+        numbers = [pyramid[place, channel] for channel in range(17) for place in range(4)]
+        mapped = part.maps(torch.stack(numbers).view(4, 17))
+        levels = torch.stack([mapped[:, 2 * WIDTH * i : 2 * WIDTH * (i + 1)] for i in range(4)])
+        rows.append(part.gates(levels)[0])
+    prefix = torch.cat(rows)  # (16, 2D)
+    found = []
+    for half in (prefix[:, :WIDTH], prefix[:, WIDTH:]):
+        found.append(half.flatten().view(heads, 16, WIDTH // heads))
+    piece = torch.arange(16 * heads).view(heads, 16)
+    return *found, piece < heads * 4 * (1 + n)
 
 
 def test_words_attend_to_the_prefix_as_loops_do():
@@ -52,21 +81,22 @@ def test_words_attend_to_the_prefix_as_loops_do():
     seen = {}
     own.register_forward_hook(lambda module, given, out: seen.update(x=given[0], out=out[0]))
     tagger(batch)
-    heads, size = 2, WIDTH // 2
+    size = WIDTH // 2
     for row in range(2):
         length = int(batch.attention_mask[row].sum())
-        prefix, words = prefix_by_hand(tagger, batch, row), seen["x"][row, :length]
-        assert len(prefix) == 4 + (3 if row == 0 else 2)
-        keys = torch.cat([prefix[:, :WIDTH], own.key(words)])
-        values = torch.cat([prefix[:, WIDTH:], own.value(words)])
-        for place in range(length):
-            query = own.query(words[place])
-            for head in range(heads):
-                cut = slice(head * size, (head + 1) * size)
-                scores = [torch.exp(query[cut] @ key[cut] / math.sqrt(size)) for key in keys]
+        words = seen["x"][row, :length]
+        prefix_keys, prefix_values, there = prefix_by_hand(tagger, batch, row)
+        assert there.sum() == 2 * 4 * (4 if row == 0 else 3)
+        for head in range(2):
+            cut = slice(head * size, (head + 1) * size)
+            keys = torch.cat([prefix_keys[head][there[head]], own.key(words)[:, cut]])
+            values = torch.cat([prefix_values[head][there[head]], own.value(words)[:, cut]])
+            for place in range(length):
+                query = own.query(words[place])[cut]
+                scores = [torch.exp(query @ key / math.sqrt(size)) for key in keys]
                 total = sum(scores)
                 expected = sum(
-                    score / total * value[cut] for score, value in zip(scores, values, strict=True)
+                    score / total * value for score, value in zip(scores, values, strict=True)
                 )
                 torch.testing.assert_close(
                     seen["out"][row, place, cut], expected, atol=1e-5, rtol=1e-5

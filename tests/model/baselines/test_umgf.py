@@ -1,7 +1,54 @@
 import torch
 
 from hamlearn.model.baselines.umgf import FusionLayer, GatedSum
+from tests.model.baselines.published import (
+    CLOSE,
+    Reference,
+    assert_close,
+    objects_of,
+    tagger_with,
+)
 from tests.model.tiny import tiny_tagger, usual_batch
+
+
+def test_emissions_and_loss_of_umgf_are_those_of_its_authors():
+    theirs = Reference("umgf")
+    weights = theirs.bert() | theirs.crf(crf="crf")
+    weights |= theirs.linear(
+        words="trans_txt", visual__object="trans_obj.0", objects__2="trans_obj.3", emit="hidden2tag"
+    )
+    # What the network of all systems adds to the features: nothing here.
+    weights["visual.image.weight"], weights["visual.image.bias"] = torch.zeros(8, 1), torch.zeros(8)
+    weights["visual.classes.weight"] = torch.zeros(2, 16)
+    weights["visual.class_projection.weight"] = torch.zeros(8, 16)
+    for layer in (0, 1):
+        for ours, name in (("words", "x"), ("objects", "o")):
+            half, attention = f"layers.{layer}.{ours}", f"mhatt_{name}.{layer}.linears"
+            names = {"attention_norm": f"res4mes_{name}.{layer}.norm"}
+            if name == "o":
+                names |= {"attention.query": f"{attention}.0", "attention.key": f"{attention}.1"}
+            else:
+                names["attention.attention.out_proj"] = f"{attention}.3"
+                for kind in ("weight", "bias"):
+                    parts = [theirs.weight[f"{attention}.{part}.{kind}"] for part in range(3)]
+                    weights[f"{half}.attention.attention.in_proj_{kind}"] = torch.cat(parts)
+            if name == "x" or layer == 0:
+                names |= {
+                    "across_norm": f"{name}gate.{layer}.norm",
+                    "feed_forward.0": f"ffn_{name}.{layer}.w_1",
+                    "feed_forward.2": f"ffn_{name}.{layer}.w_2",
+                    "feed_forward_norm": f"res4ffn_{name}.{layer}.norm",
+                }
+                gate = f"mhatt_{'x2o' if name == 'x' else 'o2x'}.{layer}"
+                weights |= theirs.gate(f"{half}.across.gate", gate, swapped=name == "o")
+            weights |= theirs.linear(**{f"{half}.{own}": other for own, other in names.items()})
+    tagger = tagger_with("umgf", weights, heads=4, image=1, object=6, classes=1)
+    batch, features = theirs.batch(), theirs.input["features"]
+    there = torch.ones(features.shape[:2], dtype=torch.bool)
+    batch.visual.image = torch.zeros(3, 1)
+    batch.visual.objects = objects_of(features, torch.zeros(3, 4, dtype=torch.long), there)
+    assert_close(tagger(batch).emissions, theirs.output["emissions"], batch.word_mask)
+    torch.testing.assert_close(3 * tagger.loss(batch), theirs.output["loss"], **CLOSE)
 
 
 def sigmoid(x):
@@ -37,10 +84,17 @@ def test_a_layer_is_attention_within_gates_across_and_a_feed_forward():
     there = torch.ones(1, 2, dtype=torch.bool)
     found = dict(zip("xo", layer(words, everywhere, vectors, there), strict=True))
 
-    def attended(half, nodes):
-        return half.attention_norm(nodes + half.attention(nodes, nodes, nodes)[0])[0]
-
-    c = {"x": attended(layer.words, words), "o": attended(layer.objects, vectors)}
+    own = layer.words.attention.attention(words, words, words)[0]
+    part = layer.objects.attention
+    query, key = part.query(vectors)[0], part.key(vectors)[0]
+    heads = []
+    for head in (slice(0, 2), slice(2, 4)):
+        scores = (query[:, head] @ key[:, head].T / 2**0.5).softmax(-1)
+        heads.append(scores @ vectors[0, :, head])
+    c = {
+        "x": layer.words.attention_norm(words + own)[0],
+        "o": layer.objects.attention_norm(vectors[0] + torch.cat(heads, dim=-1)),
+    }
     for one, other, half in (("x", "o", layer.words), ("o", "x", layer.objects)):
         for place, node in enumerate(c[one]):
             m = half.across_norm(node + gated_sum(half.across.gate, node, c[other]))

@@ -32,7 +32,8 @@ COLUMNS = (
     "published", "difference", "differs", "incomparable",
 )  # fmt: skip
 ABSENT = "–"  # noqa: RUF001
-_KEYS = ("method", "variant", "modality", "rounds", *NETWORKS)
+_KEYS = ("method", "variant", "modality", "rounds", "editions", *NETWORKS)
+MODERN = "modern"  # systems of after the paper, which Table 2 has where ours are trained
 Published = Mapping[str, Mapping[str, float]]  # percent, by corpus and measure
 
 
@@ -53,13 +54,14 @@ class Line:
     published: Published = field(default_factory=dict)
     differs: str = ""  # what the system has otherwise than its authors
     incomparable: str = ""  # why the difference from `published` would mean nothing
+    editions: Mapping[str, str] = field(default_factory=dict)  # by corpus, if not the paper's
 
 
 def published_tables() -> dict[str, list[PublishedRow]]:
-    """Return the rows of the paper's Tables 2 to 6, by name."""
+    """Return the rows of the paper's Tables 2 to 6 by name, and those of systems after it."""
     published = read_yaml(PUBLISHED)
     tables: dict[str, list[PublishedRow]] = {}
-    for name in list(TITLES)[1:]:
+    for name in [*list(TITLES)[1:], MODERN]:
         tables[name] = []
         for row in published[name]["rows"]:
             networks = {key: published[name][key] for key in NETWORKS if key in published[name]}
@@ -76,7 +78,7 @@ def lines_of(table: str, settings: Settings) -> list[Line]:
         HamlearnError: there is no such table.
     """
     tables, experiments = published_tables(), settings.experiments
-    if table not in tables:
+    if table not in TITLES or table not in tables:
         raise HamlearnError(f"table: found {table!r}, expected one of {', '.join(TITLES)}")
     of_line = partial(_line, settings, read_yaml(PUBLISHED))
     if table == "table4":
@@ -89,13 +91,20 @@ def lines_of(table: str, settings: Settings) -> list[Line]:
         return [of_line(name, "full", rows.get(name), name) for name in detectors]
     ablations = [name for name in settings.variants if name in ABLATIONS]
     trained = {"table2": settings.variants, "table3": ablations, "table5": experiments.transfer}
-    lines = []
+    lines, later = [], tables[MODERN]
     for row in tables[table]:
         variant = row.keys.get("variant", "")
         if variant in trained[table]:
             lines.append(of_line(row.keys["method"], variant, row))
         elif table == "table2":
             lines.append(Line(row.keys["method"], published=row.scores))
+    if table == "table2" and any(row.keys.get("variant") in trained[table] for row in later):
+        lines += [
+            of_line(row.keys["method"], row.keys["variant"], row)
+            if row.keys.get("variant") in trained[table]
+            else Line(row.keys["method"], published=row.scores)
+            for row in later
+        ]
     named = {line.variant for line in lines} | set(ablations if table == "table2" else ())
     return [*lines, *(of_line(name, name) for name in trained[table] if name not in named)]
 
@@ -115,7 +124,8 @@ def _line(
         return Line(label, variant, detector, differs=differences.text)
     inputs, own = settings.system(system).inputs, detector or settings.detector[0]
     reason = incomparable(settings, inputs, differences, row.keys, own)
-    return Line(label, variant, detector, row.scores, differences.text, reason)
+    editions = row.keys.get("editions", {})
+    return Line(label, variant, detector, row.scores, differences.text, reason, editions)
 
 
 def scores_table(
@@ -142,16 +152,19 @@ def scores_table(
                 place = {"table": table, "row": line.label, "variant": line.variant}
                 place["detector"] = str(ours["detector"].iloc[0]) if len(ours) else ""
                 place |= {"corpus": str(corpus), "scheme": scheme}
+                edition = line.editions.get(str(corpus))
+                reasons = [line.incomparable] if line.incomparable else []
+                reasons += [f"it is of the {edition} text"] if edition else []
                 notes = {
                     "differs": line.differs if len(ours) else "",
-                    "incomparable": line.incomparable if len(ours) and published else "",
+                    "incomparable": "; ".join(reasons) if len(ours) and published else "",
                 }
                 for measure in _measures(table, set(of_corpus["type"])):
                     of_type = ours[ours["type"] == (ALL if measure in OVERALL else measure)]
                     percent = 100 * of_type[OVERALL.get(measure, "f1")]
                     known = published.get(measure) if scheme == "lenient" else None
                     cell = _cell(measure, percent, known)
-                    if line.incomparable:
+                    if reasons:
                         cell["difference"] = None
                     rows.append(place | cell | notes)
     return pd.DataFrame(rows, columns=list(COLUMNS))

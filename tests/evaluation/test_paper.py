@@ -16,8 +16,9 @@ from hamlearn.evaluation.paper import (
     statistics_table,
 )
 from hamlearn.evaluation.tables import write_table
-from hamlearn.settings import ScratchSettings, Settings
+from hamlearn.settings import ScratchSettings, Settings, load_settings
 from hamlearn.systems import SYSTEMS, transfer_name
+from tests.workflow.project import ROOT
 
 SETTINGS = Settings.model_validate(
     {
@@ -111,6 +112,25 @@ def test_what_differs_is_noted_and_what_cannot_be_compared_is_not():
     assert "| A\\|b<sup>1</sup> | ours" in text
     assert "1. A\\|b differs from its authors' system: one; two." in text.splitlines()
     assert "| difference | – | – | −5.00 |" in text.replace("|  |", "|")  # noqa: RUF001
+
+
+def test_later_systems_stand_in_table_2_where_ours_are_trained():
+    modern = load_settings(ROOT / "config" / "modern.yaml")
+    later = [row.keys.get("variant") for row in published_tables()["modern"]]
+    assert {name for name in later if name} == set(modern.systems)
+    labels = {line.label: line for line in lines_of("table2", modern)}
+    assert {"BERT-CRF", "HamLearning", "XLM-R large", "PGIM", "MoRe-Image"} <= set(labels)
+    assert not {"PGIM", "MoRe-Image"} & {line.label for line in lines_of("table2", SETTINGS)}
+    size = {"encoder": "scratch", "scratch": {"layers": 24, "width": 1024, "heads": 16}}
+    same = modern.model_copy(update={"text": modern.text.model_validate(size)})
+    scores = frame_of(*(score_rows(name, "none", "knowledge_large", [0.8]) for name in same.corpus))
+    table = scores_table("table2", lines_of("table2", same), scores, same)
+    there = cell(table, "PGIM", "twitter2017", "F1")
+    assert (there["published"], there["incomparable"]) == (91.43, "")
+    assert there["difference"] == pytest.approx(-11.43)
+    here = cell(table, "PGIM", "twitter2015", "F1")
+    assert (here["published"], here["incomparable"]) == (79.33, "it is of the relabelled text")
+    assert pd.isna(here["difference"])
 
 
 def test_a_corpus_that_the_paper_does_not_have_gets_none_of_its_numbers():
@@ -239,6 +259,7 @@ def test_tables_are_as_large_as_the_papers_and_agree_on_the_model():
         "table4": 5,
         "table5": 3,
         "table6": 2,
+        "modern": 5,
     }
     full = {
         name: [{key: scores[key] for key in ("P", "R", "F1")} for scores in row.scores.values()]

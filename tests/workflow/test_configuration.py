@@ -97,7 +97,11 @@ def test_the_schema_file_is_current():
 
 
 @pytest.mark.parametrize(
-    "name", ["config.yaml", "config/offline.yaml", "config/own.yaml", "config/predict.yaml"]
+    "name",
+    [
+        *("config.yaml", "config/offline.yaml", "config/own.yaml", "config/predict.yaml"),
+        "config/modern.yaml",
+    ],
 )
 def test_shipped_configurations_are_valid(name):
     load_settings(ROOT / name)

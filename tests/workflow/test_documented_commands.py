@@ -46,6 +46,7 @@ COMMANDS = {
     "snakemake results/report/tables/table3.csv --cores all --configfile config/paper.yaml": (
         (f"error {NO_CORPUS}",) * 2
     ),
+    "snakemake --cores all --configfile config/modern.yaml": (f"error {NO_CORPUS}",) * 2,
     "snakemake --cores all --configfile config/demo_paper.yaml": (RUNS, RUNS),
     "snakemake --cores all --configfile config/own_system.yaml": (RUNS, RUNS),
     "snakemake --cores all --configfile config/offline.yaml": (f"error {NO_CORPUS}",) * 2,

@@ -4,24 +4,26 @@
 post behind a query for each type t, which also weighs the objects O (B, N, D) of the image;
 entities of the type are spans. With [CLS] q_t (B, T, D) and words H_t (B, T, W, D) of the encoder:
 
-    r_t,j = sigmoid(W_q q_t · W_o o_j / sqrt(D))              weights of regions     (B, T, N)
+    g_t,j = W_q q_t · W_o o_j / sqrt(D),  r = sigmoid(g)      weights of regions     (B, T, N)
     z_t = Σ_j r_t,j o_j / Σ_j r_t,j                           the regions of a query (B, T, D)
     [c_t, A_t] = CMT([q_t, H_t]; r_t ⊙ O)                     text and image         (B, T, 1+W, D)
     [u_t, U_t] = Transformer([c_t, A_t])                      inner text
     p(t) = sigmoid(w · [u_t, z_t] + b)                        existence of the type  (B, T)
     b_i,t, l_i,t = W [H_t,i, U_t,i, z_t] + b                  beginnings and ends of spans
-    L = L_spans + L_exist,  L_exist the cross-entropy of p(t), summed over types
+    L = L_spans + L_exist + L_regions
 
-Spans and their loss are those of `hamlearn.model.spans`, queries those of `hamlearn.model.queries`.
+L_exist is the cross-entropy of p(t) and L_regions that of max_j r_t,j for posts with an image, both
+summed over types; whether the text has an entity of the type is the truth of both. Spans and their
+loss are those of `hamlearn.model.spans`, queries those of `hamlearn.model.queries`.
 
 Checked against: the paper's abstract, which states the queries as prior of types and regions, the
 two kinds of interaction, and that there are three sub-tasks. Its equations were not available when
 this was written. Left out: the visual grounding model that is trained elsewhere and finds the
-regions of a query; the detector's objects are its candidates here, and their weights learn from the
-entities alone.
+regions of a query; the detector's objects are its candidates here, and L_regions is a weaker
+supervision of their weights.
 
-Not stated there and decided here: all that the equations say beyond the above, one layer each, and
-the wording of the queries.
+Not stated there and decided here: all that the equations say beyond the above, one layer each, that
+all losses weigh the same, and the wording of the queries.
 
 Without an image the attention adds nothing and z is 0, so a post is labelled as the same model
 labels its text alone.
@@ -41,10 +43,11 @@ from hamlearn.model.visual import VisualEmbedding
 from hamlearn.settings import ModelSettings, TextSettings
 
 SMALLEST = 1e-6  # sum of weights, where no object is asked for
+NOWHERE = -1e4  # the logit of padding
 
 
 class RegionWeights(nn.Module):
-    """How much each query asks for each object, from 0 to 1."""
+    """How much each query asks for each object, as a logit."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -52,9 +55,9 @@ class RegionWeights(nn.Module):
         self.object = nn.Linear(width, width)
 
     def forward(self, queries: Tensor, objects: Tensor) -> Tensor:
-        """Return r (B, T, N) of queries (B, T, D) and objects (B, N, D)."""
+        """Return g (B, T, N) of queries (B, T, D) and objects (B, N, D)."""
         scores = self.query(queries) @ self.object(objects).transpose(1, 2)
-        return (scores / queries.shape[-1] ** 0.5).sigmoid()
+        return scores / queries.shape[-1] ** 0.5
 
 
 class MRCMNER(SpanModel):
@@ -80,14 +83,17 @@ class MRCMNER(SpanModel):
         sentence, words = self.text(rows)  # q (B*T, D), H (B*T, W, D)
         context = torch.cat([sentence[:, None], words], dim=1)  # (B*T, 1+W, D)
         types = (len(batch), len(self.types))
-        regions = words.new_zeros(*types, self.text.width)
+        found, regions = None, words.new_zeros(*types, self.text.width)
         visual = self.visual_of(batch)
         if visual is None:
             context = self.to_objects(context, None)
         else:
             objects = self.visual(visual)[:, 1:]  # (B, N, D)
             mask = require(visual.objects, "objects").mask  # (B, N)
-            weights = self.weights(sentence.unflatten(0, types), objects) * mask[:, None]  # r
+            scores = self.weights(sentence.unflatten(0, types), objects)  # g, (B, T, N)
+            scores = scores.masked_fill(~mask[:, None], NOWHERE)
+            found = scores.amax(-1)  # (B, T)
+            weights = scores.sigmoid() * mask[:, None]  # r
             share = weights / weights.sum(-1, keepdim=True).clamp(min=SMALLEST)
             regions = share @ objects  # z, (B, T, D)
             asked = (weights[..., None] * objects[:, None]).flatten(0, 1)  # r ⊙ O, (B*T, N, D)
@@ -100,4 +106,7 @@ class MRCMNER(SpanModel):
         if batch.labels is None:
             return Output(emissions)
         exists = self.existence(torch.cat([context[:, :, 0], regions], dim=-1))[..., 0]  # (B, T)
-        return Output(emissions, auxiliary=self.existence_loss(exists, batch))
+        auxiliary = self.existence_loss(exists, batch)
+        if visual is not None and found is not None:
+            auxiliary = auxiliary + self.existence_loss(found, batch, visual.has_image)
+        return Output(emissions, auxiliary=auxiliary)

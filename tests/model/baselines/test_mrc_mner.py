@@ -11,7 +11,7 @@ def test_a_region_weighs_as_much_as_the_query_asks_for_it():
     for t in range(2):
         for n in range(3):
             score = part.query(queries[0, t]) @ part.object(objects[0, n]) / 2
-            torch.testing.assert_close(found[0, t, n], 1 / (1 + torch.exp(-score)))
+            torch.testing.assert_close(found[0, t, n], score)
 
 
 def test_words_attend_to_the_weighted_objects_and_then_to_each_other():
@@ -47,12 +47,31 @@ def test_words_attend_to_the_weighted_objects_and_then_to_each_other():
 def test_an_object_that_no_query_asks_for_is_not_read():
     tagger, batch = tiny_tagger("mrc_mner"), usual_batch()
     with torch.no_grad():
-        tagger.weights.object.weight.zero_()
-        tagger.weights.object.bias.zero_()
-        tagger.weights.query.weight.zero_()
-        tagger.weights.query.bias.zero_()
-        tagger.weights.forward = lambda queries, objects: queries.new_zeros(
-            *queries.shape[:2], objects.shape[1]
+        tagger.weights.forward = lambda queries, objects: queries.new_full(
+            (*queries.shape[:2], objects.shape[1]), -torch.inf
         )
     other = with_visual(batch, objects__features=batch.visual.objects.features + 1)
     torch.testing.assert_close(tagger(other).emissions, tagger(batch).emissions)
+
+
+def test_types_that_the_text_lacks_should_be_in_no_region():
+    tagger, batch = tiny_tagger("mrc_mner"), usual_batch()
+    types, seen = len(tagger.types), []
+    sentence, _ = tagger.text(tagger.queries(batch))
+    visual = batch.visual.masked(torch.float32)
+    objects, marks = tagger.visual(visual)[:, 1:], tagger.marks(batch.labels, batch.word_mask)
+    total = 0.0
+    for post in (0, 1, 3):
+        n = int(visual.objects.mask[post].sum())
+        for number in range(types):
+            scores = tagger.weights(
+                sentence[post * types + number][None, None], objects[None, post]
+            )
+            largest = scores[0, 0, :n].max().sigmoid()
+            exists = bool(marks[post, :, number].any())
+            total = total - torch.log(largest if exists else 1 - largest)
+    real = tagger.existence_loss
+    tagger.existence_loss = lambda *given: seen.append(given) or real(*given)
+    tagger(batch)
+    assert len(seen) == 2  # of the text, then of the regions
+    torch.testing.assert_close(real(*seen[1]), total / len(batch))

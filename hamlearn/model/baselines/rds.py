@@ -8,9 +8,11 @@ image labels it or one of the text alone:
     π = sigmoid(w · (W_s s ⊙ W_u u) + c)     how likely the image is used, (B,)
     e = e^M where π > 1/2, else e^T,   then a CRF
     R = log p(y | e^M) - log p(y | e^T) where the image was used, else the reverse   reward
-    L = -log p(y | e^M) - log p(y | e^T) - R log π(a),   a drawn from π
+    L = -log p(y | e^M) - log p(y | e^T) - R log π(a) + (1 - λ) (L_A + L_M),   a drawn from π
 
-s is the sentence and u the mean of the map of the image. π has no gradient for s and u.
+L_A, L_M and λ are MAF's; where MAF exchanges the images of two posts in training, R is that of the
+other's image. s is the sentence and u the mean of the map of the image. π has no gradient for s
+and u.
 
 Checked against: the paper's abstract and the authors' code, which has the product of the two
 vectors, the loss -R log π(a) and a reward by which of the two models does better on the posts that

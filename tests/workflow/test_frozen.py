@@ -84,7 +84,7 @@ def test_text_beside_the_posts_has_a_pass_of_its_own_for_each_detector(project):
         objects = f"results/features/demo/objects/{detector}.h5"
         assert (
             f"--objects {objects} --text captions=captions.txt --reads names --reads captions"
-            f" --one-segment --out {path}"
+            f" --reads ocr --one-segment --out {path}"
         ) in said
     assert said.count("-m hamlearn encode ") == 3
 

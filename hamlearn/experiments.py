@@ -87,6 +87,24 @@ def control_runs(settings: Settings) -> list[RunId]:
     return planned_runs(settings, shuffled_labels(settings))
 
 
+def folds(settings: Settings, corpus: str) -> list[str]:
+    """Return what follows the paths of each training of a run, `.fold0` ...: "" without folds."""
+    count = settings.corpora[corpus].folds
+    return [f".fold{number}" for number in range(count)] if count else [""]
+
+
+def scored_posts(settings: Settings, corpus: str) -> str:
+    """Return the file of the posts that the runs of a corpus predict, all folds together."""
+    own = ".folds" if settings.corpora[corpus].folds else ""
+    return f"{settings.results}/corpus/{corpus}/posts{own}.jsonl"
+
+
+def model_files(settings: Settings, run: RunId, name: str) -> list[str]:
+    """Return the file of this name of every model of a run: one, or that of each fold."""
+    folder = f"{settings.results}/models/{run.path}"
+    return [f"{folder}{fold}/{name}" for fold in folds(settings, run.corpus)]
+
+
 def control_names(settings: Settings) -> list[str]:
     """Return the names of predictions under controls, such as `removed` and `shuffled-0`."""
     asked = settings.experiments
@@ -191,11 +209,11 @@ def encoding_inputs(
     return {name: found[name] for name in names if name in found}
 
 
-def encoder_files(settings: Settings, corpus: str, variant: str) -> list[str]:
+def encoder_files(settings: Settings, corpus: str, variant: str, fold: str = "") -> list[str]:
     """Return the files or the folder of the text encoder; none if it comes from the hub."""
     name = settings_for(settings, variant).text.encoder
     if name == SCRATCH:
-        return [f"{settings.results}/encoder/{corpus}{vocabulary_key(settings, variant)}"]
+        return [f"{settings.results}/encoder/{corpus}{vocabulary_key(settings, variant)}{fold}"]
     if hub.is_id(name):
         return []
     return read_files(name) or [f"{name}/{CONFIG}"]

@@ -165,9 +165,10 @@ def _paths(settings: Settings) -> Iterator[InputPath]:
         corpus, key = settings.corpora[name], f"corpora.{name}"
         if corpus.path is not None:
             where = "docs/data.md#corpora says where the corpora come from"
-            text = f"the folder of a corpus, with train.txt and test.txt; {where}"
+            files = ["train.txt"] if corpus.folds else ["train.txt", "test.txt"]
+            text = f"the folder of a corpus, with {' and '.join(files)}; {where}"
             yield InputPath(f"{key}.path", corpus.path, text, is_folder=True)
-            for file in ("train.txt", "test.txt"):
+            for file in files:
                 yield InputPath(f"{key}.path", f"{corpus.path}/{file}", text)
         if corpus.images is not None:
             images = "the folder of the images that IMGID lines name, or null; see docs/data.md"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from hamlearn.corpus_settings import CorpusSettings, GeneratorSettings, PictureSettings
 from hamlearn.errors import HamlearnError
 from hamlearn.experiment_settings import (
     ExperimentSettings,
@@ -48,54 +49,6 @@ from hamlearn.sections import (
 from hamlearn.systems import OBJECT_NAMES, SYSTEMS, System, check_can_freeze, get_system
 
 Logger = Literal["csv", "tensorboard", "wandb", "mlflow"]  # called as their packages, but for csv
-
-
-class GeneratorSettings(Section):
-    """The generated demo corpus."""
-
-    seed: Seed = Field(0, description="the same seed gives the same bytes")
-    posts: int = Field(3500, ge=30, description="posts of all three splits together")
-    pictures: Literal["cues", "noise"] = Field(
-        "cues", description="noise: images that carry no information about their posts"
-    )
-
-
-class CorpusSettings(Section):
-    """The files of a corpus, or its generator."""
-
-    path: PathName | None = Field(
-        None, description="folder of train.txt, test.txt, optional valid.txt"
-    )
-    images: PathName | None = Field(None, description="folder of images; null: path/images, if any")
-    generator: GeneratorSettings | None = Field(None, description="the demo corpus instead")
-    dev_share: float = Field(0.1, gt=0, lt=1, description="share of train that becomes dev")
-    dev_seed: int = Field(0, ge=0, description="seed of the posts that become dev")
-    labels: Literal["bio", "iob1", "bioes"] = Field("bio", description="notation in the files")
-    texts: dict[Name, PathName] = Field({}, description="files of texts beside posts, by name")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_captions(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "captions" in given:
-            raise wrong("captions", given["captions"], "`texts.captions` in its place")
-        return given
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "CorpusSettings":
-        if (self.path is None) == (self.generator is None):
-            both = "neither" if self.path is None else "both"
-            raise ValueError(f"found {both}, expected either `path` or `generator`")
-        if OBJECT_NAMES in self.texts:
-            found = self.texts[OBJECT_NAMES]
-            raise wrong(f"texts.{OBJECT_NAMES}", found, "another name: that of objects' names")
-        return self
-
-
-class PictureSettings(Section):
-    """How image files are opened."""
-
-    unreadable: Literal["count", "error"] = Field("count", description="missing or broken images")
-    max_pixels: PositiveInt = Field(100_000_000, description="larger images are not opened")
 
 
 class ImageFeatureSettings(Section):
@@ -289,6 +242,11 @@ class Settings(Section):
         for name, system in self.systems.items():
             if name in (*self.variants, *self.experiments.transfer):
                 self._require_texts(f"systems.{name}.reads", system.reads or ())
+        for corpus in self.corpus if len(self.corpus) > 1 else ():
+            if self.corpora[corpus].folds and "table5" in self.experiments.tables:
+                expected = f"[], because of `corpora.{corpus}.folds`: no one model is of {corpus}"
+                if self.experiments.transfer:
+                    raise wrong("experiments.transfer", self.experiments.transfer, expected)
         if self.text.freeze:
             if self.training.word_dropout > 0:
                 expected = "0, because of `text.freeze: true`: stored outputs have all words"

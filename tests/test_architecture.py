@@ -18,6 +18,7 @@ BASE = {  # top-level modules
     *("errors", "io", "outputs", "sections", "networks", "settings", "systems", "templates"),
     *("devices", "runs", "encoder_files", "archives", "memory", "sources", "hub", "loggers"),
     "distribution",
+    "corpus_settings",
     "experiment_settings",
     "functions",
 }

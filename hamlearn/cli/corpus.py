@@ -2,38 +2,66 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hamlearn.cli.options import Out, Source, read_settings
+from hamlearn.cli.options import Out, Posts, Source, read_settings
 from hamlearn.corpus.labels import Notation
 from hamlearn.errors import HamlearnError
 from hamlearn.io import say
 from hamlearn.outputs import atomic_write
 
+if TYPE_CHECKING:
+    from hamlearn.settings import CorpusSettings
+
 app = typer.Typer(help="Read, check and count a corpus.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of train.txt, valid.txt, test.txt.")]
+CorpusName = Annotated[str, typer.Option(help="Name of the corpus in the settings.")]
 ImageFolder = Annotated[Path | None, typer.Option(help="Folder of images named by IMGID.")]
 
 
 @app.command()
 def prepare(
     settings: Source,
-    corpus: Annotated[str, typer.Option(help="Name of the corpus in the settings.")],
+    corpus: CorpusName,
     source: Annotated[Path, typer.Option(help="Folder of train.txt, valid.txt, test.txt.")],
     out: Out,
 ) -> None:
     """Check a corpus and write its posts, labels and statistics."""
     from hamlearn.corpus.prepare import prepare
 
-    corpora = read_settings(settings).corpora
-    if corpus not in corpora:
+    chosen = _corpus_of(settings, corpus)
+    dev = chosen.dev_share, chosen.dev_seed
+    prepare(source, chosen.images, out, *dev, chosen.labels, chosen.folds is not None)
+
+
+@app.command()
+def fold(
+    settings: Source,
+    corpus: CorpusName,
+    posts: Posts,
+    out: Out,
+    number: Annotated[
+        int | None, typer.Option(help="From 0; default: the posts that all folds predict.")
+    ] = None,
+) -> None:
+    """Write the posts of one fold of a corpus as train, dev and test."""
+    from hamlearn.corpus.folds import write_fold
+
+    chosen = _corpus_of(settings, corpus)
+    if chosen.folds is None:
+        raise HamlearnError(f"corpora.{corpus}.folds: found null, expected the number of folds")
+    write_fold(posts, out, chosen.folds, number, chosen.dev_share, chosen.dev_seed)
+
+
+def _corpus_of(source: str, name: str) -> "CorpusSettings":
+    corpora = read_settings(source).corpora
+    if name not in corpora:
         known = ", ".join(sorted(corpora))
-        raise HamlearnError(f"settings: corpora: found no {corpus!r} among {known}")
-    chosen = corpora[corpus]
-    prepare(source, chosen.images, out, chosen.dev_share, chosen.dev_seed, chosen.labels)
+        raise HamlearnError(f"settings: corpora: found no {name!r} among {known}")
+    return corpora[name]
 
 
 @app.command()

@@ -143,6 +143,19 @@ def predict_controls(
 
 
 @app.command()
+def join_folds(
+    parts: Annotated[list[Path], typer.Argument(help="Predictions of each fold, as JSON lines.")],
+    posts: opt.Posts,
+    jsonl: Annotated[Path, typer.Option(help="Predictions with relevance scores.")],
+    conll: Annotated[Path, typer.Option(help="Predictions as token, gold, predicted.")],
+) -> None:
+    """Join the predictions of all folds of a run, in the order of the corpus."""
+    from hamlearn.inference.folds import join_folds
+
+    join_folds(parts, posts, jsonl, conll)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished training.")],
     out: Annotated[Path, typer.Argument(help="The folder to write.")],

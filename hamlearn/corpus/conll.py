@@ -24,7 +24,7 @@ from hamlearn.corpus.labels import (
 )
 from hamlearn.corpus.posts import SPLITS, CorpusPost
 from hamlearn.errors import HamlearnError
-from hamlearn.io import lines
+from hamlearn.io import lines, printable
 
 MARK = "IMGID:"
 BLANKS = "\t "  # no other white space separates: a NO-BREAK SPACE is a token
@@ -197,6 +197,18 @@ def split_file(directory: str | Path, split: str) -> Path:
         state = "exists twice" if found else "is absent"
         raise HamlearnError(f"{directory}: the {split} split {state}; expected {expected}")
     return found[0]
+
+
+def scored_lines(
+    words: Iterable[str], gold: Iterable[str], predicted: Iterable[str]
+) -> Iterator[str]:
+    """Yield lines of `token gold predicted` and a blank one, as conlleval reads a post.
+
+    Control characters are escaped.
+    """
+    for columns in zip(words, gold, predicted, strict=True):
+        yield printable(" ".join(columns)) + "\n"
+    yield "\n"
 
 
 def _check_is_bio(path: Path, entries: Iterable[Entry], few: int) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ def prepare(
     dev_share: float = DEV_SHARE,
     dev_seed: int = DEV_SEED,
     notation: Notation = "bio",
+    in_folds: bool = False,
 ) -> list[CorpusPost]:
     """Write posts.jsonl, labels.json and statistics.csv of a corpus, and return its posts.
 
@@ -36,7 +37,7 @@ def prepare(
     Raises:
         HamlearnError: the corpus or its manifest is malformed.
     """
-    posts = load_corpus(directory, images, dev_share, dev_seed, notation)
+    posts = load_corpus(directory, images, dev_share, dev_seed, notation, in_folds)
     out = Path(out)
     missing = sum(post.image_path is None for post in posts)
     if missing == len(posts):
@@ -55,7 +56,7 @@ def prepare(
         log.warning(message, directory, missing, len(posts), by_split, first)
     else:
         log.info("%s: all %d posts have an image file", directory, len(posts))
-    statistics = corpus_statistics(posts, dev_from_train=not has_dev(directory))
+    statistics = corpus_statistics(posts, dev_from_train=not (in_folds or has_dev(directory)))
     for description in similar_types(statistics):
         log.warning("%s: %s", directory, description)
     labels = label_set(post.labels for post in posts)
@@ -74,6 +75,7 @@ def load_corpus(
     dev_share: float = DEV_SHARE,
     dev_seed: int = DEV_SEED,
     notation: Notation = "bio",
+    in_folds: bool = False,
 ) -> list[CorpusPost]:
     """Read a corpus with its images and cues, as `prepare` writes it.
 
@@ -86,6 +88,8 @@ def load_corpus(
         dev_share: share of train that becomes dev if the corpus has no dev split.
         dev_seed: seed of that selection.
         notation: of the labels in the files, which are converted to BIO.
+        in_folds: the corpus is divided later, see `hamlearn.corpus.folds`: test.txt may be absent,
+            and no dev is drawn.
 
     Raises:
         HamlearnError: the corpus or its manifest is malformed.
@@ -93,12 +97,14 @@ def load_corpus(
     directory = Path(directory)
     if images is None and (directory / "images").is_dir():
         images = directory / "images"
-    splits = SPLITS if has_dev(directory) else ("train", "test")
+    splits = [split for split in SPLITS if split != "dev" or has_dev(directory)]
+    if in_folds and not (directory / "test.txt").is_file():
+        splits.remove("test")
     posts = read_corpus(directory, images, splits, notation)
     manifest = directory / "manifest.jsonl"
     if manifest.is_file():
         posts = with_cues(posts, manifest)
-    if "dev" in splits:
+    if "dev" in splits or in_folds:
         return posts
     try:
         return with_dev(posts, dev_share, dev_seed)
@@ -128,16 +134,8 @@ def with_dev(
             " expected at least two images, or a valid.txt"
         )
     wanted = max(1, round(share * len(train)))
-    order = sorted(groups, key=lambda image: hashlib.sha256(f"{seed}:{image}".encode()).digest())
-    selected: set[str] = set()
-    count = 0
-    for image in order:
-        if count + len(groups[image]) <= wanted and len(selected) < len(groups) - 1:
-            selected.add(image)
-            count += len(groups[image])
-    if not selected:
-        smallest = min(order, key=lambda image: len(groups[image]))
-        selected, count = {smallest}, len(groups[smallest])
+    selected = draw({image: len(own) for image, own in groups.items()}, wanted, str(seed))
+    count = sum(len(groups[image]) for image in selected)
     what = f"{count} of the {len(train)} posts of train become the dev split"
     log.warning("no valid.txt or dev.txt: %s (dev_share %g, dev_seed %d)", what, share, seed)
     return [
@@ -145,6 +143,32 @@ def with_dev(
         *(replace(post, split="dev") for post in train if post.image_id in selected),
         *(post for post in posts if post.split != "train"),
     ]
+
+
+def draw(sizes: Mapping[str, int], wanted: int, seed: str) -> set[str]:
+    """Return the names of groups of posts, at least one and not all.
+
+    Groups are taken in the order of `by_digest`, as long as their posts do not exceed a number; if
+    each does, the smallest is taken.
+
+    Args:
+        sizes: posts of each group, of at least two groups.
+        wanted: number of posts.
+        seed: of the order.
+    """
+    order = by_digest(sizes, seed)
+    selected: set[str] = set()
+    count = 0
+    for name in order:
+        if count + sizes[name] <= wanted and len(selected) < len(sizes) - 1:
+            selected.add(name)
+            count += sizes[name]
+    return selected or {min(order, key=lambda name: sizes[name])}
+
+
+def by_digest(names: Iterable[str], seed: str) -> list[str]:
+    """Return names in an order that depends on the seed, and on no machine."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
 def with_cues(posts: Sequence[CorpusPost], manifest: Path) -> list[CorpusPost]:

@@ -1,6 +1,7 @@
 """Score the predictions of a run against the corpus, and gather the scores of several runs."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, product
 from pathlib import Path
@@ -141,14 +142,15 @@ def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[Pred
     `Prediction`, for all of these posts and no others.
 
     Raises:
-        HamlearnError: the file is absent or malformed, or does not predict each post exactly once,
-            with its own words and one label per word.
+        HamlearnError: the file is absent or malformed, or does not predict each post exactly once
+            (as often as it is among `posts`), with its own words and one label per word.
     """
     path = Path(path)
     if not path.is_file():
         raise HamlearnError(f"{path}: no such file, expected predictions made by `hamlearn`")
     expected = {post.id: post for post in posts}
-    found: dict[str, Prediction] = {}
+    times = Counter(post.id for post in posts)  # dev posts of several folds
+    found: dict[str, list[Prediction]] = {}
     with path.open("rb") as file:
         entries = [
             (f"{path}:{number}", _entry(line, f"{path}:{number}"))
@@ -159,7 +161,7 @@ def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[Pred
         post = expected.get(str(entry["id"]))
         if post is None:
             raise HamlearnError(f"{place}: {entry['id']!r} is not the id of a post of this split")
-        if post.id in found:
+        if len(found.setdefault(post.id, [])) == times[post.id]:
             raise HamlearnError(f"{place}: the post {post.id!r} is predicted a second time")
         if entry["words"] != list(post.words):
             raise HamlearnError(f"{place}: the words are not those of the post {post.id!r}")
@@ -170,7 +172,7 @@ def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[Pred
                 f" expected {len(post.words)}, one per word"
             )
         weights = entry.get("contributions")
-        found[post.id] = Prediction(
+        one = Prediction(
             labels,
             entry.get("relevance") or None,
             entry.get("cut", 0),
@@ -178,12 +180,14 @@ def read_predictions(path: str | Path, posts: Sequence[CorpusPost]) -> list[Pred
             entry.get("has_text") or {},
             None if weights is None else tuple(weights),
         )
-    absent = [post.id for post in posts if post.id not in found]
+        found[post.id].append(one)
+    absent = [name for name, count in times.items() if len(found.get(name, [])) < count]
     if absent:
         raise HamlearnError(
             f"{path}: {len(absent)} of {len(posts)} posts are not predicted, first {absent[0]!r}"
         )
-    return [found[post.id] for post in posts]
+    in_order = {name: iter(several) for name, several in found.items()}
+    return [next(in_order[post.id]) for post in posts]
 
 
 def _entry(line: bytes, place: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from hamlearn.corpus.conll import scored_lines
 from hamlearn.corpus.posts import CorpusPost, PostFile
 from hamlearn.data.batches import LengthBuckets
 from hamlearn.data.controls import controlled
@@ -21,7 +22,6 @@ from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
 from hamlearn.inference import explanation
 from hamlearn.inference.model_folder import TrainedModel, load_model
-from hamlearn.io import printable
 from hamlearn.model.base import TaggingModel
 from hamlearn.outputs import atomic_write
 from hamlearn.systems import Control
@@ -93,9 +93,7 @@ def predict(
             without += not one.has_image
             texts.update(one.has_text)
             json_file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
-            for columns in zip(one.words, one.gold, one.predicted, strict=True):
-                conll_file.write(printable(" ".join(columns)) + "\n")
-            conll_file.write("\n")
+            conll_file.writelines(scored_lines(one.words, one.gold, one.predicted))
     log.info(
         "%s: %d posts predicted, %s%s",
         split,

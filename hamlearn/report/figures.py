@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def f1_by_objects(
 
 
 def training_curves(corpus: CorpusResults, detector: str, variant: str) -> Figure:
-    """Draw loss and dev F1 by epoch as in the paper's Figure 4, one line per seed.
+    """Draw loss and dev F1 by epoch as in the paper's Figure 4, one line per seed and fold.
 
     The axes are the same for all variants of a corpus.
     """
@@ -182,7 +183,7 @@ def _draw_training(axes: Sequence[Axes], corpus: CorpusResults, runs: Sequence[R
     detector, variant = runs[0].detector, runs[0].variant
     variants = [name for _, name in corpus.variants]
     colour = look(place_of(variant, variants))[0]
-    for run in runs:
+    for run in chain.from_iterable(run.trainings for run in runs):
         epochs = run.history["epoch"]
         point = "." if len(epochs) == 1 else ""  # a line of one point is invisible
         dev = 100 * run.history["dev_f1_lenient"]
@@ -191,7 +192,7 @@ def _draw_training(axes: Sequence[Axes], corpus: CorpusResults, runs: Sequence[R
         f1.plot(epochs, dev, color=colour)
         chosen = epochs == run.facts.epoch
         f1.plot(epochs[chosen], dev[chosen], "o", color=colour, markersize=5)
-    histories = pd.concat([run.history for run in corpus.runs])
+    histories = pd.concat([one.history for run in corpus.runs for one in run.trainings])
     highest = float(histories[["train_loss", "dev_loss"]].max().max())
     if np.isfinite(highest) and highest > 0:
         loss.set_ylim(0, 1.08 * highest)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hamlearn import experiments
 from hamlearn.corpus.posts import CorpusPost, read_posts
 from hamlearn.corpus.statistics import COLUMNS as STATISTICS_COLUMNS
 from hamlearn.errors import HamlearnError
@@ -33,15 +34,28 @@ FAILURE_COLUMNS = ("image", "status", "reason")
 
 
 @dataclass(frozen=True)
+class Training:
+    """One trained model."""
+
+    facts: RunFacts
+    history: pd.DataFrame  # one row per epoch
+
+
+@dataclass(frozen=True)
 class RunResult:
-    """One trained model and its predictions."""
+    """One trained model, or one of each fold, and the predictions."""
 
     detector: str  # `none` for a run without one
     variant: str
     seed: int
-    facts: RunFacts
-    history: pd.DataFrame  # one row per epoch
+    trainings: list[Training]  # one, or that of each fold
     predictions: list[Prediction]  # for each test post, in the order of the posts
+
+    @property
+    def facts(self) -> RunFacts:
+        """The facts of the run; of several folds, those of the first, without its splits."""
+        first = self.trainings[0].facts
+        return first if len(self.trainings) == 1 else first.model_copy(update={"splits": {}})
 
     @property
     def reads_images(self) -> bool:
@@ -61,7 +75,7 @@ class CorpusResults:
     name: str
     scores: pd.DataFrame  # its rows of metrics.csv for all posts, without a control
     runs: list[RunResult]  # in the order of the scores
-    posts: list[CorpusPost]
+    scored: list[CorpusPost]  # of folds: all as test, then dev of each, with a post several times
     statistics: pd.DataFrame  # its Table 1
     failures: dict[str, tuple[str, str]]  # status and reason of unusable pictures, by image id
     ceiling: dict[str, float]  # best F1 (0 to 1) from words alone, by cue and `all`, if known
@@ -69,9 +83,22 @@ class CorpusResults:
     relevance: pd.DataFrame  # its rows of relevance.csv
 
     @property
+    def posts(self) -> list[CorpusPost]:
+        """All posts, each once."""
+        found: dict[str, CorpusPost] = {}
+        for post in self.scored:
+            found.setdefault(post.id, post)
+        return [*found.values()]
+
+    @property
+    def folds(self) -> int:
+        """The number of models of each run."""
+        return len(self.runs[0].trainings)
+
+    @property
     def test(self) -> list[CorpusPost]:
         """The posts of the test split."""
-        return [post for post in self.posts if post.split == TEST]
+        return [post for post in self.scored if post.split == TEST]
 
     @property
     def variants(self) -> list[tuple[str, str]]:
@@ -153,25 +180,29 @@ def _read_corpus(
     relevance: pd.DataFrame,
 ) -> CorpusResults:
     folder = results / "corpus" / name
-    posts = read_posts(folder / "posts.jsonl")
+    folds = experiments.folds(settings, name) if name in settings.corpora else [""]
+    posts = read_posts(folder / ("posts.jsonl" if folds == [""] else "posts.folds.jsonl"))
     test = [post for post in posts if post.split == TEST]
     runs = []
     keys = scores[["detector", "variant", "seed"]].drop_duplicates()
     for detector, variant, seed in keys.itertuples(index=False, name=None):
         place = Path(name, detector, variant, f"seed{seed}")
-        model = results / "models" / place
-        history = read_table(model / "history.csv", HISTORY_COLUMNS, made_by="hamlearn train")
-        if history.empty:
-            raise HamlearnError(f"{model / 'history.csv'}: found no epoch, expected at least one")
+        trainings = [_read_training(results / "models" / f"{place}{fold}") for fold in folds]
         predictions = read_predictions(results / "predictions" / place / f"{TEST}.jsonl", test)
-        facts = read_run_facts(model / "run.json")
-        runs.append(RunResult(detector, variant, int(seed), facts, history, predictions))
+        runs.append(RunResult(detector, variant, int(seed), trainings, predictions))
     statistics = read_table(folder / "statistics.csv", STATISTICS_COLUMNS, STATISTICS_COLUMNS)
     failures = _read_failures(settings, name, runs, results)
     ceiling = _read_ceiling(settings, name, folder)
     return CorpusResults(
         name, scores, runs, posts, statistics, failures, ceiling, effects, relevance
     )
+
+
+def _read_training(model: Path) -> Training:
+    history = read_table(model / "history.csv", HISTORY_COLUMNS, made_by="hamlearn train")
+    if history.empty:
+        raise HamlearnError(f"{model / 'history.csv'}: found no epoch, expected at least one")
+    return Training(read_run_facts(model / "run.json"), history)
 
 
 def _read_failures(

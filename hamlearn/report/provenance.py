@@ -99,16 +99,19 @@ def _shares(found: Sequence[int | None], posts: Sequence[int]) -> tuple[Cell, ..
     """Return cells of `n of N`, and their sum if all are known."""
     every = None if None in found else sum(filter(None, found))
     pairs = zip([*found, every], [*posts, sum(posts)], strict=True)
-    return cells([ABSENT if count is None else f"{count} of {total}" for count, total in pairs])
+    return cells(
+        [f"{count} of {total}" if count is not None and total else ABSENT for count, total in pairs]
+    )
 
 
 def run_table(corpus: CorpusResults) -> Table:
     """Return the size, time and chosen epoch of each run."""
     rows = []
-    for run in corpus.runs:
-        facts = run.facts
+    trainings = [(run, fold, one) for run in corpus.runs for fold, one in enumerate(run.trainings)]
+    for run, fold, training in trainings:
+        facts = training.facts
         values = (
-            run.seed,
+            run.seed if len(run.trainings) == 1 else f"{run.seed}, fold {fold}",
             f"{facts.parameters:,}",
             f"{facts.epoch} of {facts.trained_epochs}",
             f"{facts.seconds_per_epoch:.1f}",
@@ -191,6 +194,7 @@ def cautions(corpus: CorpusResults) -> list[Caution]:
             f"{sum(post.split == split for post in hit)} of "
             f"{sum(post.split == split for post in posts)} in {split}"
             for split in SPLITS
+            if any(post.split == split for post in posts)
         )
         text = f"{by_split}. They are tagged from their words alone; the pictures are not replaced."
         if len(hit) == len(posts):
@@ -198,6 +202,14 @@ def cautions(corpus: CorpusResults) -> list[Caution]:
         headline = f"{len(hit)} of {len(posts)} posts have no usable picture"
         found.append(Caution(corpus.name, headline, text, table))
     found += _cut(corpus)
+    if corpus.folds > 1:
+        headline = f"{corpus.folds} folds, with a model of each in every run"
+        text = (
+            "All posts, whatever their split in the files, were divided by corpora.folds. Each is"
+            " scored as test by the model that has not seen it. Dev is what the models chose their"
+            " epochs by, with a post several times where several folds drew it."
+        )
+        found.append(Caution(corpus.name, headline, text))
     moved = corpus.statistics[corpus.statistics["quantity"] == "dev_from_train"]
     if not moved.empty:
         text = (

@@ -86,7 +86,7 @@ def headline(corpus: CorpusResults, split: str) -> Table | None:
             [mean_and_deviation(some[name]) for some in of_scheme for name in OVERALL.values()]
         )
 
-    posts = sum(post.split == split for post in corpus.posts)
+    posts = sum(post.split == split for post in corpus.scored)
     return Table(
         caption=f"The {split} split, micro over types, in percent{_over_seeds(corpus)}."
         f" n = {posts} posts with {_support(micro)} entities.",

@@ -104,4 +104,4 @@ def test_a_corpus_without_entities_has_no_figure_of_them(corpus: CorpusResults) 
     posts = [replace(post, labels=("O",) * len(post.words)) for post in corpus.posts]
     none = [Prediction(("O",) * len(post.words)) for post in corpus.test]
     runs = [replace(run, predictions=none) for run in corpus.runs]
-    assert f1_by_length(replace(corpus, posts=posts, runs=runs), "none") is None
+    assert f1_by_length(replace(corpus, scored=posts, runs=runs), "none") is None

@@ -1,15 +1,18 @@
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hamlearn.corpus.posts import read_posts
+from hamlearn.corpus.posts import read_posts, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.io import digest_of_text
 from hamlearn.report.findings import findings
 from hamlearn.report.inputs import CorpusResults, read_results
+from hamlearn.report.page import write_report
 from hamlearn.report.provenance import (
     DEMO,
     cautions,
@@ -20,6 +23,7 @@ from hamlearn.report.provenance import (
     unusable_pictures,
 )
 from hamlearn.report.tables import ABSENT, Table
+from hamlearn.settings import Settings
 from tests.report.fabricated import Made, make
 
 SETTINGS_DIGEST = digest_of_text('{"backend":"torchvision","dtype":"float16"}')[:12]
@@ -237,3 +241,31 @@ def test_networks_of_the_demo_on_other_images_are_warned_of(
     assert (DEMO in found) == warned
     if warned:
         assert "(images) come from networks" in found[DEMO]
+
+
+def test_a_corpus_in_folds_is_shown_with_every_model_and_every_post_once(tmp_path: Path) -> None:
+    made = make(tmp_path / "results", variants=("text_only",), sizes={"dev": 12, "test": 60})
+    folder = made.root / "corpus" / "demo"
+    test = [post for post in read_posts(folder / "posts.jsonl") if post.split == "test"]
+    dev = [replace(post, split="dev") for post in test[:12]]
+    (folder / "posts.jsonl").unlink()
+    write_posts(folder / "posts.folds.jsonl", [*test, *dev, dev[0]])
+    model = made.run_folder("demo", "none", "text_only", 0)
+    for fold in range(2):
+        shutil.copytree(model, model.with_name(f"seed0.fold{fold}"))
+    shutil.rmtree(model)
+    values = made.settings.model_dump()
+    values["corpora"]["demo"]["folds"] = 2
+    settings = Settings.model_validate(values)
+    (corpus,) = read_results(settings, made.metrics, made.root)
+    assert corpus.posts == test
+    assert [one.headline for one in cautions(corpus)] == [
+        "2 folds, with a model of each in every run"
+    ]
+    table = run_table(corpus)
+    assert [row.cells[0].text for row in table.rows] == ["0, fold 0", "0, fold 1"]
+    assert corpus.runs[0].facts.splits == {}
+    write_report(settings, made.metrics, made.root, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "demo: 1 variant, 1 seed, 60 posts" in page
+    assert "n = 13 posts" in page  # of dev, one of them in both folds

@@ -162,7 +162,7 @@ def test_a_corpus_without_entities_has_no_confusions(made: Made) -> None:
     none = [("O",) * len(post.words) for post in corpus.test]
     posts = [replace(post, labels=("O",) * len(post.words)) for post in corpus.posts]
     run = replace(corpus.runs[0], predictions=list(map(Prediction, none)))
-    assert confusion_table(replace(corpus, posts=posts), run) is None
+    assert confusion_table(replace(corpus, scored=posts), run) is None
 
 
 def test_types_in_any_script_that_look_like_numbers_or_nothing(tmp_path: Path) -> None:

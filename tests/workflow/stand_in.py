@@ -37,7 +37,7 @@ def main(words: list[str]) -> None:
         Path("waiting").touch()
         time.sleep(60)
     out = options.get("--out")
-    if words[0] in LISTS:
+    if words[0] in LISTS and words[1] != "fold":
         files = [Path(out, name) for name in LISTS[words[0]]]
     elif words[0] == "weights":
         files = [Path(words[-1])]

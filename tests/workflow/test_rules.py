@@ -30,7 +30,7 @@ IMPORTED_AS = {
     "pyyaml": "yaml",
 }
 STAGES = {  # the modules that the CLI calls in each environment
-    "corpus": ["demo/corpus", "corpus/prepare"],
+    "corpus": ["demo/corpus", "corpus/prepare", "corpus/folds", "inference/folds"],
     "vision": [
         "features/extraction",
         "features/merge",
@@ -60,7 +60,7 @@ STAGES = {  # the modules that the CLI calls in each environment
 
 def test_rules_are_found():
     assert {"draw_corpus", "vocabulary", "train", "report"} <= RULES.keys()
-    assert len(RULES) == 23
+    assert len(RULES) == 25
 
 
 INHERITED = {"transfer", "evaluate_transfer"}  # take what is not their own from another rule

@@ -113,7 +113,9 @@ wildcard_constraints:
     key=r"(\.[0-9a-f]{8})?",
     table="table[1-6]",
     seed=r"\d+",
+    fold=r"(\.fold\d+)?",
     split="train|dev|test",
+    part=r"(train|dev|test)(\.[\w-]+)?",
 
 
 # --- one run at a time -----------------------------------------------------------------------

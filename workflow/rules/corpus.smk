@@ -44,3 +44,29 @@ rule prepare_corpus:
         "python -m hamlearn corpus prepare --settings {params.settings:q}"
         " --corpus {wildcards.corpus} --source {params.folder:q} --out {params.out:q}"
         " > {log:q} 2>&1"
+
+
+if FOLDED:
+
+    rule fold:
+        input:
+            "<results>/corpus/{corpus}/posts.jsonl",
+        output:
+            "<results>/corpus/{corpus}/posts{fold}.jsonl",
+        log:
+            "<results>/logs/fold/{corpus}{fold}.log",
+        benchmark:
+            "<results>/benchmarks/fold/{corpus}{fold}.tsv"
+        wildcard_constraints:
+            corpus="|".join(FOLDED),
+            fold=r"\.fold(\d+|s)",  # `.folds`: what all of them predict
+        conda:
+            "../../envs/corpus.yaml"
+        params:
+            settings=fold_settings,
+            number=fold_option,
+            source=source_digest("corpus/folds"),
+        shell:
+            "python -m hamlearn corpus fold --settings {params.settings:q}"
+            " --corpus {wildcards.corpus} --posts {input:q} {params.number} --out {output:q}"
+            " > {log:q} 2>&1"

@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        posts="<results>/corpus/{corpus}/posts.jsonl",
+        posts=scored_posts,
         predictions=predictions,
     output:
         scores=f"<results>/scores/{RUN}.csv",
@@ -96,7 +96,7 @@ rule grid:
 
 rule pairs:
     input:
-        posts=expand("<results>/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
+        posts=all_scored_posts,
         predictions=[f"<results>/predictions/{run.path}/test.jsonl" for run in RUNS],
     output:
         in_report(f"{TABLES}/pairs.csv", "pairs", table="every pair of systems", form="CSV"),
@@ -116,7 +116,7 @@ rule pairs:
 
 rule controls:
     input:
-        posts=expand("<results>/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
+        posts=all_scored_posts,
         predictions=[
             path for run in RUNS for path in experiments.predictions(SETTINGS, run, ["test"])
         ],
@@ -140,9 +140,11 @@ rule controls:
 rule report:
     input:
         metrics="<results>/report/metrics.csv",
-        facts=[f"<results>/models/{run.path}/run.json" for run in RUNS],
-        histories=[f"<results>/models/{run.path}/history.csv" for run in RUNS],
-        posts=expand("<results>/corpus/{corpus}/posts.jsonl", corpus=CORPORA),
+        facts=[path for run in RUNS for path in experiments.model_files(SETTINGS, run, "run.json")],
+        histories=[
+            path for run in RUNS for path in experiments.model_files(SETTINGS, run, "history.csv")
+        ],
+        posts=all_scored_posts,
         statistics=expand("<results>/corpus/{corpus}/statistics.csv", corpus=CORPORA),
         generated=generated_corpora,
         predictions=[f"<results>/predictions/{run.path}/test.jsonl" for run in RUNS],

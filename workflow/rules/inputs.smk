@@ -11,6 +11,8 @@ from hamlearn.systems import transfer_name
 from hamlearn.variants import settings_for, shuffled_labels, variant_of
 
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
+FOLD = f"{RUN}{{fold}}"  # one training of a run: the only one, or that of a fold
+FOLDED = [name for name in CORPORA if SETTINGS.corpora[name].folds]
 TRANSFER = f"<results>/transfer/{RUN}/{{tested}}"
 TABLES = "<results>/report/tables"
 PUBLISHED = os.path.relpath(distribution.root() / "resources" / "published.yaml")
@@ -23,8 +25,39 @@ CONTROLS = experiments.control_names(SETTINGS)
 def corpus_settings(wildcards):
     """Return the settings that preparing one corpus depends on."""
     name = wildcards.corpus
-    corpus = {key: value for key, value in config["corpora"][name].items() if key != "texts"}
+    others = ("texts", "folds")
+    corpus = {key: value for key, value in config["corpora"][name].items() if key not in others}
+    if name in FOLDED and not is_generated(name):
+        names = [Path(path).name for path in corpus_files(wildcards)]
+        if "test.txt" not in names or {"valid.txt", "dev.txt"}.isdisjoint(names):
+            corpus["folds"] = 2  # no dev is drawn here, and none of test required, whatever K is
     return as_json(corpus=name, corpora={name: corpus})
+
+
+def fold_settings(wildcards):
+    """Return the settings that the posts of the folds of one corpus depend on."""
+    keys = ("path", "generator", "folds", "dev_share", "dev_seed")
+    corpus = {key: config["corpora"][wildcards.corpus][key] for key in keys}
+    return as_json(corpora={wildcards.corpus: corpus})
+
+
+def fold_option(wildcards):
+    """Return the command-line option for the number of a fold, none for all of them."""
+    return f"--number {wildcards.fold.removeprefix('.fold')}" if wildcards.fold != ".folds" else ""
+
+
+def parts_of_run(wildcards):
+    """Return the predictions of each fold."""
+    folds = experiments.folds(SETTINGS, wildcards.corpus)
+    return expand(f"<results>/predictions/{FOLD}/{{part}}.jsonl", **wildcards, fold=folds)
+
+
+def scored_posts(wildcards):
+    return experiments.scored_posts(SETTINGS, wildcards.corpus)
+
+
+def all_scored_posts(wildcards):
+    return [experiments.scored_posts(SETTINGS, name) for name in CORPORA]
 
 
 def corpus_files(wildcards):
@@ -32,9 +65,11 @@ def corpus_files(wildcards):
     if is_generated(wildcards.corpus):
         return generated_folder(SETTINGS, wildcards.corpus)
     folder = Path(config["corpora"][wildcards.corpus]["path"])
-    optional = ("valid.txt", "dev.txt", "manifest.jsonl")  # dev may be drawn from train
+    optional = ["valid.txt", "dev.txt", "manifest.jsonl"]  # dev may be drawn from train
+    optional += ["test.txt"] if wildcards.corpus in FOLDED else []
     present = [name for name in optional if (folder / name).exists()]
-    return [folder / name for name in ("train.txt", *present, "test.txt")]
+    names = ["train.txt", *present, *([] if "test.txt" in optional else ["test.txt"])]
+    return [folder / name for name in names]
 
 
 def corpus_folder(wildcards, input):
@@ -257,7 +292,9 @@ def gpus(wildcards):
 
 
 def encoder_files(wildcards):
-    return experiments.encoder_files(SETTINGS, wildcards.corpus, wildcards.variant)
+    return experiments.encoder_files(
+        SETTINGS, wildcards.corpus, wildcards.variant, wildcards.get("fold", "")
+    )
 
 
 def made_encoder(wildcards):

@@ -3,13 +3,13 @@
 
 rule vocabulary:
     input:
-        posts="<results>/corpus/{corpus}/posts.jsonl",
+        posts="<results>/corpus/{corpus}/posts{fold}.jsonl",
     output:
-        encoder=directory("<results>/encoder/{corpus}{key}"),
+        encoder=directory("<results>/encoder/{corpus}{key}{fold}"),
     log:
-        "<results>/logs/vocabulary/{corpus}{key}.log",
+        "<results>/logs/vocabulary/{corpus}{key}{fold}.log",
     benchmark:
-        "<results>/benchmarks/vocabulary/{corpus}{key}.tsv"
+        "<results>/benchmarks/vocabulary/{corpus}{key}{fold}.tsv"
     conda:
         "../../envs/learning.yaml"
     params:
@@ -51,18 +51,18 @@ rule encode:
 rule train:
     input:
         unpack(run_inputs),
-        posts="<results>/corpus/{corpus}/posts.jsonl",
+        posts="<results>/corpus/{corpus}/posts{fold}.jsonl",
         encoder=encoder_files,
         vectors=word_vectors,
     output:
-        model=kept(f"<results>/models/{RUN}/model.safetensors"),
-        facts=kept(f"<results>/models/{RUN}/run.json"),
-        history=kept(f"<results>/models/{RUN}/history.csv"),
-        manifest=kept(f"<results>/models/{RUN}/manifest.json"),
+        model=kept(f"<results>/models/{FOLD}/model.safetensors"),
+        facts=kept(f"<results>/models/{FOLD}/run.json"),
+        history=kept(f"<results>/models/{FOLD}/history.csv"),
+        manifest=kept(f"<results>/models/{FOLD}/manifest.json"),
     log:
-        f"<results>/logs/train/{RUN}.log",
+        f"<results>/logs/train/{FOLD}.log",
     benchmark:
-        f"<results>/benchmarks/train/{RUN}.tsv"
+        f"<results>/benchmarks/train/{FOLD}.tsv"
     conda:
         "../../envs/learning.yaml"
     # Two trainings of one thread each are faster than one after the other with two threads.
@@ -80,7 +80,7 @@ rule train:
         contents=contents(run_inputs, encoder_files, encoder_snapshot, word_vectors),
         encoder=encoder_option,
         out=subpath(output.model, parent=True),
-        logs=f"{RESULTS}/logs/train/{RUN}",
+        logs=f"{RESULTS}/logs/train/{FOLD}",
         source=model_source("training/run"),
     shell:
         "python -m hamlearn train --settings {params.settings:q} --variant {params.system}"
@@ -93,15 +93,15 @@ rule train:
 rule predict:
     input:
         unpack(run_inputs),
-        posts="<results>/corpus/{corpus}/posts.jsonl",
-        model=f"<results>/models/{RUN}/manifest.json",  # has a digest of every file of the model
+        posts="<results>/corpus/{corpus}/posts{fold}.jsonl",
+        model=f"<results>/models/{FOLD}/manifest.json",  # has a digest of every file of the model
     output:
-        jsonl=f"<results>/predictions/{RUN}/{{split}}.jsonl",
-        conll=f"<results>/predictions/{RUN}/{{split}}.conll",
+        jsonl=f"<results>/predictions/{FOLD}/{{split}}.jsonl",
+        conll=f"<results>/predictions/{FOLD}/{{split}}.conll",
     log:
-        f"<results>/logs/predict/{RUN}/{{split}}.log",
+        f"<results>/logs/predict/{FOLD}/{{split}}.log",
     benchmark:
-        f"<results>/benchmarks/predict/{RUN}/{{split}}.tsv"
+        f"<results>/benchmarks/predict/{FOLD}/{{split}}.tsv"
     conda:
         "../../envs/learning.yaml"
     resources:
@@ -125,18 +125,18 @@ if CONTROLS:
     rule predict_controls:
         input:
             unpack(run_inputs),
-            posts="<results>/corpus/{corpus}/posts.jsonl",
-            model=f"<results>/models/{RUN}/manifest.json",
+            posts="<results>/corpus/{corpus}/posts{fold}.jsonl",
+            model=f"<results>/models/{FOLD}/manifest.json",
         output:
             expand(
-                f"<results>/predictions/{RUN}/test.{{name}}.jsonl",
+                f"<results>/predictions/{FOLD}/test.{{name}}.jsonl",
                 name=CONTROLS,
                 allow_missing=True,
             ),
         log:
-            f"<results>/logs/predict_controls/{RUN}.log",
+            f"<results>/logs/predict_controls/{FOLD}.log",
         benchmark:
-            f"<results>/benchmarks/predict_controls/{RUN}.tsv"
+            f"<results>/benchmarks/predict_controls/{FOLD}.tsv"
         conda:
             "../../envs/learning.yaml"
         resources:
@@ -155,6 +155,36 @@ if CONTROLS:
             " {params.inputs:q} {params.system:q} --out {params.out:q} --threads {threads}"
             " {params.names}"
             " > {log:q} 2>&1"
+
+
+if FOLDED:
+
+    rule join_folds:
+        input:
+            parts=parts_of_run,
+            posts="<results>/corpus/{corpus}/posts.jsonl",
+        output:
+            jsonl=f"<results>/predictions/{RUN}/{{part}}.jsonl",
+            conll=f"<results>/predictions/{RUN}/{{part}}.conll",
+        log:
+            f"<results>/logs/join_folds/{RUN}/{{part}}.log",
+        benchmark:
+            f"<results>/benchmarks/join_folds/{RUN}/{{part}}.tsv"
+        wildcard_constraints:
+            corpus="|".join(FOLDED),
+        conda:
+            "../../envs/corpus.yaml"
+        params:
+            source=source_digest("inference/folds"),
+        shell:
+            "python -m hamlearn join-folds --posts {input.posts:q} --jsonl {output.jsonl:q}"
+            " --conll {output.conll:q} {input.parts:q} > {log:q} 2>&1"
+
+    ruleorder: join_folds > predict
+
+    if CONTROLS:
+
+        ruleorder: join_folds > predict_controls
 
 
 use rule predict as transfer with:

@@ -19,6 +19,7 @@ IGNORED = [
         "sections",
         "networks",
         "settings",
+        "corpus_settings",
         "experiment_settings",
         "systems",
         "templates",

@@ -13,6 +13,7 @@ import hamlearn
 from hamlearn import Post, Tagger
 from hamlearn.corpus.labels import entities
 from hamlearn.errors import HamlearnError
+from hamlearn.inference.export import export
 from hamlearn.inference.posts import Unreadable
 from hamlearn.inference.words import MAX_CHARACTERS
 from hamlearn.vision.images import ImageError
@@ -134,6 +135,41 @@ def test_a_score_is_the_sum_over_the_label_paths_that_spell_the_entity(made, sys
             same = [(" ".join(words[e.start : e.end]), e.type) for e in spelled]
             total += weight * ((entity.text, entity.type) in same)
         assert entity.score == pytest.approx(total, abs=1e-5)
+
+
+def test_a_system_of_spans_has_probabilities_and_contributions(made, tmp_path):
+    export(made.run("mrc_mner"), tmp_path / "exported")
+    with Tagger.load(tmp_path / "exported", device="cpu", features=made.features) as tagger:
+        network = tagger.model.network
+        with torch.no_grad():
+            make = torch.Generator().manual_seed(0)
+            network.emit.weight.normal_(generator=make)  # so short a training finds no entities
+        posts = posts_of(made)
+        found = tagger.tag(posts, explain=True)
+        assert sum(len(one.entities) for one in found) > len(found) / 2
+        for one, post in zip(found, posts, strict=True):
+            data = tagger._dataset([tagger._prepare("0", post)])
+            with torch.no_grad():
+                scores = network(data.batch([0])).emissions[0].sigmoid()
+            starts, ends = [a for _, a, _ in _places(one)], [b for _, _, b in _places(one)]
+            for entity in one.entities:
+                number = network.types.index(entity.type)
+                begin = scores[starts.index(entity.start), number]
+                end = scores[ends.index(entity.end), len(network.types) + number]
+                assert entity.score == pytest.approx(float(begin * end), abs=1e-5)
+            if one.has_image and one.entities:
+                assert one.explanation[0].part == "image"
+                assert any(part.weight for part in one.explanation[1:])
+
+
+def _places(one):
+    """The words of a tagged post, each with where it begins and ends in the text."""
+    places, at = [], 0
+    for word in one.words:
+        at = one.text.index(word, at)
+        places.append((word, at, at + len(word)))
+        at += len(word)
+    return places
 
 
 def test_one_post_at_fault_hurts_no_other(reading):

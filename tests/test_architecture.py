@@ -59,6 +59,7 @@ SUITES = {  # test folders that do not mirror hamlearn/
     "benchmarks": "the groups of benchmarks/",
     "crash": "kills, full disks and cut inputs, across all stages",
     "fuzz": "broken and hostile files, for all readers",
+    "packaging": "the wheel, in an environment of its own",
     "workflow": "the rules, profiles and environments",
 }
 

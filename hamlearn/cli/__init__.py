@@ -3,25 +3,26 @@
 Heavy packages are imported inside the commands, so that `--help` is fast.
 """
 
-import logging
 import os
 import pkgutil
 import sys
+from typing import Annotated
 
 import typer
 
-from hamlearn.cli import corpus, evaluation, features, models, outputs, serving
+from hamlearn import __version__
+from hamlearn.cli import corpus, evaluation, features, logs, models, outputs, projects, serving
 from hamlearn.errors import HamlearnError
-from hamlearn.io import OneLineFormatter, say
+from hamlearn.io import say
 
 app = typer.Typer(
     name="hamlearn",
     help="Named entities in tweets with pictures: the stages of HamLearning, one command each. "
-    "`snakemake --cores all` runs them all.",
+    "`hamlearn run` runs them all.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
+app.command()(projects.init)
 app.command()(features.graphs)
 app.add_typer(models.app)
 app.add_typer(evaluation.app)
@@ -34,6 +35,14 @@ app.add_typer(demo, name="demo")
 app.add_typer(evaluation.paper_app, name="paper")
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration, as committed in workflow/schemas."""
+    from hamlearn.settings import schema
+
+    print(schema(), end="")
+
+
 def _check_outputs_of(group: typer.Typer) -> None:
     for command in group.registered_commands:
         command.cls = outputs.Command
@@ -43,14 +52,23 @@ def _check_outputs_of(group: typer.Typer) -> None:
 
 
 _check_outputs_of(app)
+app.command(cls=projects.Passing)(projects.run)
 
 
-@app.command()
-def schema() -> None:
-    """Print the JSON schema of the configuration, as committed in workflow/schemas."""
-    from hamlearn.settings import schema
+def _print_version(is_given: bool) -> None:
+    if is_given:
+        say(f"hamlearn {__version__}")
+        raise typer.Exit
 
-    print(schema(), end="")
+
+@app.callback()
+def _everywhere(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print it."),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -61,11 +79,9 @@ def main() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    handler = logging.StreamHandler()
-    handler.setFormatter(OneLineFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logs.set_up()
     try:
         app()
     except (HamlearnError, OSError) as error:
-        say(f"error: {error}", sys.stderr)
+        say(f"{logs.traced(error)}error: {error}", sys.stderr)
         sys.exit(1)

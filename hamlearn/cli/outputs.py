@@ -9,6 +9,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from hamlearn.cli import logs
 from hamlearn.cli.options import read_settings
 from hamlearn.errors import HamlearnError
 from hamlearn.outputs import (
@@ -45,6 +46,9 @@ SHARED = ("directory", "source", "images")  # folders that may hold other files 
 
 class Command(TyperCommand):
     """A command that does not begin if an output must not be written."""
+
+    def __init__(self, *args: Any, params: list[Any], **others: Any) -> None:
+        super().__init__(*args, params=[*params, *logs.options()], **others)
 
     def invoke(self, ctx: Any) -> Any:
         """Check the parameters and run the command."""

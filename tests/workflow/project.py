@@ -28,6 +28,7 @@ class Project:
         nothing = shutil.ignore_patterns("__pycache__")
         for name in ("workflow", "envs", "profiles", "hamlearn"):
             shutil.copytree(ROOT / name, folder / name, ignore=nothing)
+        shutil.copytree(ROOT / "config", folder / "config", symlinks=True)
         config = (ROOT / "config.yaml").read_text(encoding="utf-8")
         for control in ("trained_shuffled: [full]", "controls: [removed, shuffled, blank]"):
             assert control in config  # left out here, since each is a job more for every run

@@ -48,13 +48,10 @@ def test_nobody_runs_the_demo_from_a_read_only_checkout_with_a_full_tmpdir(tmp_p
     for name in ("full", "work"):
         (tmp_path / name).mkdir()
     work = tmp_path / "work"
-    for name in ("config.yaml", "resources"):
-        (work / name).symlink_to(project.folder / name)
     os.chown(work, NOBODY, NOBODY)
     project.overlay(**CHANGES)
     words, environment = project.command(
         *("--snakefile", str(project.folder / "workflow/Snakefile")),
-        *("--workflow-profile", str(project.folder / "profiles/default")),
         *("--configfile", str(project.folder / "changes.yaml")),
     )
     environment |= {"TMPDIR": str(tmp_path / "full"), "HOME": str(work)}

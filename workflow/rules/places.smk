@@ -5,6 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.sourcecache import LocalSourceFile
+
 
 def literal(path):
     """Return a path with its braces doubled, where Snakemake would fill in wildcards."""
@@ -14,13 +16,14 @@ def literal(path):
 # Rules may be read from a checkout, from an installed wheel, or from a repository by a `module`
 # statement elsewhere. A checkout has its package next to it, else the installed one is used.
 RULES = workflow.current_basedir
-if RULES.is_local and Path(RULES.get_path_or_uri(secret_free=True), "../../hamlearn").is_dir():
-    sys.path.insert(0, str(Path(RULES.get_path_or_uri(secret_free=True)).parents[1]))
+ARE_FILES = isinstance(RULES, LocalSourceFile)
+if ARE_FILES and Path(RULES, "../../hamlearn").is_dir():
+    sys.path.insert(0, str(Path(RULES).parents[1]))
 try:
     from hamlearn import distribution
-except ModuleNotFoundError:
+except ImportError:
     raise WorkflowError(
-        "found no package hamlearn, expected the one of this workflow: pip install hamlearn"
+        "found no package hamlearn of this workflow's version, expected it: pip install hamlearn"
     )
 ROOT = distribution.PACKAGE.parent  # what Python imports hamlearn from
 CONFIG = "config.yaml"  # of the working folder, else the demo's

@@ -1,0 +1,89 @@
+import os
+from typing import get_args
+
+import pytest
+import yaml
+
+from hamlearn import projects
+from hamlearn.cli.projects import Template
+from hamlearn.errors import HamlearnError
+from hamlearn.settings import load_settings
+from tests.workflow.project import ROOT
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_the_command_line_knows_every_template():
+    assert set(get_args(Template)) == projects.TEMPLATES.keys()
+
+
+@pytest.mark.parametrize("template", projects.TEMPLATES)
+def test_a_project_has_a_configuration_folders_and_what_is_next(tmp_path, template):
+    folder = tmp_path / "deep" / "mine"
+    made = projects.create(folder, template)
+    assert {".gitignore", "README.md", "config.yaml"} <= set(made)
+    own = projects.TEMPLATES[template]
+    given = yaml.safe_load((ROOT / "config" / own.config).read_text())
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == given
+    load_settings(folder / "config.yaml")
+    text = (folder / "config.yaml").read_text()
+    assert text.startswith(f"# {own.about} `hamlearn run`")
+    assert "--configfile" not in text
+    assert all((folder / name).is_dir() for name in own.folders)
+    ignored = (folder / ".gitignore").read_text().split()
+    assert all(f"{name.split('/')[0]}/" in ignored for name in ("results", *own.folders))
+    assert not [name for name in names(folder) if ".init-" in name]
+
+
+def test_an_empty_folder_is_taken_as_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    projects.create(tmp_path.relative_to(tmp_path), "demo")
+    assert (tmp_path / "README.md").read_text().startswith(f"# {tmp_path.name}\n")
+
+
+def test_what_is_there_is_kept(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(HamlearnError, match=r"holds 'notes\.txt', expected a new or empty folder"):
+        projects.create(tmp_path, "demo")
+    with pytest.raises(HamlearnError, match="found a file, expected a new or empty folder"):
+        projects.create(tmp_path / "notes.txt", "demo")
+    assert names(tmp_path) == ["notes.txt"]
+
+
+def test_nothing_half_written_is_left(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(projects.Path, "rename", fail)
+    with pytest.raises(HamlearnError, match="new: could not be written: No space left"):
+        projects.create(tmp_path / "new", "own")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(HamlearnError):
+        projects.create(tmp_path / "empty", "own")
+    assert names(tmp_path) == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("words", "all_cores"),
+    [
+        ([], True),
+        (["-n", "results/report/metrics.csv"], True),
+        (["--configfile", "c.yaml", "--config", "seeds=[0]"], True),
+        (["-c2"], False),
+        (["-c", "2"], False),
+        (["--cores=2"], False),
+        (["-j", "4"], False),
+        (["--workflow-profile", "slurm"], False),
+    ],
+)
+def test_all_cores_are_used_unless_it_is_said(monkeypatch, words, all_cores):
+    started = {}
+    monkeypatch.setattr(os, "execve", lambda *given: started.update(zip("abc", given, strict=True)))
+    projects.run(words)
+    command = started["b"]
+    assert command[1:4] == ["-m", "snakemake", "--snakefile"]
+    assert command[4] == str(ROOT / "workflow/Snakefile")
+    assert command[5:] == ["--cores", "all"] * all_cores + words
+    assert started["c"]["PATH"].startswith(os.path.dirname(command[0]) + os.pathsep)

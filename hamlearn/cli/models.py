@@ -160,12 +160,18 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished training.")],
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
     scores: Annotated[Path | None, typer.Option(help="Scores file, for the model card.")] = None,
+    with_vision: Annotated[
+        bool, typer.Option("--with-vision", help="With the weights of its vision networks.")
+    ] = False,
+    weights: opt.Weights = None,
+    license: Annotated[str | None, typer.Option(help="For the card, as apache-2.0.")] = None,
+    language: Annotated[list[str], typer.Option(help="For the card, as en.")] = [],  # noqa: B006  (read only)
     systems: opt.Systems = [],  # noqa: B006  (read only)
 ) -> None:
     """Copy a trained model into a folder to share, with a model card."""
     from hamlearn.inference.export import export
 
-    export(run, out, scores, systems)
+    export(run, out, scores, systems, with_vision, weights, license, language)
 
 
 @app.command()

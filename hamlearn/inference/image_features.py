@@ -1,10 +1,9 @@
 """Features of images for a tagger: computed by the networks of the training, or read from files."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,37 +13,33 @@ from PIL import Image
 from hamlearn.data.alignment import align
 from hamlearn.data.sources import InputFiles
 from hamlearn.data.visual import VisualFeatures, VisualReader
-from hamlearn.distribution import root
 from hamlearn.errors import HamlearnError
 from hamlearn.features.relations import relation_matrix
 from hamlearn.features.store import warn_of_demo
 from hamlearn.inference.image_sets import ImageFeatures
-from hamlearn.io import canonical
+from hamlearn.inference.vision_weights import NONE_HELD, Held, check_loaded, find_weights
 from hamlearn.networks import BACKBONES, DETECTORS, PRECOMPUTED, DetectorSettings, WeightSettings
 from hamlearn.runs import RunFacts, VisionNetwork
 from hamlearn.settings import GraphSettings
-from hamlearn.sources import parse_source
 from hamlearn.vision.images import ImageError, ImageInput, Status, memory_checked, open_image
 
-if TYPE_CHECKING:
-    from hamlearn.vision.base import Backbone, Detector
-
 CACHED = 16  # images whose features are kept, for posts that share one
-CONVERTED = Path("results/weights")  # where the workflow puts converted weights
-AnySettings = TypeVar("AnySettings", bound=WeightSettings)
 
 
 class NetworkEncoder:
     """Computes features by the vision networks of the training. Nothing is downloaded.
 
-    The folder `weights` is searched for weights before the usual places.
+    Weights that the model holds are taken; else the folder `weights` is searched before the usual
+    places.
 
     Raises:
         HamlearnError: weights are absent or are not those of the training, or the objects of the
             training came from files.
     """
 
-    def __init__(self, facts: RunFacts, weights: str | Path | None, device: str) -> None:
+    def __init__(
+        self, facts: RunFacts, weights: str | Path | None, device: str, held: Held = NONE_HELD
+    ) -> None:
         from hamlearn.vision.base import load_backbone, load_detector
 
         self._inputs, self._graph = facts.inputs, facts.graph or GraphSettings()
@@ -69,14 +64,16 @@ class NetworkEncoder:
                 " the same way"
             )
         if (network := self._image_network) is not None:
-            chosen = find_weights(network, BACKBONES, WeightSettings, weights)
+            own = held.get("images", {})
+            chosen = find_weights(network, BACKBONES, WeightSettings, weights, own)
             self._backbone = load_backbone(network.name, chosen)
             self._backbone.network.to(self._device)
-            _check_loaded(network, self._backbone)
+            check_loaded(network, self._backbone, is_copy=bool(own))
         if (network := self._object_network) is not None:
-            settings = find_weights(network, DETECTORS, DetectorSettings, weights)
+            own = held.get("objects", {})
+            settings = find_weights(network, DETECTORS, DetectorSettings, weights, own)
             self._detector = load_detector(network.name, settings, self._device)
-            _check_loaded(network, self._detector)
+            check_loaded(network, self._detector, is_copy=bool(own))
 
     def encode(self, image: ImageInput) -> ImageFeatures:
         """Return the features of an image; ImageError if it cannot be read."""
@@ -179,65 +176,6 @@ class FileEncoder:
 ImageEncoder: TypeAlias = NetworkEncoder | FileEncoder
 
 
-def find_weights(
-    network: VisionNetwork,
-    table: Mapping[str, WeightSettings],
-    kind: type[AnySettings],
-    folder: str | Path | None,
-) -> AnySettings:
-    """Return the settings, of type `kind`, that load a network as it was in training.
-
-    `table` has the built-in networks; weights are searched in `folder` first.
-
-    Raises:
-        HamlearnError: the weights are absent; the message lists the places.
-    """
-    from hamlearn.vision.published import cached, is_weight_file, published
-
-    own = table[network.name].source if network.name in table else None
-    source = network.source or own
-    library, name = parse_source(source or "")
-    if library == "python" and source not in [each.source for each in table.values()]:
-        raise HamlearnError(
-            f"{network.name}: found {source}, code that is not hamlearn's own and is not run for a"
-            " model folder; expected feature files"
-        )
-    if library == "transformers":
-        beside = None if folder is None else Path(folder) / Path(name).name
-        if beside is not None and beside.is_dir():
-            return kind.model_validate({"source": f"transformers:{beside}"})
-        return kind.model_validate({"source": source, "revision": network.revision})
-    chosen: dict[str, Any] = {"source": source, "weights": network.weights}
-    backend = network.settings.get("backend")
-    if "backend" in kind.model_fields and backend in ("torchvision", "detectron2"):
-        chosen["backend"] = backend
-    if library == "timm" and network.revision is not None:
-        return kind.model_validate({"source": source, "revision": network.revision})
-    is_named = library == "torchvision" and not is_weight_file(network.weights)
-    if network.random or (is_named and not published(source).named):
-        return kind.model_validate(chosen)
-    chosen["sha256"] = network.sha256
-    url = published(source).named.get(network.weights)
-    kept = None if url is None else cached(url)  # where torch keeps weights of that name
-    name = network.weights if kept is None else kept.name
-    places = [] if folder is None else [Path(folder) / name]
-    if kept is not None:
-        places.append(kept)
-    else:
-        usual = Path(table[network.name].stated_weights()) if network.name in table else Path()
-        places += [usual, root() / usual] if usual.name == name else []
-        places.append(CONVERTED / name)
-    for place in places:
-        if place.is_file():
-            # A published name also states how an image is prepared: it is kept for its own file.
-            path = {} if place == kept else {"weights": str(place)}
-            return kind.model_validate(chosen | path)
-    raise HamlearnError(
-        f"{network.name}: found no weights {network.weights} (sha256 {network.sha256}); looked for"
-        f" {', '.join(map(str, places))}; `--weights` names a folder that holds them"
-    )
-
-
 def as_stored(values: NDArray[np.floating], network: VisionNetwork) -> NDArray[np.float32]:
     """Round features to the precision of the feature files of the training."""
     dtype = np.float16 if network.settings.get("dtype") == "float16" else np.float32
@@ -246,18 +184,3 @@ def as_stored(values: NDArray[np.floating], network: VisionNetwork) -> NDArray[n
     if not np.isfinite(rounded).all():
         raise ImageError(Status.UNDECODABLE, f"its features are not finite as {dtype.__name__}")
     return rounded
-
-
-def _check_loaded(network: VisionNetwork, loaded: "Backbone | Detector") -> None:
-    """Refuse a network with other weights or another preprocessing than in training."""
-    digest = loaded.weights.digest
-    _check_same(network.name, f"sha256 of {network.weights}", digest, network.sha256)
-    found = json.loads(canonical(loaded.preprocessing))
-    _check_same(network.name, "preprocessing", found, network.settings.get("preprocessing"))
-
-
-def _check_same(place: str | Path | None, name: str, found: Any, expected: Any) -> None:
-    if found != expected:
-        raise HamlearnError(
-            f"{place}: {name}: found {found!r:.80}, expected {expected!r:.80} as in training"
-        )

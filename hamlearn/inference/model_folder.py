@@ -6,7 +6,8 @@
 | model.safetensors | weights |
 | history.csv | one row per epoch |
 | encoder/ | configuration and tokenizer of the text encoder; lexicon.json, if the system has one |
-| scores.csv, MODEL_CARD.md | after `export` |
+| scores.csv, README.md | after `export` |
+| vision/images/, vision/objects/ | weights of the vision networks, after `export --with-vision` |
 | manifest.json | sha256 and size of every other file |
 | .hamlearn.json | marker of a folder that may be replaced (`hamlearn.outputs`); not needed |
 
@@ -34,6 +35,7 @@ from hamlearn.data.text_encoder import load_saved_encoder, saved_config
 from hamlearn.data.tokenizer import load_saved_tokenizer
 from hamlearn.encoder_files import CONFIG, has_weights, read_json
 from hamlearn.errors import HamlearnError
+from hamlearn.inference.vision_weights import NONE_HELD, Held
 from hamlearn.io import digest_of_file, state_of, unchanged
 from hamlearn.model.base import TaggingModel
 from hamlearn.model.build import build_untrained
@@ -42,11 +44,16 @@ from hamlearn.runs import RunFacts, RunSetup, read_run_facts
 from hamlearn.sections import Digest, Section, describe
 
 FACTS, WEIGHTS, HISTORY, MANIFEST = "run.json", "model.safetensors", "history.csv", "manifest.json"
-SCORES, CARD, ENCODER, LEXICON = "scores.csv", "MODEL_CARD.md", "encoder", "encoder/lexicon.json"
+SCORES, CARD, ENCODER, LEXICON = "scores.csv", "README.md", "encoder", "encoder/lexicon.json"
 REQUIRED = (FACTS, WEIGHTS, f"{ENCODER}/config.json", f"{ENCODER}/tokenizer.json")
+VISION = "vision"
 COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_f1_lenient", "dev_f1_strict", "lr", "seconds")
 
 _ENCODER_FILE = re.compile(rf"{ENCODER}/[A-Za-z0-9][A-Za-z0-9._-]*\.(json|txt|model|jinja)")
+
+_VISION_FILE = re.compile(
+    rf"{VISION}/(images|objects)/[A-Za-z0-9][A-Za-z0-9._-]*\.(json|safetensors)"
+)
 
 
 class FileEntry(Section):
@@ -72,6 +79,7 @@ class TrainedModel:
     facts: RunFacts
     lexicon: Lexicon | None  # of a system without a text encoder
     digest: str  # sha256 of the manifest, which identifies the content of the folder
+    held: Held = NONE_HELD  # weights of its vision networks that the folder has
 
     @property
     def labels(self) -> list[str]:
@@ -127,7 +135,7 @@ def write_json(path: Path, values: Any) -> None:
 def is_allowed(name: str) -> bool:
     """Return True if a model folder may hold a file of this name."""
     own = (FACTS, WEIGHTS, HISTORY, SCORES, CARD, MANIFEST)
-    return name in own or _ENCODER_FILE.fullmatch(name) is not None
+    return name in own or any(form.fullmatch(name) for form in (_ENCODER_FILE, _VISION_FILE))
 
 
 def load_model(folder: str | Path, systems: Collection[str] = ()) -> TrainedModel:
@@ -147,7 +155,7 @@ def load_model(folder: str | Path, systems: Collection[str] = ()) -> TrainedMode
 
 
 def _load(folder: Path, systems: Collection[str]) -> TrainedModel:
-    verify(folder)
+    entries = verify(folder)
     facts = read_run_facts(folder / FACTS)
     if has_weights(folder / ENCODER):
         raise HamlearnError(f"{folder / ENCODER}: found weights; expected the configuration alone")
@@ -171,9 +179,17 @@ def _load(folder: Path, systems: Collection[str]) -> TrainedModel:
             fault = f"found {size} {name}, expected {expected} as in training"
             raise HamlearnError(f"{folder / LEXICON}: {fault}")
     tokenizer = load_saved_tokenizer(folder / ENCODER)
-    return TrainedModel(
-        network.eval(), tokenizer, facts, lexicon, digest_of_file(folder / MANIFEST)
-    )
+    digest, held = digest_of_file(folder / MANIFEST), held_files(folder, entries)
+    return TrainedModel(network.eval(), tokenizer, facts, lexicon, digest, held)
+
+
+def held_files(folder: Path, entries: Mapping[str, FileEntry]) -> Held:
+    """Return the weights of vision networks among the files of a model folder."""
+    found: dict[str, dict[Path, str]] = {}
+    for name, entry in entries.items():
+        if match := _VISION_FILE.fullmatch(name):
+            found.setdefault(match[1], {})[folder / name] = entry.sha256
+    return found
 
 
 def unchanged_model(folder: Path) -> AbstractContextManager[None]:
@@ -184,7 +200,9 @@ def unchanged_model(folder: Path) -> AbstractContextManager[None]:
 def _state_of(folder: Path) -> dict[Path, tuple[int, ...]]:
     """Return what changes when a file of a model folder does; nothing if there is no folder."""
     try:
-        paths = (*folder.glob("*"), *folder.glob(f"{ENCODER}/*"))
+        paths = [
+            path for form in ("*", f"{ENCODER}/*", f"{VISION}/*/*") for path in folder.glob(form)
+        ]
     except FileNotFoundError:  # it was moved away at this moment
         return {}
     return {path: state_of(path) for path in paths}

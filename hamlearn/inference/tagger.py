@@ -68,7 +68,8 @@ class Tagger(AbstractContextManager["Tagger"]):
     Args:
         model: as loaded.
         device: "cpu", "cuda" or "cuda:1"; None takes a GPU, if any.
-        weights: folder searched for the weights of the vision networks before the usual places.
+        weights: folder searched for the weights of the vision networks before the usual places,
+            unless the model holds them.
         features: files to read features from instead of opening images.
     """
 
@@ -127,7 +128,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         if self._encoder is None and self._features is not None:
             self._encoder = FileEncoder(facts, self._features)
         elif self._encoder is None:
-            self._encoder = NetworkEncoder(facts, self._weights, self.device)
+            self._encoder = NetworkEncoder(facts, self._weights, self.device, self.model.held)
         return self._encoder
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from hamlearn import hub
 from hamlearn.distribution import located
 from hamlearn.encoder_files import CONFIG, read_files, read_json, require_weights
 from hamlearn.errors import HamlearnError
-from hamlearn.io import digest_of_file
+from hamlearn.io import canonical, digest_of_file
 from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.sources import Source, module_file, parse_source
 from hamlearn.vision.published import RANDOM, cached, file_name, is_weight_file, published
@@ -237,6 +237,28 @@ def _check_folder(network: Network) -> None:
         raise HamlearnError(
             f"{network.key}.classes: found {found}, expected {expected}: a {model_type} {reason}"
         )
+
+
+def check_held(folder: Path) -> None:
+    """Check the folder of transformers that a model of others holds, by its config.json.
+
+    Raises:
+        HamlearnError: it is of no vision model or detector, or requests program code.
+    """
+    values = read_json(folder / CONFIG)
+    model_type = values.get("model_type") if isinstance(values, dict) else None
+    if model_type not in (*VISION_TYPES, *DETECTOR_TYPES, *ZERO_SHOT_TYPES):
+        raise HamlearnError(
+            f"{folder / CONFIG}: found the model_type {model_type!r:.60}, expected that of a vision"
+            " model or a detector"
+        )
+    for name in ("auto_map", "custom_pipelines", "quantization_config"):
+        for file in (CONFIG, *PREPROCESSOR):
+            if (folder / file).is_file() and f'"{name}"' in canonical(read_json(folder / file)):
+                raise HamlearnError(
+                    f"{folder / file}: {name}: found a request for program code, expected sizes"
+                    " and names of functions alone"
+                )
 
 
 def _require_snapshot(network: Network) -> None:

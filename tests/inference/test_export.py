@@ -15,7 +15,7 @@ def test_the_folder_holds_all_that_is_needed_and_nothing_else(made, tmp_path):
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert names == {
         *("model.safetensors", "run.json", "history.csv", "manifest.json"),
-        *("MODEL_CARD.md", "scores.csv", ".hamlearn.json"),
+        *("README.md", "scores.csv", ".hamlearn.json"),
         *(f"encoder/{name}.json" for name in ("config", "tokenizer", "tokenizer_config")),
     }
     assert verify(out).keys() == names - {"manifest.json", ".hamlearn.json"}
@@ -32,7 +32,7 @@ def test_the_folder_holds_all_that_is_needed_and_nothing_else(made, tmp_path):
 
 
 def test_the_card_states_what_the_model_is_and_how_good(made):
-    card = (made.exported["full"] / "MODEL_CARD.md").read_text()
+    card = (made.exported["full"] / "README.md").read_text()
     scores = (made.folder / "full.csv").read_text().splitlines()
     row = next(line for line in scores if ",test,lenient,all,all,all," in line).split(",")
     f1 = f"{100 * float(row[12]):.2f}"
@@ -41,7 +41,7 @@ def test_the_card_states_what_the_model_is_and_how_good(made):
     assert "| train | 17 | 0 |" in card
     assert "Corpus: drawn." in card
     assert "Random weights" not in card
-    assert "pictures are not read" in (made.exported["text_only"] / "MODEL_CARD.md").read_text()
+    assert "pictures are not read" in (made.exported["text_only"] / "README.md").read_text()
 
 
 def test_random_weights_are_stated_and_paths_of_this_machine_are_not(made, tmp_path):
@@ -52,7 +52,7 @@ def test_random_weights_are_stated_and_paths_of_this_machine_are_not(made, tmp_p
     (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
     write_manifest(tmp_path / "run")
     export(tmp_path / "run", tmp_path / "out")
-    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
     assert "picture carries no meaning" in card
     assert "| dev | lenient |" in card
     assert "no score of a test split was given" in card

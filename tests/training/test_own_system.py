@@ -58,7 +58,7 @@ def test_it_is_trained_used_and_exported_with_the_callers_consent(paths, tmp_pat
             tmp_path / folder, paths["posts"], "test", out, tmp_path / "c", files, None, [BUILD]
         )
     assert (tmp_path / "run.jsonl").read_bytes() == (tmp_path / "copy.jsonl").read_bytes()
-    assert "mine, of your own" in (tmp_path / "copy" / "MODEL_CARD.md").read_text()
+    assert "mine, of your own" in (tmp_path / "copy" / "README.md").read_text()
 
 
 def test_a_system_like_another_has_its_network(paths, tmp_path):

@@ -163,10 +163,10 @@ def _front_matter(
         base_model=encoder if is_published else None,
         datasets=sorted({row["corpus"] for row in rows}) or None,
         metrics=[*METRICS],
-        model_name=f"hamlearn {facts.system}, seed {facts.seed}",
+        model_name=f"hamlearn {facts.system}, seed {facts.seed}" if results else None,
         eval_results=results or None,
     )
-    return str(data.to_yaml())
+    return f"{data.to_yaml()}\n"
 
 
 def _check_vision(loaded: TrainedModel, copied: TrainedModel, weights: str | Path | None) -> None:

@@ -20,7 +20,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,7 +35,7 @@ from hamlearn.data.text_encoder import load_saved_encoder, saved_config
 from hamlearn.data.tokenizer import load_saved_tokenizer
 from hamlearn.encoder_files import CONFIG, has_weights, read_json
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.vision_weights import NONE_HELD, Held
+from hamlearn.inference.vision_weights import Held
 from hamlearn.io import digest_of_file, state_of, unchanged
 from hamlearn.model.base import TaggingModel
 from hamlearn.model.build import build_untrained
@@ -79,7 +79,7 @@ class TrainedModel:
     facts: RunFacts
     lexicon: Lexicon | None  # of a system without a text encoder
     digest: str  # sha256 of the manifest, which identifies the content of the folder
-    held: Held = NONE_HELD  # weights of its vision networks that the folder has
+    held: Held = field(default_factory=dict)  # weights of its vision networks that the folder has
 
     @property
     def labels(self) -> list[str]:

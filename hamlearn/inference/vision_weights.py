@@ -68,8 +68,8 @@ def find_weights(
     backend = network.settings.get("backend")
     if "backend" in kind.model_fields and backend in ("torchvision", "detectron2"):
         chosen["backend"] = backend
-    for path, digest in held.items():
-        return kind.model_validate(chosen | {"weights": str(path), "sha256": digest})
+    for file, digest in held.items():
+        return kind.model_validate(chosen | {"weights": str(file), "sha256": digest})
     if library == "timm" and network.revision is not None:
         return kind.model_validate({"source": source, "revision": network.revision})
     is_named = library == "torchvision" and not is_weight_file(network.weights)
@@ -143,16 +143,15 @@ def check_loaded(network: VisionNetwork, loaded: "Backbone | Detector", is_copy:
 
     The file of a copy has a digest of its own, which the manifest of the model states.
     """
-    pairs = [("preprocessing", json.loads(canonical(loaded.preprocessing)))]
-    expected = {"preprocessing": network.settings.get("preprocessing")}
-    if not is_copy:
-        key = f"sha256 of {network.weights}"
-        pairs.insert(0, (key, loaded.weights.digest))
-        expected[key] = network.sha256
-    for key, found in pairs:
-        if found != expected[key]:
+    key, digest = f"sha256 of {network.weights}", loaded.weights.digest
+    preprocessing = json.loads(canonical(loaded.preprocessing))
+    for key, found, expected in (
+        (key, network.sha256 if is_copy else digest, network.sha256),
+        ("preprocessing", preprocessing, network.settings.get("preprocessing")),
+    ):
+        if found != expected:
             raise HamlearnError(
-                f"{network.name}: {key}: found {found!r:.80}, expected {expected[key]!r:.80} as in"
+                f"{network.name}: {key}: found {found!r:.80}, expected {expected!r:.80} as in"
                 " training"
             )
 
@@ -217,7 +216,7 @@ def _copy(network: VisionNetwork, settings: WeightSettings, out: Path) -> None:
     if len(parts) == 1 and parts[0].suffix == SUFFIX:
         shutil.copyfile(parts[0], target)
         return
-    state = {}
+    state: dict[str, Any] = {}
     for part in parts:
         state |= {name: value.clone().contiguous() for name, value in read_state(part).items()}
     save_file(state, target, {"format": "pt"})

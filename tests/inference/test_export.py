@@ -1,7 +1,9 @@
+import csv
 import json
 import shutil
 
 import pytest
+from huggingface_hub import ModelCard
 
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.export import export
@@ -44,11 +46,37 @@ def test_the_card_states_what_the_model_is_and_how_good(made):
     assert "pictures are not read" in (made.exported["text_only"] / "README.md").read_text()
 
 
+def test_the_hub_reads_its_facts_from_the_card(made, tmp_path):
+    about = {"license": "apache-2.0", "languages": ["en"]}
+    export(made.run("full"), tmp_path / "out", made.folder / "full.csv", **about)
+    data = ModelCard.load(tmp_path / "out" / "README.md").data
+    assert (data.library_name, data.license, data.language) == ("hamlearn", "apache-2.0", ["en"])
+    assert data.pipeline_tag == "token-classification"
+    assert {"hamlearn", "full", "multimodal"} <= set(data.tags)
+    assert data.datasets == ["drawn"]
+    assert data.base_model is None  # it was trained from scratch
+    with (made.folder / "full.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["type"] == "all"]
+    expected = {
+        f"{metric}, {row['scheme']}": round(float(row[metric]), 6)
+        for row in rows
+        if row["cue"] == row["has_picture"] == "all" and row["split"] == "test"
+        for metric in ("f1", "precision", "recall")
+    }
+    found = {one.metric_name: one.metric_value for one in data.eval_results}
+    assert found == expected
+    assert {one.dataset_split for one in data.eval_results} == {"test"}
+    bare = ModelCard.load(made.exported["text_only"] / "README.md").data
+    assert (bare.license, bare.language) == (None, None)
+    assert "multimodal" not in bare.tags
+
+
 def test_random_weights_are_stated_and_paths_of_this_machine_are_not(made, tmp_path):
     shutil.copytree(made.run("full"), tmp_path / "run")
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     facts["networks"]["objects"]["random"] = True
     facts["text"]["encoder"] = "/home/somebody/an_encoder"
+    facts["networks"]["images"]["source"] = "transformers:/home/somebody/clip"
     (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
     write_manifest(tmp_path / "run")
     export(tmp_path / "run", tmp_path / "out")

@@ -9,9 +9,7 @@ from PIL import Image
 
 from hamlearn import Post, Tagger
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.image_features import CACHED, find_weights
-from hamlearn.networks import BACKBONES, WeightSettings
-from hamlearn.runs import VisionNetwork
+from hamlearn.inference.image_features import CACHED
 from hamlearn.vision.images import ImageError
 from tests.inference.conftest import WEIGHTS
 
@@ -89,7 +87,7 @@ def test_weights_must_be_those_of_the_training(made, tmp_path, monkeypatch):
         pytest.raises(HamlearnError, match=r"resnet\.safetensors: sha256 is \w+, expected \w+"),
     ):
         tagger.tag([Post(text="hi", image=made.images / "a.jpg")])
-    monkeypatch.setattr("hamlearn.inference.image_features.root", lambda: tmp_path)
+    monkeypatch.setattr("hamlearn.inference.vision_weights.root", lambda: tmp_path)
     with (
         Tagger.load(made.exported["full"]) as tagger,
         pytest.raises(HamlearnError, match=r"found no weights resnet\.safetensors.*looked for"),
@@ -128,35 +126,3 @@ def test_a_model_of_precomputed_image_features_needs_feature_files(made):
         )
         with pytest.raises(HamlearnError, match=said):
             _ = tagger.image_encoder
-
-
-def network_of(source, weights="own"):
-    facts = {"sha256": "0" * 64, "random": False, "settings": {}, "versions": {}}
-    return VisionNetwork(name="own", weights=weights, source=source, **facts)
-
-
-def test_a_folder_of_transformers_is_found_at_its_place_or_beside_other_weights(tmp_path):
-    source = "transformers:models/own"
-    found = find_weights(network_of(source), BACKBONES, WeightSettings, None)
-    assert (found.source, found.weights) == (source, None)
-    (tmp_path / "own").mkdir()
-    found = find_weights(network_of(source), BACKBONES, WeightSettings, tmp_path)
-    assert found.source == f"transformers:{tmp_path / 'own'}"
-
-
-def test_a_file_of_timm_keeps_its_source(tmp_path):
-    (tmp_path / "a.safetensors").touch()
-    network = network_of("timm:resnet10t", "a.safetensors")
-    found = find_weights(network, BACKBONES, WeightSettings, tmp_path)
-    assert (found.source, found.weights) == ("timm:resnet10t", str(tmp_path / "a.safetensors"))
-
-
-def test_published_weights_of_torchvision_are_asked_for_by_name():
-    network = network_of("torchvision:swin_t", "IMAGENET1K_V1")
-    found = find_weights(network, BACKBONES, WeightSettings, None)
-    assert (found.source, found.weights) == ("torchvision:swin_t", "IMAGENET1K_V1")
-
-
-def test_code_that_a_model_folder_names_is_not_run():
-    with pytest.raises(HamlearnError, match="own: found python:os:system, code that is not"):
-        find_weights(network_of("python:os:system"), BACKBONES, WeightSettings, None)

@@ -9,6 +9,7 @@ import torch
 from hamlearn.corpus.posts import read_posts
 from hamlearn.data.sources import InputFiles
 from hamlearn.errors import HamlearnError
+from hamlearn.inference.export import export
 from hamlearn.inference.model_folder import load_model
 from hamlearn.inference.prediction import predict
 from hamlearn.settings import load_settings
@@ -68,7 +69,8 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant
         post.image_id != "test_0" if inputs_of(variant).files else None
         for post in read_posts(paths["posts"], "test")
     ]
-    predict(tmp_path / "run", paths["posts"], "test", *outputs, files)
+    export(tmp_path / "run", tmp_path / "copy")
+    predict(tmp_path / "copy", paths["posts"], "test", *outputs, files)
     assert outputs[0].read_text() == found
 
 

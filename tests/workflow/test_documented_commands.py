@@ -72,7 +72,10 @@ COMMANDS = {
     "python -m hamlearn weights list --settings config.yaml": ("backbone demo: present",) * 2,
     "python -m hamlearn weights fetch --settings config.yaml": ("backbone demo: present",) * 2,
     "python -m hamlearn export results/models/demo/demo/full/seed0 mymodel"
-    " --scores results/report/metrics.csv": ("error seed0: found no", "mymodel: full with"),
+    " --scores results/report/metrics.csv --with-vision": (
+        "error seed0: found no",
+        "mymodel: full with",
+    ),
     "python -m hamlearn features images --settings config.yaml --backbone precomputed"
     " --posts posts.jsonl --out images.h5": ("error posts.jsonl: no such file", "error posts"),
     "python -m hamlearn predict mymodel posts.jsonl --images pictures --out entities.jsonl": (

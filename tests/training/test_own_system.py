@@ -43,7 +43,8 @@ def trained(paths, out, build=BUILD, inputs=READS, **others):
 def test_it_is_trained_used_and_exported_with_the_callers_consent(paths, tmp_path):
     files = trained(paths, tmp_path / "run")
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert facts["own"] == {"build": BUILD, "inputs": READS, "about": "mine, of your own"}
+    about = {"reads": [], "about": "mine, of your own"}
+    assert facts["own"] == {"build": BUILD, "inputs": READS, **about}
     message = f"system mine: its network is built by {BUILD}, code outside of hamlearn"
     with pytest.raises(HamlearnError, match=message):
         load_model(tmp_path / "run")

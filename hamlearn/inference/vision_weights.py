@@ -143,10 +143,10 @@ def check_loaded(network: VisionNetwork, loaded: "Backbone | Detector", is_copy:
 
     The file of a copy has a digest of its own, which the manifest of the model states.
     """
-    key, digest = f"sha256 of {network.weights}", loaded.weights.digest
+    of_weights, digest = f"sha256 of {network.weights}", loaded.weights.digest
     preprocessing = json.loads(canonical(loaded.preprocessing))
     for key, found, expected in (
-        (key, network.sha256 if is_copy else digest, network.sha256),
+        (of_weights, network.sha256 if is_copy else digest, network.sha256),
         ("preprocessing", preprocessing, network.settings.get("preprocessing")),
     ):
         if found != expected:

@@ -40,6 +40,11 @@ class SystemSettings(Section):
             raise wrong("like", self.like, f"one of {known}{guess(self.like, SYSTEMS)}")
         if self.build is not None and self.build.startswith("hamlearn."):
             raise wrong("build", self.build, "a function of your own, or `like` with a system")
+        if self.like is not None and self.inputs is not None:
+            needed = [name for name in SYSTEMS[self.like].inputs.flags if name != "one_segment"]
+            if missing := [name for name in needed if name not in self.inputs]:
+                expected = f"also {', '.join(missing)}, which the network of {self.like} reads"
+                raise wrong("inputs", self.inputs, expected)
         inputs = self.system("").inputs
         if self.reads is not None and len(set(self.reads)) < len(self.reads):
             raise wrong("reads", self.reads, "each of them once")

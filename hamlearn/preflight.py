@@ -98,7 +98,13 @@ def check(settings: Settings, local: bool = True, installed: bool = True) -> Non
     for detector in all_detectors(settings):
         required_backend(settings, detector)
     if installed:
-        require_loggers(settings.training.loggers)
+        for label in dict.fromkeys(run.variant for run in requested_runs(settings)):
+            one = variant_of(settings, label)
+            try:
+                require_loggers(one.settings.training.loggers)
+            except HamlearnError as error:
+                is_own = "training.loggers" in one.changed
+                raise HamlearnError(f"{label}: {error}" if is_own else str(error)) from error
     if not local:
         return
     for found in _paths_of_posts(settings) if settings.predict.posts else _paths(settings):

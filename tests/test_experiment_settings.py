@@ -35,6 +35,14 @@ from hamlearn.systems import SYSTEMS, Inputs
             "corpora.a.texts.names: found 'b', expected another name",
         ),
         (
+            {"systems": {"a": {"like": "full", "inputs": ["image", "objects", "graphs"]}}},
+            "systems.a.inputs: found ['image', 'objects', 'graphs'], expected also encoder, which",
+        ),
+        (
+            {"systems": {"a": {"like": "umt", "inputs": ["encoder"]}}},
+            "systems.a.inputs: found ['encoder'], expected also regions, which the network of umt",
+        ),
+        (
             {"systems": {"a": {"like": "full", "reads": ["ocr", "ocr"]}}},
             "systems.a.reads: found ['ocr', 'ocr'], expected each of them once",
         ),

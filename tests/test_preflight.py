@@ -56,6 +56,9 @@ def test_the_packages_of_loggers_must_be_installed_where_jobs_run(monkeypatch):
     with pytest.raises(HamlearnError, match="found wandb, whose package is not installed"):
         preflight.check(settings)
     preflight.check(settings, installed=False)
+    own = {"runs": {"sent": {"training": {"loggers": ["mlflow"]}}}}
+    with pytest.raises(HamlearnError, match=r"full-sent: training\.loggers: found mlflow, whose"):
+        preflight.check(Settings.model_validate(GENERATED | own), local=False)
 
 
 @pytest.mark.parametrize("key", ["model", "posts", "images", "weights"])

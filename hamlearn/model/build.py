@@ -1,9 +1,9 @@
 """Build the model of a system, the only place where one is built."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -99,28 +99,48 @@ def build_untrained(
     return build_model(encoder, setup.system, sizes, setup.text, setup.model, own)
 
 
-@torch.no_grad()
-def check_emissions(tagger: TaggingModel, batch: Batch, setup: RunSetup) -> None:
-    """Refuse a network whose emissions of a batch are not (B, W, K) finite numbers.
+def check_network(tagger: TaggingModel, batch: Batch, setup: RunSetup) -> None:
+    """Refuse a network that cannot be trained on a batch with labels, or not decoded.
 
     Raises:
-        HamlearnError: they are not, or it fails.
+        HamlearnError: its emissions are not (B, W, K) finite numbers, its loss depends on no
+            parameter, or it fails.
     """
     width = tagger.n_scores or len(setup.labels)
     place, shape = f"systems.{setup.system}.build", (*batch.word_mask.shape, width)
-    try:
+    if not hasattr(tagger, "crf"):
+        raise HamlearnError(
+            f"{place}: found a network without `crf`, expected that it calls `add_output_layers`"
+            " or sets `crf` to None"
+        )
+    with _named(place):
         found = tagger.eval()(batch).emissions
-    except Exception as error:  # of the user's code
+        found_shape = tuple(found.shape)
+    if found_shape != shape:
         raise HamlearnError(
-            f"{place}: failed on the first posts: {type(error).__name__}: {error!s:.300}"
-        ) from error
-    if tuple(found.shape) != shape:
-        raise HamlearnError(
-            f"{place}: found emissions of shape {tuple(found.shape)}, expected {shape}: posts,"
-            " words, labels"
+            f"{place}: found emissions of shape {found_shape}, expected {shape}: posts, words,"
+            " labels"
         )
     if not found[batch.word_mask].isfinite().all():
         raise HamlearnError(f"{place}: found emissions that are not finite")
+    with _named(place):
+        loss = tagger.loss(batch)
+        tagger.paths(found, batch.word_mask)
+    if not loss.requires_grad:
+        raise HamlearnError(
+            f"{place}: found a loss that depends on no parameter, expected one to train"
+        )
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Say of an error of the user's code where it comes from."""
+    try:
+        yield
+    except Exception as error:
+        raise HamlearnError(
+            f"{place}: failed on the first posts: {type(error).__name__}: {error!s:.300}"
+        ) from error
 
 
 def compile_layers(tagger: TaggingModel, backend: str = "inductor") -> list[nn.Module]:

@@ -27,7 +27,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import FACTS, write_model_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
 from hamlearn.loggers import open_loggers, require_loggers
-from hamlearn.model.build import build_untrained, check_emissions, compile_layers
+from hamlearn.model.build import build_untrained, check_network, compile_layers
 from hamlearn.model.queries import TypeQueries
 from hamlearn.model.spatial import resolve_graph_backend
 from hamlearn.model.visual import VisualEmbedding
@@ -159,7 +159,7 @@ def _train(
         if built.is_own:
             first = range(min(2, len(data["train"])))
             with torch.random.fork_rng(devices=[]):
-                check_emissions(model, data["train"].batch(first), setup)
+                check_network(model, data["train"].batch(first), setup)
         model.train()
         if lexicon is not None:
             lexicon.initialise(model)

@@ -89,6 +89,40 @@ class NotANumber(Wrong):
         return Output(self.emissions(self.text(batch)[1]) * float("nan"))
 
 
+class Untrainable(Wrong):
+    def forward(self, batch):
+        return Output(self.emissions(self.text(batch)[1]).detach())
+
+    def loss_of(self, emissions, batch):
+        return emissions.sum()
+
+
+class WithoutOutputLayers(TaggingModel):
+    def __init__(self, encoder, sizes, text, model):
+        super().__init__()
+        self.text = TextEncoder(encoder)
+        self.out = nn.Linear(self.text.width, sizes.labels)
+
+    def forward(self, batch):
+        return Output(self.out(self.text(batch)[1]))
+
+
+class WithoutParameters(TaggingModel):
+    crf = None
+
+    def __init__(self, encoder, sizes, text, model):
+        super().__init__()
+        self.labels = sizes.labels
+
+    def forward(self, batch):
+        return Output(torch.zeros(*batch.word_mask.shape, self.labels))
+
+
+class WithoutTensor(WithoutParameters):
+    def forward(self, batch):
+        return Output([0.0])
+
+
 def failing(*arguments):
     raise RuntimeError("no such layer")
 
@@ -102,6 +136,10 @@ def nothing(*arguments):
     [
         ("Wrong", r"found emissions of shape \(2, \d+, 8\), expected \(2, \d+, 7\)"),
         ("NotANumber", "found emissions that are not finite"),
+        ("WithoutOutputLayers", "found a network without `crf`, expected that it calls `add_outp"),
+        ("WithoutParameters", "found a loss that depends on no parameter, expected one to train"),
+        ("Untrainable", "found a loss that depends on no parameter, expected one to train"),
+        ("WithoutTensor", "failed on the first posts: AttributeError: 'list' object has no"),
         ("failing", f"{__name__}:failing failed: RuntimeError: no such layer"),
         ("nothing", f"{__name__}:nothing returned NoneType, expected a TaggingModel"),
         ("absent", "which cannot be imported: AttributeError"),

@@ -226,6 +226,15 @@ def test_loggers_write_below_the_results_and_repeat_no_training(finished):
     assert "--logger csv --logs other/logs/train/demo/none/text_only/seed0 " in said
 
 
+def test_a_run_has_loggers_and_devices_of_its_own(finished):
+    own = {"training": {"loggers": ["csv"], "devices": 2}, "variants": ["text_only"]}
+    said = finished.snakemake("-n", "-p", *finished.overlay(runs={"logged": own}))
+    trained = [line for line in said.splitlines() if "-m hamlearn train " in line]
+    (line,) = (line for line in trained if "text_only-logged" in line)
+    assert "--devices 2 --threads 2 --logger csv --logs" in line
+    assert len(trained) == 1  # the others are there, and have none
+
+
 def test_text_alone_asks_for_no_picture(tmp_path):
     project = Project(tmp_path / "project")
     found = project.planned(variants=["text_only"])

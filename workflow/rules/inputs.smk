@@ -287,6 +287,12 @@ def devices(wildcards):
     return settings_for(SETTINGS, wildcards.variant).training.devices
 
 
+def loggers(wildcards):
+    """Return the command-line options for the loggers of a training."""
+    names = settings_for(SETTINGS, wildcards.variant).training.loggers
+    return " ".join(f"--logger {name}" for name in names)
+
+
 def gpus(wildcards):
     return GPU * devices(wildcards)
 

@@ -72,7 +72,7 @@ rule train:
         gpu=gpus,
         mem_mb=training_memory,
         # Like the number of devices not among the parameters, since they change no result.
-        loggers=" ".join(f"--logger {name}" for name in config["training"]["loggers"]),
+        loggers=loggers,
     params:
         settings=lambda wildcards: experiments.run_settings(SETTINGS, wildcards.variant),
         system=system_of,

@@ -54,7 +54,7 @@ def file_lock(path: str | Path, timeout: float = -1, mode: int = 0o644) -> Itera
 
     path = Path(path)
     lock: FileLock | SoftFileLock = FileLock(path, timeout, mode)
-    if not _has_locks(path.parent):
+    if not has_locks(path.parent):
         held = path.with_name(f"{path.name}.held")
         lock = SoftFileLock(held, max(timeout, 1) if timeout >= 0 else -1, mode)
     try:
@@ -71,7 +71,7 @@ def file_lock(path: str | Path, timeout: float = -1, mode: int = 0o644) -> Itera
 
 
 @functools.cache
-def _has_locks(folder: Path) -> bool:
+def has_locks(folder: Path) -> bool:
     """Return whether the file system of a folder has locks; the first time, warn if not."""
     with tempfile.TemporaryFile(dir=folder) as file:
         try:

@@ -36,10 +36,12 @@ ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import 
     "demo": {"vision"},
     "variants": set(),
     "experiments": {"variants"},
+    "doctor": {"experiments", "model", "vision"},
     "preflight": {"experiments", "variants", "vision"},
     "fingerprints": {"corpus"},
     "cli": {
         *("corpus", "data", "evaluation", "experiments", "features"),
+        "doctor",
         *("inference", "preflight", "report", "serving", "training", "vision"),
     },
     "runs": {"corpus"},

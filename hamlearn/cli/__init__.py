@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(projects.init)
+app.command()(projects.doctor)
 app.command()(features.graphs)
 app.add_typer(models.app)
 app.add_typer(evaluation.app)

@@ -40,3 +40,10 @@ def run(context: typer.Context) -> None:
     -h` lists Snakemake's options. Without config.yaml in the folder, the demo is run.
     """
     projects.run(context.args)
+
+
+def doctor() -> None:
+    """Describe this machine, what will run where and which weights are there, for bug reports."""
+    from hamlearn.doctor import describe
+
+    say(describe(Path.cwd()))

@@ -22,6 +22,10 @@ parts, which all have the token type of the post. Captions and texts in images a
 corpus has a file of them (`corpora.NAME.texts.captions`, `.ocr`), those of a missing image too,
 since no other input of the image is read. A post with none of them is exactly its text alone. With
 a frozen encoder, whose stored outputs are those of x', L = -log p(y | x').
+
+On the demo, where the image alone decides a type that the text leaves open, the losses of the text
+alone cost something: F1 on the object cue is 87.3 after 12 epochs with them, and 95.3 without (one
+seed; a system that reads no image has 51.7).
 """
 
 from dataclasses import replace

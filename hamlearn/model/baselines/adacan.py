@@ -12,20 +12,16 @@ Word-guided attention over regions, image-guided attention over words, their fus
 filters what the image adds. As in the HamLearning paper's table, BERT replaces the BiLSTM and the
 CNN over characters; the map is ResNet's, as everywhere here, and not VGG's.
 
-Difference from the paper: the compared vectors are added inside the tanh. The paper's ⊕
-concatenates them, so that they stay apart up to the softmax, where the word's part is the same for
-all regions and cancels: every word would attend to the same regions, and every image to the same
-words.
+Checked against public code alone, which was read and not run: the authors' for Keras 1
+(https://github.com/jinlanfu/NERmultimodal), and a later one in the code of MGCMT. g_t and s_t are
+one number each in both. The authors' code computes g_t from P + X, concatenates the two parts of
+m_t instead of adding them, and computes s_t from m_t alone; the later code has the equations above.
 
-Not stated there and decided here: g_t is a vector of D and s_t one number. The hidden layer of
-attention is 200 wide. Padding words are not attended to. The authors' Keras code
-(https://github.com/jinlanfu/NERmultimodal), which was read and not run, has one number for g_t,
-from the sum of P and X, concatenates the two parts instead of adding them, and computes s_t from
-m_t alone; this file follows the paper.
+Difference from both: the compared vectors are added inside the tanh. They concatenate them, so that
+they stay apart up to the softmax, where the word's part is the same for all regions and cancels:
+every word would attend to the same regions, and every image to the same words.
 
-It learns slowly to use the image: on the demo corpora of 2,500 posts the scene cue stays near
-chance for the 12 epochs that the others need, and reaches .91 after 36 epochs (epoch 23 chosen, one
-seed).
+Decided here: the hidden layer of attention is 200 wide. Padding words are not attended to.
 
 Without an image u_t = 0, so a post is labelled as the same model labels its text alone.
 """
@@ -48,7 +44,7 @@ class GatedFusion(nn.Module):
         super().__init__()
         self.image = nn.Linear(width, width)
         self.text = nn.Linear(width, width)
-        self.gate = nn.Linear(2 * width, width)
+        self.gate = nn.Linear(2 * width, 1)
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         """Return m_t (B, W, D) of p_t (B, W, D) and x_t (B, W, D)."""

@@ -47,3 +47,12 @@ if ":" in str(SOURCES):
         " PYTHONPATH; expected a path without: move or rename the folder"
     )
 shell.prefix(f"export PYTHONPATH={literal(shlex.quote(str(SOURCES)))}; ")
+
+# The image of containers/hamlearn.def, or what HAMLEARN_IMAGE names (docker://...).
+IMAGE = os.environ.get("HAMLEARN_IMAGE", "hamlearn.sif")
+METHODS = {str(one) for one in workflow.deployment_settings.deployment_method}
+if "apptainer" in METHODS and "://" not in IMAGE and not os.path.exists(IMAGE):
+    raise WorkflowError(
+        f"{IMAGE}: found no such image, expected that of `apptainer build hamlearn.sif"
+        " containers/hamlearn.def`, or another one named by HAMLEARN_IMAGE"
+    )

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,8 +140,15 @@ class CorpusResults:
         return f"{name}, seed {run.seed}" if several else name
 
 
-def read_results(settings: Settings, metrics: str | Path, results: Path) -> list[CorpusResults]:
+def read_results(
+    settings: Settings,
+    metrics: str | Path,
+    results: Path,
+    left_out: Collection[tuple[str, str, str]] = (),
+) -> list[CorpusResults]:
     """Read what the report needs of every corpus in the gathered scores, in their order.
+
+    Runs of `left_out`, by corpus, detector and variant, are not read.
 
     Raises:
         HamlearnError: a file is absent or malformed, or the scores hold an invalid name.
@@ -155,10 +162,14 @@ def read_results(settings: Settings, metrics: str | Path, results: Path) -> list
                 raise HamlearnError(
                     f"{metrics}: {column}: found {name!r}, expected a name like `demo-2`"
                 )
+    scores = without(scores, left_out)
     made_by = "hamlearn controls"
     effects = read_table(results / "report" / "controls.csv", EFFECTS, EFFECTS[:5], made_by)
     relevance = read_table(results / "report" / "relevance.csv", RELEVANCE, RELEVANCE[:6], made_by)
-    tables = {"effects": effects, "relevance": relevance}
+    tables = {
+        "effects": without(effects, left_out),
+        "relevance": without(relevance, left_out),
+    }
     return [
         _read_corpus(
             settings,
@@ -169,6 +180,16 @@ def read_results(settings: Settings, metrics: str | Path, results: Path) -> list
         )
         for name, rows in scores.groupby("corpus", sort=False)
     ]
+
+
+def without(
+    table: pd.DataFrame,
+    left_out: Collection[tuple[str, str, str]],
+    columns: Sequence[str] = ("corpus", "detector", "variant"),
+) -> pd.DataFrame:
+    """Return a table without the rows of some runs, by corpus, detector and variant."""
+    rows = table[list(columns)].itertuples(index=False, name=None)
+    return table[np.array([row not in left_out for row in rows], dtype=bool)]
 
 
 def _read_corpus(

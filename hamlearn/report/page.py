@@ -16,7 +16,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.tables import mean_and_deviation
 from hamlearn.outputs import FIGURES, MARKER, atomic_folder, atomic_write
-from hamlearn.report import controls, figures, provenance, tables
+from hamlearn.report import controls, figures, grid, provenance, tables
 from hamlearn.report.browser import browser_of
 from hamlearn.report.contact import GROUP_COLOURS, contact_sheet
 from hamlearn.report.findings import BASE, explanation, findings
@@ -52,13 +52,16 @@ def write_report(
         raise HamlearnError(
             f"{out / 'index.html'}: found a page that hamlearn did not write; expected a new folder"
         )
-    sections = []
-    for corpus in read_results(settings, metrics, results):
+    sections, settings_by_dev = [], grid.read_grid(settings, results)
+    left_out = grid.left_out(settings_by_dev)
+    charts = grid.grid_figures(settings_by_dev)
+    for corpus in read_results(settings, metrics, results, left_out):
         detections = [
             read_detections(corpus, name, results, relations=settings.report.pictures)
             for name in corpus.detectors
         ]
-        sections.append(section_of(settings, corpus, detections))
+        notes = grid.notes(settings_by_dev, corpus.name)
+        sections.append({**section_of(settings, corpus, detections), "notes": notes})
     folder = Path(__file__).parent / "templates"
     style, script = ((folder / name).read_text("utf-8") for name in ("style.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -74,8 +77,9 @@ def write_report(
             name=settings.name,
             sections=sections,
             paper=tables.paper_tables(settings, results),
-            grid=tables.grid_tables(settings, results),
-            pairs=tables.pair_tables(settings, results),
+            grid=grid.grid_tables(settings_by_dev),
+            charts=charts,
+            pairs=tables.pair_tables(settings, results, left_out),
         )
     )
     with (  # the page appears after the figures
@@ -83,12 +87,14 @@ def write_report(
         atomic_folder(out / "figures", FIGURES) as folder,
     ):
         part.write_text(_without_controls(page), encoding="utf-8")
+        every = [*charts.values()]
         for section in sections:
-            counts = _present([sheet.counts for sheet in section["sheets"]])
-            drawn = [section[name] for name in ("by_cue", "breakdowns", "curves", "relevance")]
-            for figure in sum(drawn, counts):
-                svg = _without_controls(figure.svg)
-                (folder / f"{figure.name}.svg").write_text(svg, encoding="utf-8")
+            every += _present([sheet.counts for sheet in section["sheets"]])
+            for name in ("by_cue", "breakdowns", "curves", "relevance"):
+                every += section[name]
+        for figure in every:
+            svg = _without_controls(figure.svg)
+            (folder / f"{figure.name}.svg").write_text(svg, encoding="utf-8")
     for section in sections:
         for caution in section["cautions"]:
             log.warning("%s: %s", caution.corpus, caution.headline)

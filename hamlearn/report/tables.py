@@ -3,7 +3,7 @@
 Numbers become text laid out in rows; nothing here knows HTML.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,12 @@ import pandas as pd
 from hamlearn.corpus.labels import SCHEMES
 from hamlearn.evaluation.compare import COLUMNS as PAIR_COLUMNS
 from hamlearn.evaluation.evaluate import WITHOUT_IMAGE
-from hamlearn.evaluation.grid import COLUMNS as GRID_COLUMNS
-from hamlearn.evaluation.grid import shown
 from hamlearn.evaluation.paper import ABSENT, OVERALL, TITLES, footnotes, marks_of
 from hamlearn.evaluation.paper import COLUMNS as PAPER_COLUMNS
 from hamlearn.evaluation.scores import ALL
 from hamlearn.evaluation.tables import mean_and_deviation, read_table
-from hamlearn.experiments import has_runs
 from hamlearn.report.analysis import confusions
-from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, RunResult
+from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, RunResult, without
 from hamlearn.settings import Settings
 
 
@@ -194,39 +191,20 @@ def _paper_cell(values: Mapping[Any, Any], places: int) -> Cell:
     return Cell(text, below)
 
 
-def grid_tables(settings: Settings, results: Path) -> dict[str, Table]:
-    """Return the settings of each system by corpus, the best on dev first; empty without runs."""
-    if not has_runs(settings):
-        return {}
-    path = results / "report" / "tables" / "grid.csv"
-    found = read_table(path, GRID_COLUMNS, GRID_COLUMNS[:4], "hamlearn grid")
-    tables = {}
-    for corpus, of_corpus in found.groupby("corpus", sort=False):
-        rows = [
-            Row(
-                row["variant"],
-                cells([shown(row, "dev"), shown(row, "test"), "chosen" if row["chosen"] else ""]),
-                "" if row["detector"] == NO_DETECTOR else row["detector"],
-            )
-            for row in of_corpus.to_dict("records")
-        ]
-        tables[str(corpus)] = Table(
-            caption=f"The settings of each system on {corpus} by lenient micro F1 on dev, in"
-            " percent, mean ± standard deviation over seeds. Dev alone decides what is chosen.",
-            corner="Variant",
-            columns=("Dev", "Test", ""),
-            rows=tuple(rows),
-        )
-    return tables
+def pair_tables(
+    settings: Settings, results: Path, left_out: Collection[tuple[str, str, str]] = ()
+) -> dict[str, Table]:
+    """Return every pair of systems by corpus, the smallest p first; empty if not requested.
 
-
-def pair_tables(settings: Settings, results: Path) -> dict[str, Table]:
-    """Return every pair of systems by corpus, the smallest p first; empty if not requested."""
+    `left_out` has corpus, detector and variant of runs that are not shown.
+    """
     if not settings.experiments.tables:
         return {}
     path = results / "report" / "tables" / "pairs.csv"
     pairs = read_table(path, PAIR_COLUMNS, PAIR_COLUMNS[:6], "hamlearn paper pairs")
     pairs = select(pairs, has_picture=ALL)
+    for names in (["corpus", "detector", "variant"], ["corpus", "other_detector", "other"]):
+        pairs = without(pairs, left_out, names)
     tables = {}
     for corpus, of_corpus in pairs.groupby("corpus", sort=False):
         rows = []

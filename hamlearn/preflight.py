@@ -247,12 +247,6 @@ def _check_networks(settings: Settings, installed: bool) -> None:
     for given in requested_networks(settings):
         network = Network(*given)
         check_network(network, installed)
-        kind = network.source.kind
-        if network.key.startswith("object_features") and kind != "python":
-            raise HamlearnError(
-                f"{network.key}.source: found {network.settings.source}, expected a python: source:"
-                f" detectors of {kind} are not supported"
-            )
         classes = getattr(network.settings, "classes", None)
         if isinstance(classes, str):
             expected = "a file of class names; see config/README.md#object_features"

@@ -282,8 +282,18 @@ def test_a_path_that_snakemake_would_change_is_refused(values, key):
         check(GENERATED | values)
 
 
-def test_a_detector_that_no_loader_takes_is_refused():
-    detectors = {"mine": {"source": "torchvision:fasterrcnn_resnet50_fpn", "weights": "random"}}
-    message = "detectors.mine.source: found torchvision:.*, expected a python: source: detectors of"
-    with pytest.raises(HamlearnError, match=message):
+@pytest.mark.parametrize(
+    ("source", "more", "message"),
+    [
+        ("timm:resnet50", {}, r"source: found timm:resnet50, expected .*: timm has no detectors"),
+        (
+            "torchvision:fcos_resnet50_fpn",
+            {"weights": "random", "classes": ["cat"]},
+            r"classes: found names, expected null: a detector of torchvision has",
+        ),
+    ],
+)
+def test_a_detector_that_cannot_be_is_refused(source, more, message):
+    detectors = {"mine": {"source": source, **more}}
+    with pytest.raises(HamlearnError, match=rf"object_features\.detectors\.mine\.{message}"):
         check({"detector": "mine", "object_features": {"detectors": detectors}})

@@ -198,7 +198,7 @@ def extract_objects(
     options, workers = settings.object_features, set_threads(threads)
     max_pixels = settings.pictures.max_pixels
     every = image_paths(iterate_posts(posts_path))
-    paths = shard_of(every, shard)
+    ids = list(paths := shard_of(every, shard))
     warn_of_demo([detector], next(filter(None, paths.values()), None))
     with free_device("cpu" if detector == PRECOMPUTED else device) as on:
         source: ObjectSource
@@ -224,14 +224,18 @@ def extract_objects(
             best: Any = item.value
             if detector != PRECOMPUTED:
                 with memory_checked():
-                    best = select_top(net.propose(best), options.objects, **selection)
+                    found = net.propose(best)
+                try:
+                    best = select_top(found, options.objects, **selection)
+                except HamlearnError as error:
+                    raise HamlearnError(f"{detector}: image {ids[item.row]}: {error}") from error
             return lambda: [padded(best, options.objects, item.size, len(source.classes))]
 
         used |= {"backend": source.backend, "preprocessing": source.preprocessing}
         used["max_pixels"], weights = max_pixels, source.weights
         _write_shard(
             out,
-            list(paths),
+            ids,
             object_columns(source.feature_width, options.objects, options.dtype),
             _attributes("objects", detector, network, weights, used),
             queue,

@@ -72,7 +72,7 @@ class Proposals:
 
     Attributes:
         boxes: (P, 4) the regions that `features` describe.
-        probs: (P, C) probability of each class; the rest to 1 is the background.
+        probs: (P, C) probability of each class; of a softmax, the rest to 1 is the background.
         class_boxes: (P, C, 4) the regions as corrected for each class, inside the image.
         features: (P, F) of the regions.
     """
@@ -236,28 +236,38 @@ def select_top(
     Args:
         found: proposals of one image.
         n: maximum number of objects.
-        nms_threshold: IoU above which the weaker box is dropped; of several, the first that leaves
-            n objects, else the last.
+        nms_threshold: IoU above which the weaker box is dropped, none for 1; of several, the first
+            that leaves n objects, else the last.
         nms_per_class: if False, a proposal is one candidate, of its best class, and any box
             suppresses any other; if True, each class of a proposal is a candidate, and a box
             suppresses only boxes of its class, so that one proposal can be selected as two classes.
-        score_threshold: candidates below are dropped.
+        score_threshold: candidates below, and those of probability 0, are dropped.
+
+    Raises:
+        HamlearnError: probabilities or boxes are not finite.
     """
+    if not found.probs.isfinite().all():
+        raise HamlearnError("probs: found NaN or infinity, expected finite numbers")
     if nms_per_class:
-        proposal, labels = torch.nonzero(found.probs >= score_threshold, as_tuple=True)
+        likely = (found.probs >= score_threshold) & (found.probs > 0)
+        proposal, labels = torch.nonzero(likely, as_tuple=True)
         scores = found.probs[proposal, labels]
     else:
         scores, labels = found.probs.max(dim=1)
-        proposal = torch.nonzero(scores >= score_threshold)[:, 0]
+        proposal = torch.nonzero((scores >= score_threshold) & (scores > 0))[:, 0]
         scores, labels = scores[proposal], labels[proposal]
     boxes = found.class_boxes[proposal, labels]  # (K, 4), K candidates
+    if not boxes.isfinite().all():
+        raise HamlearnError("boxes: found NaN or infinity, expected finite numbers")
     solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     proposal, labels, scores, boxes = (
         values[solid] for values in (proposal, labels, scores, boxes)
     )
     ladder = nms_threshold if isinstance(nms_threshold, Sequence) else [nms_threshold]
     for threshold in ladder:
-        if nms_per_class:
+        if threshold >= 1:  # of thousands of candidates, without comparing them
+            kept = scores.argsort(descending=True, stable=True)
+        elif nms_per_class:
             kept = batched_nms(boxes, scores, labels, threshold)
         else:
             kept = nms(boxes, scores, threshold)

@@ -142,16 +142,23 @@ def check(network: Network, installed: bool = True) -> None:
         HamlearnError: a library, module, function, folder or file is absent, or a folder holds
             another kind of model. The message names the key.
     """
-    kind = network.source.kind
-    if installed and kind in PACKAGES and importlib.util.find_spec(kind) is None:
-        raise HamlearnError(
-            f"{network.key}.source: found {network.settings.source}, and {kind} is not installed:"
-            f" pip install {kind}"
-        )
+    kind, settings = network.source.kind, network.settings
+    if isinstance(settings, DetectorSettings):
+        if kind == "timm":
+            raise HamlearnError(
+                f"{network.key}.source: found {settings.source}, expected another source: timm has"
+                " no detectors"
+            )
+        if kind == "torchvision" and settings.classes is not None:
+            _refuse_classes(network, "a detector of torchvision")
+    if installed and kind in PACKAGES:
+        _require_package(network, kind)
     if kind == "python":
         check_function(f"{network.key}.source", network.source, installed)
     if kind == "transformers":
-        _check_folder(network)
+        check_folder(network)
+        if installed and network.folder is not None and _needs_timm(network.folder):
+            _require_package(network, "timm")
     elif network.hub_id is not None:
         _require_snapshot(network)
     if network.file is not None and not network.file.is_file():
@@ -204,7 +211,7 @@ def _defined(body: list[ast.stmt]) -> Iterator[str]:
                 yield from _defined([one for one in inner if one is not node])
 
 
-def _check_folder(network: Network) -> None:
+def check_folder(network: Network) -> None:
     """Check the folder or snapshot of a `transformers:` source by its JSON files."""
     place = f"{network.key}.source"
     if network.hub_id is not None:
@@ -231,12 +238,34 @@ def _check_folder(network: Network) -> None:
             " is prepared"
         )
     classes = network.settings.classes if isinstance(network.settings, DetectorSettings) else None
-    if is_detector and (model_type in ZERO_SHOT_TYPES) != bool(classes):
-        found, expected = ("none", "names") if not classes else ("names", "null")
-        reason = "finds what it is told" if not classes else "has classes of its own"
+    if model_type in ZERO_SHOT_TYPES and not classes:
         raise HamlearnError(
-            f"{network.key}.classes: found {found}, expected {expected}: a {model_type} {reason}"
+            f"{network.key}.classes: found none, expected names: a {model_type} finds what it is"
+            " told"
         )
+    if is_detector and model_type not in ZERO_SHOT_TYPES and classes is not None:
+        _refuse_classes(network, f"a {model_type}")
+
+
+def _refuse_classes(network: Network, what: str) -> None:
+    raise HamlearnError(
+        f"{network.key}.classes: found names, expected null: {what} has classes of its own"
+    )
+
+
+def _require_package(network: Network, package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise HamlearnError(
+            f"{network.key}.source: found {network.settings.source}, and {package} is not"
+            f" installed: pip install {package}"
+        )
+
+
+def _needs_timm(folder: Path) -> bool:
+    """Return True if a model has a backbone of timm."""
+    values = read_json(folder / CONFIG)
+    own = values.get("backbone_config") or {}
+    return bool(values.get("use_timm_backbone") or own.get("model_type") == "timm_backbone")
 
 
 def check_held(folder: Path) -> None:

@@ -252,3 +252,19 @@ def test_an_absent_or_empty_file_is_named(tmp_path):
 
 def test_classes_without_names_are_numbered():
     assert (len(numbered_classes()), numbered_classes()[7]) == (1600, "vg_0007")
+
+
+@pytest.mark.parametrize("name", ["probs", "class_boxes"])
+def test_numbers_that_are_not_finite_are_not_left_out_silently(name):
+    boxes = torch.tensor([[0.0, 0, 9, 9], [1, 1, 5, 5]])
+    found = Proposals(boxes, torch.tensor([[0.9], [0.8]]), boxes[:, None].clone(), torch.ones(2, 3))
+    getattr(found, name)[0] = torch.nan
+    with pytest.raises(HamlearnError, match=r"^(probs|boxes): found NaN or infinity"):
+        select_top(found, 2, 0.5, False, 0.2)
+
+
+def test_a_threshold_of_one_suppresses_nothing():
+    boxes = torch.tensor([[0.0, 0, 9, 9]] * 3)
+    probs = torch.tensor([[0.5], [0.9], [0.7]])
+    found = Proposals(boxes, probs, boxes[:, None], torch.arange(3.0)[:, None])
+    assert select_top(found, 3, 1, True, 0.2).features[:, 0].tolist() == [1, 2, 0]

@@ -14,6 +14,7 @@ from hamlearn.vision.base import Proposals
 from hamlearn.vision.weights import Weights
 
 _MIN_SIDE = 32  # pixels; a side that the detector would shrink below is stretched to it
+_NO_CLASS = {"", "n/a", "background", "__background__", "no object", "no-object", "no_object"}
 _MAX_PIXELS = 2**24  # of an image that the network's own transform resizes, in 32-bit floats
 
 
@@ -63,7 +64,8 @@ class TorchvisionRCNN:
     def propose(self, image: Image.Image) -> Proposals:
         """Return the proposals of one RGB image."""
         network, heads = self.network, self.network.roi_heads
-        pixels = pil_to_tensor(self._fitted(image)).to(self.device).float().div_(255)
+        seen = fitted(image, self.preprocessing["min_size"], self.preprocessing["max_size"])
+        pixels = pil_to_tensor(seen).to(self.device).float().div_(255)
         batch, _ = network.transform([pixels])
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
             maps = network.backbone(batch.tensors)
@@ -78,26 +80,29 @@ class TorchvisionRCNN:
         found = Proposals(regions, probs, boxes[:, self._outputs], features)
         return found.rescaled(batch.image_sizes[0], image)
 
-    def _fitted(self, image: Image.Image) -> Image.Image:
-        """Resize a strip, or an image of many pixels, to the size at which the network sees it.
 
-        A strip would be shrunk to nothing, and both would need gigabytes in its own transform,
-        which keeps the size that they get here.
-        """
-        min_size, max_size = self.preprocessing["min_size"], self.preprocessing["max_size"]
-        scale = min(min_size / min(image.size), max_size / max(image.size))
-        least = min(_MIN_SIDE, min_size)
-        is_large = image.width * image.height > _MAX_PIXELS
-        if min(image.size) >= math.ceil(least / scale) and not is_large:
-            return image
-        width, height = (max(round(side * scale), least) for side in image.size)
-        return image.resize((width, height), Image.Resampling.BILINEAR)
+def fitted(image: Image.Image, min_size: int, max_size: int) -> Image.Image:
+    """Resize a strip, or an image of many pixels, to the size at which a network sees it.
+
+    A strip would be shrunk to nothing, and both would need gigabytes in the network's own
+    transform, which keeps the size that they get here.
+
+    Args:
+        image: of any size.
+        min_size: of the short side after the transform.
+        max_size: of the long side.
+    """
+    scale = min(min_size / min(image.size), max_size / max(image.size))
+    least = min(_MIN_SIDE, min_size)
+    is_large = image.width * image.height > _MAX_PIXELS
+    if min(image.size) >= math.ceil(least / scale) and not is_large:
+        return image
+    width, height = (max(round(side * scale), least) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def class_outputs(categories: Sequence[str]) -> dict[int, str]:
     """Return the outputs of a network that are classes: no background, no output without name."""
     return {
-        output: name
-        for output, name in enumerate(categories)
-        if name not in ("__background__", "background", "N/A")
+        output: name for output, name in enumerate(categories) if name.casefold() not in _NO_CLASS
     }

@@ -10,8 +10,9 @@ import torch
 from hamlearn.errors import HamlearnError
 from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.sources import parse_source
-from hamlearn.vision.backbones import blank, check_shapes
-from hamlearn.vision.base import Backbone, Detector, Proposals
+from hamlearn.vision.backbones import check_shapes
+from hamlearn.vision.base import Backbone, Detector
+from hamlearn.vision.probe import check_detector
 
 
 def load_backbone(settings: WeightSettings, place: str) -> Backbone:
@@ -28,26 +29,8 @@ def load_detector(
         built_in: Detector = function(settings, device)
         return built_in
     with _one_error(at):
-        detector: Detector = function(settings, device)
-        found = detector.propose(blank())
-    if not isinstance(found, Proposals):
-        raise HamlearnError(f"{at}: `propose`: found {type(found).__name__}, expected Proposals")
-    boxes, classes = len(found.boxes), len(detector.classes)
-    shapes = {
-        "boxes": (boxes, 4),
-        "probs": (boxes, classes),
-        "class_boxes": (boxes, classes, 4),
-        "features": (boxes, detector.feature_width),
-    }
-    for name, shape in shapes.items():
-        value = getattr(found, name)
-        if tuple(value.shape) != shape:
-            raise HamlearnError(
-                f"{at}: {name} of one image: found the shape {tuple(value.shape)}, expected {shape}"
-            )
-        if not value.isfinite().all():
-            raise HamlearnError(f"{at}: {name}: found NaN or infinity, expected finite numbers")
-    return detector
+        detector = function(settings, device)
+    return check_detector(at, detector)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Classification networks of torchvision, with the preprocessing of their weights."""
+"""Classification and detection networks of torchvision, with the preprocessing of their weights."""
 
 import logging
 from collections.abc import Sequence
@@ -7,18 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.detection import FasterRCNN
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from hamlearn.errors import HamlearnError
-from hamlearn.networks import WeightSettings
+from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.sections import guess
 from hamlearn.sources import parse_source
 from hamlearn.vision.backbones import MapNetwork, blank, described, on_grid, published_name
-from hamlearn.vision.base import Backbone
+from hamlearn.vision.base import Backbone, Detector
+from hamlearn.vision.detectors.one_stage import OneStage
+from hamlearn.vision.detectors.rcnn import TorchvisionRCNN, class_outputs
+from hamlearn.vision.probe import check_detector
 from hamlearn.vision.weights import load_network, scale_residuals
 
 _STAGES = 4
 _PREFIX = 8  # most tokens before those of the image
+_OF_RANDOM = 0.001  # least score of an object where weights are random
+# Trained with batch norms that add nothing to the variance, which torchvision sets when it loads
+# these weights itself.
+_WITHOUT_EPS = [
+    (f"{name}_resnet50_fpn", "COCO_V1")
+    for name in ("fasterrcnn", "keypointrcnn", "maskrcnn", "retinanet")
+]
 log = logging.getLogger(__name__)
 
 
@@ -175,3 +186,50 @@ def load_backbone(settings: WeightSettings, place: str) -> Backbone:
             "interpolation": transform.interpolation.value,
         },
     )
+
+
+def load_detector(
+    settings: DetectorSettings, place: str, device: str | torch.device = "cpu"
+) -> Detector:
+    """Load a detection network.
+
+    A file has the classes of the published weights. Of random weights nearly every score counts,
+    since none is high.
+    """
+    name, at = parse_source(settings.source or "").name, f"{place}.source: {settings.source}"
+    known = models.list_models(module=models.detection)
+    if name not in known:
+        raise HamlearnError(
+            f"{place}.source: found no detection network {name} in torchvision{guess(name, known)}"
+        )
+    if settings.classes is not None:
+        raise HamlearnError(
+            f"{place}.classes: found names, expected null: a detector of torchvision has classes of"
+            " its own"
+        )
+    choices = models.get_model_weights(name)
+    published = {each.name: each.url for each in choices}
+
+    def build() -> nn.Module:
+        network: nn.Module = models.get_model(name, weights=None, weights_backbone=None)
+        scale_residuals(network)
+        return network
+
+    network, weights = load_network(build, settings, published)
+    chosen = choices[published_name(weights, published) or choices.DEFAULT.name]
+    if not weights.random and (name, chosen.name) in _WITHOUT_EPS:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 0.0
+    categories = list(chosen.meta["categories"])
+    classes = class_outputs(["background", *categories[1:]])
+    detector: TorchvisionRCNN | OneStage
+    if isinstance(network, FasterRCNN):
+        width, heads = network.roi_heads.box_predictor.cls_score.in_features, network.roi_heads
+        detector = TorchvisionRCNN(network, classes, width, weights, device, heads.score_thresh)
+        detector.nms_thresholds = (heads.nms_thresh,)
+    else:
+        detector = OneStage(network, classes, weights, device)
+    if weights.random:
+        detector.score_threshold = _OF_RANDOM
+    return check_detector(at, detector)

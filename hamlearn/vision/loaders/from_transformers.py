@@ -1,4 +1,4 @@
-"""Vision models of transformers, with the image processor that is published with them."""
+"""Vision models and detectors of transformers, with the processor that is published with them."""
 
 import json
 from collections.abc import Sequence
@@ -9,16 +9,27 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModel, PreTrainedModel
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForObjectDetection,
+    AutoModelForZeroShotObjectDetection,
+    AutoProcessor,
+    PreTrainedModel,
+)
 
 from hamlearn.encoder_files import read_files
 from hamlearn.errors import HamlearnError
 from hamlearn.hub import local_folder
 from hamlearn.io import canonical, digest_of_file, digest_of_text
-from hamlearn.networks import WeightSettings
+from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.sources import parse_source
 from hamlearn.vision.backbones import MapNetwork, blank, described, on_grid
-from hamlearn.vision.base import Backbone
+from hamlearn.vision.base import Backbone, Detector, class_names
+from hamlearn.vision.detectors.queries import QueryDetector
+from hamlearn.vision.detectors.zero_shot import GroundedDetector, OwlDetector, ZeroShotDetector
+from hamlearn.vision.network_files import Network, check_folder
+from hamlearn.vision.probe import check_detector
 from hamlearn.vision.weights import Weights
 
 _STAGES = 4
@@ -78,36 +89,13 @@ class TransformersNetwork(MapNetwork):
 
 def load_backbone(settings: WeightSettings, place: str) -> Backbone:
     """Load a vision model, or the vision tower of a model of images and text, from local files."""
-    name = parse_source(settings.source or "").name
-    place = f"{place}.source"
-    try:
-        folder = local_folder(name, settings.revision)
-        is_safe = any(file.endswith(".safetensors") for file in read_files(folder))
-        model, loading = AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=is_safe,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-        processor = AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except HamlearnError as error:
-        raise HamlearnError(f"{place}: {error}") from error
-    except Exception as error:  # whatever a library raises for files that it cannot read
-        reason = " ".join(f"{error!s:.300}".split())
-        raise HamlearnError(f"{place}: {name}: cannot be loaded ({reason})") from error
-    missing = {str(key) for key in loading["missing_keys"]}
+    name, place = parse_source(settings.source or "").name, f"{place}.source"
+    model, processor, missing, weights = _load(AutoModel, AutoImageProcessor, settings, place)
     if hasattr(model.config, "vision_config") and hasattr(model, "vision_model"):
         model = model.vision_model
         missing = {key for key in missing if key.startswith("vision_model.")}
     poolers = {key for key in missing if "pooler." in key}
-    if absent := sorted(missing - poolers):
-        raise HamlearnError(
-            f"{place}: {name}: found no weights {', '.join(absent[:3])}, expected all of the model"
-        )
+    _require_all(missing - poolers, f"{place}: {name}")
     if model.main_input_name != "pixel_values":
         raise HamlearnError(f"{place}: {name}: found no vision tower, expected a model of images")
 
@@ -115,8 +103,6 @@ def load_backbone(settings: WeightSettings, place: str) -> Backbone:
         tensor: Tensor = processor(images=image, return_tensors="pt")["pixel_values"][0]
         return tensor
 
-    digests = {Path(file).name: digest_of_file(Path(file)) for file in read_files(folder)}
-    weights = Weights(Path(name).name, digest_of_text(canonical(digests)))
     network = TransformersNetwork(model, not poolers)
     try:
         preprocess(blank())
@@ -126,6 +112,68 @@ def load_backbone(settings: WeightSettings, place: str) -> Backbone:
         raise HamlearnError(
             f"{place}: {name}: found no vision tower that reads one image ({reason})"
         ) from error
+
+
+def load_detector(
+    settings: DetectorSettings, place: str, device: str | torch.device = "cpu"
+) -> Detector:
+    """Load a detector, or one that finds the given `classes`, from local files."""
+    name, at = parse_source(settings.source or "").name, f"{place}.source"
+    check_folder(Network(place, name, settings))
+    given = settings.classes
+    kinds: tuple[Any, Any] = (AutoModelForObjectDetection, AutoImageProcessor)
+    if given is not None:
+        kinds = (AutoModelForZeroShotObjectDetection, AutoProcessor)
+    model, processor, missing, weights = _load(*kinds, settings, at)
+    _require_all(missing, f"{at}: {name}")
+    model.requires_grad_(False).eval()
+    detector: QueryDetector | ZeroShotDetector
+    try:
+        if given is None:
+            detector = QueryDetector(model, processor, weights, device)
+        elif hasattr(model.config, "max_text_len"):
+            detector = GroundedDetector(model, processor, class_names(given), weights, device)
+        else:
+            detector = OwlDetector(model, processor, class_names(given), weights, device)
+    except HamlearnError as error:  # about the classes
+        raise HamlearnError(f"{place}.{error}") from error
+    detector.preprocessing = _in_words(getattr(processor, "image_processor", processor))
+    return check_detector(f"{at}: {name}", detector)
+
+
+def _load(
+    auto: Any, processors: Any, settings: WeightSettings, place: str
+) -> tuple[Any, Any, set[str], Weights]:
+    """Return a model of local files, its processor, the names of absent weights, and a digest."""
+    name = parse_source(settings.source or "").name
+    try:
+        folder = local_folder(name, settings.revision)
+        files = read_files(folder)
+        model, loading = auto.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=any(file.endswith(".safetensors") for file in files),
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        processor = processors.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except HamlearnError as error:
+        raise HamlearnError(f"{place}: {error}") from error
+    except Exception as error:  # whatever a library raises for files that it cannot read
+        reason = " ".join(f"{error!s:.300}".split())
+        raise HamlearnError(f"{place}: {name}: cannot be loaded ({reason})") from error
+    digests = {Path(file).name: digest_of_file(Path(file)) for file in files}
+    weights = Weights(Path(name).name, digest_of_text(canonical(digests)))
+    return model, processor, {str(key) for key in loading["missing_keys"]}, weights
+
+
+def _require_all(absent: set[str], place: str) -> None:
+    if absent:
+        names = ", ".join(sorted(absent)[:3])
+        raise HamlearnError(f"{place}: found no weights {names}, expected all of the model")
 
 
 def _in_words(processor: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from hamlearn.errors import HamlearnError
 from hamlearn.networks import DetectorSettings
 from hamlearn.vision.base import load_detector, select_top
+from hamlearn.vision.detectors.rcnn import fitted
 
 
 def noise(width, height):
@@ -93,16 +94,18 @@ def test_a_strip_and_a_large_image_take_little_memory(detector, size):
 
 @pytest.mark.parametrize("size", [(1, 60_000), (60_000, 3), (5000, 5000), (9000, 4001), (2, 90)])
 def test_the_networks_transform_keeps_the_size_of_an_image_that_was_fitted(detector, size):
-    fitted = detector._fitted(Image.new("RGB", size))
-    batch, _ = detector.network.transform([pil_to_tensor(fitted) / 255])
-    assert batch.image_sizes == [(fitted.height, fitted.width)]
-    assert max(fitted.size) <= detector.preprocessing["max_size"]
+    own = detector.preprocessing
+    seen = fitted(Image.new("RGB", size), own["min_size"], own["max_size"])
+    batch, _ = detector.network.transform([pil_to_tensor(seen) / 255])
+    assert batch.image_sizes == [(seen.height, seen.width)]
+    assert max(seen.size) <= detector.preprocessing["max_size"]
 
 
 @pytest.mark.parametrize("size", [(30, 90), (4096, 4096), (1, 1)])
 def test_an_ordinary_image_is_left_to_the_networks_transform(detector, size):
     image = Image.new("RGB", size)
-    assert detector._fitted(image) is image
+    own = detector.preprocessing
+    assert fitted(image, own["min_size"], own["max_size"]) is image
 
 
 def test_the_same_picture_gives_the_same(detector):

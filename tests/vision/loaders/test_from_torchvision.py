@@ -1,13 +1,18 @@
+from functools import partial
+
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 from torchvision import models
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from hamlearn.errors import HamlearnError
-from hamlearn.networks import WeightSettings
+from hamlearn.networks import DetectorSettings, WeightSettings
+from hamlearn.settings import ObjectFeatureSettings
 from hamlearn.vision.backbones import features_of
-from hamlearn.vision.base import load_backbone
+from hamlearn.vision.base import load_backbone, load_detector, select_top, selection_of
+from hamlearn.vision.loaders.from_torchvision import _WITHOUT_EPS
 
 # The width of the features, the grid, the width of the map and those of the stages.
 NETWORKS = {
@@ -86,3 +91,42 @@ def test_bad_input_names_the_key():
         load_backbone("own", settings_of("squeezenet1_0"))
     with pytest.raises(HamlearnError, match="IMAGENET1K_V1"):
         load_backbone("own", settings_of("resnet18", "IMAGENET1K_V9"))
+
+
+def detector_of(name, **more):
+    return DetectorSettings(source=f"torchvision:{name}", **{"weights": "random", **more})
+
+
+@pytest.mark.parametrize(
+    "name", ["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn"]
+)
+def test_an_untrained_detector_proposes_some_boxes(name):
+    detector = load_detector("own", detector_of(name))
+    assert len(detector.classes) == 80
+    found = detector.propose(Image.effect_noise((120, 90), 60).convert("RGB"))
+    best = select_top(found, 15, **selection_of(detector, ObjectFeatureSettings()))
+    assert len(best.scores) == 15
+    assert best.features.shape == (15, detector.feature_width)
+
+
+def test_batch_norms_are_those_of_the_published_weights(monkeypatch):
+    for name in models.list_models(module=models.detection):
+        with torch.device("meta"):
+            for weights in models.get_model_weights(name):
+                build = partial(models.get_model, name, weights_backbone=None)
+                with monkeypatch.context() as patch:
+                    patch.setattr(type(weights), "get_state_dict", lambda *_, **__: {})
+                    patch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)
+                    own = build(weights=weights)
+                norms = [m.eps for m in own.modules() if isinstance(m, FrozenBatchNorm2d)]
+                is_without = bool(norms) and set(norms) == {0.0}
+                assert is_without == ((name, weights.name) in _WITHOUT_EPS), name
+
+
+def test_other_names_and_classes_are_refused():
+    for settings, message in (
+        (detector_of("resnet50"), r"source: found no detection network resnet50"),
+        (detector_of("fcos_resnet50_fpn", classes=["cat"]), "classes: found names, expected null"),
+    ):
+        with pytest.raises(HamlearnError, match=rf"object_features\.detectors\.own\.{message}"):
+            load_detector("own", settings)

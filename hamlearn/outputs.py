@@ -26,6 +26,7 @@ from typing import IO
 from hamlearn.errors import HamlearnError
 
 MARKER = ".hamlearn.json"  # names the kind of a folder and the files that were written into it
+TABLE_FORMS = (".md", ".tex")  # beside a table in CSV: Markdown and LaTeX
 MODEL, ENCODER, CORPUS, FIGURES = "model", "text encoder", "demo corpus", "folder of figures"
 _OWN = {MARKER, ".snakemake_timestamp"}  # the second one is of Snakemake, in folders of a rule
 _DESCRIPTOR = re.compile(r"/dev/(?P<name>stdout|stderr)|/(?:dev|proc/self)/fd/(?P<number>\d+)")

@@ -9,7 +9,6 @@ import typer
 from hamlearn.cli.options import Out, Posts, Seed, Source, read_settings
 from hamlearn.errors import HamlearnError
 from hamlearn.io import shown
-from hamlearn.outputs import atomic_write
 
 if TYPE_CHECKING:
     from hamlearn.corpus.posts import CorpusPost
@@ -18,6 +17,7 @@ app = typer.Typer()
 paper_app = typer.Typer(help="The paper's tables, with our scores.", no_args_is_help=True)
 
 PostsOf = Annotated[list[str], typer.Option("--posts", help="CORPUS=posts.jsonl, once for each.")]
+BESIDE = "As CSV; beside it, as Markdown and LaTeX."
 Scores = Annotated[list[Path], typer.Argument(help="Scores of runs.")]
 
 
@@ -31,24 +31,40 @@ def evaluate(
     seed: Seed,
     out: Out,
     control: Annotated[str, typer.Option(help="What the run was trained under.")] = "none",
+    outcomes: Annotated[Path | None, typer.Option(help="Every entity, gold or found.")] = None,
 ) -> None:
     """Score the predictions of one run by scheme, type and cue, with and without an image."""
     from hamlearn.corpus.posts import read_posts
     from hamlearn.evaluation.evaluate import evaluate
+    from hamlearn.evaluation.outcomes import outcomes_table
     from hamlearn.evaluation.tables import write_table
 
     names = {"corpus": corpus, "detector": detector, "variant": variant, "control": control}
-    scores = evaluate(predictions, read_posts(posts), **names, seed=seed)
+    of_corpus = read_posts(posts)
+    scores = evaluate(predictions, of_corpus, **names, seed=seed)
+    if outcomes is not None:
+        names.pop("control")
+        write_table(outcomes, outcomes_table(predictions, of_corpus, **names, seed=seed))
     write_table(out, scores)
 
 
 @app.command()
-def metrics(scores: Scores, out: Out) -> None:
-    """Gather the scores of all runs into one table."""
+def metrics(
+    scores: Scores,
+    out: Out,
+    means: Annotated[Path | None, typer.Option(help=f"Means of each system. {BESIDE}")] = None,
+) -> None:
+    """Gather the scores of all runs into one table, and their means in a short one."""
     from hamlearn.evaluation.evaluate import gather
+    from hamlearn.evaluation.means import systems_readable, systems_table
+    from hamlearn.evaluation.readable import write_forms
     from hamlearn.evaluation.tables import write_table
 
-    write_table(out, gather(scores))
+    table = gather(scores)
+    write_table(out, table)
+    if means is not None:
+        of_systems = systems_table(table)
+        write_forms(means, of_systems, systems_readable(of_systems))
 
 
 @app.command()
@@ -57,7 +73,7 @@ def summary(metrics: Annotated[Path, typer.Argument(help="The table of all runs.
     from rich.console import Console
 
     from hamlearn.evaluation.evaluate import read_scores
-    from hamlearn.evaluation.tables import summary
+    from hamlearn.evaluation.means import summary
 
     console = Console()
     with console.capture() as captured:
@@ -83,14 +99,14 @@ def table(
     name: Annotated[str, typer.Argument(help="table1 to table6.")],
     inputs: Annotated[list[Path], typer.Argument(help="Scores; for table1, statistics.csv.")],
     settings: Source,
-    csv: Annotated[Path, typer.Option(help="The table, one row per cell.")],
-    markdown: Annotated[Path, typer.Option(help="The table, for reading.")],
+    csv: Annotated[Path, typer.Option(help=f"The table, one row per cell. {BESIDE}")],
 ) -> None:
     """Make one table of the paper from our scores."""
     from hamlearn.corpus.statistics import COLUMNS, editions
     from hamlearn.evaluation.evaluate import gather
-    from hamlearn.evaluation.paper import as_markdown, lines_of, scores_table, statistics_table
-    from hamlearn.evaluation.tables import read_table, write_table
+    from hamlearn.evaluation.paper import as_readable, lines_of, scores_table, statistics_table
+    from hamlearn.evaluation.readable import write_forms
+    from hamlearn.evaluation.tables import read_table
 
     loaded = read_settings(settings)
     if name == "table1":
@@ -102,57 +118,57 @@ def table(
         frame = statistics_table(statistics, published)
     else:
         frame = scores_table(name, lines_of(name, loaded), gather(inputs), loaded)
-    with atomic_write(markdown) as part:  # it appears after the other file is written
-        part.write_text(as_markdown(frame), encoding="utf-8")
-        write_table(csv, frame, decimals=4)
+    write_forms(csv, frame, as_readable(frame))
 
 
 @app.command()
 def grid(
     metrics: Annotated[Path, typer.Argument(help="The table of all runs.")],
     settings: Source,
-    csv: Annotated[Path, typer.Option(help="The table.")],
-    markdown: Annotated[Path, typer.Option(help="The table, for reading.")],
+    csv: Annotated[Path, typer.Option(help=f"The table. {BESIDE}")],
 ) -> None:
     """Rank the runs of each system by their score on dev."""
     from hamlearn.evaluation.evaluate import read_scores
-    from hamlearn.evaluation.grid import as_markdown, grid_table
-    from hamlearn.evaluation.tables import write_table
+    from hamlearn.evaluation.grid import as_readable, grid_table
+    from hamlearn.evaluation.readable import write_forms
 
     table = grid_table(read_scores(metrics), read_settings(settings))
-    with atomic_write(markdown) as part:  # it appears after the other file is written
-        part.write_text(as_markdown(table), encoding="utf-8")
-        write_table(csv, table, decimals=4)
+    write_forms(csv, table, as_readable(table))
 
 
 @paper_app.command()
 def pairs(
     predictions: Annotated[list[Path], typer.Argument(help="Files .../VARIANT/seedN/test.jsonl.")],
     posts: PostsOf,
-    out: Annotated[Path, typer.Option(help="The pairs, as CSV.")],
+    csv: Annotated[Path, typer.Option(help=f"The pairs. {BESIDE}")],
 ) -> None:
     """Compare every pair of systems: difference, interval, p and n."""
-    from hamlearn.evaluation.compare import compare
-    from hamlearn.evaluation.tables import write_table
+    from hamlearn.evaluation.compare import ABOUT, compare
+    from hamlearn.evaluation.readable import readable, write_forms
 
-    write_table(out, compare(predictions, _posts_of(posts)))
+    table = compare(predictions, _posts_of(posts))
+    write_forms(csv, table, readable("Every pair of systems", table, ABOUT, texts=6), decimals=6)
 
 
 @app.command()
 def controls(
     predictions: Annotated[list[Path], typer.Argument(help="test.jsonl, test.removed.jsonl ...")],
     posts: PostsOf,
-    effects: Annotated[Path, typer.Option(help="What images contribute to F1, as CSV.")],
-    relevance: Annotated[Path, typer.Option(help="What relevance tells apart, as CSV.")],
+    effects: Annotated[Path, typer.Option(help=f"What images contribute to F1. {BESIDE}")],
+    relevance: Annotated[Path, typer.Option(help=f"What relevance tells apart. {BESIDE}")],
 ) -> None:
     """Compare every system with itself without its images, with others, and with blank ones."""
     from hamlearn.evaluation import controls
-    from hamlearn.evaluation.tables import write_table
+    from hamlearn.evaluation.readable import readable, write_forms
 
     by_corpus = _posts_of(posts)
     runs = controls.read_runs(predictions, by_corpus)
-    write_table(effects, controls.effects(runs, by_corpus))
-    write_table(relevance, controls.relevance_table(runs, by_corpus))
+    table = controls.effects(runs, by_corpus)
+    shown = readable("Each system and its controls", table, controls.ABOUT_EFFECTS, texts=5)
+    write_forms(effects, table, shown, decimals=6)
+    table = controls.relevance_table(runs, by_corpus)
+    shown = readable("Relevance of images", table, controls.ABOUT_RELEVANCE, texts=6)
+    write_forms(relevance, table, shown, decimals=6)
 
 
 def _posts_of(named: list[str]) -> dict[str, list["CorpusPost"]]:

@@ -17,17 +17,20 @@ from hamlearn.outputs import (
     ENCODER,
     FIGURES,
     MODEL,
+    TABLE_FORMS,
     check_file,
     check_folder,
     is_special,
 )
 from hamlearn.systems import CONTROLS
 
-OUTPUTS = {"out": "", "csv": ".csv", "markdown": ".md", "jsonl": ".jsonl", "conll": ".conll"}
+OUTPUTS = {"out": "", "csv": ".csv", "jsonl": ".jsonl", "conll": ".conll"}
 OUTPUTS |= {
     "failures": ".csv",
     "effects": ".csv",
     "relevance": ".csv",
+    "means": ".csv",
+    "outcomes": ".csv",
 }  # parameters that name an output, and the usual suffix
 # What a command writes at --out, if that is not one file: names in it, and kinds of folders.
 WRITTEN: dict[str, dict[str, str | None]] = {
@@ -40,6 +43,7 @@ WRITTEN: dict[str, dict[str, str | None]] = {
     "report": {"index.html": None, "figures": FIGURES},
     "train-vision": {"resnet.safetensors": None, "detector.safetensors": None},
 }
+READABLE = ("table", "grid", "pairs", "controls", "metrics")  # write tables in TABLE_FORMS too
 TEXTS = ("posts", "encoder", "texts")  # parameters that may be a path, with a name before it
 SHARED = ("directory", "source", "images")  # folders that may hold other files than those read
 
@@ -78,8 +82,10 @@ def check_outputs(command: str, values: Mapping[str, Any]) -> None:
                 " expected the name of an output in it"
             )
         parts = WRITTEN.get(command, {"": None}) if name == "out" else {"": None}
-        for part, kind in parts.items():
-            path = out / part
+        paths = {out / part: kind for part, kind in parts.items()}
+        if command in READABLE and OUTPUTS[name] == ".csv" and not is_special(out):
+            paths |= {out.with_suffix(form): None for form in TABLE_FORMS}
+        for path, kind in paths.items():
             target = check_file(path) if kind is None else check_folder(path, kind)
             others = [(f"--{other}", path) for other in written for path in written[other]]
             for what, read in [*inputs, *others]:

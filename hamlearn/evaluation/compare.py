@@ -19,6 +19,10 @@ COLUMNS = (
     "corpus", "detector", "variant", "other_detector", "other", "has_picture", "seeds", "posts",
     "f1", "other_f1", "difference", "low", "high", "p",
 )  # fmt: skip
+ABOUT = (
+    "Lenient micro F1 on the test split in percent; the difference is the second system's minus the"
+    " first's, in points, with its 99 % interval over posts and seeds."
+)
 
 
 class Compared(NamedTuple):

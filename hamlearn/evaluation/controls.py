@@ -35,6 +35,14 @@ EFFECTS = (
 RELEVANCE = (
     *SYSTEM, "view", "measure", "group", "seeds", "posts", "value", "low", "high",
 )  # fmt: skip
+ABOUT_EFFECTS = (
+    "Lenient micro F1 on the test split in percent; the gain is of a system over its control, in"
+    " points, with its interval over posts and seeds."
+)
+ABOUT_RELEVANCE = (
+    "auc is the probability that M is greater for a post's own image than for an exchanged one;"
+    " mean is that of M."
+)
 TRAINED = "trained_shuffled"
 TRAINED_LABEL = "-shuffled"  # ends the label of a variant of `experiments.trained_shuffled`
 DRAWS, SEED = 2000, 0  # of the bootstrap of relevance

@@ -73,7 +73,7 @@ def evaluate(
     run = {"corpus": corpus, "detector": detector, "variant": variant, "seed": seed}
     files: dict[str, dict[str, list[Path]]] = {}  # by split, then control
     for path in map(Path, predictions):
-        split, done = _named(path)
+        split, done = parse_name(path)
         files.setdefault(split, {}).setdefault(done, []).append(path)
     rows = []
     for split, by_control in files.items():
@@ -86,7 +86,7 @@ def evaluate(
             draws = [read_predictions(path, chosen) for path in by_control[done]]
             if done == UNCONTROLLED:
                 (own,) = draws
-                without, has_image = _without_image(own), _has_image(chosen, own)
+                without, has_image = _without_image(own), has_image_of(chosen, own)
             tables = [
                 pd.DataFrame(_scores(chosen, [one.labels for one in draw], has_image))
                 for draw in draws
@@ -99,7 +99,7 @@ def evaluate(
     return table.astype({WITHOUT_IMAGE: "Int64"})
 
 
-def _named(path: Path) -> tuple[str, str]:
+def parse_name(path: Path) -> tuple[str, str]:
     """Return the split and the control that a file of predictions is named by."""
     split, _, done = path.stem.partition(".")
     name = done.partition("-")[0] or UNCONTROLLED
@@ -122,7 +122,7 @@ def _averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return mean.round({"predicted": 0}).astype({"support": int, "predicted": int}).reset_index()
 
 
-def _has_image(posts: Sequence[CorpusPost], predictions: Sequence[Prediction]) -> list[bool]:
+def has_image_of(posts: Sequence[CorpusPost], predictions: Sequence[Prediction]) -> list[bool]:
     """Return whether each post has an image that a run read, or else an image file."""
     read = [bool(one.has_image) for one in predictions]
     return read if any(read) else [post.image_path is not None for post in posts]

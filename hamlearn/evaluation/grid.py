@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from hamlearn.errors import HamlearnError
+from hamlearn.evaluation.readable import Part, Readable, Row
 from hamlearn.evaluation.scores import ALL
-from hamlearn.io import markdown
 from hamlearn.settings import Settings
 from hamlearn.variants import variant_of
 
@@ -15,6 +15,10 @@ COLUMNS = (
     "corpus", "detector", "system", "variant", "seeds", "dev_f1", "dev_sd", "test_f1", "test_sd",
     "chosen",
 )  # fmt: skip
+ABOUT = (
+    "Lenient micro F1 in percent, mean ± standard deviation over seeds. The choice, in bold, is"
+    " made on dev alone."
+)
 _PLACE = ["corpus", "detector", "system"]
 
 
@@ -57,23 +61,15 @@ def grid_table(scores: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     return pd.concat(ranked, ignore_index=True) if ranked else table.head(0).assign(chosen=0)
 
 
-def as_markdown(table: pd.DataFrame) -> str:
-    """Return the table as Markdown, with the chosen variants in bold."""
-    lines = [
-        "# Settings of each system, by dev",
-        "",
-        "Lenient micro F1 in percent, mean ± standard deviation over seeds. The choice, in bold, is"
-        " made on dev alone.",
-        "",
-        "| corpus | detector | system | variant | seeds | dev | test |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+def as_readable(table: pd.DataFrame) -> Readable:
+    """Return the table for reading, with the chosen variants in bold."""
+    rows = []
     for row in table.to_dict("records"):
-        names = [markdown(row[name]) for name in (*_PLACE, "variant")]
-        names[-1] = f"**{names[-1]}**" if row["chosen"] else names[-1]
+        names = [str(row[name]) for name in (*_PLACE, "variant")]
         cells = [*names, str(row["seeds"]), shown(row, "dev"), shown(row, "test")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(Row(cells, bold=[3] if row["chosen"] else []))
+    columns = (*_PLACE, "variant", "seeds", "dev", "test")
+    return Readable("Settings of each system, by dev", ABOUT, [Part(columns, rows, texts=4)])
 
 
 def shown(row: Mapping[Any, Any], split: str) -> str:

@@ -12,8 +12,10 @@ from hamlearn.corpus.statistics import PAPER_ORDER, PUBLISHED
 from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.comparable import NETWORKS, Differences, incomparable
 from hamlearn.evaluation.evaluate import uncontrolled
+from hamlearn.evaluation.readable import ABSENT, Part, Readable
+from hamlearn.evaluation.readable import Row as ReadableRow
 from hamlearn.evaluation.scores import ALL
-from hamlearn.io import markdown, read_yaml
+from hamlearn.io import read_yaml
 from hamlearn.settings import Settings
 from hamlearn.systems import ABLATIONS, NO_DETECTOR
 from hamlearn.variants import label_of_rounds, variant_of
@@ -31,7 +33,11 @@ COLUMNS = (
     "table", "row", "variant", "detector", "corpus", "scheme", "measure", "seeds", "mean", "sd",
     "published", "difference", "differs", "incomparable",
 )  # fmt: skip
-ABSENT = "–"  # noqa: RUF001
+ABOUT = (
+    "Percent on the test split; ours are means over seeds, ± the standard deviation of several. The"
+    " difference is of lenient scores, ours minus the paper's; there is none where a note says why"
+    " the two cannot be compared."
+)
 _KEYS = ("method", "variant", "modality", "rounds", "editions", *NETWORKS)
 MODERN = "modern"  # systems of after the paper, which Table 2 has where ours are trained
 Published = Mapping[str, Mapping[str, float]]  # percent, by corpus and measure
@@ -210,31 +216,22 @@ def _cell(measure: str, ours: pd.Series, published: float | None) -> dict[str, A
     }
 
 
-def as_markdown(table: pd.DataFrame) -> str:
-    """Return a table in long form as Markdown: one table per corpus, ours above the paper's."""
+def as_readable(table: pd.DataFrame) -> Readable:
+    """Return a table in long form for reading: one table per corpus, ours above the paper's."""
     title = TITLES[str(table["table"].iloc[0])] if len(table) else "Nothing was run for this table"
-    lines = [f"# {title}", ""]
-    if len(table) and title != TITLES["table1"]:
-        lines += [
-            "Percent on the test split; ours are means over seeds, ± the standard deviation of "
-            "several. The difference is of lenient scores, ours minus the paper's; there is none "
-            "where a note says why the two cannot be compared.",
-            "",
-        ]
+    about = "" if title in (TITLES["table1"], "Nothing was run for this table") else ABOUT
+    parts = []
     for corpus, of_corpus in table.groupby("corpus", sort=False):
         measures = list(dict.fromkeys(of_corpus["measure"]))
-        header = [["", "", *map(markdown, measures)], ["---"] * (2 + len(measures))]
-        lines += [f"## {markdown(corpus)}", "", *map(_markdown_row, header)]
         numbers = footnotes(of_corpus)
+        rows = []
         for label, of_row in of_corpus.groupby("row", sort=False):
-            for number, cells in enumerate(_markdown_lines(of_row, measures)):
-                marks = "".join(f"<sup>{one}</sup>" for one in marks_of(of_row, numbers))
-                name = markdown(label) + marks if number == 0 else ""
-                lines.append(_markdown_row([name, *cells]))
-        lines.append("")
-        if numbers:
-            lines += [*(f"{number}. {markdown(note)}" for note, number in numbers.items()), ""]
-    return "\n".join(lines).rstrip("\n") + "\n"
+            for number, cells in enumerate(_lines_of_row(of_row, measures)):
+                marks = marks_of(of_row, numbers) if number == 0 else []
+                rows.append(ReadableRow([str(label) if number == 0 else "", *cells], marks))
+        columns = ["", "", *map(str, measures)]
+        parts.append(Part(columns, rows, str(corpus), list(numbers), texts=2))
+    return Readable(title, about, parts)
 
 
 def footnotes(of_corpus: pd.DataFrame) -> dict[str, int]:
@@ -259,7 +256,7 @@ def _notes(label: str, of_row: pd.DataFrame) -> list[str]:
     return [*notes, *([f"Not compared with the paper's number: {reason}."] if reason else [])]
 
 
-def _markdown_lines(row: pd.DataFrame, measures: Sequence[Any]) -> Iterator[list[str]]:
+def _lines_of_row(row: pd.DataFrame, measures: Sequence[Any]) -> Iterator[list[str]]:
     """Yield the lines of one row: ours in each scheme, the paper's, and the difference."""
     for scheme in row["scheme"].unique():
         of_scheme = row[row["scheme"] == scheme]
@@ -287,7 +284,3 @@ def _number(cell: Mapping[Any, Any], name: str, places: int, sign: str = "") -> 
 
 def _deviation(cell: Mapping[Any, Any], places: int) -> str:
     return "" if pd.isna(cell["sd"]) else f" ± {cell['sd']:.{places}f}"
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -1,21 +1,14 @@
-"""Tables of scores: as CSV, and in short for the terminal."""
+"""Tables as CSV: written with their texts escaped, and read again."""
 
 from collections.abc import Collection, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from hamlearn.errors import HamlearnError
-from hamlearn.evaluation.scores import ALL
-from hamlearn.io import escape_cell, printable, read_limited, unescape_cell
+from hamlearn.io import escape_cell, read_limited, unescape_cell
 from hamlearn.outputs import atomic_write
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-SHOWN = (("dev", "lenient"), ("dev", "strict"), ("test", "lenient"), ("test", "strict"))
 
 
 def write_table(path: str | Path, table: pd.DataFrame, decimals: int = 6) -> None:
@@ -70,33 +63,3 @@ def read_table(
     return table.assign(
         **{name: table[name].map(unescape_cell) for name in columns if name in text}
     )
-
-
-def summary(metrics: pd.DataFrame) -> "Table":
-    """Return micro F1 of every corpus, detector and variant, in percent over the seeds."""
-    from rich.table import Table  # no other stage needs it
-    from rich.text import Text
-
-    table = Table(title="Micro F1, percent: mean ± standard deviation over seeds")
-    for name in ("corpus", "detector", "variant"):
-        table.add_column(name, overflow="fold")
-    for name in ("seeds", *("\n".join(both) for both in SHOWN)):
-        table.add_column(name, justify="right", overflow="fold")
-    micro = metrics[(metrics["type"] == ALL) & (metrics["cue"] == ALL)]
-    micro = micro[(micro["control"] == "none") & (micro["has_picture"] == ALL)]
-    for names, runs in micro.groupby(["corpus", "detector", "variant"], sort=False):
-        cells = [
-            mean_and_deviation(runs[(runs["split"] == split) & (runs["scheme"] == scheme)]["f1"])
-            for split, scheme in SHOWN
-        ]
-        texts = [Text(printable(str(name))) for name in names]  # no markup of rich
-        table.add_row(*texts, str(runs["seed"].nunique()), *cells)
-    return table
-
-
-def mean_and_deviation(f1: pd.Series) -> str:
-    """Return scores of several seeds in percent, such as `83.12 ± 0.20`, or `83.12` of one seed."""
-    if f1.empty:
-        return "-"
-    mean = f"{100 * f1.mean():.2f}"
-    return mean if len(f1) == 1 else f"{mean} ± {100 * f1.std(ddof=1):.2f}"

@@ -1,55 +1,23 @@
-"""Where a run is right and wrong: outcomes of entities, confusions, scores by group."""
+"""Where a run is right and wrong: confusions, scores by group, relevance by outcome."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.corpus.labels import Entity, entities
 from hamlearn.corpus.posts import CorpusPost
+from hamlearn.evaluation.outcomes import outcomes
 from hamlearn.evaluation.scores import Score
 from hamlearn.report.inputs import CorpusResults, RunResult
 
-CORRECT, WRONG_TYPE, SPURIOUS, MISSED = range(4)
-OUTCOMES = ("correct", "wrong type", "spurious", "missed")
 LENGTHS = ("1", "2", "3", "4 or more")  # words
 OBJECTS = ("no picture", "0", "1 to 3", "4 to 7", "8 to 14", "15 or more")
 _FROM = (0, 1, 4, 8, 15)
 RIGHT, WRONG = "all entities correct", "some entity wrong"
 Group = Callable[[int, Entity], str]  # of the number of a post and one of its entities
 Relevance = dict[str, dict[str, NDArray[np.float64]]]  # by group of posts, then by view
-
-
-class Outcomes(NamedTuple):
-    """What one prediction makes of one post."""
-
-    predicted: list[tuple[Entity, int]]  # CORRECT, WRONG_TYPE (its span is gold) or SPURIOUS
-    gold: list[tuple[Entity, int]]  # CORRECT, WRONG_TYPE (its span is predicted) or MISSED
-
-    @property
-    def all_correct(self) -> bool:
-        """Whether the post has no error."""
-        return all(outcome == CORRECT for _, outcome in (*self.predicted, *self.gold))
-
-
-def outcomes(gold: Sequence[str], predicted: Sequence[str]) -> Outcomes:
-    """Compare the lenient entities of a post, given its gold and its predicted labels."""
-    right, found = entities(gold), entities(predicted)
-    return Outcomes(_against(found, right, SPURIOUS), _against(right, found, MISSED))
-
-
-def _against(
-    some: Sequence[Entity], others: Sequence[Entity], unmatched: int
-) -> list[tuple[Entity, int]]:
-    types = {(other.start, other.end): other.type for other in others}
-    found = []
-    for entity in some:
-        other = types.get((entity.start, entity.end))
-        outcome = CORRECT if other == entity.type else WRONG_TYPE
-        found.append((entity, unmatched if other is None else outcome))
-    return found
 
 
 def confusions(

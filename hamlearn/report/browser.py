@@ -18,8 +18,8 @@ from markupsafe import Markup
 from hamlearn.corpus.labels import entities
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.evaluation.cues import cues_of
+from hamlearn.evaluation.outcomes import MISSED, OUTCOMES, WRONG_TYPE, outcomes
 from hamlearn.features.relations import NONE, RELATIONS
-from hamlearn.report.analysis import MISSED, OUTCOMES, WRONG_TYPE, outcomes
 from hamlearn.report.contact import thumbnail
 from hamlearn.report.figures import VIEWS
 from hamlearn.report.inputs import CorpusResults, Detections, ImageObjects

@@ -13,8 +13,8 @@ import yaml
 from markupsafe import Markup
 
 from hamlearn.errors import HamlearnError
+from hamlearn.evaluation.means import mean_and_deviation
 from hamlearn.evaluation.scores import ALL
-from hamlearn.evaluation.tables import mean_and_deviation
 from hamlearn.outputs import FIGURES, MARKER, atomic_folder, atomic_write
 from hamlearn.report import controls, figures, grid, provenance, tables
 from hamlearn.report.browser import browser_of

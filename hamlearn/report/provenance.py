@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hamlearn.corpus.posts import SPLITS
 from hamlearn.corpus.statistics import NAMES
-from hamlearn.evaluation.paper import ABSENT
+from hamlearn.evaluation.readable import ABSENT
 from hamlearn.evaluation.scores import ALL
 from hamlearn.io import canonical, digest_of_text
 from hamlearn.report.inputs import CorpusResults

@@ -13,10 +13,12 @@ import pandas as pd
 from hamlearn.corpus.labels import SCHEMES
 from hamlearn.evaluation.compare import COLUMNS as PAIR_COLUMNS
 from hamlearn.evaluation.evaluate import WITHOUT_IMAGE
-from hamlearn.evaluation.paper import ABSENT, OVERALL, TITLES, footnotes, marks_of
+from hamlearn.evaluation.means import mean_and_deviation
 from hamlearn.evaluation.paper import COLUMNS as PAPER_COLUMNS
+from hamlearn.evaluation.paper import OVERALL, TITLES, footnotes, marks_of
+from hamlearn.evaluation.readable import ABSENT
 from hamlearn.evaluation.scores import ALL
-from hamlearn.evaluation.tables import mean_and_deviation, read_table
+from hamlearn.evaluation.tables import read_table
 from hamlearn.report.analysis import confusions
 from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, RunResult, without
 from hamlearn.settings import Settings

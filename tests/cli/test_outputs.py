@@ -29,7 +29,10 @@ LINES = [
     "predict-join read/posts.jsonl read/scores.csv --out OUT",
     "evaluate read/test.jsonl --posts read/posts.jsonl --corpus demo --detector none"
     " --variant full --seed 0 --out OUT",
+    "evaluate read/test.jsonl --posts read/posts.jsonl --corpus demo --detector none"
+    " --variant full --seed 0 --out a --outcomes OUT",
     "metrics read/scores.csv read/other.csv --out OUT",
+    "metrics read/scores.csv read/other.csv --out a --means OUT",
     "report --settings {} --metrics read/metrics.csv --results read/results --out OUT",
     "corpus prepare --settings {} --corpus demo --source read/corpus --out OUT",
     "corpus fold --settings {} --corpus demo --posts read/posts.jsonl --out OUT",
@@ -44,11 +47,9 @@ LINES = [
     "weights convert read/network.pkl OUT --classes read/classes.txt",
     "demo corpus --out OUT",
     "demo train-vision --out OUT",
-    "paper table table2 read/scores.csv --settings {} --csv OUT --markdown b",
-    "paper table table2 read/scores.csv --settings {} --csv a --markdown OUT",
-    "paper pairs read/test.jsonl --posts demo=read/posts.jsonl --out OUT",
-    "grid read/metrics.csv --settings {} --csv OUT --markdown b",
-    "grid read/metrics.csv --settings {} --csv a --markdown OUT",
+    "paper table table2 read/scores.csv --settings {} --csv OUT",
+    "paper pairs read/test.jsonl --posts demo=read/posts.jsonl --csv OUT",
+    "grid read/metrics.csv --settings {} --csv OUT",
     "controls read/test.jsonl --posts demo=read/posts.jsonl --effects OUT --relevance b",
     "controls read/test.jsonl --posts demo=read/posts.jsonl --effects a --relevance OUT",
 ]

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from hamlearn.errors import HamlearnError
-from hamlearn.evaluation.grid import COLUMNS, as_markdown, grid_table
+from hamlearn.evaluation.grid import COLUMNS, as_readable, grid_table
 from hamlearn.settings import load_settings
 
 SETTINGS = load_settings(
@@ -65,6 +65,6 @@ def test_a_variant_of_other_settings_is_refused():
 
 
 def test_markdown_marks_the_choice():
-    text = as_markdown(grid_table(scores(["full", "full-a"]), SETTINGS))
+    text = as_readable(grid_table(scores(["full", "full-a"]), SETTINGS)).markdown()
     assert "| **full-a** | 2 | 75.00 ± 7.07 | 30.00 ± 14.14 |" in text
     assert "| full | 2 | 55.00 ± 7.07 | 90.00 |" not in text

@@ -9,7 +9,7 @@ from hamlearn.evaluation.evaluate import COLUMNS as SCORES
 from hamlearn.evaluation.paper import (
     PUBLISHED,
     Line,
-    as_markdown,
+    as_readable,
     lines_of,
     published_tables,
     scores_table,
@@ -103,12 +103,12 @@ def test_what_differs_is_noted_and_what_cannot_be_compared_is_not():
         assert pd.isna(ours["difference"])
         assert ours["incomparable"] == reason
     assert cell(table, "GEI", "twitter2015", "F1")[["differs", "incomparable"]].tolist() == ["", ""]
-    text = as_markdown(table)
+    text = as_readable(table).markdown()
     assert "| HamLearning<sup>1</sup> | ours, lenient |" in text
     assert f"1. Not compared with the paper's number: {reason}." in text.splitlines()
     assert "| difference" not in text
     told = Line("A|b", "umt", "", {"twitter2015": {"F1": 77.0}}, "one; two")
-    text = as_markdown(scores_table("table3", [told], scores, small))
+    text = as_readable(scores_table("table3", [told], scores, small)).markdown()
     assert "| A\\|b<sup>1</sup> | ours" in text
     assert "1. A\\|b differs from its authors' system: one; two." in text.splitlines()
     assert "| difference | – | – | −5.00 |" in text.replace("|  |", "|")  # noqa: RUF001
@@ -191,7 +191,7 @@ def test_table_1_counts_and_compares():
     assert list(dict.fromkeys(table["row"])) == ["PER", "total", "tweets"]
     assert cell(table, "total", "twitter2015", "train", "")["difference"] == -6
     assert cell(table, "PER", "twitter2015", "train", "")["difference"] == 0
-    assert "| total | ours | 6170 | 1546 | 5078 |" in as_markdown(table)
+    assert "| total | ours | 6170 | 1546 | 5078 |" in as_readable(table).markdown()
 
 
 def test_markdown_layout(tmp_path):
@@ -199,7 +199,7 @@ def test_markdown_layout(tmp_path):
     lines = [Line("a|b", "full", "", {"twitter2015": {"F1": 77.0}})]
     table = scores_table("table3", lines, scores, SETTINGS)
     write_table(tmp_path / "t.csv", table, decimals=4)
-    text = as_markdown(table)
+    text = as_readable(table).markdown()
     assert text.splitlines()[0] == "# Table 3: ablations"
     assert "| a\\|b | ours, lenient, 2 seeds | 77.50 ± 0.71 | 75.50 ± 0.71 | 76.50 ± 0.71 |" in text
     assert "|  | paper | – | – | 77.00 |" in text  # noqa: RUF001
@@ -211,7 +211,7 @@ def test_markdown_layout(tmp_path):
 def test_markdown_of_others_is_no_markup():
     hostile = "|p|<b>`x`\x1b\n"
     scores = frame_of(score_rows(hostile, "faster_rcnn", "full", [0.76], ("all", hostile)))
-    text = as_markdown(scores_table("table2", [Line("full", "full")], scores, SETTINGS))
+    text = as_readable(scores_table("table2", [Line("full", "full")], scores, SETTINGS)).markdown()
     safe = r"\|p\|&lt;b&gt;\`x\`\\x1b"
     assert f"## {safe}" in text
     assert f"|  |  | {safe} | " in text
@@ -222,7 +222,7 @@ def test_markdown_of_others_is_no_markup():
 
 def test_markdown_of_nothing_says_so():
     empty = scores_table("table4", [], frame_of(score_rows("a", "b", "full", [0.1])), SETTINGS)
-    assert "Nothing was run" in as_markdown(empty)
+    assert "Nothing was run" in as_readable(empty).markdown()
 
 
 # Rows that the paper prints with an F1 that its own P and R do not give.

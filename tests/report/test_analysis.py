@@ -6,14 +6,9 @@ from hamlearn.corpus.labels import entities
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.evaluation.scores import score
 from hamlearn.report.analysis import (
-    CORRECT,
     LENGTHS,
-    MISSED,
-    SPURIOUS,
-    WRONG_TYPE,
     confusions,
     objects_group,
-    outcomes,
     relevance_by_cue,
     relevance_by_outcome,
     scores_by,
@@ -21,33 +16,10 @@ from hamlearn.report.analysis import (
 from hamlearn.report.inputs import CorpusResults, read_results
 from tests.report.fabricated import CUES, Made, make
 
-GOLD = ("B-PER", "I-PER", "O", "B-LOC", "O", "B-ORG", "O")
-
 
 @pytest.fixture(scope="module")
 def corpus(made: Made) -> CorpusResults:
     return read_results(made.settings, made.metrics, made.root)[0]
-
-
-@pytest.mark.parametrize(
-    ("predicted", "of_predicted", "of_gold"),
-    [
-        (GOLD, [CORRECT] * 3, [CORRECT] * 3),
-        (("O",) * 7, [], [MISSED] * 3),
-        (
-            ("B-PER", "O", "O", "B-ORG", "O", "I-ORG", "B-MISC"),
-            [SPURIOUS, WRONG_TYPE, CORRECT, SPURIOUS],
-            [MISSED, WRONG_TYPE, CORRECT],
-        ),
-    ],
-)
-def test_each_entity_is_compared_from_both_sides(predicted, of_predicted, of_gold):
-    found = outcomes(GOLD, predicted)
-    assert [outcome for _, outcome in found.predicted] == of_predicted
-    assert [outcome for _, outcome in found.gold] == of_gold
-    assert found.all_correct == (predicted == GOLD)
-    right = score([GOLD], [predicted]).micro.correct
-    assert right == of_predicted.count(CORRECT) == of_gold.count(CORRECT)
 
 
 def test_confusions_by_hand():

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from hamlearn.corpus.labels import entities
+from hamlearn.evaluation.outcomes import CORRECT
 from hamlearn.experiment_settings import ReportSettings
 from hamlearn.features.relations import NONE
 from hamlearn.report import browser
-from hamlearn.report.analysis import CORRECT
 from hamlearn.report.browser import EDGES, SIDE, as_json, browser_of, most_certain_edges
 from hamlearn.report.inputs import ImageObjects, read_detections, read_results
 from hamlearn.report.page import write_report

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+TABLES = ("--csv", "--means", "--effects", "--relevance")  # as Markdown and LaTeX, too
 LISTS = {  # the files that a folder of the stage holds
     "corpus": ["posts.jsonl", "labels.json", "statistics.csv"],
     "train": [
@@ -47,12 +48,15 @@ def main(words: list[str]) -> None:
             "--jsonl",
             "--conll",
             "--csv",
-            "--markdown",
+            "--means",
+            "--outcomes",
             "--effects",
             "--relevance",
         )
         names = (out, *map(options.get, others))
         files = [Path(name) for name in names if name]
+        tables = [Path(options[name]) for name in TABLES if name in options]
+        files += [table.with_suffix(form) for table in tables for form in (".md", ".tex")]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("made\n")

@@ -7,6 +7,7 @@ rule evaluate:
         predictions=predictions,
     output:
         scores=f"<results>/scores/{RUN}.csv",
+        outcomes=f"<results>/outcomes/{RUN}.csv",
     log:
         f"<results>/logs/evaluate/{RUN}.log",
     benchmark:
@@ -16,11 +17,11 @@ rule evaluate:
     params:
         corpus=scored_corpus,
         variant=scored_variant,
-        source=source_digest("evaluation/evaluate"),
+        source=source_digest("evaluation/evaluate", "evaluation/outcomes"),
     shell:
         "python -m hamlearn evaluate --posts {input.posts:q} --corpus {params.corpus}"
         " --detector {wildcards.detector} {params.variant} --seed {wildcards.seed}"
-        " --out {output.scores:q} {input.predictions:q} > {log:q} 2>&1"
+        " --out {output.scores:q} --outcomes {output.outcomes:q} {input.predictions:q} > {log:q} 2>&1"
 
 
 use rule evaluate as evaluate_transfer with:
@@ -29,6 +30,7 @@ use rule evaluate as evaluate_transfer with:
         predictions=f"{TRANSFER}/test.jsonl",
     output:
         scores=f"{TRANSFER}/scores.csv",
+        outcomes=f"{TRANSFER}/outcomes.csv",
     log:
         f"<results>/logs/evaluate_transfer/{RUN}/{{tested}}.log",
     benchmark:
@@ -39,7 +41,10 @@ rule metrics:
     input:
         scores=[f"<results>/scores/{run.path}.csv" for run in RUNS],
     output:
-        in_report("<results>/report/metrics.csv", "metrics", table="every score of every run"),
+        **forms_in_report(f"{TABLES}/systems", "metrics", "means of every system"),
+        metrics=in_report(
+            "<results>/report/metrics.csv", "metrics", table="every score of every run"
+        ),
     log:
         "<results>/logs/metrics.log",
     benchmark:
@@ -47,9 +52,10 @@ rule metrics:
     conda:
         "../../envs/report.yaml"
     params:
-        source=source_digest("evaluation/evaluate"),
+        source=source_digest("evaluation/evaluate", "evaluation/means"),
     shell:
-        "python -m hamlearn metrics --out {output:q} {input.scores:q} > {log:q} 2>&1"
+        "python -m hamlearn metrics --out {output.metrics:q} --means {output.csv:q}"
+        " {input.scores:q} > {log:q} 2>&1"
 
 
 rule paper_table:
@@ -57,8 +63,7 @@ rule paper_table:
         published=literal(PUBLISHED),
         ours=lambda wildcards: experiments.table_inputs(SETTINGS, wildcards.table),
     output:
-        csv=in_report(f"{TABLES}/{{table}}.csv", "table", table="{table}", form="CSV"),
-        markdown=in_report(f"{TABLES}/{{table}}.md", "table", table="{table}", form="Markdown"),
+        **forms_in_report(f"{TABLES}/{{table}}", "table", "{table}"),
     log:
         "<results>/logs/paper_table/{table}.log",
     benchmark:
@@ -71,15 +76,14 @@ rule paper_table:
         source=source_digest("evaluation/paper", "evaluation/evaluate"),
     shell:
         "python -m hamlearn paper table {wildcards.table} --settings {params.settings:q}"
-        " --csv {output.csv:q} --markdown {output.markdown:q} {input.ours:q} > {log:q} 2>&1"
+        " --csv {output.csv:q} {input.ours:q} > {log:q} 2>&1"
 
 
 rule grid:
     input:
         metrics="<results>/report/metrics.csv",
     output:
-        csv=in_report(f"{TABLES}/grid.csv", "grid", table="settings by dev", form="CSV"),
-        markdown=in_report(f"{TABLES}/grid.md", "grid", table="settings by dev", form="Markdown"),
+        **forms_in_report(f"{TABLES}/grid", "grid", "settings by dev"),
     log:
         "<results>/logs/grid.log",
     benchmark:
@@ -91,7 +95,7 @@ rule grid:
         source=source_digest("evaluation/grid"),
     shell:
         "python -m hamlearn grid {input.metrics:q} --settings {params.settings:q}"
-        " --csv {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"
+        " --csv {output.csv:q} > {log:q} 2>&1"
 
 
 rule pairs:
@@ -99,7 +103,7 @@ rule pairs:
         posts=all_scored_posts,
         predictions=[f"<results>/predictions/{run.path}/test.jsonl" for run in RUNS],
     output:
-        in_report(f"{TABLES}/pairs.csv", "pairs", table="every pair of systems", form="CSV"),
+        **forms_in_report(f"{TABLES}/pairs", "pairs", "every pair of systems"),
     log:
         "<results>/logs/pairs.log",
     benchmark:
@@ -110,7 +114,7 @@ rule pairs:
         posts=pair_posts,
         source=source_digest("evaluation/compare"),
     shell:
-        "python -m hamlearn paper pairs {params.posts:q} --out {output:q}"
+        "python -m hamlearn paper pairs {params.posts:q} --csv {output.csv:q}"
         " {input.predictions:q} > {log:q} 2>&1"
 
 
@@ -123,6 +127,8 @@ rule controls:
     output:
         effects=in_report("<results>/report/controls.csv", "controls", table="controls of images"),
         relevance=in_report("<results>/report/relevance.csv", "controls", table="relevance"),
+        readable=multiext("<results>/report/controls", ".md", ".tex"),
+        relevance_readable=multiext("<results>/report/relevance", ".md", ".tex"),
     log:
         "<results>/logs/controls.log",
     benchmark:

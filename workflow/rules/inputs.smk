@@ -430,6 +430,15 @@ def in_report(path, caption, **labels):
     return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 
+def forms_in_report(stem, caption, table):
+    """Return a table as CSV, Markdown and LaTeX, outputs that `snakemake --report` includes."""
+    forms = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
+    return {
+        form: in_report(f"{stem}.{form}", caption, table=table, form=name)
+        for form, name in forms.items()
+    }
+
+
 def generated_corpora(wildcards):
     """Return the folders of generated corpora, which know what text alone can reach."""
     return [generated_folder(SETTINGS, name) for name in CORPORA if is_generated(name)]

@@ -1,0 +1,84 @@
+"""Scores of every system as means over its seeds: as a table, for reading, and for a terminal."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from hamlearn.evaluation.readable import ABSENT, Part, Readable, Row
+from hamlearn.evaluation.scores import ALL
+from hamlearn.io import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PLACE = ("corpus", "detector", "variant")
+SHOWN = (("dev", "lenient"), ("dev", "strict"), ("test", "lenient"), ("test", "strict"))
+TITLE = "Micro F1 of every system"
+ABOUT = "Percent, mean ± standard deviation over seeds; in bold, the best of each corpus."
+
+
+def systems_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return micro F1 of every corpus, detector and variant, in percent over the seeds.
+
+    Returns:
+        The columns corpus, detector, variant, seeds, and for each split and scheme of SHOWN the
+        mean, such as `test_lenient`, and the sample standard deviation, such as `test_lenient_sd`.
+    """
+    micro = metrics[(metrics["type"] == ALL) & (metrics["cue"] == ALL)]
+    micro = micro[(micro["control"] == "none") & (micro["has_picture"] == ALL)]
+    rows = []
+    for names, runs in micro.groupby(list(PLACE), sort=False):
+        row: dict[str, Any] = dict(zip(PLACE, names, strict=True)) | {
+            "seeds": runs["seed"].nunique()
+        }
+        for split, scheme in SHOWN:
+            f1 = 100 * runs[(runs["split"] == split) & (runs["scheme"] == scheme)]["f1"]
+            row |= {f"{split}_{scheme}": f1.mean(), f"{split}_{scheme}_sd": f1.std(ddof=1)}
+        rows.append(row)
+    columns = [f"{split}_{scheme}{sd}" for split, scheme in SHOWN for sd in ("", "_sd")]
+    return pd.DataFrame(rows, columns=[*PLACE, "seeds", *columns])
+
+
+def systems_readable(means: pd.DataFrame) -> Readable:
+    """Return what `systems_table` returns for reading, the best of each corpus in bold."""
+    scores = [f"{split}_{scheme}" for split, scheme in SHOWN]
+    best = means.groupby("corpus")[scores].transform("max")
+    rows = []
+    for number, row in enumerate(means.to_dict("records")):
+        cells = [_mean_and_deviation(row, score) for score in scores]
+        bold = [4 + n for n, one in enumerate(scores) if row[one] == best[one].iloc[number]]
+        rows.append(Row([*(str(row[name]) for name in (*PLACE, "seeds")), *cells], bold=bold))
+    columns = (*PLACE, "seeds", *(f"{split}, {scheme}" for split, scheme in SHOWN))
+    return Readable(TITLE, ABOUT, [Part(columns, rows, texts=3)])
+
+
+def summary(metrics: pd.DataFrame) -> "Table":
+    """Return the means of all systems for a terminal."""
+    from rich.table import Table  # no other stage needs it
+    from rich.text import Text
+
+    shown = systems_readable(systems_table(metrics))
+    table = Table(title=f"{TITLE}, percent: mean ± standard deviation over seeds")
+    (part,) = shown.parts
+    for number, name in enumerate(part.columns):
+        justify: Literal["left", "right"] = "left" if number < part.texts else "right"
+        table.add_column(name.replace(", ", "\n"), justify=justify, overflow="fold")
+    for row in part.rows:  # no markup of rich in names
+        table.add_row(*(Text(printable(cell)) for cell in row.cells))
+    return table
+
+
+def _mean_and_deviation(row: Mapping[Any, Any], score: str) -> str:
+    mean, deviation = row[score], row[f"{score}_sd"]
+    if pd.isna(mean):
+        return ABSENT
+    return f"{mean:.2f}" if pd.isna(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def mean_and_deviation(f1: pd.Series) -> str:
+    """Return scores of several seeds in percent, such as `83.12 ± 0.20`, or `83.12` of one seed."""
+    if f1.empty:
+        return "-"
+    mean = f"{100 * f1.mean():.2f}"
+    return mean if len(f1) == 1 else f"{mean} ± {100 * f1.std(ddof=1):.2f}"

@@ -32,7 +32,7 @@ ALLOWED = {  # what a room imports besides BASE; rooms that nobody names import 
     "inference": {"corpus", "data", "evaluation", "features", "model", "vision"},
     "training": {"corpus", "data", "evaluation", "features", "inference", "model"},
     "report": {"corpus", "evaluation", "features", "vision", "experiments", "variants"},
-    "serving": {"inference", "vision"},
+    "serving": {"features", "inference", "vision"},
     "demo": {"vision"},
     "variants": set(),
     "experiments": {"variants"},

@@ -30,9 +30,8 @@ app.add_typer(evaluation.app)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(features.app, name="features")
 app.add_typer(features.weights_app, name="weights")
-demo = pkgutil.resolve_name("hamlearn.demo.commands:app")
-demo.command("serve")(serving.serve_model)
-app.add_typer(demo, name="demo")
+app.command()(serving.serve)
+app.add_typer(pkgutil.resolve_name("hamlearn.demo.commands:app"), name="demo")
 app.add_typer(evaluation.paper_app, name="paper")
 
 

@@ -1,228 +1,64 @@
-"""The page to try a model: a web application on the loopback address.
+"""What the page displays for a post: entities with and without images, objects and their graph."""
 
-Pages of other sites in the same browser can send requests here and must get no answer: the host has
-to be a name of this machine, so that no other name can be bound to it, and a form has to come from
-the page itself. Content of posts and images is displayed as text, and scripts, styles and images
-from other places are blocked.
-"""
-
-import asyncio
 import base64
 import io
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-import uvicorn
-from markupsafe import escape
 from PIL import Image
-from python_multipart.multipart import parse_options_header
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hamlearn.errors import HamlearnError
+from hamlearn.features.relations import COVER, INSIDE, NONE, OVERLAP, RELATIONS
 from hamlearn.inference.image_sets import ImageFeatures
-from hamlearn.inference.posts import Entity, Post, Tagged
+from hamlearn.inference.posts import Contribution, Entity, Post, Tagged, Unreadable
+from hamlearn.inference.readers import locate_in, read_posts
 from hamlearn.inference.tagger import Tagger
-from hamlearn.templates import environment
-from hamlearn.vision.images import ImageError, open_image
+from hamlearn.vision.images import ImageError, ImageInput, open_image
 
-LOOPBACK = "127.0.0.1"
-MAX_IMAGES = 8
-MAX_BYTES = 32_000_000  # of a request
-MAX_CONNECTIONS = 32  # open at one time; one request is answered, the others wait
-POLL = 1.0  # seconds after which a request that waits asks whether its client is still there
-CLIENT_LEFT = 499  # the status that nobody receives
 SIDE = 400  # pixels of the longer side of an image on the page
 MAX_PIXELS = 40_000_000  # a larger image is not decoded
 HUES = 8  # colours in the style sheet
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:;"
-        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # `no-referrer` would hide the form's own origin too
-    "Cache-Control": "no-store",
-}
-
-
-def serve(tagger: Tagger, port: int, announce: Callable[[str], None]) -> None:
-    """Serve the page of a model until interrupted; port 0 takes a free one.
-
-    `announce` is called with the address once the port is open.
-
-    Raises:
-        HamlearnError: the port is taken, or the vision networks cannot be loaded.
-    """
-    app = application(tagger)
-    try:
-        listener = socket.create_server((LOOPBACK, port))
-    except OSError as error:
-        raise HamlearnError(f"port {port}: {error.strerror}; expected a free one") from error
-    with listener:
-        announce(f"http://{LOOPBACK}:{listener.getsockname()[1]}/")
-        config = uvicorn.Config(
-            app,
-            log_config=None,  # lines are written like those of all commands, without colours
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-        )
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
-
-
-def application(tagger: Tagger) -> Starlette:
-    """Return the web application of a model.
-
-    Raises:
-        HamlearnError: the model reads images, and its networks cannot be loaded.
-    """
-    answerer, templates = Answerer(tagger), environment("hamlearn.serving")
-    turn = asyncio.Lock()
-
-    def render(name: str, text: str = "", answer: Answer | None = None) -> HTMLResponse:
-        page = templates.get_template(name).render(
-            facts=tagger.model.facts, hues=HUES, most=MAX_IMAGES, text=text, answer=answer
-        )
-        return HTMLResponse(page, headers=HEADERS)
-
-    async def index(request: Request) -> HTMLResponse:
-        return render("page.html.jinja")
-
-    async def tag(request: Request) -> HTMLResponse:
-        check_origin(request)
-        check_charset(request)
-        try:
-            async with request.form(max_files=MAX_IMAGES, max_fields=2) as form:
-                text, files = read_form(form)
-                async with its_turn(turn, request):
-                    uploads = [Upload(str(file.filename), await file.read()) for file in files]
-                    answer = await run_in_threadpool(answerer.answer, text, uploads)
-        except ClientDisconnect:
-            return HTMLResponse(status_code=CLIENT_LEFT)
-        # The page's script requests the answer alone; without it, the browser shows a new page.
-        is_part = request.query_params.get("part") == "answer"
-        return render("answer.html.jinja" if is_part else "page.html.jinja", text, answer)
-
-    return Starlette(
-        routes=[
-            Route("/", index),
-            Route("/tag", tag, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
-        ],
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"]),
-            Middleware(limit_size),
-        ],
-        exception_handlers={HTTPException: _refuse},
-    )
-
-
-def limit_size(app: ASGIApp) -> ASGIApp:
-    """Refuse requests of more than MAX_BYTES, whatever their headers state."""
-
-    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
-        received = 0
-
-        async def limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_BYTES:
-                raise HTTPException(413, f"more than {MAX_BYTES // 10**6} MB were sent")
-            return message
-
-        await app(scope, limited, send)
-
-    return counting
-
-
-async def _refuse(request: Request, error: Exception) -> HTMLResponse:
-    if not isinstance(error, HTTPException):
-        raise error
-    return HTMLResponse(
-        f'<p class="fault">Refused: {escape(error.detail)}.</p>',
-        status_code=error.status_code,
-        headers=HEADERS,
-    )
-
-
-def check_origin(request: Request) -> None:
-    """Refuse a request that the page of another site sent."""
-    origin = request.headers.get("origin")
-    try:
-        sender = None if origin is None else urlsplit(origin).netloc
-    except ValueError as error:
-        raise HTTPException(400, "Origin: found no address") from error
-    if sender is not None and sender != request.headers.get("host"):
-        raise HTTPException(403, "sent by another page")
-
-
-def check_charset(request: Request) -> None:
-    """Refuse a form whose text is in another encoding than that of the page."""
-    _, options = parse_options_header(request.headers.get("content-type"))
-    charset = options.get(b"charset", b"utf-8").decode("latin-1")
-    if charset.lower().replace("_", "-") not in ("utf-8", "utf8"):
-        raise HTTPException(400, f"Content-Type: found charset {charset!r:.40}, expected utf-8")
-
-
-def read_form(form: FormData) -> tuple[str, list[UploadFile]]:
-    """Return the text and the files of a form; HTTPException for any other content."""
-    for name in form:
-        if name not in ("text", "pictures"):
-            raise HTTPException(400, f"form: found {name!r:.40}, expected text and pictures")
-    texts, files = form.getlist("text"), list[UploadFile]()
-    if len(texts) != 1 or not isinstance(texts[0], str):
-        found = f"{len(texts)} fields" if len(texts) != 1 else "a file"
-        raise HTTPException(400, f"text: found {found}, expected one text")
-    for file in form.getlist("pictures"):
-        if not isinstance(file, UploadFile):
-            raise HTTPException(400, "pictures: found a text, expected files")
-        if file.filename or file.size:  # else what browsers send where no file was chosen
-            files.append(file)
-    return texts[0].replace("\r\n", "\n"), files
-
-
-@asynccontextmanager
-async def its_turn(turn: asyncio.Lock, request: Request) -> AsyncIterator[None]:
-    """Wait for the requests before this one; ClientDisconnect if its client left meanwhile."""
-    is_own = False
-    try:
-        while not is_own:
-            with suppress(TimeoutError):
-                is_own = await asyncio.wait_for(turn.acquire(), POLL)
-            if await request.is_disconnected():
-                raise ClientDisconnect
-        yield
-    finally:
-        if is_own:
-            turn.release()
-
-
-# --- answers -----------------------------------------------------------------------------------
+MAX_EXAMPLES = 12
+NODES = 6  # objects in the drawn graph
+STRONGEST = 5  # parts of the images whose contribution is displayed
+KINDS = {INSIDE: "contains", COVER: "contains", OVERLAP: "overlaps"}  # others: a direction
+TEXTS = (  # examples where none are given
+    "Watching Jordan at Madison Square Garden tonight",
+    "Amazon opens a second office in Berlin, says Reuters",
+    "so proud of Taylor and the whole team at Arsenal",
+)
 
 
 class Upload(NamedTuple):
-    """An image as it was sent."""
+    """An image as it was sent, or of an example."""
 
     name: str
-    content: bytes
+    content: ImageInput
+
+
+class Example(NamedTuple):
+    """A post that the page offers."""
+
+    text: str
+    images: tuple[ImageInput, ...] = ()
+
+    @classmethod
+    def of(cls, post: Post) -> "Example":
+        """Return a post as an example."""
+        text = " ".join(post.words or ()) if post.text is None else post.text
+        return cls(text, tuple(post.all_images))
+
+    @classmethod
+    def built_in(cls) -> list["Example"]:
+        """Return examples of text alone."""
+        return [cls(text) for text in TEXTS]
+
+    def uploads(self) -> list[Upload]:
+        """Return its images as if they had been sent."""
+        return [Upload(Path(str(image)).name, image) for image in self.images]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +83,20 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Edge:
+    """The relation of two objects, which are counted from 1, in pixels of the displayed image."""
+
+    first: int
+    second: int
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    kind: str  # contains, overlaps, or direction
+    names: tuple[str, str]  # of the relation from the first object to the second, and back
+
+
+@dataclass(frozen=True, slots=True)
 class DisplayedImage:
     """An image on the page."""
 
@@ -255,6 +105,7 @@ class DisplayedImage:
     width: int = 0
     height: int = 0
     boxes: tuple[Box, ...] = ()  # in descending order of score
+    edges: tuple[Edge, ...] = ()  # among the first NODES boxes
     fault: str = ""  # why the image cannot be read
 
 
@@ -265,6 +116,8 @@ class Answer:
     tagged: Tagged
     pieces: list[Piece]
     images: list[DisplayedImage]
+    alone: list[Piece] | None = None  # the same without images; None if none was used
+    strongest: tuple[Contribution, ...] = ()  # in descending order of magnitude
 
 
 class Answerer:
@@ -277,12 +130,23 @@ class Answerer:
             _ = tagger.image_encoder  # so that absent weights are reported here
 
     def answer(self, text: str, uploads: Sequence[Upload]) -> Answer:
-        """Tag a post."""
+        """Tag a post, and its text alone."""
         images = [self._display(upload) for upload in uploads]
         pairs = zip(uploads, images, strict=True)
         readable = tuple(upload.content for upload, image in pairs if not image.fault)
-        (tagged,) = self.tagger.tag(Post(text=text, images=readable))
-        return Answer(tagged, split_at_entities(text, tagged.entities, self.types), images)
+        with_images, alone = Post(text=text, images=readable), Post(text=text)
+        has_images = bool(readable) and self.tagger.reads_images
+        tagged, *others = self.tagger.tag(
+            [with_images, alone] if has_images else [with_images], explain=has_images
+        )
+        parts = sorted(tagged.explanation or (), key=lambda part: -abs(part.weight))
+        return Answer(
+            tagged,
+            split_at_entities(text, tagged.entities, self.types),
+            images,
+            split_at_entities(text, others[0].entities, self.types) if others else None,
+            tuple(parts[:STRONGEST]),
+        )
 
     def _display(self, upload: Upload) -> DisplayedImage:
         name = upload.name
@@ -297,7 +161,8 @@ class Answerer:
         small.save(buffer, "JPEG", quality=85)
         source = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
         boxes = () if found is None else tuple(self._boxes(found, small))
-        return DisplayedImage(name, source, small.width, small.height, boxes)
+        edges = () if found is None else tuple(edges_between(found, boxes))
+        return DisplayedImage(name, source, small.width, small.height, boxes, edges)
 
     def _boxes(self, found: ImageFeatures, image: Image.Image) -> Iterator[Box]:
         names, visual = self.tagger.image_encoder.classes, found.visual
@@ -305,6 +170,38 @@ class Answerer:
             if number < len(names):  # not the whole image where nothing was detected
                 left, top, right, bottom = map(float, box * [*image.size, *image.size])
                 yield Box(left, top, right - left, bottom - top, names[number], float(score))
+
+
+def read_examples(path: str | Path, images: str | Path | None) -> list[Post]:
+    """Return the first posts of a file, at most MAX_EXAMPLES, with images of a folder.
+
+    Raises:
+        HamlearnError: the file cannot be read, or a post of it; or a post names an image, and there
+            is no folder.
+    """
+    posts = []
+    for post in islice(
+        read_posts(path, str if images is None else locate_in(images)), MAX_EXAMPLES
+    ):
+        if isinstance(post, Unreadable):
+            raise HamlearnError(post.error)
+        if post.images and images is None:
+            raise HamlearnError(f"{path}: found an image, expected `--images` with its folder")
+        posts.append(post)
+    return posts
+
+
+def edges_between(found: ImageFeatures, boxes: Sequence[Box]) -> Iterator[Edge]:
+    """Yield the relations of the best NODES objects, each pair once, from centre to centre."""
+    relations = found.visual.relations  # (O+1, O+1), the image first
+    shown = boxes[:NODES] if relations.size else ()
+    centres = [(box.x + box.width / 2, box.y + box.height / 2) for box in shown]
+    for i, one in enumerate(centres):
+        for j, other in enumerate(centres[i + 1 :], start=i + 1):
+            relation, back = int(relations[i + 1, j + 1]), int(relations[j + 1, i + 1])
+            if relation != NONE:
+                kind, names = KINDS.get(relation, "direction"), (RELATIONS[relation],)
+                yield Edge(i + 1, j + 1, *one, *other, kind, (*names, RELATIONS[back]))
 
 
 def split_at_entities(text: str, entities: Sequence[Entity], types: Sequence[str]) -> list[Piece]:

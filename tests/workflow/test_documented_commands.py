@@ -87,7 +87,7 @@ COMMANDS = {
     "python -m hamlearn corpus stats mine": (None, None),  # test_own_corpus.py
     "python -m hamlearn weights convert faster_rcnn_from_caffe_attr.pkl vg.safetensors"
     " --classes objects_vocab.txt": ("error objects_vocab.txt: No such file",) * 2,
-    "python -m hamlearn demo serve mymodel": (f"error {NO_MODEL}", None),  # below
+    "python -m hamlearn serve mymodel": (f"error {NO_MODEL}", None),  # below
 }
 
 
@@ -214,7 +214,7 @@ def test_a_target_of_make_is_there(target):
 
 def test_the_page_is_served(finished):
     _, environment = finished.command()
-    words = [sys.executable, *["-u", "-m", "hamlearn", "demo", "serve", "mymodel", "--port", "0"]]
+    words = [sys.executable, *["-u", "-m", "hamlearn", "serve", "mymodel", "--port", "0"]]
     with subprocess.Popen(
         words, cwd=finished.folder, env=environment, stdout=subprocess.PIPE, text=True
     ) as server:

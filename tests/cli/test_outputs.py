@@ -59,6 +59,7 @@ INPUTS = {  # parameters that name a path to read
     *("shards", "objects", "source", "directory", "images", "graphs", "encoded", "run"),
     *("model", "weights", "image_features", "object_features", "parts", "predictions", "scores"),
     *("metrics", "results", "inputs", "posts", "classes"),
+    "examples",
     "logs",  # a folder that is added to
     "folder",  # of a project, which must be new or empty
 }

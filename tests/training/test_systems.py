@@ -127,3 +127,30 @@ def test_random_vectors_are_said_to_be_so_and_the_rate_is_the_systems_own(
     facts = train(*given, settings_for(), variant, 0, tmp_path / "run")
     assert facts.word_vectors == "random"
     assert set(rates) == {1e-3}
+
+
+@pytest.mark.parametrize("variant", ["gei", "rds", "mrc_mner"])
+def test_a_killed_run_ends_as_one_that_was_not(paths, tmp_path, monkeypatch, variant):
+    settings = settings_for()
+    chosen = settings.training.model_copy(update={"epochs": 2})
+    settings = settings.model_copy(update={"training": chosen})
+    given = (paths["posts"], paths["encoder"], settings, variant, 0)
+    train(*given, tmp_path / "whole", files_of(paths, variant))
+    step = training.TrainingLoop.training_step
+
+    def killed(self, batch, number):
+        if self.current_epoch == 1:
+            raise SystemExit(143)
+        return step(self, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.TrainingLoop, "training_step", killed)
+        with pytest.raises(SystemExit):
+            train(*given, tmp_path / "killed", files_of(paths, variant))
+    assert (tmp_path / "checkpoints" / "killed" / "last.ckpt").exists()
+    train(*given, tmp_path / "killed", files_of(paths, variant))
+    one, two = (load_model(tmp_path / name).network.state_dict() for name in ("whole", "killed"))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    histories = [(tmp_path / name / "history.csv").read_text() for name in ("whole", "killed")]
+    rows = [[line.rsplit(",", 1)[0] for line in text.splitlines()] for text in histories]
+    assert rows[0] == rows[1]  # all but the seconds

@@ -55,7 +55,10 @@ class PrecomputedSettings(Section):
     """Objects that were detected elsewhere, for `detector: precomputed`."""
 
     format: Literal["vinvl", "tsv", "npz", "drawn"] = "vinvl"
-    path: PathName = Field("resources/precomputed", description="{corpus} is the name of a corpus")
+    path: PathName = Field(
+        "resources/precomputed",
+        description="{corpus} is the name of a corpus, {results} the folder of results",
+    )
     classes: PathName | None = Field(None, description="file of class names; null: the features'")
     dtype: Literal["float16", "float32", "float64"] = Field("float32", description="of tsv alone")
 
@@ -73,7 +76,8 @@ class PrecomputedImageSettings(Section):
 
     format: Literal["npz", "npy", "tsv"] = "npz"
     path: PathName = Field(
-        "resources/precomputed_images", description="{corpus} is the name of a corpus"
+        "resources/precomputed_images",
+        description="{corpus} is the name of a corpus, {results} the folder of results",
     )
     dtype: Literal["float16", "float32", "float64"] = Field("float32", description="of tsv alone")
 

@@ -25,7 +25,8 @@ from hamlearn.vision.network_files import check as check_network
 
 # Systems whose layers have no heads, or those of the encoder.
 WITHOUT_HEADS = tuple(
-    f"hamlearn.model.baselines.{name}" for name in ("adacan", "bert", "gvatt", "hvpnet", "lexical")
+    f"hamlearn.model.baselines.{name}"
+    for name in ("adacan", "bert", "gvatt", "hvpnet", "ita", "lexical", "rds")
 )
 
 
@@ -46,13 +47,18 @@ def generated_folder(settings: Settings, corpus: str) -> str:
 def precomputed_settings(settings: Settings, corpus: str) -> PrecomputedSettings:
     """Return where the precomputed objects of one corpus are."""
     section = settings.object_features.precomputed
-    return section.model_copy(update={"path": section.path.replace("{corpus}", corpus)})
+    return section.model_copy(update={"path": _filled(section.path, settings, corpus)})
 
 
 def precomputed_images(settings: Settings, corpus: str) -> PrecomputedImageSettings:
     """Return where the precomputed features of the whole images of one corpus are."""
     section = settings.image_features.precomputed
-    return section.model_copy(update={"path": section.path.replace("{corpus}", corpus)})
+    return section.model_copy(update={"path": _filled(section.path, settings, corpus)})
+
+
+def _filled(path: str, settings: Settings, corpus: str) -> str:
+    """Return the path of precomputed features with the names that it may have in braces."""
+    return path.replace("{corpus}", corpus).replace("{results}", settings.results)
 
 
 def required_backend(settings: Settings, detector: str) -> str | None:
@@ -85,7 +91,8 @@ def check(settings: Settings, local: bool = True, installed: bool = True) -> Non
     """
     for key, text in _texts(settings.model_dump()):
         is_template = key.endswith(f"_features.{PRECOMPUTED}.path")
-        if re.search(r"\{\s*\w+.*\}", text.replace("{corpus}", "") if is_template else text):
+        given = re.sub(r"\{(corpus|results)\}", "", text) if is_template else text
+        if re.search(r"\{\s*\w+.*\}", given):
             raise HamlearnError(
                 f"{key}: found {text!r}, expected no name in braces, which Snakemake would replace:"
                 " rename the file or folder, or make a link to it"

@@ -177,6 +177,7 @@ def test_precomputed_objects_must_exist_for_each_corpus(folder):
     said = refused(section(path="objects", classes="nowhere"))
     assert said.startswith("object_features.precomputed.classes: found no file nowhere, expected")
     check(section(path="results/corpus/demo/drawn"))  # the workflow makes it
+    check(section(path="{results}/corpus/{corpus}/drawn"), {"results": "elsewhere"})
     check(section(path="nowhere"), {"detector": "demo"})
 
 

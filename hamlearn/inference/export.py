@@ -24,7 +24,7 @@ from hamlearn.inference.model_folder import (
     write_json,
     write_manifest,
 )
-from hamlearn.inference.vision_weights import copy_weights, origin_of
+from hamlearn.inference.vision_weights import converted_beside, copy_weights, origin_of
 from hamlearn.io import markdown
 from hamlearn.outputs import MODEL, atomic_folder, check_folder
 from hamlearn.runs import RunFacts, VisionNetwork
@@ -61,6 +61,7 @@ def export(
             absent or cannot be copied.
     """
     folder, out = Path(folder), Path(out)
+    weights = weights or converted_beside(folder)
     check_folder(out, MODEL)
     with atomic_folder(out, MODEL) as part, unchanged_model(folder):
         loaded = load_model(folder, systems)

@@ -24,6 +24,7 @@ from hamlearn.inference.image_sets import ImageFeatures, InMemoryVisuals, combin
 from hamlearn.inference.model_folder import TrainedModel, load_model
 from hamlearn.inference.posts import Contribution, Entity, Post, Tagged, Unreadable
 from hamlearn.inference.prediction import scored_posts
+from hamlearn.inference.vision_weights import converted_beside
 from hamlearn.inference.words import Word, whole_characters, words_of
 from hamlearn.vision.images import ImageError
 
@@ -108,6 +109,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         """
         if threads is not None:
             torch.set_num_threads(threads)
+        weights = weights or converted_beside(folder)
         return cls(load_model(folder, systems), device, weights, features)
 
     @property

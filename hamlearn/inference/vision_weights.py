@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hamlearn.vision.base import Backbone, Detector
     from hamlearn.vision.weight_files import WeightFile
 
-CONVERTED = Path("results/weights")  # where the workflow puts converted weights
+CONVERTED = Path("results/weights")  # where the workflow puts converted weights by default
 MODEL_FILE, SUFFIX = "model.safetensors", ".safetensors"
 # Files that a model holds and their sha256, by kind of network.
 Held: TypeAlias = Mapping[str, Mapping[Path, str]]
@@ -96,6 +96,16 @@ def find_weights(
         f" {', '.join(map(str, places))}; published {weight_file(network, table).origin};"
         " `--weights` names a folder that holds them"
     )
+
+
+def converted_beside(model: str | Path) -> Path | None:
+    """Return where the workflow that trained a model put converted weights, if it did.
+
+    The model RESULTS/models/CORPUS/DETECTOR/VARIANT/seedN has them in RESULTS/weights.
+    """
+    above = Path(model).absolute().parents
+    weights = above[4] / "weights" if len(above) > 4 and above[3].name == "models" else None
+    return weights if weights is not None and weights.is_dir() else None
 
 
 def source_of(network: VisionNetwork, table: Mapping[str, WeightSettings]) -> str:

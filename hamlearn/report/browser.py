@@ -105,7 +105,10 @@ def _post(
     if post.image_id in corpus.failures:
         entry["unusable"] = ": ".join(filter(None, corpus.failures[post.image_id]))
     elif post.image_path is None:
-        entry["unusable"] = "missing"
+        if any(run.predictions[place].has_image for run in corpus.runs):
+            entry["features"] = 1  # precomputed, without a file to show
+        else:
+            entry["unusable"] = "missing"
     return entry
 
 

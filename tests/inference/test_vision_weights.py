@@ -16,7 +16,7 @@ from hamlearn.errors import HamlearnError
 from hamlearn.inference.export import export
 from hamlearn.inference.image_features import NetworkEncoder
 from hamlearn.inference.model_folder import load_model, write_manifest
-from hamlearn.inference.vision_weights import copy_weights, find_weights
+from hamlearn.inference.vision_weights import converted_beside, copy_weights, find_weights
 from hamlearn.io import canonical, digest_of_file
 from hamlearn.networks import BACKBONES, DETECTORS, WeightSettings
 from hamlearn.runs import VisionNetwork
@@ -43,6 +43,15 @@ def test_a_folder_of_transformers_is_found_at_its_place_or_beside_other_weights(
     (tmp_path / "own").mkdir()
     found = found_for(network_of(source), tmp_path)
     assert found.source == f"transformers:{tmp_path / 'own'}"
+
+
+def test_weights_that_a_workflow_converted_are_found_from_its_models(tmp_path):
+    model = tmp_path / "other/models/demo/demo/full/seed0.fold1"
+    assert converted_beside(model) is None
+    (tmp_path / "other/weights").mkdir(parents=True)
+    assert converted_beside(model) == tmp_path / "other/weights"
+    assert converted_beside(tmp_path / "mymodel") is None
+    assert converted_beside("mymodel") is None
 
 
 def test_a_file_of_timm_keeps_its_source(tmp_path):

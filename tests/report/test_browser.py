@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -63,6 +64,17 @@ def test_every_test_post_is_there_with_its_labels(seen: Made) -> None:
     assert [run["name"] for run in data["runs"]] == ["full", "text_only"]
     assert data["posts"][3]["unusable"] == "undecodable: zero bytes"
     assert "unusable" not in data["posts"][4]
+
+
+def test_precomputed_features_without_an_image_file_are_no_missing_image(seen: Made) -> None:
+    corpus, _, _ = made_by(seen)
+    without = replace(corpus, scored=[replace(post, image_path=None) for post in corpus.scored])
+    posts = json.loads(browser_of(seen.settings, without, []).data)["posts"]
+    assert posts[3]["unusable"] == "undecodable: zero bytes"
+    assert (posts[4]["features"], posts[4].get("unusable")) == (1, None)
+    blind = [run for run in corpus.runs if run.variant == "text_only"]
+    posts = json.loads(browser_of(seen.settings, replace(without, runs=blind), []).data)["posts"]
+    assert (posts[4].get("features"), posts[4]["unusable"]) == (None, "missing")
 
 
 def test_boxes_and_relations_are_those_of_the_files(seen: Made) -> None:

@@ -249,7 +249,7 @@ class Browser {
       lines.push(this.line(`${letter}: ${this.data.runs[run].name}`, post.words, predicted, missed), this.relevance(post.runs[run][2]));
     }
     this.view.replaceChildren(
-      make("p", { class: "id" }, post.id, post.unusable ? make("span", { class: "unusable" }, ` no usable picture (${post.unusable})`) : null),
+      make("p", { class: "id" }, post.id, post.unusable ? make("span", { class: "unusable" }, ` no usable picture (${post.unusable})`) : post.features ? " precomputed features, no image file" : null),
       ...lines.filter((line) => line !== null),
       ...this.pictures(number),
     );

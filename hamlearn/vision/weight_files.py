@@ -1,5 +1,6 @@
 """The weights that a configuration needs: listed with their places and sizes, and fetched."""
 
+import textwrap
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from hamlearn.vision.published import (
     torchvision_urls,
 )
 
+WIDTH = 79
 SECONDS = 5.0  # to wait for the size of a file
 
 
@@ -82,14 +84,34 @@ class WeightFile:
         return "unknown"
 
     def text(self) -> str:
-        """Return a description of several lines."""
-        lines = [f"{self.network}: {self.state()}", f"  published   {self.origin}"]
+        """Return a description of lines of at most 79 columns, but for longer paths and URLs."""
+        values = {"published": self.origin}
         if self.path is not None:
-            lines.insert(1, f"  looked for  {self.path.absolute()}")
+            values = {"looked for": str(self.path.absolute()), **values}
             if self.hub_id is None:
-                lines.append(f"  sha256      {self.sha256 or 'unknown'}")
-            lines.append(f"  size        {self.size()}")
-        return "\n".join(lines)
+                values["sha256"] = self.sha256 or "unknown"
+            values["size"] = self.size()
+        head = f"{self.network}: {self.state()}"
+        return "\n".join([_filled(head, "", "  "), *(_entry(*item) for item in values.items())])
+
+
+def _entry(key: str, value: str) -> str:
+    """Return a key and its value, which begins in a new line where a word of it is too long."""
+    indent = 14 * " "
+    if max(map(len, value.split())) > WIDTH - len(indent):
+        return f"  {key}\n{_filled(value, '    ', '    ')}"
+    return _filled(value, f"  {key:<12}", indent)
+
+
+def _filled(text: str, first: str, indent: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def weight_files(

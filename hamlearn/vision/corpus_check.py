@@ -98,8 +98,8 @@ def check_corpus(directory: str | Path, images: str | Path | None, max_pixels: i
         if images:
             faults.append(f"pictures: no line `IMGID:<id>` names one in {images}")
     elif folder is None:
-        tried = ", ".join(map(str, _candidates(directory, name)))
-        lines.append(f"Pictures: no folder found; looked for {tried}")
+        tried = [f"  {path}" for path in _candidates(directory, name)]
+        lines += ["Pictures: no folder found; looked for", *tried]
         faults.append("pictures: no folder found; name it with --images")
     else:
         findings = list(_image_findings(split_of, folder, max_pixels))

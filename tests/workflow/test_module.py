@@ -1,10 +1,13 @@
 """The workflow from elsewhere: `-s`, `--directory`, and as a module of another workflow."""
 
+import re
+import shutil
 import subprocess
 
 import pytest
+import yaml
 
-from tests.workflow.project import Project
+from tests.workflow.project import ROOT, Project
 
 SNAKEFILE = """\
 configfile: "mine.yaml"
@@ -29,6 +32,27 @@ rule conclude:
     shell:
         "cp {{input}} {{output}}"
 """
+DEPLOYED = """\
+from snakemake.utils import min_version
+
+
+min_version("6.10.0")
+
+
+configfile: "config/config.yaml"
+
+
+# declare https://github.com/OWNER/hamlearn as a module
+module hamlearn:
+    snakefile: 
+        {snakefile!r}
+    config:
+        config
+
+
+# use all rules from https://github.com/OWNER/hamlearn
+use rule * from hamlearn
+"""  # as `snakedeploy deploy-workflow` writes it, next to copies of config/ and profiles/
 MINE = """\
 hamlearn:
   results: study
@@ -95,19 +119,31 @@ def test_a_configuration_in_the_working_folder_is_read(checkout, tmp_path):
 
 
 def test_rules_of_a_repository_run_the_installed_package(tmp_path, monkeypatch):
-    """As `github(...)` reads them: one by one, without the folders next to them."""
+    """As `github(...)` reads them: one by one, in what snakedeploy writes."""
     checkout = Project(tmp_path / "repository")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(checkout.folder)]
     for words in (["init", "-q"], ["add", "workflow"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *words], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
     source = f"git+file://{checkout.folder}/workflow/Snakefile@{commit.stdout.strip()}"
-    (tmp_path / "Snakefile").write_text(SNAKEFILE.format(snakefile=source))
-    (tmp_path / "mine.yaml").write_text(MINE)
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow/Snakefile").write_text(DEPLOYED.format(snakefile=source))
+    shutil.copytree(checkout.folder / "config", tmp_path / "config")
     monkeypatch.setenv("PYTHONPATH", str(checkout.folder))
-    assert "hamlearn_train" in snakemake(checkout, tmp_path, "-n")
+    assert re.search(r"^train +5$", snakemake(checkout, tmp_path, "-n"), re.MULTILINE)
     (tmp_path / "old").mkdir()
     (tmp_path / "old/hamlearn.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "old"))
     said = snakemake(checkout, tmp_path, "-n", ok=False)
     assert "found no package hamlearn of this workflow's version" in said
+
+
+def test_the_catalog_of_workflows_finds_what_it_looks_for():
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage["software-stack-deployment"]["conda"] is True
+    assert usage["report"] is True
+    for name in ("workflow/Snakefile", "config/README.md", "config/config.yaml", "LICENSE"):
+        assert (ROOT / name).is_file()
+    text = (ROOT / "README.md").read_text().lower()
+    assert "snakemake" in text
+    assert "workflow" in text

@@ -66,6 +66,16 @@ def iterate_posts(path: str | Path, split: str | None = None) -> Iterator[Corpus
                 yield post
 
 
+@dataclass(frozen=True)
+class AllPosts(Iterable[CorpusPost]):
+    """The posts of all splits, read from the file whenever they are iterated over."""
+
+    path: str | Path
+
+    def __iter__(self) -> Iterator[CorpusPost]:
+        return iterate_posts(self.path)
+
+
 def image_paths(posts: Iterable[CorpusPost]) -> dict[str, str | None]:
     """Return the path of every image id, in the order of first appearance."""
     paths: dict[str, str | None] = {}

@@ -14,6 +14,7 @@ its first text counts.
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from hamlearn.io import lines
 FORMS = "JSON lines, CSV or TSV with id and text, `imgid:ID###text` or `ID.jpg :text`"
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 _BLOCK = "imgid:"
+_SURROGATE = re.compile("[\ud800-\udfff]")  # a tokenizer accepts none
 
 
 class Identified(Protocol):
@@ -135,6 +137,9 @@ def _jsonl(path: Path, key: str) -> Found:
         if not is_id or not isinstance(text, str):
             name, value, kind = ("text", text, "text") if is_id else ("id", id_, "text or integer")
             raise _wrong(path, key, number, f"{name}: {value!r:.60}", f"{kind} ({expected})")
+        if _SURROGATE.search(f"{id_}{text}"):
+            found = f"an unpaired surrogate in {line!r:.40}"
+            raise _wrong(path, key, number, found, "Unicode text")
         yield number, str(id_), text
 
 
@@ -146,7 +151,8 @@ def _table(path: Path, key: str, **dialect: Any) -> Found:
         try:
             row = next(rows, None)
         except csv.Error as error:
-            raise _wrong(path, key, before + 1, f"no row ({error})", "closed quotes") from error
+            limit = f"closed quotes and fields of at most {csv.field_size_limit()} characters"
+            raise _wrong(path, key, before + 1, f"no row ({error})", limit) from error
         if row is None:
             return
         number, before = before + 1, rows.line_num

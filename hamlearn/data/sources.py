@@ -66,7 +66,7 @@ def open_sources(
 ) -> Iterator[Sources]:
     """Open the files that a system reads, whatever others are given, and close them at the end.
 
-    `splits` have the posts to be read; a file must have something of at least one of them. For the
+    A file must have something of at least one post of `splits`. For the
     model of a `run`, features must be of the kind that it was trained on; see `align`.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from hamlearn.corpus.conll import scored_lines
-from hamlearn.corpus.posts import CorpusPost, PostFile
+from hamlearn.corpus.posts import AllPosts, CorpusPost, PostFile
 from hamlearn.data.batches import LengthBuckets
 from hamlearn.data.controls import controlled
 from hamlearn.data.dataset import PostDataset
@@ -159,7 +159,7 @@ def _opened(
             model.tokenizer,
             facts.text,
             model.lexicon,
-            [chosen],
+            [AllPosts(posts)],  # a split may be small, and have nothing
             facts,
         )
         sources = stack.enter_context(opened)

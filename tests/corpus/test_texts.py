@@ -96,3 +96,16 @@ def test_the_text_of_a_post_counts_before_that_of_its_image(tmp_path):
     posts = [("7", "7"), ("7#2", "7"), ("7#3", "7"), ("8", "8"), ("9", "9")]
     found = [text_of(texts, SimpleNamespace(id=id_, image_id=image)) for id_, image in posts]
     assert found == ["image", "post", "image", "", ""]
+
+
+@pytest.mark.parametrize("line", [{"id": "1", "text": "\ud800"}, {"id": "\ud800", "text": "a"}])
+def test_an_unpaired_surrogate_which_no_tokenizer_accepts_is_refused(tmp_path, line):
+    path = write(tmp_path, "a.jsonl", json.dumps(line) + "\n")
+    with pytest.raises(HamlearnError, match=r"a\.jsonl:1: found an unpaired surrogate"):
+        read_texts(path)
+
+
+def test_a_long_field_of_a_table_is_refused_by_its_length(tmp_path):
+    path = write(tmp_path, "a.csv", "id,text\n1," + "a" * 140_000 + "\n")
+    with pytest.raises(HamlearnError, match=r"a\.csv:2: .*fields of at most 131072 characters"):
+        read_texts(path)

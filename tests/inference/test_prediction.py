@@ -189,3 +189,18 @@ def test_a_split_without_posts_is_named(runs, paths, tmp_path):
         predict(
             runs / "text_only", paths["posts"], "tset", tmp_path / "a.jsonl", tmp_path / "a.conll"
         )
+
+
+def test_a_split_without_any_of_the_texts_is_predicted(paths, tmp_path):
+    (tmp_path / "known.jsonl").write_text('{"id": "train_0", "text": "a b"}\n')
+    systems = {"told": {"like": "bert_crf", "reads": ["known"]}}
+    settings = load_settings(json.dumps(SETTINGS | {"systems": systems}))
+    files = InputFiles(texts={"known": tmp_path / "known.jsonl"})
+    train(paths["posts"], paths["encoder"], settings, "told", 0, tmp_path / "run", files)
+    out = tmp_path / "test.jsonl"
+    predict(tmp_path / "run", paths["posts"], "test", out, tmp_path / "test.conll", files)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["has_text"] for line in lines] == [{"known": False}] * len(lines)
+    (tmp_path / "known.jsonl").write_text('{"id": "nobody", "text": "a b"}\n')
+    with pytest.raises(HamlearnError, match=r"texts\.known: .*known\.jsonl"):
+        predict(tmp_path / "run", paths["posts"], "test", out, tmp_path / "test.conll", files)

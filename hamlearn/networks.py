@@ -111,6 +111,11 @@ DETECTORS = {
 }
 
 
+def is_of_demo(source: str | None) -> bool:
+    """Return True for a network that was trained on what the demo draws."""
+    return (source or "").startswith("python:hamlearn.demo.")
+
+
 def with_built_in(built_in: dict[str, Any]) -> AfterValidator:
     """Return a validator that adds the built-in networks, and completes those that are given.
 

@@ -108,7 +108,7 @@ def extract_images(
     used = options.model_dump(include={"regions", "stages", "dtype"})
     used |= {"preprocessing": net.preprocessing, "max_pixels": max_pixels}
     grid = {"grid": grid_text(net.grid)} if options.regions else {}
-    warn_of_demo([backbone], next(filter(None, paths.values()), None))
+    warn_of_demo([chosen.source], next(filter(None, paths.values()), None))
     names = ("features", "regions", *stage_names(len(stages)))
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     with free_device(device) as on:
@@ -199,7 +199,6 @@ def extract_objects(
     max_pixels = settings.pictures.max_pixels
     every = image_paths(iterate_posts(posts_path))
     ids = list(paths := shard_of(every, shard))
-    warn_of_demo([detector], next(filter(None, paths.values()), None))
     with free_device("cpu" if detector == PRECOMPUTED else device) as on:
         source: ObjectSource
         used = options.model_dump(include={"objects", "dtype"})
@@ -211,10 +210,11 @@ def extract_objects(
         else:
             chosen = configured(options.detectors, "detectors", detector)
             network = Network(f"object_features.detectors.{detector}", detector, chosen)
+            warn_of_demo([chosen.source], next(filter(None, paths.values()), None))
             source = net = load_detector(detector, chosen, on)
             log.info("detector %s runs on %s", detector, net.backend)
             selection = selection_of(net, options)
-            used |= selection
+            used |= selection | ({"given_classes": True} if chosen.classes is not None else {})
             queue = decode_images(
                 list(paths.values()), lambda image: image, max_pixels, workers, _AHEAD
             )

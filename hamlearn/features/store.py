@@ -42,6 +42,7 @@ from hamlearn.corpus.image_files import ByImage
 from hamlearn.errors import HamlearnError
 from hamlearn.features.hdf5 import ArrayFile, Layout, atomic_hdf5, write_attributes, write_texts
 from hamlearn.io import canonical, digest_of_text
+from hamlearn.networks import is_of_demo
 
 SCHEMA_VERSION = 2
 OLD_GRID = "7x7"  # of files without the attribute `grid`
@@ -278,12 +279,12 @@ class FeatureFile(ArrayFile):
             raise self.error("an image id occurs twice, expected each once")
 
 
-def warn_of_demo(networks: Iterable[str], image: str | Path | None) -> None:
+def warn_of_demo(sources: Iterable[str | None], image: str | Path | None) -> None:
     """Log a warning where a network of the demo reads an image that the demo did not draw.
 
     The folder of a drawn corpus has `images` and `ceiling.json`.
     """
-    if "demo" in networks and image is not None:
+    if any(map(is_of_demo, sources)) and image is not None:
         folder = Path(image).parent
         if not (folder.parent / "ceiling.json").is_file():
             log.warning(

@@ -1,6 +1,6 @@
 """Features of images for a tagger: computed by the networks of the training, or read from files."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -38,7 +38,12 @@ class NetworkEncoder:
     """
 
     def __init__(
-        self, facts: RunFacts, weights: str | Path | None, device: str, held: Held = NONE_HELD
+        self,
+        facts: RunFacts,
+        weights: str | Path | None,
+        device: str,
+        held: Held = NONE_HELD,
+        functions: Collection[str] = (),
     ) -> None:
         from hamlearn.vision.base import load_backbone, load_detector
 
@@ -48,7 +53,8 @@ class NetworkEncoder:
         limits = (one.settings.get("max_pixels", 100_000_000) for one in facts.networks.values())
         self._max_pixels = int(min(limits))
         self._kept: dict[str, ImageFeatures] = {}
-        self._names, self._has_warned = [one.name for one in facts.networks.values()], False
+        self._sources = [one.source for one in facts.networks.values()]
+        self._has_warned = False
         self._image_network = facts.networks.get("images")
         self._object_network = facts.networks.get("objects")
         if self._image_network is not None and self._image_network.name == PRECOMPUTED:
@@ -65,22 +71,29 @@ class NetworkEncoder:
             )
         if (network := self._image_network) is not None:
             own = held.get("images", {})
-            chosen = find_weights(network, BACKBONES, WeightSettings, weights, own)
+            chosen = find_weights(network, BACKBONES, WeightSettings, weights, own, functions)
             self._backbone = load_backbone(network.name, chosen)
             self._backbone.network.to(self._device)
             check_loaded(network, self._backbone, is_copy=bool(own))
         if (network := self._object_network) is not None:
             own = held.get("objects", {})
-            settings = find_weights(network, DETECTORS, DetectorSettings, weights, own)
+            settings = find_weights(network, DETECTORS, DetectorSettings, weights, own, functions)
+            if network.settings.get("given_classes"):
+                settings = settings.model_copy(update={"classes": facts.classes})
             self._detector = load_detector(network.name, settings, self._device)
             check_loaded(network, self._detector, is_copy=bool(own))
+            if (count := len(self._detector.classes)) != len(facts.classes):
+                raise HamlearnError(
+                    f"{network.name}: found {count} classes, expected {len(facts.classes)} as in"
+                    " training"
+                )
 
     def encode(self, image: ImageInput) -> ImageFeatures:
         """Return the features of an image; ImageError if it cannot be read."""
         opened = open_image(image, self._max_pixels)
         if not self._has_warned and isinstance(image, str | Path):
             self._has_warned = True
-            warn_of_demo(self._names, image)
+            warn_of_demo(self._sources, image)
         key = sha256(b"%d %d " % opened.size + opened.tobytes()).hexdigest()
         if key not in self._kept:
             with memory_checked():
@@ -112,7 +125,10 @@ class NetworkEncoder:
         if (network := self._object_network) is not None:
             chosen, found = network.settings, self._detector.propose(image)
             selection = {key: chosen[key] for key in SELECTION}
-            best = select_top(found, chosen["objects"], **selection)
+            try:
+                best = select_top(found, chosen["objects"], **selection)
+            except HamlearnError as error:
+                raise ImageError(Status.UNDECODABLE, str(error)) from error
             row = padded(best, chosen["objects"], image.size, len(self.classes))
             count, scores = row["counts"], row["scores"][: row["counts"]]
             fields |= {

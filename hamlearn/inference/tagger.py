@@ -72,6 +72,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         weights: folder searched for the weights of the vision networks before the usual places,
             unless the model holds them.
         features: files to read features from instead of opening images.
+        systems: functions outside of hamlearn that may load the vision networks.
     """
 
     def __init__(
@@ -80,11 +81,12 @@ class Tagger(AbstractContextManager["Tagger"]):
         device: str | None = None,
         weights: str | Path | None = None,
         features: InputFiles | None = None,
+        systems: Collection[str] = (),
     ) -> None:
         self.model, self.labels = model, model.labels
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._network = model.network.to(self.device).eval()
-        self._weights, self._features = weights, features
+        self._weights, self._features, self._functions = weights, features, systems
         self._encoder: ImageEncoder | None = None
         self._warned: set[str] = set()  # names of texts that posts do not have
 
@@ -102,7 +104,7 @@ class Tagger(AbstractContextManager["Tagger"]):
 
         Vision networks are loaded when the first image is read; nothing is downloaded. `threads`
         are those of torch on the CPU, in the whole process. `systems` are functions outside of
-        hamlearn that may build the network, see `load_model`.
+        hamlearn that may build the network, see `load_model`, or load one of its vision networks.
 
         Raises:
             HamlearnError: the folder is not as it was written; the message names the file.
@@ -110,7 +112,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         if threads is not None:
             torch.set_num_threads(threads)
         weights = weights or converted_beside(folder)
-        return cls(load_model(folder, systems), device, weights, features)
+        return cls(load_model(folder, systems), device, weights, features, systems)
 
     @property
     def reads_images(self) -> bool:
@@ -130,7 +132,9 @@ class Tagger(AbstractContextManager["Tagger"]):
         if self._encoder is None and self._features is not None:
             self._encoder = FileEncoder(facts, self._features)
         elif self._encoder is None:
-            self._encoder = NetworkEncoder(facts, self._weights, self.device, self.model.held)
+            self._encoder = NetworkEncoder(
+                facts, self._weights, self.device, self.model.held, self._functions
+            )
         return self._encoder
 
     def close(self) -> None:

@@ -8,13 +8,13 @@ file it was made from, which tells how an image is prepared.
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from hamlearn.distribution import root
-from hamlearn.encoder_files import CONFIG, read_files
+from hamlearn.encoder_files import read_files
 from hamlearn.errors import HamlearnError
 from hamlearn.io import canonical, digest_of_file
 from hamlearn.networks import BACKBONES, DETECTORS, PRECOMPUTED, DetectorSettings, WeightSettings
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hamlearn.vision.weight_files import WeightFile
 
 CONVERTED = Path("results/weights")  # where the workflow puts converted weights by default
+TEXTS = (".json", ".txt", ".model")  # configurations and vocabularies
 MODEL_FILE, SUFFIX = "model.safetensors", ".safetensors"
 # Files that a model holds and their sha256, by kind of network.
 Held: TypeAlias = Mapping[str, Mapping[Path, str]]
@@ -39,24 +40,31 @@ def find_weights(
     kind: type[AnySettings],
     folder: str | Path | None,
     held: Mapping[Path, str] = MappingProxyType({}),
+    functions: Collection[str] = (),
 ) -> AnySettings:
     """Return the settings, of type `kind`, that load a network as it was in training.
 
     `table` has the built-in networks. The files that the model holds are taken, if any; else
-    weights are searched in `folder` first.
+    weights are searched in `folder` first. `functions` are those outside of hamlearn that may load
+    a network, as `package.module:function`.
 
     Raises:
-        HamlearnError: the weights are absent; the message lists the places.
+        HamlearnError: the weights are absent, and the message lists the places; or the network is
+            loaded by a function outside of hamlearn that is not among `functions`.
     """
     from hamlearn.vision.published import cached, is_weight_file, published
 
     source = source_of(network, table)
     library, name = parse_source(source)
     if library == "python" and source not in [each.source for each in table.values()]:
-        raise HamlearnError(
-            f"{network.name}: found {source}, code that is not hamlearn's own and is not run for a"
-            " model folder; expected feature files"
-        )
+        if name not in functions:
+            raise HamlearnError(
+                f"{network.name}: found {source}, code that is not hamlearn's own and is not run"
+                f" unasked; if you trust it, add `--system {name}`, or give feature files"
+            )
+        places = [Path(folder or ".") / network.weights, CONVERTED / network.weights]
+        stated = next((str(place) for place in places if place.is_file()), network.weights)
+        return kind.model_validate({"source": source, "weights": stated})
     if library == "transformers":
         if held:
             return kind.model_validate({"source": f"transformers:{_checked_folder(held)}"})
@@ -202,7 +210,7 @@ def _copy(network: VisionNetwork, settings: WeightSettings, out: Path) -> None:
     from safetensors.torch import save_file
 
     from hamlearn import hub
-    from hamlearn.vision.network_files import PREPROCESSOR, Network
+    from hamlearn.vision.network_files import Network
     from hamlearn.vision.weight_files import network_file
     from hamlearn.vision.weights import read_state
 
@@ -218,9 +226,9 @@ def _copy(network: VisionNetwork, settings: WeightSettings, out: Path) -> None:
     is_folder = parse_source(settings.source or "").kind == "transformers"
     if is_folder:
         for file in files:
-            if file.name in (CONFIG, *PREPROCESSOR):
+            if file.suffix in TEXTS and not file.name.endswith(".index.json"):
                 shutil.copyfile(file, out / file.name)
-    parts = [file for file in files if file.suffix not in (".json", ".txt", ".model")]
+    parts = [file for file in files if file.suffix not in TEXTS]
     stem = re.sub(r"^[^A-Za-z0-9]|[^A-Za-z0-9._-]", "_", parts[0].stem).lstrip("_")
     target = out / (MODEL_FILE if is_folder else f"{stem}{SUFFIX}")
     if len(parts) == 1 and parts[0].suffix == SUFFIX:

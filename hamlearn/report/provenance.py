@@ -9,6 +9,7 @@ from hamlearn.corpus.statistics import NAMES
 from hamlearn.evaluation.readable import ABSENT
 from hamlearn.evaluation.scores import ALL
 from hamlearn.io import canonical, digest_of_text
+from hamlearn.networks import is_of_demo
 from hamlearn.report.inputs import CorpusResults
 from hamlearn.report.tables import Cell, Row, Table, cells, detector_note
 from hamlearn.runs import VisionNetwork
@@ -178,7 +179,7 @@ def cautions(corpus: CorpusResults) -> list[Caution]:
             " reads pictures shows only what the text can do."
         )
         found.append(Caution(corpus.name, RANDOM, text))
-    of_demo = [source for source in sources(corpus) if source.network.name == "demo"]
+    of_demo = [source for source in sources(corpus) if is_of_demo(source.network.source)]
     if of_demo and not corpus.ceiling:  # which a corpus of the demo has
         which = " and ".join(source.kind for source in of_demo)
         text = (

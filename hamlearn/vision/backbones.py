@@ -84,8 +84,13 @@ def described(
     preprocess: Callable[[Image.Image], Tensor],
     weights: Weights,
     preprocessing: dict[str, Any],
+    place: str,
 ) -> Backbone:
-    """Return a network as a Backbone, with the sizes that it has for one blank image."""
+    """Return a network as a Backbone, with the sizes that it has for one blank image.
+
+    Raises:
+        HamlearnError: it gives numbers that are not finite; the message begins with `place`.
+    """
     network.requires_grad_(False).eval()
 
     def prepared(image: Image.Image) -> Tensor:
@@ -93,6 +98,13 @@ def described(
 
     with torch.inference_mode():
         features, last, stages = network.maps(prepared(blank())[None], True)
+    for name, value in (
+        ("features", features),
+        ("regions", last),
+        *(("stages", s) for s in stages),
+    ):
+        if not value.isfinite().all():
+            raise HamlearnError(f"{place}: {name}: found NaN or infinity, expected finite numbers")
     return Backbone(
         network,
         prepared,

@@ -2,6 +2,7 @@ import pytest
 
 from hamlearn.errors import HamlearnError
 from hamlearn.features.merge import merge
+from tests.builders import write_object_features
 from tests.features.test_store import IDS, write
 
 
@@ -48,6 +49,17 @@ def test_shards_that_do_not_make_the_corpus(tmp_path, parts, message):
 def test_a_shard_with_a_stray_image(tmp_path):
     with pytest.raises(HamlearnError, match="image e is in 1 shards, expected 0; the corpus has 4"):
         merge([write(tmp_path / "a.h5")], IDS[:4], tmp_path / "merged.h5")
+
+
+def test_shards_of_a_detector_with_other_classes(tmp_path):
+    first = write_object_features(tmp_path / "a.h5", IDS[:2], classes=["cat", "dog"])
+    other = write_object_features(tmp_path / "b.h5", IDS[2:], classes=["cat", "bird"])
+    message = (
+        r"b\.h5: `classes` is \['cat', 'bird'\], but \['cat', 'dog'\] in .*a\.h5; expected shards"
+    )
+    with pytest.raises(HamlearnError, match=message):
+        merge([first, other], IDS, tmp_path / "merged.h5")
+    assert not (tmp_path / "merged.h5").exists()
 
 
 def test_shards_made_in_other_ways(tmp_path):

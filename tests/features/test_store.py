@@ -16,8 +16,11 @@ from hamlearn.features.store import (
     object_columns,
     warn_of_demo,
 )
+from hamlearn.networks import BACKBONES
 
 IDS = ["a", "17_06_4705", "ü", "d", "e"]
+
+OF_DEMO = BACKBONES["demo"].source
 
 
 def attributes(kind="images", **changed):
@@ -235,7 +238,7 @@ def test_a_full_disk_is_one_error_that_names_the_file(tmp_path, limit):
 
 @pytest.mark.parametrize(
     ("network", "drawn", "warned"),
-    [("demo", False, True), ("demo", True, False), ("x", False, False)],
+    [(OF_DEMO, False, True), (OF_DEMO, True, False), ("torchvision:demo", False, False)],
 )
 def test_networks_of_the_demo_on_other_images_are_warned_of(
     tmp_path, caplog, network, drawn, warned
@@ -244,7 +247,7 @@ def test_networks_of_the_demo_on_other_images_are_warned_of(
         (tmp_path / "ceiling.json").touch()
     warn_of_demo([network], tmp_path / "images" / "a.jpg")
     assert ("know only what the demo drew" in caplog.text) == warned
-    warn_of_demo(["demo"], None)
+    warn_of_demo([OF_DEMO], None)
     assert len(caplog.records) == warned
 
 

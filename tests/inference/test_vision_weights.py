@@ -18,11 +18,12 @@ from hamlearn.inference.image_features import NetworkEncoder
 from hamlearn.inference.model_folder import load_model, write_manifest
 from hamlearn.inference.vision_weights import converted_beside, copy_weights, find_weights
 from hamlearn.io import canonical, digest_of_file
-from hamlearn.networks import BACKBONES, DETECTORS, WeightSettings
+from hamlearn.networks import BACKBONES, DETECTORS, DetectorSettings, WeightSettings
 from hamlearn.runs import VisionNetwork
-from hamlearn.vision.base import load_backbone
+from hamlearn.vision.base import load_backbone, load_detector
 from tests.builders import run_facts
 from tests.inference.conftest import WEIGHTS
+from tests.vision.detectors.tiny import save_zero_shot
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)
 
@@ -68,6 +69,33 @@ def test_published_weights_of_torchvision_are_asked_for_by_name():
 def test_code_that_a_model_folder_names_is_not_run():
     with pytest.raises(HamlearnError, match="own: found python:os:system, code that is not"):
         found_for(network_of("python:os:system"))
+
+
+def test_code_that_the_caller_names_is_run(tmp_path):
+    (tmp_path / "own.pt").touch()
+    network = network_of("python:tests.vision.outside:load_backbone", "own.pt")
+    functions = ["tests.vision.outside:load_backbone"]
+    found = find_weights(network, BACKBONES, WeightSettings, tmp_path, functions=functions)
+    assert (found.source, found.weights) == (network.source, str(tmp_path / "own.pt"))
+    with pytest.raises(HamlearnError, match=r"--system tests\.vision.outside:load_backbone"):
+        find_weights(network, BACKBONES, WeightSettings, tmp_path, functions=["other:load"])
+
+
+def test_a_detector_gets_the_classes_of_the_training(tmp_path):
+    save_zero_shot(tmp_path, "owlvit")
+    settings = DetectorSettings(source=f"transformers:{tmp_path}", classes=["cat", "red house"])
+    loaded = load_detector("own", settings)
+    used = {"preprocessing": json.loads(canonical(loaded.preprocessing)), "given_classes": True}
+    changes = {"sha256": loaded.weights.digest, "settings": used}
+    network = network_of(settings.source, loaded.weights.name).model_copy(update=changes)
+    facts = run_facts("bert_crf", networks={}).model_copy(
+        update={"networks": {"objects": network}, "classes": ["cat", "red house"]}
+    )
+    assert NetworkEncoder(facts, None, "cpu")._detector.classes == ["cat", "red house"]
+    copy_weights(facts, None, tmp_path / "vision")
+    files = sorted((tmp_path / "vision/objects").iterdir())
+    held = {"objects": {file: digest_of_file(file) for file in files}}
+    assert NetworkEncoder(facts, None, "cpu", held)._detector.classes == ["cat", "red house"]
 
 
 def test_a_converted_file_is_found_by_its_own_name(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from hamlearn.corpus.posts import read_posts, write_posts
 from hamlearn.corpus.statistics import corpus_statistics, write_statistics
 from hamlearn.io import digest_of_text
+from hamlearn.networks import BACKBONES
 from hamlearn.report.findings import findings
 from hamlearn.report.inputs import CorpusResults, read_results
 from hamlearn.report.page import write_report
@@ -226,7 +227,11 @@ def test_a_run_of_words_alone_has_no_coverage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("drawn", "name", "warned"),
-    [(False, "demo", True), (True, "demo", False), (False, "resnet152", False)],
+    [
+        (False, "demo", True),
+        (True, "demo", False),
+        (False, "resnet152", False),
+    ],
 )
 def test_networks_of_the_demo_on_other_images_are_warned_of(
     tmp_path: Path, drawn: bool, name: str, warned: bool
@@ -234,7 +239,7 @@ def test_networks_of_the_demo_on_other_images_are_warned_of(
     made = make(tmp_path, corpora={"mine": drawn}, variants=("full",))
 
     def named(facts: Any) -> None:
-        facts["networks"]["images"]["name"] = name
+        facts["networks"]["images"]["source"] = BACKBONES[name].source
 
     edit_facts(made, "full", "demo", named)
     found = cautions_of(made)

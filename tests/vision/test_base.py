@@ -70,7 +70,7 @@ def test_a_configured_name_can_use_a_built_in_loader():
     "source", ["python:no_such_module:load", f"python:{OUTSIDE}:no_such_function"]
 )
 def test_a_source_that_cannot_be_imported_is_named(source):
-    with pytest.raises(HamlearnError, match=f"detectors.mine.source: cannot import '{source}'"):
+    with pytest.raises(HamlearnError, match=f"detectors.mine.source: found {source[7:]}, which"):
         load_detector("mine", DetectorSettings(source=source, weights="random"))
 
 

@@ -1,6 +1,5 @@
 """Networks of one's own: functions of any module that Python finds."""
 
-import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from hamlearn.errors import HamlearnError
+from hamlearn.functions import load_function
 from hamlearn.networks import DetectorSettings, WeightSettings
 from hamlearn.sources import parse_source
 from hamlearn.vision.backbones import check_shapes
@@ -45,8 +45,4 @@ def _one_error(place: str) -> Iterator[None]:
 
 
 def _function(settings: WeightSettings, place: str) -> Any:
-    source = settings.source or ""
-    try:
-        return pkgutil.resolve_name(parse_source(source).name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise HamlearnError(f"{place}.source: cannot import {source!r} ({error})") from error
+    return load_function(parse_source(settings.source or "").name, f"{place}.source")

@@ -96,7 +96,9 @@ def load_backbone(settings: WeightSettings, place: str) -> Backbone:
             weights = random_weights(model.state_dict())
         config = resolve_model_data_config(model)
         transform = create_transform(**config, is_training=False)
-        return described(TimmNetwork(model), transform, weights, _in_words(config))
+        return described(TimmNetwork(model), transform, weights, _in_words(config), place)
+    except HamlearnError:
+        raise
     except Exception as error:  # whatever timm raises for files that it cannot read
         reason = " ".join(f"{error!s:.300}".split())
         raise HamlearnError(f"{place}: {name}: cannot be loaded ({reason})") from error

@@ -185,6 +185,7 @@ def load_backbone(settings: WeightSettings, place: str) -> Backbone:
             "std": transform.std,
             "interpolation": transform.interpolation.value,
         },
+        f"{place}.source: {settings.source}",
     )
 
 

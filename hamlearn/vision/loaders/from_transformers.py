@@ -106,7 +106,7 @@ def load_backbone(settings: WeightSettings, place: str) -> Backbone:
     network = TransformersNetwork(model, not poolers)
     try:
         preprocess(blank())
-        return described(network, preprocess, weights, _in_words(processor))
+        return described(network, preprocess, weights, _in_words(processor), f"{place}: {name}")
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(f"{error!s:.300}".split())
         raise HamlearnError(

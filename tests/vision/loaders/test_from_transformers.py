@@ -177,3 +177,12 @@ def test_absent_weights_are_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 9}))
     with pytest.raises(HamlearnError, match=r"own\.source: .*found no weights .*expected all"):
         load_backbone("own", settings_of(tmp_path))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    model = model_of("vit")[0]
+    with torch.no_grad():
+        model.layernorm.weight[0] = torch.nan
+    save(tmp_path, model)
+    with pytest.raises(HamlearnError, match=r"own\.source: .*features: found NaN or infinity"):
+        load_backbone("own", settings_of(tmp_path))

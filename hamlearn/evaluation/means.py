@@ -1,7 +1,9 @@
 """Scores of every system as means over its seeds: as a table, for reading, and for a terminal."""
 
+import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -10,7 +12,7 @@ from hamlearn.evaluation.scores import ALL
 from hamlearn.io import printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 PLACE = ("corpus", "detector", "variant")
 SHOWN = (("dev", "lenient"), ("dev", "strict"), ("test", "lenient"), ("test", "strict"))
@@ -53,20 +55,29 @@ def systems_readable(means: pd.DataFrame) -> Readable:
     return Readable(TITLE, ABOUT, [Part(columns, rows, texts=3)])
 
 
-def summary(metrics: pd.DataFrame) -> "Table":
-    """Return the means of all systems for a terminal."""
-    from rich.table import Table  # no other stage needs it
+def summary(metrics: pd.DataFrame) -> "Group":
+    """Return the means for a terminal, a table for each corpus and detector.
+
+    A table has 80 columns at most; a longer name of a variant goes on in the next line.
+    """
+    from rich.console import Group  # no other stage needs it
+    from rich.table import Table
     from rich.text import Text
 
-    shown = systems_readable(systems_table(metrics))
-    table = Table(title=f"{TITLE}, percent: mean ± standard deviation over seeds")
-    (part,) = shown.parts
-    for number, name in enumerate(part.columns):
-        justify: Literal["left", "right"] = "left" if number < part.texts else "right"
-        table.add_column(name.replace(", ", "\n"), justify=justify, overflow="fold")
-    for row in part.rows:  # no markup of rich in names
-        table.add_row(*(Text(printable(cell)) for cell in row.cells))
-    return table
+    tables: list[Text | Table] = []
+    (part,) = systems_readable(systems_table(metrics)).parts
+    for (corpus, detector), rows in groupby(part.rows, key=lambda row: row.cells[:2]):
+        title = Text(printable(f"{corpus}, detector {detector}"))  # no markup of rich in names
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        table.add_column("variant", width=18, overflow="fold")
+        for name in part.columns[3:]:
+            table.add_column(name.replace(", ", "\n"), justify="right", overflow="fold")
+        for row in rows:
+            variant, *cells = row.cells[2:]
+            lines = textwrap.wrap(printable(variant), 18, subsequent_indent="  ")
+            table.add_row(Text("\n".join(lines)), *cells)
+        tables += [Text(), table]
+    return Group(f"{TITLE}, percent: mean ± standard deviation over seeds", *tables)
 
 
 def _mean_and_deviation(row: Mapping[Any, Any], score: str) -> str:

@@ -4,6 +4,7 @@ from rich.console import Console
 
 from hamlearn.evaluation.evaluate import COLUMNS
 from hamlearn.evaluation.means import (
+    SHOWN,
     mean_and_deviation,
     summary,
     systems_readable,
@@ -20,8 +21,9 @@ def lines(metrics):
     console = Console(width=120, color_system=None)
     with console.capture() as capture:
         console.print(summary(metrics))
-    cells = [line.strip("│ ").split("│") for line in capture.get().splitlines() if "│" in line]
-    return [[cell.replace(" ", "") for cell in line] for line in cells]
+    said = capture.get().replace(" ± ", "±").splitlines()
+    assert said[2].strip() == "demo, detector demo"
+    return [line.split() for line in said[5:]]
 
 
 def test_micro_f1_over_seeds():
@@ -41,14 +43,15 @@ def test_micro_f1_over_seeds():
         row("text_only", 0, "dev", "lenient", 0.5),
     ]
     assert lines(pd.DataFrame(rows, columns=list(COLUMNS))) == [
-        ["demo", "demo", "full", "2", "91.00±1.41", "80.00±0.00", "71.00±1.41", "62.00±2.83"],
-        ["demo", "demo", "text_only", "1", "50.00", "–", "–", "–"],  # noqa: RUF001
+        ["full", "2", "91.00±1.41", "80.00±0.00", "71.00±1.41", "62.00±2.83"],
+        ["text_only", "1", "50.00", "–", "–", "–"],  # noqa: RUF001
     ]
 
 
 def test_a_name_is_neither_markup_nor_a_control_character():
     hostile = row("[red]x[/bold]\x1b[31m", 0, "dev", "lenient", 0.5)
-    assert lines(pd.DataFrame([hostile], columns=list(COLUMNS)))[0][2] == r"[red]x[/bold]\x1b[31m"
+    first, second = lines(pd.DataFrame([hostile], columns=list(COLUMNS)))
+    assert [first[0], *second] == [r"[red]x[/bold]\x1b[", "31m"]
 
 
 def test_mean_and_deviation():
@@ -83,3 +86,20 @@ def test_the_table_of_means_has_the_best_in_bold():
         ("full", "75.00 ± 7.07", [6]),
         ("bert", "74.00 ± 0.00", []),
     ]
+
+
+def test_a_terminal_of_80_columns_shows_every_word():
+    long = "gvatt_bert_crf-lr0.0001-rounds2"
+    rows = [
+        row(name, seed, split, scheme, 0.9 + seed / 50)
+        for name in ("full", long)
+        for split, scheme in SHOWN
+        for seed in (0, 1)
+    ]
+    console = Console(width=80, color_system=None)
+    with console.capture() as capture:
+        console.print(summary(pd.DataFrame(rows, columns=list(COLUMNS))))
+    said = capture.get().splitlines()
+    assert max(map(len, said)) <= 80
+    assert sum(line.count("91.00 ± 1.41") for line in said) == 8
+    assert [line.split()[0] for line in said[-2:]] == ["gvatt_bert_crf-", "lr0.0001-rounds2"]

@@ -125,6 +125,8 @@ def test_an_environment_holds_what_its_stages_import(environment):
         held |= set(FROM_CONDA.values())
     else:
         held.add("detectron2")  # imported where the configuration or `auto` has chosen it
+    if environment.stem == "learning":
+        held |= {"pooch", "torchvision"}  # imported to fetch or list weights of vision networks
     if environment.stem == "report":
         held.add("huggingface_hub")  # imported to find snapshots, of which no report reads one
         held.add("torch")  # imported by threads that decode ahead of a network, not for thumbnails

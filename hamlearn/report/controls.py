@@ -11,13 +11,27 @@ from hamlearn.evaluation.significance import LEVEL
 from hamlearn.report.inputs import NO_DETECTOR, CorpusResults
 from hamlearn.report.tables import Row, Table, cells, select, signed
 
+IMAGES, TEXTS = "images", "texts"
 LARGEST_P = 1 - LEVEL  # of a difference that is called significant
-WORDS = {  # of a control, after "itself"
-    "removed": "without images",
-    "shuffled": "with the images of other posts",
+WORDS = {  # of a control, after "itself"; {} is what the system reads, such as images
+    "removed": "without {}",
+    "shuffled": "with the {} of other posts",
     "blank": "with the mean image everywhere",
-    TRAINED: "trained with the images of other posts",
+    TRAINED: "trained with the {} of other posts",
 }
+
+
+def _words(control: str, what: str) -> str:
+    is_blank_text = control == "blank" and what == TEXTS
+    return WORDS["removed" if is_blank_text else control].format(what)
+
+
+def _what(corpus: CorpusResults, detector: str, variant: str) -> str:
+    """Return what a control of a system takes away: images, texts beside the posts, or both."""
+    runs = corpus.runs_of(detector, variant)
+    if not runs or not runs[0].facts.inputs.texts:
+        return IMAGES
+    return f"{IMAGES} and {TEXTS}" if runs[0].reads_images else TEXTS
 
 
 def effects_table(corpus: CorpusResults) -> Table | None:
@@ -37,7 +51,8 @@ def effects_table(corpus: CorpusResults) -> Table | None:
             *(_gain_of(groups.get(group)) for group in ("yes", "no")),
         ]
         note = "" if detector == NO_DETECTOR else str(detector)
-        rows.append(Row(f"{variant} {WORDS[str(control)]}", cells(values), note))
+        words = _words(str(control), _what(corpus, detector, variant))
+        rows.append(Row(f"{variant} {words}", cells(values), note))
     first = corpus.effects.iloc[0]
     seeds = corpus.effects["seeds"].max()
     return Table(
@@ -99,21 +114,22 @@ def sentences(corpus: CorpusResults) -> dict[str, str]:
         by_control = {
             one["control"]: one for one in select(rows, has_picture=ALL).to_dict("records")
         }
-        parts = []
-        if TRAINED in by_control:
-            parts.append(_sentence(by_control[TRAINED], TRAINED))
-        if "shuffled" in by_control:
-            parts.append(_sentence(by_control["shuffled"], "shuffled"))
+        what = _what(corpus, detector, variant)
+        parts = [
+            _sentence(by_control[control], control, what)
+            for control in (TRAINED, "shuffled")
+            if control in by_control
+        ]
         if parts:
-            found[f"Images in {name}:"] = " ".join(parts)
+            found[f"{what.capitalize()} in {name}:"] = " ".join(parts)
     return found
 
 
-def _sentence(row: Mapping[Any, Any], control: str) -> str:
+def _sentence(row: Mapping[Any, Any], control: str, what: str) -> str:
     several, one = f"mean of {row['seeds']} seeds", "one seed: of this training alone"
     basis = several if row["seeds"] > 1 else one
     numbers = (
-        f"{row['f1']:.2f} against {row['control_f1']:.2f} for itself {WORDS[control]}"
+        f"{row['f1']:.2f} against {row['control_f1']:.2f} for itself {_words(control, what)}"
         f" {_brackets(row)}{_p_of(row)}, {basis}, on {row['posts']:,} posts"
     )
     is_clear = not row["p"] > LARGEST_P and (row["low"] > 0 or row["high"] < 0)

@@ -68,7 +68,8 @@ def findings(corpus: CorpusResults) -> list[Finding]:
                 found.append(Finding(f"{variant}{where}", sentence))
     found += [Finding(subject, text) for subject, text in controls.sentences(corpus).items()]
     if corpus.ceiling:
-        blind = (run.variant for run in corpus.runs if not run.facts.inputs.files)
+        inputs = ((run.variant, run.facts.inputs) for run in corpus.runs)
+        blind = (variant for variant, read in inputs if not (read.files or read.texts))
         for variant in dict.fromkeys(blind):
             sentence = _against_ceiling(counted, corpus.runs_of(NO_DETECTOR, variant))
             found.append(Finding(f"{variant}, compared with the text ceiling,", sentence))

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from hamlearn.evaluation.controls import EFFECTS, RELEVANCE
 from hamlearn.report.controls import effects_table, relevance_table, sentences
 from hamlearn.report.inputs import read_results
+from hamlearn.runs import OwnSystem
 
 
 @pytest.fixture
@@ -78,3 +81,30 @@ def test_the_tables_show_what_was_computed(corpus):
         for view in ("semantic", "spatial")
     }
     assert all(float(row.cells[0].text) > 0.7 for row in relevance.rows)
+
+
+@pytest.mark.parametrize(
+    ("variant", "reads", "subject", "what"),
+    [
+        ("text_only", [], "Images in told:", "images"),
+        ("text_only", ["knowledge"], "Texts in told:", "texts"),
+        ("text_only", ["names", "knowledge"], "Images and texts in told:", "images and texts"),
+    ],
+)
+def test_texts_beside_posts_are_called_so(corpus, variant, reads, subject, what):
+    (run,) = corpus.runs_of("none", variant)
+    (training,) = run.trainings
+    own = OwnSystem(build="hamlearn.model.baselines.bert:BERTCRF", inputs=["encoder"], reads=reads)
+    facts = training.facts.model_copy(update={"system": "told", "own": own})
+    told = replace(run, variant="told", trainings=[replace(training, facts=facts)])
+    rows = [effect("shuffled", 9, 5, 12, 1e-4), effect("blank", 9, 5, 12, 1e-4)]
+    rows = [(row[0], "none", "told", *row[3:]) for row in rows]
+    made = replace(with_effects(corpus, *rows), runs=[told])
+    (found,) = sentences(made).items()
+    assert found[0] == subject
+    assert f"for itself with the {what} of other posts" in found[1]
+    blank = "told without texts" if what == "texts" else "told with the mean image everywhere"
+    assert [row.name for row in effects_table(made).rows] == [
+        f"told with the {what} of other posts",
+        blank,
+    ]

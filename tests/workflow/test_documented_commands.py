@@ -78,6 +78,8 @@ COMMANDS = {
     ),
     "python -m hamlearn features images --settings config.yaml --backbone precomputed"
     " --posts posts.jsonl --out images.h5": ("error posts.jsonl: no such file", "error posts"),
+    "python -m hamlearn features objects --settings config.yaml --detector detr"
+    " --posts posts.jsonl --out objects.h5": ("error posts.jsonl: no such file", "error posts"),
     "python -m hamlearn predict mymodel posts.jsonl --images pictures --out entities.jsonl": (
         "error pictures: no such folder",
         "entities.jsonl",

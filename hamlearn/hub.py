@@ -20,9 +20,14 @@ _TEXTS = (".json", ".txt", ".model")  # configurations and vocabularies; no code
 def is_id(name: str | Path) -> bool:
     """Return True if a name is no folder and can be an id of the hub."""
     path = Path(name)
-    if not _ID.fullmatch(str(name)) or path.exists():
+    if not is_form_of_id(str(name)) or path.exists():
         return False
     return "/" not in str(name) or not path.parent.is_dir()  # else a mistyped folder in that one
+
+
+def is_form_of_id(name: str) -> bool:
+    """Return True if a name has the form of an id of the hub."""
+    return _ID.fullmatch(name) is not None
 
 
 def snapshot(name: str, revision: str | None = None) -> Path | None:

@@ -8,6 +8,7 @@ import typer
 from hamlearn.cli import options as opt
 from hamlearn.cli.options import parse_shard, parse_texts, read_settings
 from hamlearn.errors import HamlearnError
+from hamlearn.io import say
 from hamlearn.systems import CONTROLS, Inputs
 
 app = typer.Typer()
@@ -175,8 +176,21 @@ def export(
 
 
 @app.command()
+def push(
+    model: Annotated[Path, typer.Argument(help="Folder of an exported model.")],
+    name: Annotated[str, typer.Argument(help="Repository of the Hugging Face hub, user/model.")],
+    private: Annotated[bool, typer.Option("--private", help="For a new repository.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch; default: main.")] = None,
+) -> None:
+    """Put an exported model into a repository of the Hugging Face hub (token: HF_TOKEN)."""
+    from hamlearn.inference.hub_models import push_to_hub
+
+    say(push_to_hub(model, name, private, revision))
+
+
+@app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    model: Annotated[Path, typer.Argument(help="Folder, or user/model of the hub.")],
     posts: Annotated[Path, typer.Argument(help="JSONL, CSV, TSV, CoNLL, text; `-`: stdin.")],
     out: opt.Out,
     images: Annotated[Path | None, typer.Option(help="Folder of the posts' images.")] = None,

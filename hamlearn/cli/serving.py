@@ -11,7 +11,7 @@ from hamlearn.io import say
 
 
 def serve(
-    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    model: Annotated[Path, typer.Argument(help="Folder, or user/model of the hub.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8765,
     host: Annotated[
         str, typer.Option(help="Name or IPv4 address to listen on; 0.0.0.0: all.")

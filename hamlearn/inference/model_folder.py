@@ -247,10 +247,13 @@ def verify(folder: str | Path) -> Mapping[str, FileEntry]:
 
 
 def _files_in(folder: Path) -> set[str]:
-    """Return the names of all files below a folder; links and other special files are refused."""
-    found = set()
+    """Return the names of all files below a folder; links and other special files are refused.
+
+    In a snapshot of the hub's cache, files are links to the `blobs` of the same repository.
+    """
+    found, blobs = set(), folder.absolute().parent.parent / "blobs"
     for path in folder.rglob("*"):
-        if path.is_symlink():
+        if path.is_symlink() and path.resolve().parent != blobs.resolve():
             raise HamlearnError(f"{path}: a symbolic link; a model folder holds none")
         if path.is_file():
             found.add(path.relative_to(folder).as_posix())

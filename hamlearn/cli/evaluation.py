@@ -43,7 +43,6 @@ def evaluate(
     of_corpus = read_posts(posts)
     scores = evaluate(predictions, of_corpus, **names, seed=seed)
     if outcomes is not None:
-        names.pop("control")
         write_table(outcomes, outcomes_table(predictions, of_corpus, **names, seed=seed))
     write_table(out, scores)
 

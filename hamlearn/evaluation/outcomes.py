@@ -12,6 +12,7 @@ import pandas as pd
 from hamlearn.corpus.labels import Entity, entities
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.evaluation.evaluate import (
+    CONTROL,
     HAS_PICTURE,
     RUN,
     UNCONTROLLED,
@@ -23,7 +24,8 @@ from hamlearn.evaluation.evaluate import (
 CORRECT, WRONG_TYPE, SPURIOUS, MISSED = range(4)
 OUTCOMES = ("correct", "wrong type", "spurious", "missed")
 COLUMNS = (
-    *RUN, "split", "post", "outcome", "type", "predicted", "start", "end", "text", HAS_PICTURE,
+    *RUN, CONTROL, "split", "post", "outcome", "type", "predicted", "start", "end", "text",
+    HAS_PICTURE,
 )  # fmt: skip
 
 
@@ -65,11 +67,12 @@ def outcomes_table(
     detector: str,
     variant: str,
     seed: int,
+    control: str = UNCONTROLLED,
 ) -> pd.DataFrame:
     """Return every entity that is in the gold labels or found by a run, in the order of the posts.
 
     The arguments are those of `hamlearn.evaluation.evaluate.evaluate`; predictions under a control
-    are left out.
+    of test time are left out.
 
     Returns:
         A row per span in the columns COLUMNS: `type` is the gold type and `predicted` the one
@@ -80,10 +83,11 @@ def outcomes_table(
         HamlearnError: a file is malformed or not named as there.
     """
     run = {"corpus": corpus, "detector": detector, "variant": variant, "seed": seed}
+    run[CONTROL] = control
     rows = []
     for path in map(Path, predictions):
-        split, control = parse_name(path)
-        if control != UNCONTROLLED:
+        split, done = parse_name(path)
+        if done != UNCONTROLLED:
             continue
         chosen = [post for post in posts if post.split == split]
         read = read_predictions(path, chosen)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from hamlearn import loggers, preflight
+from hamlearn import distribution, loggers, preflight
 from hamlearn.errors import HamlearnError
 from hamlearn.settings import Settings
 from hamlearn.systems import SYSTEMS
@@ -255,8 +255,10 @@ def test_a_file_of_class_names_must_exist(folder):
     assert said.startswith(f"{key}: found no file names.txt, expected a file of class names")
 
 
-def test_the_weights_of_the_demo_are_looked_for_in_the_working_directory(folder):
+def test_weights_that_come_with_hamlearn_need_not_lie_in_the_working_directory(folder, monkeypatch):
     (folder / DETECTOR).unlink()
+    check()
+    monkeypatch.setattr(distribution, "root", lambda: folder)
     said = refused({})
     assert said.startswith("object_features.detectors.demo.weights: found no file")
     assert "published in this repository" in said

@@ -12,7 +12,7 @@ from hamlearn import hub
 from hamlearn.encoder_files import CONFIG, SCRATCH, read_files
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_text
-from hamlearn.networks import PRECOMPUTED, WeightSettings
+from hamlearn.networks import PRECOMPUTED, DetectorSettings, WeightSettings
 from hamlearn.settings import Settings
 from hamlearn.systems import (
     ABLATIONS,
@@ -159,6 +159,17 @@ def requested_networks(settings: Settings) -> list[tuple[str, str, WeightSetting
         found.append((f"image_features.backbones.{name}", name, backbones[name]))
     for name in dict.fromkeys(run.detector for run in runs):
         if name not in (NO_DETECTOR, PRECOMPUTED):
+            detector = settings.object_features.detectors[name]
+            found.append((f"object_features.detectors.{name}", name, detector))
+    return found
+
+
+def configured_networks(settings: Settings) -> list[tuple[str, str, WeightSettings]]:
+    """Return those of `requested_networks`, then the other detectors of `experiments.detectors`."""
+    found = requested_networks(settings)
+    names = [name for _, name, one in found if isinstance(one, DetectorSettings)]
+    for name in settings.experiments.detectors:
+        if name not in (*names, PRECOMPUTED):
             detector = settings.object_features.detectors[name]
             found.append((f"object_features.detectors.{name}", name, detector))
     return found

@@ -90,11 +90,11 @@ def convert(
 @weights_app.command("list")
 def list_weights(settings: Source) -> None:
     """List the weights that the settings need: path, origin, size, and whether they are present."""
-    from hamlearn.experiments import requested_networks
+    from hamlearn.experiments import configured_networks
     from hamlearn.vision.weight_files import weight_files
 
     given = read_settings(settings)
-    for file in weight_files(requested_networks(given), given.text):
+    for file in weight_files(configured_networks(given), given.text):
         say(file.text())
 
 

@@ -40,6 +40,7 @@ class Published(NamedTuple):
             cache.
         files: the URLs of files that `weights` states by path.
         origin: where files come from that have no URL.
+        terms: the licence of the weights, as far as their publisher states it.
         converted: the suffixes of files that the workflow converts before they are used.
         runs_on: the libraries that run given weights, the one that `auto` prefers first.
     """
@@ -47,6 +48,7 @@ class Published(NamedTuple):
     named: Mapping[str, str] = {}
     files: Sequence[str] = ()
     origin: str = "not known"
+    terms: str = "those of their publisher"
     converted: tuple[str, ...] = ()
     runs_on: Callable[[str], tuple[Backend, ...]] = lambda weights: ("torchvision", "detectron2")
 
@@ -57,14 +59,18 @@ def _mask_rcnn_runs_on(weights: str) -> tuple[Backend, ...]:
     return ("torchvision",) if weights == COCO_V1 else ("torchvision", "detectron2")
 
 
-_OF_DEMO = Published(origin="in this repository", runs_on=lambda weights: ("torchvision",))
+_OF_TORCHVISION = "torchvision is BSD-3-Clause; its weights also follow those of their images"
+_OF_DEMO = Published(
+    origin="in this repository", terms="Apache-2.0", runs_on=lambda weights: ("torchvision",)
+)
 # By source. Hosts disappear: nothing is fetched but on request.
 _PUBLISHED = {
     "torchvision:resnet152": Published(
         named={
             "IMAGENET1K_V1": f"{_TORCH}/resnet152-394f9c45.pth",
             "IMAGENET1K_V2": f"{_TORCH}/resnet152-f82ba261.pth",
-        }
+        },
+        terms=_OF_TORCHVISION,
     ),
     FASTER_RCNN: Published(
         files=[
@@ -78,6 +84,7 @@ _PUBLISHED = {
     MASK_RCNN: Published(
         named={COCO_V1: f"{_TORCH}/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", **MODEL_ZOO},
         files=list(MODEL_ZOO.values()),
+        terms=f"{_OF_TORCHVISION}; detectron2's model zoo: CC BY-SA 3.0",
         runs_on=_mask_rcnn_runs_on,
     ),
     "python:hamlearn.demo.vision:load_backbone": _OF_DEMO,

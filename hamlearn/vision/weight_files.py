@@ -39,6 +39,7 @@ class WeightFile:
         sha256: the expected digest or its beginning, or None if unknown.
         hub_id: the id of a snapshot, or None.
         revision: of a snapshot.
+        terms: the licence, in words.
     """
 
     network: str
@@ -48,6 +49,7 @@ class WeightFile:
     sha256: str | None = None
     hub_id: str | None = None
     revision: str | None = None
+    terms: str = "those of their publisher"
 
     def state(self) -> str:
         """Return whether it is present and has the expected digest, in words."""
@@ -62,6 +64,12 @@ class WeightFile:
         digest = digest_of_file(self.path)
         is_right = digest.startswith(self.sha256)
         return f"present, {'verified' if is_right else f'checksum mismatch: sha256 is {digest}'}"
+
+    def digest(self) -> str:
+        """Return the expected sha256, else that of the file that is there, in words."""
+        if self.sha256 is None and self.path is not None and self.path.is_file():
+            return f"{digest_of_file(self.path)}, as found; none is expected"
+        return self.sha256 or "unknown"
 
     def size(self) -> str:
         """Return the size in words: of what is present, else as its place of publication says."""
@@ -89,8 +97,8 @@ class WeightFile:
         if self.path is not None:
             values = {"looked for": str(self.path.absolute()), **values}
             if self.hub_id is None:
-                values["sha256"] = self.sha256 or "unknown"
-            values["size"] = self.size()
+                values["sha256"] = self.digest()
+            values |= {"size": self.size(), "terms": self.terms}
         head = f"{self.network}: {self.state()}"
         return "\n".join([_filled(head, "", "  "), *(_entry(*item) for item in values.items())])
 
@@ -160,14 +168,15 @@ def network_file(network: Network) -> WeightFile:
         named = torchvision_urls(source.name)
     if url := named.get(settings.weights):
         path = cached(url)
-        return WeightFile(words, path, url, url, settings.sha256 or digest_in_name(path))
+        digest = settings.sha256 or digest_in_name(path)
+        return WeightFile(words, path, url, url, digest, terms=known.terms)
     if network.file is None:
         return WeightFile(words, None, f"its function reads {settings.weights}")
     path = network.file
     urls = [*(known.files or named.values())]
     url = next((url for url in urls if file_name(url) == path.name), None)
     origin = f"not under this name, but as {', '.join(urls)}" if urls else known.origin
-    return WeightFile(words, path, url or origin, url, settings.sha256)
+    return WeightFile(words, path, url or origin, url, settings.sha256, terms=known.terms)
 
 
 def _encoder_file(name: str, revision: str | None) -> WeightFile:

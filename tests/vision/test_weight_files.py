@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from hamlearn import hub
 from hamlearn.cli import app
-from hamlearn.experiments import requested_networks
+from hamlearn.experiments import configured_networks, requested_networks
 from hamlearn.networks import DETECTORS
 from hamlearn.settings import load_settings
 from hamlearn.vision import published, weight_files
@@ -71,11 +71,13 @@ def test_every_file_is_listed_with_its_places(cache, tmp_path):
         f"  published   {URL}",
         f"  sha256      {DIGEST[:8]}",
         "  size        unknown: it is absent, and where it is published gives no answer",
+        "  terms       those of their publisher",
         "detector mask_rcnn: absent",
         f"  looked for  {tmp_path / 'theirs.pkl'}",
         f"  published   {THEIRS}",
         "  sha256      unknown",
         "  size        unknown: it is absent, and where it is published gives no answer",
+        "  terms       those of their publisher",
         "text encoder scratch: no file needed",
         "  published   no file: trained from scratch with the model",
     ]
@@ -122,6 +124,23 @@ def test_the_command_tells_by_its_code_whether_all_is_there(cache, tmp_path, pre
     assert "backbone resnet152: present, verified" in done.stdout
 
 
+def test_further_detectors_of_table_6_are_listed(cache):
+    given = load_settings(
+        settings(detector="demo", experiments={"detectors": ["mask_rcnn"], "tables": []})
+    )
+    assert "mask_rcnn" not in [name for _, name, _ in requested_networks(given)]
+    assert [name for _, name, _ in configured_networks(given)] == ["resnet152", "demo", "mask_rcnn"]
+    given = load_settings(settings(experiments={"detectors": ["mask_rcnn"]}))
+    assert configured_networks(given) == requested_networks(given)
+
+
+def test_the_digest_of_a_file_is_stated_where_none_is_expected(tmp_path):
+    path = tmp_path / "net.pth"
+    path.write_bytes(CONTENT)
+    file = weight_files.WeightFile("a", path, "somewhere")
+    assert file.digest() == f"{DIGEST}, as found; none is expected"
+
+
 def test_what_needs_no_file(cache):
     random = {"mask_rcnn": {"weights": "random"}}
     _, file, _ = files_of(settings(object_features={"detectors": random}))
@@ -162,6 +181,7 @@ def test_a_snapshot_of_the_hub_is_listed_and_fetched(cache, tmp_path, monkeypatc
             f"  looked for  {tmp_path}/models--{name.replace('/', '--')}",
             f"  published   https://huggingface.co/{name}, revision {revision}",
             "  size        605 MB",
+            "  terms       those of their publisher",
         ]
         assert fetch_absent(file) == "fetched"
     assert fetched == [

@@ -3,7 +3,9 @@
 import ctypes
 import itertools
 import logging
+import os
 import platform
+import re
 import tempfile
 import time
 import timeit
@@ -124,3 +126,16 @@ def keep_freed_memory() -> bool:
     libc = ctypes.CDLL(None)
     settings = ((_M_MMAP_THRESHOLD, 2**30), (_M_TRIM_THRESHOLD, -1))  # bytes; -1: never
     return all(libc.mallopt(parameter, value) == 1 for parameter, value in settings)
+
+
+def machine_name(device: str) -> str:
+    """Return the name of this machine's processor and its cores, or that of its GPU."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        found = re.search(
+            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.M
+        )
+        name = found.group(1) if found else name
+    return f"{name}, {os.cpu_count()} cores"

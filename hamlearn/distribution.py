@@ -3,6 +3,7 @@
 Both have `workflow/`, `envs/`, `config/`, `examples/` and `resources/` in one folder.
 """
 
+import subprocess
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -27,3 +28,17 @@ def located(path: str | Path) -> Path:
     """
     shipped = root() / path
     return shipped if not Path(path).exists() and shipped.is_file() else Path(path)
+
+
+def checkout_commit() -> str | None:
+    """Return the commit of this checkout, with `-dirty` after changes; None outside a checkout."""
+    if not (root() / ".git").exists():
+        return None
+    command = ["git", "--no-optional-locks", "-C", str(root()), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(
+            [*command, "--abbrev=12", "--exclude=*"], capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):  # without git
+        return None
+    return found.stdout.strip() or None

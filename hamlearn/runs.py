@@ -216,6 +216,9 @@ class RunFacts(RunSetup):
     dev_f1: dict[str, float]  # micro F1 at that epoch, 0 to 1, by scheme
     seconds: float  # of all epochs
     seconds_per_epoch: float
+    ended: str | None = None  # date and time of its end, UTC
+    machine: str | None = None  # its processor or GPU
+    commit: str | None = None  # of the checkout of hamlearn, if it is one
 
     @property
     def trained_epochs(self) -> int:

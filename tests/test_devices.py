@@ -265,3 +265,9 @@ def test_bf16_is_fast_where_the_processor_multiplies_it():
     if platform.machine() != "x86_64" or not flags:
         pytest.skip("no /proc/cpuinfo of an x86-64 processor to compare with")
     assert devices.multiplies_bf16() == ("avx512_bf16" in flags or "amx_bf16" in flags)
+
+
+def test_the_machine_is_named_with_its_cores():
+    name = devices.machine_name("cpu")
+    assert name.endswith(f", {os.cpu_count()} cores")
+    assert len(name.split(",")[0]) > 2

@@ -1,3 +1,5 @@
+import subprocess
+
 import pytest
 
 from hamlearn import distribution
@@ -31,3 +33,16 @@ def test_the_working_folder_comes_first(tmp_path, monkeypatch):
     (tmp_path / WEIGHTS).parent.mkdir(parents=True)
     (tmp_path / WEIGHTS).touch()
     assert str(distribution.located(WEIGHTS)) == WEIGHTS
+
+
+def test_the_commit_is_that_of_the_checkout_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(distribution, "PACKAGE", tmp_path / "hamlearn")
+    assert distribution.checkout_commit() is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    assert distribution.checkout_commit() == head[:12]
+    (tmp_path / "new").touch()
+    subprocess.run([*git, "add", "new"], check=True)
+    assert distribution.checkout_commit() == f"{head[:12]}-dirty"

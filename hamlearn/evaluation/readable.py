@@ -82,7 +82,11 @@ class Readable:
         style = pd.DataFrame(rows, columns=range(len(part.columns)), dtype=object).style
         style = style.hide(axis="index").format(escape="latex")
         style = style.format_index(escape="latex", axis=1).relabel_index(
-            [_escaped(printable(name)) for name in part.columns], axis=1
+            [  # pandas formats these names
+                _escaped(printable(name)).replace("{", "{{").replace("}", "}}")
+                for name in part.columns
+            ],
+            axis=1,
         )
         for at, row in enumerate(part.rows):
             for column in row.bold:

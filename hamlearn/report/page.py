@@ -16,10 +16,11 @@ from hamlearn.errors import HamlearnError
 from hamlearn.evaluation.means import mean_and_deviation
 from hamlearn.evaluation.scores import ALL
 from hamlearn.outputs import FIGURES, MARKER, atomic_folder, atomic_write
-from hamlearn.report import controls, figures, grid, provenance, tables
-from hamlearn.report.browser import browser_of
+from hamlearn.report import controls, figures, grid, hero, provenance, tables
+from hamlearn.report.browser import as_json, browser_of
 from hamlearn.report.contact import GROUP_COLOURS, contact_sheet
 from hamlearn.report.findings import BASE, explanation, findings
+from hamlearn.report.forms import forms
 from hamlearn.report.inputs import (
     NO_DETECTOR,
     TEST,
@@ -55,7 +56,8 @@ def write_report(
     sections, settings_by_dev = [], grid.read_grid(settings, results)
     left_out = grid.left_out(settings_by_dev)
     charts = grid.grid_figures(settings_by_dev)
-    for corpus in read_results(settings, metrics, results, left_out):
+    corpora = read_results(settings, metrics, results, left_out)
+    for corpus in corpora:
         detections = [
             read_detections(corpus, name, results, relations=settings.report.pictures)
             for name in corpus.detectors
@@ -75,6 +77,8 @@ def write_report(
             groups=GROUP_COLOURS,
             settings=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
             name=settings.name,
+            facts=hero.facts(corpora, results),
+            forms=lambda table: as_json(forms(table)),
             sections=sections,
             paper=tables.paper_tables(settings, results),
             grid=grid.grid_tables(settings_by_dev),
@@ -89,7 +93,7 @@ def write_report(
         part.write_text(_without_controls(page), encoding="utf-8")
         every = [*charts.values()]
         for section in sections:
-            every += _present([sheet.counts for sheet in section["sheets"]])
+            every += _present([section["chart"], *(sheet.counts for sheet in section["sheets"])])
             for name in ("by_cue", "breakdowns", "curves", "relevance"):
                 every += section[name]
         for figure in every:
@@ -114,10 +118,14 @@ def section_of(
         breakdowns.append(figures.f1_by_objects(corpus, found.detector, objects))
     names = dict.fromkeys(variant for _, variant in corpus.variants)
     relevance = [figures.relevance(corpus, run, by) for run in base for by in ("cue", "outcome")]
+    scores = hero.system_scores(corpus)
     confusions = [tables.confusion_table(corpus, run) for run in base or corpus.runs[:1]]
     return {
         "name": corpus.name,
         "state": state_of(corpus),
+        "best": hero.best(corpus, scores),
+        "chart": hero.chart(corpus, scores),
+        "telling": hero.telling_posts(settings, corpus, base[0] if base else None),
         "cautions": provenance.cautions(corpus),
         "variants": {name: about(settings, name) for name in names},
         "headline": _present([tables.headline(corpus, split) for split in (TEST, "dev")]),

@@ -4,6 +4,7 @@ Figures are transparent, with text in a grey that is legible on white and on nea
 are those of Okabe and Ito that stand out on both, and no two lines differ by colour alone.
 """
 
+import html
 import io
 import re
 import warnings
@@ -14,12 +15,14 @@ from typing import Any
 import matplotlib
 from markupsafe import Markup, escape
 from matplotlib import figure
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
 from hamlearn.systems import SYSTEMS
 
 TEXT = "#767676"
+_TIP = "tip "  # begins the id of a mark with a text
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A", "#E69F00", "#56B4E9")
 MARKS = ("o", "s", "D", "^", "X", "v", "P")
 Dashes = str | tuple[int, tuple[int, ...]]
@@ -71,7 +74,21 @@ class Figure:
     def inline(self) -> Markup:
         """Return the figure as part of a page: in the page's text colour, with its title."""
         body = self.svg[self.svg.index("<svg") :].replace(TEXT, "currentColor")
-        return Markup(body.replace("<svg", f'<svg role="img" aria-label="{escape(self.title)}"', 1))
+        role = (
+            "group" if 'class="tip"' in body else "img"
+        )  # the parts of an image cannot be focused
+        head = f'<svg role="{role}" aria-label="{escape(self.title)}"'
+        return Markup(body.replace("<svg", head, 1))
+
+
+def tip(artist: Artist, text: str) -> None:
+    """State what a mark of a figure shows, on hover and focus."""
+    artist.set_gid(f"{_TIP}{text}")
+
+
+def _with_tip(found: re.Match[str]) -> str:
+    text = escape(html.unescape(found.group(1)))
+    return f'<g class="tip" tabindex="0" role="img" aria-label="{text}"'
 
 
 def look(number: int) -> tuple[str, str, Dashes]:
@@ -117,5 +134,6 @@ def draw(
         buffer.getvalue(),
         flags=re.DOTALL,
     )
+    svg = re.sub(f'<g id="{_TIP}(.*?)"', _with_tip, svg)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)  # unique on the page
     return Figure(name, svg.replace("'DejaVu Sans'", FONT), title)

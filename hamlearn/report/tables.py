@@ -4,7 +4,7 @@ Numbers become text laid out in rows; nothing here knows HTML.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Cell:
 
     text: str
     below: str = ""
+    rank: int = 0  # 1 for the best of its column, 2 for the second, as they are shown
+    share: float | None = None  # 0 to 1, how dark it is shaded
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,40 @@ class Table:
 def cells(values: Sequence[object]) -> tuple[Cell, ...]:
     """Return a cell for each value."""
     return tuple(Cell(str(value)) for value in values)
+
+
+def ranked(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return rows of scores with the ranks and shades of their cells, column by column.
+
+    Rows of a kind are left alone. Numbers that are shown alike have the same rank.
+    """
+    scored = [row for row in rows if not row.kind]
+    columns = []
+    for column in zip(*(row.cells for row in scored), strict=True):
+        known = [_first_number(cell.text) for cell in column]
+        values = sorted({one for one in known if one is not None}, reverse=True)
+        span = values[0] - values[-1] if values else 0
+        columns.append(
+            [
+                cell
+                if one is None or not span
+                else replace(
+                    cell,
+                    rank=values.index(one) + 1 if one in values[:2] else 0,
+                    share=(one - values[-1]) / span,
+                )
+                for cell, one in zip(column, known, strict=True)
+            ]
+        )
+    marked = iter(zip(*columns, strict=True))
+    return tuple(row if row.kind else replace(row, cells=tuple(next(marked))) for row in rows)
+
+
+def _first_number(text: str) -> float | None:
+    try:
+        return float(text.split(" ")[0].replace(",", ""))
+    except ValueError:
+        return None
 
 
 def signed(value: float, places: int = 2) -> str:
@@ -91,7 +127,7 @@ def headline(corpus: CorpusResults, split: str) -> Table | None:
         f" n = {posts} posts with {_support(micro)} entities.",
         corner="Variant",
         columns=tuple(OVERALL) * 2,
-        rows=_by_variant(micro, numbers),
+        rows=ranked(_by_variant(micro, numbers)),
         groups=tuple((scheme, len(OVERALL)) for scheme in SCHEMES),
     )
 
@@ -111,7 +147,7 @@ def by_cue(corpus: CorpusResults) -> Table | None:
             " Text ceiling: the best F1 that words alone can be expected to reach, computed from"
             " the probabilities the corpus was drawn with."
         )
-    return Table(caption, "Variant", cues, tuple(rows))
+    return Table(caption, "Variant", cues, ranked(rows))
 
 
 def by_type(corpus: CorpusResults) -> Table | None:
@@ -123,7 +159,7 @@ def by_type(corpus: CorpusResults) -> Table | None:
     types = {str(name) for name in scores["type"]} - {ALL}
     ordered = sorted(types, key=lambda name: (name not in order, (*order, name).index(name), name))
     columns = (*ordered, ALL)
-    rows = tuple(_in_both(scores, "type", columns))
+    rows = ranked(_in_both(scores, "type", columns))
     return Table(_in_both_caption(corpus, "entity type"), "Variant", columns, rows)
 
 
@@ -134,7 +170,11 @@ def confusion_table(corpus: CorpusResults, run: RunResult) -> Table | None:
         return None
     types = sorted({name for pair in counts for name in pair if name is not None})
     columns: list[str | None] = [*types, None]
-    rows = [Row(name, cells([f"{counts[name, column]:,}" for column in columns])) for name in types]
+    rows = []
+    for name in types:
+        of_row = [counts[name, column] for column in columns]
+        shades = [Cell(f"{one:,}", share=one / (sum(of_row) or 1)) for one in of_row]
+        rows.append(Row(name, tuple(shades)))
     spurious = [f"{counts[None, name]:,}" for name in types]
     rows.append(Row("no entity", cells([*spurious, ""]), kind="reference"))
     return Table(
@@ -264,7 +304,8 @@ def _in_both(scores: pd.DataFrame, column: str, names: Sequence[str]) -> list[Ro
         for name in names:
             some = select(runs, **{column: name})
             both = (mean_and_deviation(select(some, scheme=scheme)["f1"]) for scheme in SCHEMES)
-            found.append(Cell(*(ABSENT if text == "-" else text for text in both)))
+            text, below = (ABSENT if one == "-" else one for one in both)
+            found.append(Cell(text, below))
         return tuple(found)
 
     support = cells([_support(select(scores, **{column: name})) for name in names])

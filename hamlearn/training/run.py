@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -21,7 +22,8 @@ from hamlearn.data.text_encoder import (
     require_pretrained,
 )
 from hamlearn.data.tokenizer import load_tokenizer
-from hamlearn.devices import free_devices, multiplies_bf16
+from hamlearn.devices import free_devices, machine_name, multiplies_bf16
+from hamlearn.distribution import checkout_commit
 from hamlearn.encoder_files import has_weights, local_encoder
 from hamlearn.errors import HamlearnError
 from hamlearn.inference.model_folder import FACTS, write_model_folder
@@ -200,6 +202,9 @@ def _train(
             dev_f1={"lenient": chosen["dev_f1_lenient"], "strict": chosen["dev_f1_strict"]},
             seconds=round(sum(seconds), 2),
             seconds_per_epoch=round(sum(seconds) / len(seconds), 2),
+            ended=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=machine_name(setup.device),
+            commit=checkout_commit(),
         )
         config = load_config(encoder) if text_encoder is None else text_encoder.config
         write_model_folder(out, model.cpu(), tokenizer, facts, loop.history, config, lexicon)

@@ -41,7 +41,9 @@ PICTURES = (
     f"--images {FEATURES}/images/demo.h5 --objects {FEATURES}/objects/demo.h5"
     " --graphs results/graphs/demo/demo.h5"
 )
-TIMES = re.compile(rb'("seconds(_per_epoch)?": |,)[0-9.]+(?=,?\n)')  # of run.json and history.csv
+TIMES = re.compile(
+    rb'"ended": "[^"]*"|("seconds(_per_epoch)?": |,)[0-9.]+(?=,?\n)'
+)  # of run.json and history.csv
 
 
 @dataclass(frozen=True)

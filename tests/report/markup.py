@@ -4,7 +4,8 @@ import re
 
 # As a browser reads it: a script ends with the first end tag, whatever stands before that.
 OURS = re.compile(
-    r'<script(?: type="application/json" class="(?:posts|thumbnails)")?>.*?</script>', re.DOTALL
+    r'<script(?: type="application/json" class="(?:posts|thumbnails|forms)")?>.*?</script>',
+    re.DOTALL,
 )
 
 

@@ -143,7 +143,7 @@ def test_pictures_and_posts_can_be_left_out(seen: Made, tmp_path: Path) -> None:
     assert found.thumbnails == []
     write_report(without(seen, pictures=False, posts=False), seen.metrics, seen.root, tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert "application/json" not in page
+    assert 'class="posts"' not in page
     assert "Jasmine" not in page
 
 

@@ -214,7 +214,7 @@ def test_class_names_and_words_are_escaped(tmp_path: Path) -> None:
         del file["classes"]
         write_texts(file, "classes", [hostile] * 3)
     text = page(made)
-    assert "<script" not in text
+    assert "<script" not in without_scripts(text)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
 

@@ -58,7 +58,9 @@ def report(made: Made) -> str:
 
 def test_page_is_whole_and_in_order(made: Made, page: str) -> None:
     read(made)
-    heads = re.findall(r"<h[23]>(.*?)</h[23]>", page)
+    heads = re.findall(r"<h[23][^>]*>(.*?)</h[23]>", page)
+    contents = re.findall(r'<li class="level-[23]"><a href="#[^"]*">(.*?)</a>', page)
+    assert contents == heads
     assert heads == [
         "demo",
         "Scores",
@@ -109,6 +111,7 @@ def test_figures_lie_beside(made: Made) -> None:
         "demo-demo-f1-by-objects.svg",
         "demo-demo-full-relevance.svg",
         "demo-demo-objects.svg",
+        "demo-systems.svg",
     }
     assert made.metrics.is_file()
     assert sorted(path.name for path in made.out.iterdir()) == [
@@ -121,19 +124,22 @@ def test_figures_lie_beside(made: Made) -> None:
 
 
 def test_good_runs_have_no_warning(page: str) -> None:
-    assert "Read this first" not in page
+    assert 'class="warning"' not in page
+    assert 'class="caution"' not in page
     assert "random weights" not in page
     assert "no usable picture" not in page
 
 
 def test_warnings_come_before_all_numbers(several: Made) -> None:
     page = (several.out / "index.html").read_text(encoding="utf-8")
-    assert page.index("Read this first") < page.index(RANDOM) < page.index("<h3>Scores</h3>")
+    assert page.index(RANDOM) < page.index("<main>")
     for corpus in ("demo", "twitter2017"):
         for caution in (RANDOM, "6 of 96 posts have no usable picture"):
-            assert f'<span class="corpus">{corpus}</span> {caution}' in page
+            assert re.search(rf'<a href="#{corpus}-warning-[0-9]">{caution}</a> \({corpus}\)', page)
     assert page.count("1 of 24 in train, 1 of 12 in dev, 4 of 60 in test") == 2
-    assert page.count(f'<p class="reminder">{RANDOM}</p>') == 2
+    assert page.count(RANDOM) == 2 + 2  # on the first screen, and where it applies
+    targets = set(re.findall(r'href="#([^"]*-warning-[0-9])"', page))
+    assert targets == set(re.findall(r'id="([^"]*-warning-[0-9])"', page))
 
 
 def test_only_the_warning_that_is_due(tmp_path: Path) -> None:
@@ -147,7 +153,8 @@ def test_text_alone_needs_no_warning(tmp_path: Path) -> None:
     made = make(tmp_path, variants=("text_only",), random_weights=True, failures=failures)
     shutil.rmtree(tmp_path / "features")
     page = report(made)
-    assert "Read this first" not in page
+    assert 'class="warning"' not in page
+    assert 'class="caution"' not in page
     assert "Where the features come from" not in page
     assert "Relevance of pictures" not in page
 
@@ -195,7 +202,7 @@ def test_same_results_same_bytes_whatever_was_there(made: Made, tmp_path: Path) 
     write_report(made.settings, made.metrics, made.root, again)
     files = sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     files.remove(Path("mine.txt"))
-    assert len(files) == 1 + 10 + 1
+    assert len(files) == 1 + 11 + 1
     for file in files:
         assert (again / file).read_bytes() == (made.out / file).read_bytes()
 

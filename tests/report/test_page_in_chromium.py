@@ -1,5 +1,6 @@
 """The page in a real browser: it is opened, filtered, searched, sorted and looked at."""
 
+import importlib.util
 import json
 import time
 from collections.abc import Iterator
@@ -129,6 +130,8 @@ def test_search_keys_and_links(page: WebDriver, seen: Made):
     body.send_keys("/")
     assert page.switch_to.active_element.get_attribute("type") == "search"
     page.switch_to.active_element.send_keys("TEST_1")
+    assert count(found) == "1 of 1 posts"  # a whole word
+    found.find_element(By.CSS_SELECTOR, "input[type='checkbox']").click()
     assert count(found) == "1 of 11 posts"  # test_1 and test_10 to test_19
     page.switch_to.active_element.send_keys(Keys.TAB)
     page.execute_script("document.activeElement.blur()")
@@ -138,7 +141,10 @@ def test_search_keys_and_links(page: WebDriver, seen: Made):
     body.send_keys("k")
     assert shown_id(found) == "test_10"
     link = page.current_url
-    assert link.endswith("#post/demo/test_10")
+    assert link.endswith("#post/demo/test_10?search=TEST_1&whole+words=false")
+    page.get("about:blank")
+    page.get(link)  # with the filters
+    assert count(first_browser(page)) == "2 of 11 posts"
     page.get("about:blank")
     page.get(link.replace("/demo/", "/other/").replace("test_10", "test_42"))
     other = page.find_elements(By.CSS_SELECTOR, ".browser")[1]
@@ -169,7 +175,7 @@ def test_any_fragment_of_the_address_opens_the_page(driver: WebDriver, odd: Made
     driver.get("about:blank")
     driver.get(address(odd, fragment))
     assert driver.execute_script("return document.documentElement.dataset.ready") == "yes"
-    assert shown_id(first_browser(driver)) == "test_0"
+    assert field(first_browser(driver), "show").first_selected_option.text == "A and B differ"
     driver.execute_script("location.hash = '%'")
     driver.execute_script("location.hash = 'post/demo/test_7'")
     WebDriverWait(driver, 5).until(lambda _: shown_id(first_browser(driver)) == "test_7")
@@ -180,7 +186,8 @@ def test_a_post_of_any_name_has_a_link(driver: WebDriver, odd: Made):
     driver.get("about:blank")
     driver.get(address(odd))
     found = first_browser(driver)
-    found.find_element(By.CSS_SELECTOR, "input").send_keys("100%25")
+    field(found, "show").select_by_value("all")
+    found.find_element(By.CSS_SELECTOR, "input").send_keys(ODD_ID)
     assert count(found) == "1 of 1 posts"
     link = found.find_element(By.CLASS_NAME, "link").get_attribute("href")
     driver.get("about:blank")
@@ -195,7 +202,7 @@ def test_a_post_of_any_name_has_a_link(driver: WebDriver, odd: Made):
 
 
 def test_tables_are_sorted_by_mouse_and_by_key(page: WebDriver):
-    table = page.find_element(By.CSS_SELECTOR, "#demo table")
+    table = page.find_element(By.CSS_SELECTOR, "#demo > .table table")
     heads = table.find_elements(By.CSS_SELECTOR, "thead tr:last-child th")
 
     def column(place: int) -> list[str]:
@@ -236,6 +243,50 @@ def test_it_can_be_read_on_a_phone_and_in_the_dark(seen: Made, tmp_path: Path, d
         assert complaints(driver) == []
 
 
+AXE = importlib.util.find_spec("axe_playwright_python")  # which comes with axe.min.js
+
+
+@pytest.mark.skipif(AXE is None, reason="axe-playwright-python absent, which holds axe-core")
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_violation(seen: Made, tmp_path: Path, dark: bool):
+    script = Path(str(AXE.origin)).with_name("axe.min.js").read_text("utf-8")
+    with opened(tmp_path / "profile", dark) as driver:
+        driver.get(address(seen))
+        driver.execute_script(script)
+        found = driver.execute_async_script(
+            "axe.run(document).then((found) => arguments[0](found.violations.map((one) =>"
+            " [one.id, one.nodes.length, one.nodes[0].html.slice(0, 200)])))"
+        )
+    assert found == []
+
+
+def test_values_are_shown_on_focus_and_tables_can_be_copied(page: WebDriver):
+    mark = page.find_element(By.CSS_SELECTOR, ".hero .tip")
+    page.execute_script("arguments[0].focus()", mark)
+    shown = [one.text for one in page.find_elements(By.CLASS_NAME, "bubble") if one.is_displayed()]
+    assert shown == [mark.get_attribute("aria-label")]
+    assert shown[0].startswith("full: ")
+    assert "99% interval" in shown[0]
+    tables = page.find_elements(By.CSS_SELECTOR, "main .table")
+    for table in tables:
+        labels = [
+            one.get_attribute("textContent")
+            for one in table.find_elements(By.CSS_SELECTOR, ".copies button")
+        ]
+        assert labels == ["copy CSV", "copy LaTeX"]
+
+
+def test_the_part_in_view_is_marked_in_the_contents(page: WebDriver):
+    page.execute_script("document.getElementById('demo-types').scrollIntoView()")
+    selector = ".contents [aria-current]"
+    WebDriverWait(page, 5).until(
+        lambda _: (
+            [one.text for one in page.find_elements(By.CSS_SELECTOR, selector)]
+            == ["By entity type"]
+        )
+    )
+
+
 def test_three_thousand_posts_open_in_three_seconds(tmp_path: Path, driver: WebDriver, monkeypatch):
     body = "data:image/jpeg;base64," + 11_000 * "A"  # as long as a thumbnail of a photograph
     monkeypatch.setattr(report_browser, "_thumbnails", lambda posts, _: (body for _ in posts))
@@ -249,6 +300,7 @@ def test_three_thousand_posts_open_in_three_seconds(tmp_path: Path, driver: WebD
         started = time.monotonic()
         driver.get(address(made))
         taken.append(time.monotonic() - started)
+        field(first_browser(driver), "show").select_by_value("all")
         assert count(first_browser(driver)) == "1 of 3000 posts"
     assert min(taken) < 3, taken
     found = first_browser(driver)

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting of tables, and the browser of test posts. All data is written as text, never as markup.
+// Sorting and copying of tables, values of figures, contents, and the browser of test posts. All data is written as text, never as markup.
 
 // --- elements ---------------------------------------------------------------------------------
 
@@ -34,7 +34,7 @@ function compare(one, other) {
 function sortable(table) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
-  if (body.rows.length < 3 || table.closest(".cautions")) return;
+  if (body.rows.length < 3 || table.closest(".caution")) return;
   heads.forEach((head, column) => {
     const button = make("button", { type: "button", class: "sort", title: "sort by this column" });
     button.append(...head.childNodes);
@@ -54,6 +54,86 @@ function sortable(table) {
   });
 }
 
+// --- copying of tables -------------------------------------------------------------------------
+
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch { // not allowed: by way of a selection
+    const area = make("textarea", { class: "unseen", "aria-hidden": "true" });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}
+
+function copyable(script) {
+  const forms = JSON.parse(script.textContent);
+  const caption = script.parentElement.querySelector("caption").textContent;
+  const buttons = Object.entries(forms).map(([form, text]) => {
+    const button = make("button", { type: "button", "aria-label": `Copy as ${form}: ${caption}` }, `copy ${form}`);
+    button.addEventListener("click", async () => {
+      button.textContent = (await copied(text)) ? "copied" : "not copied";
+      setTimeout(() => { button.textContent = `copy ${form}`; }, 1500);
+    });
+    return button;
+  });
+  script.parentElement.append(make("div", { class: "copies" }, ...buttons));
+}
+
+// --- values of figures -------------------------------------------------------------------------
+
+function speaking(figure) {
+  const marks = [...figure.querySelectorAll(".tip")];
+  const bubble = make("div", { class: "bubble", hidden: true, "aria-hidden": "true" });
+  document.body.append(bubble);
+  const show = (mark) => {
+    const text = mark.getAttribute("aria-label");
+    bubble.hidden = false;
+    bubble.textContent = text;
+    const area = mark.getBoundingClientRect();
+    const left = Math.min(area.left + area.width / 2, document.documentElement.clientWidth - bubble.offsetWidth - 8);
+    bubble.style.left = `${Math.max(4, left) + window.scrollX}px`;
+    bubble.style.top = `${area.top - bubble.offsetHeight - 6 + window.scrollY}px`;
+  };
+  const hide = () => { bubble.hidden = true; };
+  for (const mark of marks) {
+    for (const event of ["pointerenter", "focus"]) mark.addEventListener(event, () => show(mark));
+    for (const event of ["pointerleave", "blur"]) mark.addEventListener(event, hide);
+    mark.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+  }
+}
+
+// --- contents ----------------------------------------------------------------------------------
+
+function followContents(nav) {
+  const links = [...nav.querySelectorAll("a")];
+  const targets = links.map((link) => document.getElementById(decoded(link.hash.slice(1))));
+  let waiting = false;
+  const mark = () => {
+    waiting = false;
+    let current = -1;
+    targets.forEach((target, at) => { if (target && target.getBoundingClientRect().top < 120) current = at; });
+    links.forEach((link, at) => {
+      if (at !== current) link.removeAttribute("aria-current");
+      else if (!link.hasAttribute("aria-current")) {
+        link.setAttribute("aria-current", "location");
+        const list = link.closest("ol");
+        list.scrollLeft = link.offsetLeft - list.offsetLeft - list.clientWidth / 3;
+      }
+    });
+  };
+  document.addEventListener("scroll", () => {
+    if (!waiting) requestAnimationFrame(mark);
+    waiting = true;
+  }, { passive: true });
+  mark();
+}
+
 // --- the browser of posts ---------------------------------------------------------------------
 
 const CORRECT = 0, WRONG_TYPE = 1, SPURIOUS = 2, MISSED = 3;
@@ -61,6 +141,7 @@ const LISTED = 100; // posts added to the list at a time
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A", "#E69F00", "#56B4E9"];
 const GROUPS = { inside: "#0072B2", cover: "#D55E00", overlap: "#CC79A7" };
 const SECTOR = "#8A8A8A";
+const POSITIVE = "#0072B2", NEGATIVE = "#D55E00";
 const COMPARISONS = {
   all: "all posts",
   wrong: "A has an error",
@@ -77,9 +158,11 @@ class Browser {
     this.blocks = [...root.querySelectorAll(".thumbnails")];
     this.unpacked = new Map();
     this.block = this.blocks.length ? JSON.parse(this.blocks[0].textContent).length : 0;
-    this.texts = this.data.posts.map((post) => `${post.words.join(" ")}\n${post.id}`.toLocaleLowerCase());
+    this.texts = this.data.posts.map((post) => `${post.words.join(" ")} ${post.id}`.toLocaleLowerCase().replaceAll(/\s+/g, " "));
     this.at = 0;
     this.build();
+    this.initial = this.opening();
+    this.set(this.initial);
     this.choose();
   }
 
@@ -103,11 +186,14 @@ class Browser {
     this.type = this.select("type", named(data.types));
     this.cue = this.select("cue", [["", "any"], ...data.cues.map((name) => [name, name])]);
     this.picture = this.select("picture", [["", "any"], ["with", "usable"], ["without", "none usable"]]);
-    this.search = make("input", { type: "search", placeholder: "words or id", oninput: () => this.choose() });
+    this.search = make("input", { type: "search", placeholder: "words or id", oninput: () => this.change() });
+    this.whole = make("input", { type: "checkbox", onchange: () => this.change() });
+    this.whole.dataset.name = "whole words";
     this.search.dataset.name = "search";
     const fields = [this.a, this.b, this.comparison, this.outcome, this.type];
     if (data.cues.length) fields.push(this.cue);
-    fields.push(this.picture, this.search);
+    fields.push(this.picture, this.search, this.whole);
+    this.fields = fields;
     const labels = fields.map((field) => make("label", {}, field.dataset.name, field));
     this.previous = make("button", { type: "button", onclick: () => this.step(-1) }, "previous");
     this.next = make("button", { type: "button", onclick: () => this.step(1) }, "next");
@@ -124,17 +210,57 @@ class Browser {
   }
 
   select(name, options) {
-    const field = make("select", { onchange: () => this.choose() });
+    const field = make("select", { onchange: () => this.change() });
     field.dataset.name = name;
     field.append(...options.map(([value, text]) => make("option", { value }, text)));
     return field;
   }
 
+  // The filters that the browser opens with: the first post on which A and B differ, if any does.
+  opening() {
+    for (const show of this.data.runs.length > 1 ? ["differ", "wrong"] : ["wrong"]) {
+      this.comparison.value = show;
+      if (this.data.posts.some((_, number) => this.passes(number))) break;
+      this.comparison.value = "all";
+    }
+    this.whole.checked = true;
+    return this.values();
+  }
+
+  values() {
+    return this.fields.map((field) => (field.type === "checkbox" ? String(field.checked) : field.value));
+  }
+
+  set(values) {
+    this.fields.forEach((field, at) => {
+      if (field.type === "checkbox") field.checked = values[at] === "true";
+      else if (field.type === "search" || [...field.options].some((option) => option.value === values[at])) field.value = values[at];
+    });
+  }
+
+  // The filters that differ from those of the opening, as a query; and back.
+  query() {
+    const values = this.values();
+    const changed = this.fields.map((field, at) => [field.dataset.name, values[at]]).filter((_, at) => values[at] !== this.initial[at]);
+    return changed.length ? `?${new URLSearchParams(changed)}` : "";
+  }
+
+  read(query) {
+    const given = new URLSearchParams(query);
+    this.set(this.fields.map((field, at) => given.get(field.dataset.name) ?? this.initial[at]));
+    this.choose();
+  }
+
+  // A filter was changed by hand: the address holds it.
+  change() {
+    this.choose();
+    history.replaceState(null, "", this.link.hash);
+  }
+
   // Keep the posts that pass every filter, and show the first, or the one shown before.
   choose(wanted = null) {
     const before = wanted ?? this.found?.[this.at];
-    const search = this.search.value.trim().toLocaleLowerCase();
-    this.found = this.data.posts.map((_, number) => number).filter((number) => this.passes(number, search));
+    this.found = this.data.posts.map((_, number) => number).filter((number) => this.passes(number));
     this.at = Math.max(0, this.found.indexOf(before));
     this.list.replaceChildren();
     this.extend(this.at);
@@ -146,9 +272,11 @@ class Browser {
     return faults.length === 0 && predicted.every((entity) => entity[3] === CORRECT);
   }
 
-  passes(number, search) {
+  passes(number) {
     const post = this.data.posts[number];
-    if (search && !this.texts[number].includes(search)) return false;
+    const search = this.search.value.trim().toLocaleLowerCase().replaceAll(/\s+/g, " ");
+    const text = this.texts[number];
+    if (search && !(this.whole.checked ? ` ${text} `.includes(` ${search} `) : text.includes(search))) return false;
     if (this.picture.value && (this.picture.value === "with") === Boolean(post.unusable)) return false;
     const a = Number(this.a.value);
     const right = this.isRight(post, a);
@@ -216,7 +344,7 @@ class Browser {
     if (number < 0) return false;
     if (!this.found.includes(number)) {
       for (const field of [this.comparison, this.outcome, this.type, this.cue, this.picture]) field.selectedIndex = 0;
-      this.search.value = "";
+      this.search.value = ""; // every post passes
     }
     this.choose(number);
     this.root.scrollIntoView();
@@ -227,6 +355,7 @@ class Browser {
     const total = this.found.length;
     this.previous.disabled = this.next.disabled = total < 2;
     this.link.hidden = total === 0;
+    this.link.href = `#post/${encodeURIComponent(this.data.corpus)}/${this.query()}`;
     this.count.value = total ? `${this.at + 1} of ${total} posts` : "no post passes these filters";
     for (const item of this.list.querySelectorAll("[aria-current]")) item.removeAttribute("aria-current");
     if (!total) {
@@ -238,21 +367,25 @@ class Browser {
     this.list.scrollTop = Math.max(0, button.offsetTop - this.list.offsetTop - 60);
     const number = this.found[this.at];
     const post = this.data.posts[number];
-    this.link.href = `#post/${encodeURIComponent(this.data.corpus)}/${encodeURIComponent(post.id)}`;
-    const lines = [this.line("gold", post.words, post.gold.map(([start, end, type]) => [start, end, type, CORRECT]), [])];
-    for (const [letter, field] of [["A", this.a], ["B", this.b]]) {
-      if (field.value === "") continue;
-      const run = Number(field.value);
-      const [predicted, faults] = post.runs[run];
-      const spans = new Set(predicted.map(([start, end]) => `${start}-${end}`));
-      const missed = faults.map((at) => post.gold[at]).filter(([start, end]) => !spans.has(`${start}-${end}`));
-      lines.push(this.line(`${letter}: ${this.data.runs[run].name}`, post.words, predicted, missed), this.relevance(post.runs[run][2]));
-    }
+    this.link.href = `#post/${encodeURIComponent(this.data.corpus)}/${encodeURIComponent(post.id)}${this.query()}`;
+    const gold = this.line("gold", post.words, post.gold.map(([start, end, type]) => [start, end, type, CORRECT]), []);
+    const sides = [["A", this.a], ["B", this.b]].filter(([, field]) => field.value !== "");
     this.view.replaceChildren(
       make("p", { class: "id" }, post.id, post.unusable ? make("span", { class: "unusable" }, ` no usable picture (${post.unusable})`) : post.features ? " precomputed features, no image file" : null),
-      ...lines.filter((line) => line !== null),
-      ...this.pictures(number),
+      gold,
+      make("div", { class: "sides" }, ...sides.map(([letter, field]) => this.side(letter, Number(field.value), number))),
     );
+  }
+
+  // What one run makes of a post: its entities, the relevance, and the picture as it counts.
+  side(letter, run, number) {
+    const post = this.data.posts[number];
+    const [predicted, faults, scores, weights] = post.runs[run];
+    const spans = new Set(predicted.map(([start, end]) => `${start}-${end}`));
+    const missed = faults.map((at) => post.gold[at]).filter(([start, end]) => !spans.has(`${start}-${end}`));
+    const name = `${letter}: ${this.data.runs[run].name}`;
+    const parts = [this.line(name, post.words, predicted, missed), this.relevance(scores), ...this.pictures(number, run, weights)];
+    return make("section", { class: "side", "aria-label": name }, ...parts.filter((part) => part !== null));
   }
 
   line(name, words, found, missed) {
@@ -284,15 +417,13 @@ class Browser {
     return make("p", { class: "relevance" }, `relevance of the picture: ${parts.filter((text) => text !== null).join(", ")}`);
   }
 
-  pictures(number) {
-    const detectors = Object.keys(this.data.objects);
-    const wanted = this.data.runs[Number(this.a.value)].detector;
-    const shown = detectors.includes(wanted) ? wanted : detectors[0];
+  pictures(number, run, weights) {
+    const shown = this.data.runs[run].detector;
     const source = this.thumbnail(number);
     if (!source) return [];
     const image = make("img", { src: source, alt: "" });
     const frame = make("div", { class: "frame" }, image);
-    const found = shown ? this.data.objects[shown].posts[number] : null;
+    const found = this.data.objects[shown]?.posts[number];
     if (!found) return [frame];
     const [boxes, edges] = found;
     const { classes } = this.data.objects[shown];
@@ -300,18 +431,21 @@ class Browser {
     const middle = ([left, top, right, bottom]) => [(left + right) / 2, (top + bottom) / 2];
     const describe = (at) => `${at + 1} ${classes[boxes[at][4]]} ${boxes[at][5].toFixed(2)}`;
     const relation = (kind) => (kind === null ? null : this.data.relations[kind]);
+    const weighed = weights && weights.length === boxes.length + 1 ? weights : null;
+    const most = weighed ? Math.max(...weighed.map(Math.abs), 1e-9) : 1;
+    const part = (at) => (weighed ? weighed[at] / most : 0); // of the largest contribution
     const shapes = boxes.map(([left, top, right, bottom], at) =>
-      paint("rect", { x: left, y: top, width: right - left, height: bottom - top, stroke: colour(at) }, paint("title", {}, describe(at))),
+      paint("rect", { x: left, y: top, width: right - left, height: bottom - top, stroke: colour(at), "fill-opacity": 0.5 * Math.abs(part(at + 1)), fill: weighed ? (part(at + 1) < 0 ? NEGATIVE : POSITIVE) : "none" }, paint("title", {}, describe(at))),
     );
     const lines = [];
     const sentences = [];
-    for (const [i, j, there, back] of edges) {
+    for (const [rank, [i, j, there, back]] of edges.entries()) {
       const [x1, y1] = middle(boxes[i]);
       const [x2, y2] = middle(boxes[j]);
       const directions = [[i, j, there], [j, i, back]].filter(([, , kind]) => kind !== null);
       const text = directions.map(([from, to, kind]) => `${describe(from)} to ${describe(to)}: ${relation(kind)}`).join("; ");
       const stroke = GROUPS[relation(there)] ?? GROUPS[relation(back)] ?? SECTOR;
-      lines.push(paint("line", { x1, y1, x2, y2, stroke }, paint("title", {}, text)));
+      lines.push(paint("line", { x1, y1, x2, y2, stroke, "stroke-width": Math.max(1, 4 - rank) }, paint("title", {}, text)));
       sentences.push(make("li", {}, text));
     }
     frame.append(paint("svg", { viewBox: "0 0 1000 1000", preserveAspectRatio: "none", "aria-hidden": "true" }, ...shapes, ...lines));
@@ -322,15 +456,20 @@ class Browser {
       number_.style.background = colour(at);
       frame.append(number_);
     });
-    const weights = shown === wanted ? this.data.posts[number].runs[Number(this.a.value)][3] : null;
-    const weighed = weights && weights.length === boxes.length + 1 ? weights : null;
-    const weight = (at) => (weighed ? `, ${weighed[at] < 0 ? "−" : "+"}${Math.abs(weighed[at]).toFixed(2)}` : "");
-    const names = make("ol", { class: "objects" }, ...boxes.map((box, at) => make("li", {}, `${classes[box[4]]} ${box[5].toFixed(2)}${weight(at + 1)}`)));
-    const title = weighed ? `objects, ${shown}: score, and what each contributes to the entities of A; whole picture${weight(0)}` : `objects, ${shown}`;
+    const row = (at, text) => {
+      const bar = make("span", { class: "bar", "aria-hidden": "true" });
+      bar.style.width = `${100 * Math.abs(part(at))}%`;
+      bar.style.background = part(at) < 0 ? NEGATIVE : POSITIVE;
+      const value = `${weighed?.[at] < 0 ? "\u2212" : "+"}${Math.abs(weighed?.[at] ?? 0).toFixed(2)}`;
+      return make("li", {}, text, weighed ? ` ${value}` : "", weighed ? make("span", { class: "track", "aria-hidden": "true" }, bar) : null);
+    };
+    const names = make("ol", { class: "objects" }, ...boxes.map((box, at) => row(at + 1, `${classes[box[4]]} ${box[5].toFixed(2)}`)));
+    const whole = weighed ? make("ul", { class: "objects" }, row(0, "whole picture")) : null;
+    const title = weighed ? `objects, ${shown}: score, and what each contributes to the entities` : `objects, ${shown}`;
     const relations = sentences.length
-      ? make("details", {}, make("summary", {}, `${sentences.length} most certain ${sentences.length === 1 ? "relation" : "relations"}`), make("ul", {}, ...sentences))
+      ? make("details", {}, make("summary", {}, `${sentences.length} strongest ${sentences.length === 1 ? "relation" : "relations"}`), make("ul", {}, ...sentences))
       : null;
-    return [make("div", { class: "seen" }, frame, make("div", {}, make("p", {}, title), boxes.length ? names : make("p", {}, "none found"), relations))];
+    return [frame, make("div", { class: "seen" }, make("p", {}, title), boxes.length ? names : make("p", {}, "none found"), whole ?? "", relations ?? "")];
   }
 }
 
@@ -347,12 +486,17 @@ function decoded(part) {
 
 function begin() {
   document.querySelectorAll("main table").forEach(sortable);
+  document.querySelectorAll(".forms").forEach(copyable);
+  document.querySelectorAll("figure").forEach((figure) => { if (figure.querySelector(".tip")) speaking(figure); });
   const browsers = [...document.querySelectorAll(".browser")].map((root) => new Browser(root));
   let last = browsers[0];
   const follow = () => {
-    const [kind, corpus, id] = location.hash.slice(1).split("/").map(decoded);
+    const [path, query] = location.hash.slice(1).split(/\?(.*)/s);
+    const [kind, corpus, id] = path.split("/").map(decoded);
     const named = kind === "post" && browsers.find((browser) => browser.data.corpus === corpus);
-    if (named && named.open(id)) last = named;
+    if (!named) return;
+    if (query) named.read(query);
+    if (id ? named.open(id) : query) last = named;
   };
   for (const browser of browsers) {
     for (const event of ["focusin", "pointerdown"]) browser.root.addEventListener(event, () => { last = browser; });
@@ -370,6 +514,7 @@ function begin() {
   });
   window.addEventListener("hashchange", follow);
   follow();
+  document.querySelectorAll(".contents").forEach(followContents);
   document.documentElement.dataset.ready = "yes";
 }
 

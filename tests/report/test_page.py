@@ -64,6 +64,7 @@ def test_page_is_whole_and_in_order(made: Made, page: str) -> None:
     assert heads == [
         "demo",
         "Scores",
+        "Every test post",
         "What decides the type",
         "What the numbers say",
         "Do the images help?",

@@ -385,7 +385,7 @@ class Browser {
     const missed = faults.map((at) => post.gold[at]).filter(([start, end]) => !spans.has(`${start}-${end}`));
     const name = `${letter}: ${this.data.runs[run].name}`;
     const parts = [this.line(name, post.words, predicted, missed), this.relevance(scores), ...this.pictures(number, run, weights)];
-    return make("section", { class: "side", "aria-label": name }, ...parts.filter((part) => part !== null));
+    return make("div", { class: "side", role: "group", "aria-label": name }, ...parts.filter((part) => part !== null));
   }
 
   line(name, words, found, missed) {

@@ -8,19 +8,29 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.transforms.functional import pil_to_tensor
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    DetrConfig,
+    DetrForObjectDetection,
+    DetrImageProcessor,
+    ResNetConfig,
+)
 
 from hamlearn.features import extraction
 from hamlearn.networks import WeightSettings
 from hamlearn.settings import Settings, load_settings
-from hamlearn.vision.backbones import features_of
+from hamlearn.vision.backbones import described, features_of
 from hamlearn.vision.base import Backbone
 from hamlearn.vision.detectors.mask_rcnn import build_network
+from hamlearn.vision.detectors.queries import QueryDetector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
 from hamlearn.vision.images import Decoded, open_image
+from hamlearn.vision.loaders.from_transformers import TransformersNetwork
 from hamlearn.vision.weights import Weights, load_network
 
 RANDOM = WeightSettings(weights="random")
@@ -42,32 +52,32 @@ def random_settings(**image_features: Any) -> Settings:
     )
 
 
-class ClipVision(nn.Module):
-    """The vision network of CLIP ViT-B/32 as a backbone: its pooled vector, and its patches."""
-
-    def __init__(self, layers: int) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        config = CLIPVisionConfig(patch_size=32, num_hidden_layers=layers)
-        self.model = CLIPVisionModel(config).eval().requires_grad_(False)
-
-    def forward(self, images: Tensor, stages: bool = False) -> tuple[Tensor, ...]:
-        """Return the features (B, 768) and the patches (B, 49, 768)."""
-        found = self.model(pixel_values=images)
-        return found.pooler_output, found.last_hidden_state[:, 1:]
-
-
 def clip_vision(layers: int) -> Backbone:
-    """Return the vision network of CLIP ViT-B/32 with random weights, as a `python:` source may."""
+    """Return the vision network of CLIP ViT-B/32 with random weights, as a source loads it."""
+    torch.manual_seed(0)
+    model = CLIPVisionModel(CLIPVisionConfig(patch_size=32, num_hidden_layers=layers))
     processor = CLIPImageProcessor()
-    return Backbone(
-        ClipVision(layers),
+    return described(
+        TransformersNetwork(model),
         lambda image: processor(image, return_tensors="pt")["pixel_values"][0],
-        768,
-        (),
         Weights("random", "0" * 64, random=True),
         {},
+        "CLIP",
     )
+
+
+def detr(layers: int, side: int) -> QueryDetector:
+    """Return a DETR with a ResNet-50 and random weights, for images with such a short side."""
+    torch.manual_seed(0)
+    config = DetrConfig(
+        backbone_config=ResNetConfig.from_dict({"out_features": ["stage4"]}),
+        encoder_layers=layers,
+        decoder_layers=layers,
+        id2label=dict(enumerate(map(str, range(91)))),
+    )
+    model = DetrForObjectDetection(config).eval().requires_grad_(False)
+    size = {"shortest_edge": side, "longest_edge": side * 1333 // 800}
+    return QueryDetector(model, DetrImageProcessor(size=size), Weights("random", "0" * 64, True))
 
 
 @contextmanager

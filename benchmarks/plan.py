@@ -13,6 +13,9 @@ class Plan:
         compile: also time torch.compile.
         backbone: name of the timed backbone.
         clip_layers: layers of the vision network of CLIP ViT-B/32, which has 12.
+        detr_layers: layers of the encoder and the decoder of a DETR with a ResNet-50, which has 6.
+        detr_side: short side in pixels of the images that it sees; published ones have 800.
+        detr_images: images that it reads per round.
         images: images that the backbone reads per round; a multiple of the batch size.
         detector_images: images that a detector reads per round.
         min_size: short side in pixels of images given to mask_rcnn; None skips mask_rcnn.
@@ -38,6 +41,9 @@ class Plan:
     compile: bool = True
     backbone: str = "resnet152"
     clip_layers: int = 12
+    detr_layers: int = 6
+    detr_side: int = 800
+    detr_images: int = 2
     images: int = 32
     detector_images: int = 12
     min_size: int | None = 320

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
+from unittest.mock import patch
 
 import torch
 
@@ -14,8 +15,8 @@ from benchmarks import gpu_vision, storage
 from benchmarks.images import mean_kilobytes, write_image_posts, write_images
 from benchmarks.networks import (
     RANDOM,
-    ClipVision,
     clip_vision,
+    detr,
     extracting_with,
     prepare_image,
     random_settings,
@@ -32,6 +33,7 @@ from hamlearn.vision.backbones import compiled
 from hamlearn.vision.base import load_backbone, load_detector
 from hamlearn.vision.detectors.rcnn import TorchvisionRCNN
 from hamlearn.vision.images import open_image
+from hamlearn.vision.loaders.from_transformers import TransformersNetwork
 
 
 def measure(plan: Plan) -> Iterator[Result]:
@@ -41,6 +43,7 @@ def measure(plan: Plan) -> Iterator[Result]:
         images = write_images(folder, max(plan.images, plan.detector_images, plan.image_files))
         yield from _measure_backbone(plan, images[: plan.images], folder)
         yield _measure_library(plan, images[: plan.images], folder)
+        yield _measure_detr(plan, images[: plan.detr_images], folder)
         yield from _measure_detectors(plan, images[: plan.detector_images], folder)
         yield from storage.measure_memory(plan, images[: plan.image_files], folder)
         yield storage.measure_disk(plan, folder)
@@ -108,7 +111,7 @@ def _measure_library(plan: Plan, images: Sequence[Path], folder: Path) -> Result
     posts = write_image_posts(folder / "posts.jsonl", images, len(images))
     tensors = torch.stack([backbone.preprocess(open_image(path)) for path in images])
     batches = tensors.split(settings.image_features.batch_size)
-    model = cast(ClipVision, backbone.network).model
+    model = cast(TransformersNetwork, backbone.network).model
 
     @torch.inference_mode()
     def forward() -> None:
@@ -129,6 +132,42 @@ def _measure_library(plan: Plan, images: Sequence[Path], folder: Path) -> Result
         "CLIP ViT-B/32: extraction of prepared tensors",
         speedup(times, "extraction", "forward"),
         "transformers' own forward, batch 8",
+        at_least=0.95,
+        note=", ".join(rates),
+        numbers=numbers,
+    )
+
+
+def _measure_detr(plan: Plan, images: Sequence[Path], folder: Path) -> Result:
+    """Return the extraction by a DETR of transformers, relative to that library's own forward.
+
+    Both read prepared tensors; the extraction decodes the images besides.
+    """
+    settings, detector = random_settings(), detr(plan.detr_layers, plan.detr_side)
+    posts = write_image_posts(folder / "posts.jsonl", images, len(images))
+    inputs = [detector.prepare(open_image(path)) for path in images]
+
+    @torch.inference_mode()
+    def forward() -> None:
+        for given in inputs:
+            detector.model(**given)
+
+    def extraction() -> None:
+        waiting = iter(inputs)
+        with patch.object(detector, "prepare", lambda image: next(waiting)):
+            extract_objects(
+                posts, folder / "detr.h5", settings, "demo", threads=plan.threads, device="cpu"
+            )
+
+    functions: dict[str, Function] = {"extraction": extraction, "forward": forward}
+    with extracting_with(detector):
+        times = time_alternately(functions, plan.rounds)
+    numbers = summarize(times, len(images))
+    rates = [f"{part} {numbers[part]['per_second']:.2f} images/s" for part in functions]
+    return Result(
+        f"DETR with ResNet-50, short side {plan.detr_side}: extraction of prepared tensors",
+        speedup(times, "extraction", "forward"),
+        "transformers' own forward, batch 1",
         at_least=0.95,
         note=", ".join(rates),
         numbers=numbers,

@@ -22,6 +22,9 @@ PLAN = Plan(
     compile=False,
     backbone="demo",
     clip_layers=1,
+    detr_layers=1,
+    detr_side=64,
+    detr_images=1,
     images=8,
     detector_images=2,
     min_size=None,
@@ -119,7 +122,7 @@ def test_a_run_prints_tables_and_writes_every_number(tmp_path, monkeypatch):
     vision, reading, start = (
         {result["name"]: result for result in document["groups"][group]} for group in groups
     )
-    assert len(vision) == 8
+    assert len(vision) == 9
     numbers = vision["demo: extraction"]["numbers"]
     for name in ("extraction", "forward", "batch 1"):
         assert len(numbers[name]["seconds"]) == 2

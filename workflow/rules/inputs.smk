@@ -404,10 +404,11 @@ def pair_posts(wildcards, input):
 
 
 def table_settings(wildcards):
-    """Return the settings that decide which rows a table has."""
-    named = ["corpus", "corpora", "detector", "variants"]
+    """Return the settings that decide which rows a table has, and what they are compared with."""
+    named = ["corpus", "corpora", "systems", "variants", "text"]
+    named += ["backbone", "image_features", "detector", "object_features"]
     if wildcards.table == "table4":  # a run with so many rounds may have another name
-        return sections(*named, "experiments", "runs", *RUN_SECTIONS)
+        return sections(*dict.fromkeys([*named, "experiments", "runs", *RUN_SECTIONS]))
     asked = {key: value for key, value in config["experiments"].items() if key != "grid"}
     return as_json(experiments=asked, **{name: config[name] for name in named})
 

@@ -11,7 +11,7 @@ from hamlearn.settings import load_settings
 from hamlearn.training.run import train
 
 VISUAL = ("images", "objects", "graphs")
-TIMES = {"seconds", "seconds_per_epoch"}
+TIMES = {"seconds", "seconds_per_epoch", "ended"}
 
 
 class Killed(Exception):

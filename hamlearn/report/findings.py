@@ -28,6 +28,7 @@ class Finding:
 
     subject: str
     text: str
+    short: str = ""  # the same in a few words, for the first screen
 
 
 class Counted:
@@ -64,9 +65,19 @@ def findings(corpus: CorpusResults) -> list[Finding]:
         found.append(Finding(f"{BASE}{where}", _own_score(counted, base)))
         for other_detector, variant in corpus.variants:
             if other_detector in (detector, NO_DETECTOR) and variant != BASE:
-                sentence = _against_base(counted, base, corpus.runs_of(other_detector, variant))
-                found.append(Finding(f"{variant}{where}", sentence))
-    found += [Finding(subject, text) for subject, text in controls.sentences(corpus).items()]
+                others = corpus.runs_of(other_detector, variant)
+                pair = _same_seeds(base, others)
+                found.append(
+                    Finding(
+                        f"{variant}{where}",
+                        _against_base(counted, *pair),
+                        _in_short(counted, *pair),
+                    )
+                )
+    found += [
+        Finding(subject, text, "" if text.startswith("At test") else text.partition(":")[0])
+        for subject, text in controls.sentences(corpus).items()
+    ]
     if corpus.ceiling:
         inputs = ((run.variant, run.facts.inputs) for run in corpus.runs)
         blind = (variant for variant, read in inputs if not (read.files or read.texts))
@@ -102,12 +113,29 @@ def _own_score(counted: Counted, base: Sequence[RunResult]) -> str:
     return f"{text}; its weakest cue is {weakest}, with {_percent(by_cue[weakest])}."
 
 
-def _against_base(counted: Counted, base: Sequence[RunResult], other: Sequence[RunResult]) -> str:
-    """Compare the runs of a variant with those of `full`, on the seeds that both have."""
+def _same_seeds(
+    base: Sequence[RunResult], other: Sequence[RunResult]
+) -> tuple[list[RunResult], list[RunResult]]:
+    """Return the runs of the seeds that both have."""
     seeds = {run.seed for run in base} & {run.seed for run in other}
-    if not seeds:
+    kept = [[run for run in runs if run.seed in seeds] for runs in (base, other)]
+    return kept[0], kept[1]
+
+
+def _in_short(counted: Counted, base: Sequence[RunResult], other: Sequence[RunResult]) -> str:
+    if not base:
+        return ""
+    gap = difference(counted.counts(base, ALL), counted.counts(other, ALL))
+    if not gap.excludes_zero:
+        return f"does not differ significantly from {BASE}: {_gap(gap)}"
+    verb = "loses" if gap.value < 0 else "gains"
+    return f"{verb} {abs(100 * gap.value):.2f} points {_brackets(gap)}"
+
+
+def _against_base(counted: Counted, base: Sequence[RunResult], other: Sequence[RunResult]) -> str:
+    """Compare the runs of a variant with those of `full`, of the same seeds."""
+    if not base:
         return f"has no seed in common with {BASE}, so they are not compared."
-    base, other = ([run for run in runs if run.seed in seeds] for runs in (base, other))
     cues = (ALL, *counted.corpus.cues)
     pairs = {cue: (counted.counts(base, cue), counted.counts(other, cue)) for cue in cues}
     gaps = {cue: difference(*pair) for cue, pair in pairs.items()}

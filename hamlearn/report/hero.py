@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from hamlearn.corpus.labels import Entity, entities
 from hamlearn.corpus.posts import CorpusPost
 from hamlearn.evaluation.scores import ALL
-from hamlearn.evaluation.significance import LEVEL, Interval, count, level
+from hamlearn.evaluation.significance import LEVEL, Interval, count, difference, level
 from hamlearn.report.contact import thumbnail
 from hamlearn.report.inputs import CorpusResults, RunResult
 from hamlearn.report.style import TEXT, Figure, draw, look, place_of, tip
@@ -117,7 +117,19 @@ def best(corpus: CorpusResults, scores: Sequence[SystemScore]) -> str:
     if len(ordered) > len(top):
         second = ordered[len(top)]
         text += f", before {second.variant} with {second.f1.value:.2f}"
+        if not _differ(corpus, top[0], second):
+            text += " (no significant difference)"
     return f"{text}."
+
+
+def _differ(corpus: CorpusResults, one: SystemScore, other: SystemScore) -> bool:
+    """Return whether two systems differ significantly, on the seeds that both have."""
+    seeds = sorted(one.by_seed.keys() & other.by_seed.keys())
+    pair = [
+        [count(corpus.test, run.labels) for run in corpus.runs_of(*name) if run.seed in seeds]
+        for name in ((one.detector, one.variant), (other.detector, other.variant))
+    ]
+    return bool(seeds) and difference(*map(np.stack, pair)).excludes_zero
 
 
 def chart(corpus: CorpusResults, scores: Sequence[SystemScore]) -> Figure | None:

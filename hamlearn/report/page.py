@@ -123,6 +123,7 @@ def section_of(
     return {
         "name": corpus.name,
         "state": state_of(corpus),
+        "several": len({run.seed for run in corpus.runs}) > 1,
         "best": hero.best(corpus, scores),
         "chart": hero.chart(corpus, scores),
         "telling": hero.telling_posts(settings, corpus, base[0] if base else None),

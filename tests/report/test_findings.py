@@ -139,3 +139,14 @@ def test_counts_give_the_scores_of_the_evaluation(made: Made) -> None:
             counts = count(corpus.test, run.labels, cue)
             assert mean_f1(counts[None]) == pytest.approx(chosen["f1"].item(), abs=1e-6)
             assert counts[:, 2].sum() == chosen["support"].item()
+
+
+def test_the_first_screen_has_comparisons_in_few_words(many: CorpusResults) -> None:
+    short = {finding.subject: finding.short for finding in findings(many)}
+    before, after = f1(many, "full", "all"), f1(many, "wo_rgcn", "all")
+    assert re.fullmatch(
+        rf"loses {before - after:.2f} points \[−[\d.]+ to −[\d.]+\]",  # noqa: RUF001
+        short["wo_rgcn"],
+    )
+    assert short["wo_vit"].startswith("does not differ significantly from full: ")
+    assert short["full"] == short["text_only, compared with the text ceiling,"] == ""

@@ -42,6 +42,8 @@ def test_scores_are_those_of_the_table_with_an_interval(corpus: CorpusResults) -
         f"wo_rgcn is best on demo with {two[0].f1.value:.2f} F1 on test (lenient, percent),"
         f" before text_only with {two[1].f1.value:.2f}."
     )
+    alike = [one for one in scores if one.variant in ("full", "wo_vit")]
+    assert hero.best(corpus, alike).endswith("(no significant difference).")
 
 
 def test_the_chart_states_every_score(corpus: CorpusResults) -> None:

@@ -133,7 +133,7 @@ def test_good_runs_have_no_warning(page: str) -> None:
 
 def test_warnings_come_before_all_numbers(several: Made) -> None:
     page = (several.out / "index.html").read_text(encoding="utf-8")
-    assert page.index(RANDOM) < page.index("<main>")
+    assert page.index(RANDOM) < page.index('<section id="demo">')
     for corpus in ("demo", "twitter2017"):
         for caution in (RANDOM, "6 of 96 posts have no usable picture"):
             assert re.search(rf'<a href="#{corpus}-warning-[0-9]">{caution}</a> \({corpus}\)', page)

@@ -124,6 +124,7 @@ function followContents(nav) {
         link.setAttribute("aria-current", "location");
         const list = link.closest("ol");
         list.scrollLeft = link.offsetLeft - list.offsetLeft - list.clientWidth / 3;
+        nav.scrollTop = link.offsetTop - nav.offsetTop - nav.clientHeight / 2;
       }
     });
   };

@@ -125,11 +125,16 @@ def best(corpus: CorpusResults, scores: Sequence[SystemScore]) -> str:
 def _differ(corpus: CorpusResults, one: SystemScore, other: SystemScore) -> bool:
     """Return whether two systems differ significantly, on the seeds that both have."""
     seeds = sorted(one.by_seed.keys() & other.by_seed.keys())
-    pair = [
-        [count(corpus.test, run.labels) for run in corpus.runs_of(*name) if run.seed in seeds]
-        for name in ((one.detector, one.variant), (other.detector, other.variant))
+    if not seeds:
+        return False
+    counts = [
+        np.stack([count(corpus.test, run.labels) for run in runs])
+        for runs in (
+            [run for run in corpus.runs_of(system.detector, system.variant) if run.seed in seeds]
+            for system in (one, other)
+        )
     ]
-    return bool(seeds) and difference(*map(np.stack, pair)).excludes_zero
+    return difference(counts[0], counts[1]).excludes_zero
 
 
 def chart(corpus: CorpusResults, scores: Sequence[SystemScore]) -> Figure | None:

@@ -133,7 +133,7 @@ def test_the_page_shows_the_tables(made):
     page = (made / "index.html").read_text()
     for title in TITLES.values():
         assert title in page
-    assert "bert against full" in page
+    assert "mine against full" in page
     assert "full-L2" not in page[page.index('<section id="a2015">') :].split("<pre>")[0]
 
 

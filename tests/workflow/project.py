@@ -73,7 +73,7 @@ class Project:
         cached = {"XDG_CACHE_HOME": str(cache), "HF_HOME": str(cache / "huggingface")}
         return words, {**os.environ, **cached, "PATH": path}
 
-    def snakemake(self, *arguments: str, ok: bool = True, patience: float = 300) -> str:
+    def snakemake(self, *arguments: str, ok: bool = True, patience: float = 1200) -> str:
         """Run Snakemake here, for so many seconds at most, and return what it says."""
         words, environment = self.command(*arguments)
         done = subprocess.run(

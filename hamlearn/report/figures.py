@@ -23,7 +23,7 @@ from hamlearn.report.analysis import (
     scores_by,
 )
 from hamlearn.report.inputs import NO_DETECTOR, TEST, CorpusResults, RunResult
-from hamlearn.report.style import TEXT, Figure, draw, look, place_of
+from hamlearn.report.style import TEXT, Figure, draw, highlighting, in_series, look, place_of, tip
 from hamlearn.report.tables import select
 
 VIEWS = ("semantic", "spatial")
@@ -132,10 +132,14 @@ def _f1_by(
             known = [at for at, name in enumerate(groups) if name in by_group]
             means = [float(np.mean(by_group[groups[at]])) for at in known]
             line: dict[str, Any] = {"color": colour, "marker": mark, "ls": dashes, "markersize": 4}
-            axes[0].plot(known, means, label=variant, **line)
+            (drawn,) = axes[0].plot(known, means, label=variant, **line)
+            in_series(drawn, variant)
+            for at, f1 in zip(known, means, strict=True):
+                (point,) = axes[0].plot(at, f1, mark, color=colour, markersize=4)
+                tip(point, f"{variant}, {groups[at]}: {f1:.2f}", variant)
         axes[0].set_xticks(range(len(groups)), ticks)
         axes[0].set_xlim(-0.4, len(groups) - 0.6)
-        axes[0].set_ylim(-2, 102)
+        axes[0].set_ylim(*_fitted([f1 for one in values.values() for f1 in _means(one)]))
         axes[0].set_xlabel(f"{label} (gold entities)")
         axes[0].set_ylabel("lenient F1, percent")
         axes[0].grid(axis="y")
@@ -148,30 +152,39 @@ def _f1_by(
 def _draw_cues(ax: Axes, corpus: CorpusResults, micro: pd.DataFrame, cues: Sequence[str]) -> None:
     """Draw a row per cue, a mark per variant, and the ceiling as a dashed line."""
     variants = list(dict.fromkeys(micro["variant"]))
+    ends: list[float] = []
     for number, variant in enumerate(variants):
         colour, mark, _ = look(place_of(variant, variants))
         offset = BAND * ((number + 0.5) / len(variants) - 0.5)
-        points = []
+        label: str | None = variant
         for place, cue in enumerate(cues):
             f1 = 100 * select(micro, variant=variant, cue=cue)["f1"]
-            if not f1.empty:
-                points.append((f1.mean(), place + offset, f1.std(ddof=1) if len(f1) > 1 else 0.0))
-        x, y, deviation = np.array(points).T
-        bars: dict[str, Any] = {"color": colour, "markersize": 5, "elinewidth": 1.2}
-        ax.errorbar(x, y, xerr=deviation, fmt=mark, label=variant, **bars)
+            if f1.empty:
+                continue
+            mean, deviation = float(f1.mean()), float(f1.std(ddof=1)) if len(f1) > 1 else 0.0
+            ends += [mean - deviation, mean + deviation]
+            (bar,) = ax.plot(ends[-2:], [place + offset] * 2, color=colour, linewidth=1.2)
+            in_series(bar, variant)
+            (point,) = ax.plot(mean, place + offset, mark, color=colour, markersize=5, label=label)
+            over = f" ± {deviation:.2f}" if deviation else ""
+            tip(point, f"{variant}, {cue}: {mean:.2f}{over}", variant)
+            label = None  # once in the legend
     known = [
         (place, corpus.ceiling[cue]) for place, cue in enumerate(cues) if cue in corpus.ceiling
     ]
     for number, (place, ceiling) in enumerate(known):
         label = "text ceiling" if number == 0 else None
         line: dict[str, Any] = {"color": TEXT, "lw": 1.2, "ls": (0, (3, 2)), "zorder": 1}
-        ax.plot([100 * ceiling] * 2, [place - BAND / 2, place + BAND / 2], label=label, **line)
+        height = [place - BAND / 2, place + BAND / 2]
+        (drawn,) = ax.plot([100 * ceiling] * 2, height, label=label, **line)
+        tip(drawn, f"text ceiling, {cues[place]}: {100 * ceiling:.2f}", "text ceiling")
+        ends.append(100 * ceiling)
     for border in range(1, len(cues)):
         ax.axhline(border - 0.5, color=TEXT, linewidth=0.4, alpha=0.5)
     ax.set_yticks(range(len(cues)), cues)
     ax.set_ylim(len(cues) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(-2, 102)
+    ax.set_xlim(*_fitted(ends))
     ax.set_xlabel("lenient F1 on test, percent")
     ax.grid(axis="x")
     _legend_above(ax, 1.0)
@@ -222,7 +235,8 @@ def _draw_relevance(
             colour, _, dashes = look(number)
             shares = 100 * np.histogram(values, edges)[0] / len(values)
             label = f"{group} ({len(values)})"
-            ax.stairs(shares, edges, color=colour, linestyle=dashes, linewidth=1.5, label=label)
+            line: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 1.5}
+            in_series(ax.stairs(shares, edges, label=label, **line), label)
         ax.set_title(f"{view} view", loc="left", color=TEXT)
         ax.set_ylabel("posts, percent")
         ax.set_ylim(0, None)
@@ -235,7 +249,7 @@ def _legend_above(ax: Axes, height: float) -> None:
     """Put a legend of three columns above the axes, at a height in shares of theirs."""
     pairs = list(zip(*ax.get_legend_handles_labels(), strict=True))
     pairs.sort(key=lambda pair: isinstance(pair[0], Line2D))  # the ceiling is last
-    ax.legend(
+    legend = ax.legend(
         *zip(*pairs, strict=True),
         bbox_to_anchor=(0.45, height),
         loc="lower center",
@@ -245,3 +259,14 @@ def _legend_above(ax: Axes, height: float) -> None:
         columnspacing=1.2,
         borderpad=0,
     )
+    highlighting(legend)
+
+
+def _means(by_group: Mapping[str, Sequence[float]]) -> list[float]:
+    return [float(np.mean(values)) for values in by_group.values()]
+
+
+def _fitted(percent: Sequence[float]) -> tuple[float, float]:
+    """Return limits of an axis from the multiple of 10 below all values to 100, with a margin."""
+    lowest = max(0.0, 10 * np.floor((min(percent) - 1) / 10))
+    return lowest - 0.02 * (100 - lowest), 100 + 0.02 * (100 - lowest)

@@ -18,11 +18,12 @@ from matplotlib import figure
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.legend import Legend
 
 from hamlearn.systems import SYSTEMS
 
 TEXT = "#767676"
-_TIP = "tip "  # begins the id of a mark with a text
+_PART = "\N{SYMBOL FOR UNIT SEPARATOR}"  # begins an id that becomes attributes
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A", "#E69F00", "#56B4E9")
 MARKS = ("o", "s", "D", "^", "X", "v", "P")
 Dashes = str | tuple[int, tuple[int, ...]]
@@ -75,20 +76,36 @@ class Figure:
         """Return the figure as part of a page: in the page's text colour, with its title."""
         body = self.svg[self.svg.index("<svg") :].replace(TEXT, "currentColor")
         role = (
-            "group" if 'class="tip"' in body else "img"
+            "group" if 'tabindex="0"' in body else "img"
         )  # the parts of an image cannot be focused
         head = f'<svg role="{role}" aria-label="{escape(self.title)}"'
         return Markup(body.replace("<svg", head, 1))
 
 
-def tip(artist: Artist, text: str) -> None:
-    """State what a mark of a figure shows, on hover and focus."""
-    artist.set_gid(f"{_TIP}{text}")
+def tip(artist: Artist, text: str, series: str = "") -> None:
+    """State what a mark of a figure shows, on hover and focus; `series` is that of a legend."""
+    artist.set_gid(_PART.join(("", "tip", series, text)))
 
 
-def _with_tip(found: re.Match[str]) -> str:
-    text = escape(html.unescape(found.group(1)))
-    return f'<g class="tip" tabindex="0" role="img" aria-label="{text}"'
+def in_series(artist: Artist, series: str) -> None:
+    """Make a part of a figure stand out with the others of its series."""
+    artist.set_gid(_PART.join(("", "part", series, "")))
+
+
+def highlighting(legend: Legend) -> None:
+    """Let each entry of a legend highlight its series, on hover and focus."""
+    for entry, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
+        series = entry.get_text()
+        entry.set_gid(_PART.join(("", "entry", series, f"highlight {series}")))
+        if handle is not None:
+            in_series(handle, series)
+
+
+def _attributes(found: re.Match[str]) -> str:
+    _, kind, series, text = html.unescape(found.group(2)).split(_PART)
+    of = f' data-series="{escape(series)}"' if series else ""
+    focus = f' tabindex="0" role="img" aria-label="{escape(text)}"' if text else ""
+    return f'<g class="{kind}"{of}{focus}'
 
 
 def look(number: int) -> tuple[str, str, Dashes]:
@@ -134,6 +151,6 @@ def draw(
         buffer.getvalue(),
         flags=re.DOTALL,
     )
-    svg = re.sub(f'<g id="{_TIP}(.*?)"', _with_tip, svg)
+    svg = re.sub(rf"<g id=([\"'])({_PART}.*?)\1", _attributes, svg)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)  # unique on the page
     return Figure(name, svg.replace("'DejaVu Sans'", FONT), title)

@@ -34,6 +34,11 @@ def test_f1_by_cue_names_variants_and_cues(corpus: CorpusResults) -> None:
     assert figure is not None
     words = words_of(figure.svg)
     assert {*SYSTEMS, *CUES, "all", "text ceiling"} <= set(words)
+    (f1,) = corpus.scores.query(
+        "variant == 'full' and split == 'test' and scheme == 'lenient' and type == 'all'"
+        " and cue == 'all'"
+    )["f1"]
+    assert f'aria-label="full, all: {100 * f1:.2f}"' in figure.svg
 
 
 def test_marks_stand_where_the_scores_are(corpus: CorpusResults) -> None:

@@ -277,6 +277,18 @@ def test_values_are_shown_on_focus_and_tables_can_be_copied(page: WebDriver):
         assert labels == ["copy CSV", "copy LaTeX"]
 
 
+def test_an_entry_of_a_legend_highlights_its_series(page: WebDriver):
+    entry = page.find_element(By.CSS_SELECTOR, "#demo .columns .entry[data-series=wo_rgcn]")
+    figure = entry.find_element(By.XPATH, "ancestor::figure")
+    page.execute_script("arguments[0].focus()", entry)
+    dimmed = figure.find_elements(By.CLASS_NAME, "dimmed")
+    series = {part.get_attribute("data-series") for part in dimmed}
+    assert series >= {"full", "text_only"}
+    assert "wo_rgcn" not in series
+    page.execute_script("arguments[0].blur()", entry)
+    assert not figure.find_elements(By.CLASS_NAME, "dimmed")
+
+
 def test_the_part_in_view_is_marked_in_the_contents(page: WebDriver):
     page.execute_script("document.getElementById('demo-types').scrollIntoView()")
     selector = ".contents [aria-current]"

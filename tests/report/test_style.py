@@ -1,7 +1,9 @@
 import re
 import xml.etree.ElementTree as ET
 
-from hamlearn.report.style import ORDER, TEXT, Figure, draw, place_of
+from matplotlib.axes import Axes
+
+from hamlearn.report.style import ORDER, TEXT, Figure, draw, highlighting, place_of, tip
 from tests.report.fabricated import SYSTEMS
 
 
@@ -32,6 +34,25 @@ def test_inline_takes_the_colour_of_the_page() -> None:
     root = ET.fromstring(body)
     assert root.get("aria-label") == 'a "title" & <more>'
     assert root.get("role") == "img"
+
+
+def test_marks_have_texts_and_legends_highlight_their_series() -> None:
+    hostile = 'a "b" <c> & d'
+
+    def paint(axes: list[Axes]) -> None:
+        (line,) = axes[0].plot([1, 2], label=hostile)
+        tip(line, f"{hostile}: 1", hostile)
+        highlighting(axes[0].legend())
+
+    figure = draw("one", "title", paint, (3, 2))
+    root = ET.fromstring(figure.inline())
+    assert root.get("role") == "group"
+    found = {group.get("class"): group for group in root.iter() if group.get("data-series")}
+    assert found.keys() == {"tip", "part", "entry"}
+    assert {group.get("data-series") for group in found.values()} == {hostile}
+    assert found["tip"].get("aria-label") == f"{hostile}: 1"
+    assert found["entry"].get("aria-label") == f"highlight {hostile}"
+    assert [group.get("tabindex") for group in found.values()].count("0") == 2
 
 
 def test_colours_stay_when_a_variant_is_absent() -> None:

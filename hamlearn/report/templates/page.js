@@ -106,6 +106,14 @@ function speaking(figure) {
     for (const event of ["pointerleave", "blur"]) mark.addEventListener(event, hide);
     mark.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   }
+  const parts = [...figure.querySelectorAll("[data-series]")];
+  for (const key of figure.querySelectorAll(".entry")) {
+    const highlight = (on) => {
+      for (const part of parts) part.classList.toggle("dimmed", on && part.dataset.series !== key.dataset.series);
+    };
+    for (const event of ["pointerenter", "focus"]) key.addEventListener(event, () => highlight(true));
+    for (const event of ["pointerleave", "blur"]) key.addEventListener(event, () => highlight(false));
+  }
 }
 
 // --- contents ----------------------------------------------------------------------------------
@@ -488,7 +496,7 @@ function decoded(part) {
 function begin() {
   document.querySelectorAll("main table").forEach(sortable);
   document.querySelectorAll(".forms").forEach(copyable);
-  document.querySelectorAll("figure").forEach((figure) => { if (figure.querySelector(".tip")) speaking(figure); });
+  document.querySelectorAll("figure").forEach((figure) => { if (figure.querySelector(".tip, .entry")) speaking(figure); });
   const browsers = [...document.querySelectorAll(".browser")].map((root) => new Browser(root));
   let last = browsers[0];
   const follow = () => {

@@ -80,7 +80,7 @@ def test_the_section_of_the_corpus_shows_the_best_and_says_so(
     text, settings, root = page
     base, *others = planned_variants(settings)
     begin = text.index('<section id="demo">')
-    own = text[begin : text.index("<pre>", begin)]
+    own = text[begin : text.index("<pre ", begin)]
     assert (
         f"Of 9 settings of text_only this section shows those of the configuration, {base}" in own
     )

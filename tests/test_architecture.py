@@ -50,6 +50,7 @@ UNMATCHED = {  # modules without a test file of the same name and the reverse, a
     "architecture": "the order of all modules",
     "cli/cli": "the module is hamlearn/cli/__init__.py",
     "contributing": "the recipes of CONTRIBUTING.md",
+    "vision/efficientnet": "examples/efficientnet.py, a network with real weights",
     "errors": "one class without code",
     "report/page_in_chromium": "report/page in a browser, which may be absent",
     "training/encoders": "text encoders of all layouts, from their folder to an exported model",

@@ -17,6 +17,7 @@ Nothing in it is unpickled, and no program code is loaded from it.
 import csv
 import json
 import math
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -251,9 +252,9 @@ def _files_in(folder: Path) -> set[str]:
 
     In a snapshot of the hub's cache, files are links to the `blobs` of the same repository.
     """
-    found, blobs = set(), folder.absolute().parent.parent / "blobs"
+    found, blobs = set(), os.path.realpath(folder.absolute().parent.parent / "blobs")
     for path in folder.rglob("*"):
-        if path.is_symlink() and path.resolve().parent != blobs.resolve():
+        if path.is_symlink() and os.path.dirname(os.path.realpath(path)) != blobs:
             raise HamlearnError(f"{path}: a symbolic link; a model folder holds none")
         if path.is_file():
             found.add(path.relative_to(folder).as_posix())

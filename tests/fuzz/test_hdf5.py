@@ -12,6 +12,7 @@ from hypothesis import given
 
 from hamlearn.data.encoded import KEY, Encoded, key_of
 from hamlearn.data.visual import VisualReader
+from hamlearn.data.windows import Window
 from hamlearn.features.hdf5 import write_attributes
 from tests.builders import write_graphs, write_image_features, write_object_features
 from tests.fuzz.mutations import cases_of, fuzz, mutated, outcome, seeds
@@ -30,7 +31,10 @@ def files(folder: Path) -> dict[str, Path]:
     with h5py.File(made["encoded"], "w") as file:
         file["hidden"] = np.ones((6, 4), np.float32)
         file["starts"] = np.array([0, 3, 5, 6])
-        keys = b"".join(key_of(np.arange(length)) for length in (3, 2, 1))
+        keys = b"".join(
+            key_of(Window(np.arange(length), np.full(length, -1), 0, 0, (0, 0)))
+            for length in (3, 2, 1)
+        )
         file["keys"] = np.frombuffer(keys, np.uint8).reshape(3, KEY)
         write_attributes(file, {"kind": "encoded", "schema_version": 1, "encoder": "x"})
     return made

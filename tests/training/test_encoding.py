@@ -9,6 +9,7 @@ from transformers import BertModel
 from hamlearn.corpus.posts import read_posts
 from hamlearn.data.encoded import key_of
 from hamlearn.data.tokenizer import load_tokenizer
+from hamlearn.data.windows import Window
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file
 from hamlearn.settings import TextSettings
@@ -27,6 +28,10 @@ def paths(tmp_path_factory):
     return paths
 
 
+def row_of(ids):
+    return Window(ids, np.full(len(ids), -1), words=0, first=0, target_span=(0, 0))
+
+
 def test_each_row_holds_what_the_encoder_says_of_the_post_alone(paths):
     posts = read_posts(paths["posts"])
     encoder = BertModel.from_pretrained(paths["encoder"], add_pooling_layer=False).eval()
@@ -38,7 +43,7 @@ def test_each_row_holds_what_the_encoder_says_of_the_post_alone(paths):
     rows = {}
     for post in posts:
         ids = tokenizer(list(post.words), is_split_into_words=True)["input_ids"]
-        row = rows[post.words] = keys.index(key_of(np.asarray(ids)))
+        row = rows[post.words] = keys.index(key_of(row_of(np.asarray(ids))))
         with torch.no_grad():
             alone = encoder(torch.tensor([ids])).last_hidden_state[0].numpy()
         np.testing.assert_allclose(hidden[starts[row] : starts[row + 1]], alone, atol=2e-6)

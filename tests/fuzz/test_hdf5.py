@@ -21,6 +21,11 @@ IDS = ("a", "b", "ü😀")
 TOKENS = (b"FRHP", b"TREE", b"SNOD", b"HEAP", b"GCOL", b"\x89HDF\r\n\x1a\n", b"\x08\0\0\0")
 
 
+def window_of(length: int) -> Window:
+    """Return a window of so many sub-tokens."""
+    return Window(np.arange(length), np.full(length, -1), words=0, first=0, target_span=(0, 0))
+
+
 @pytest.fixture(scope="module")
 def files(folder: Path) -> dict[str, Path]:
     """Write one of each kind."""
@@ -31,10 +36,7 @@ def files(folder: Path) -> dict[str, Path]:
     with h5py.File(made["encoded"], "w") as file:
         file["hidden"] = np.ones((6, 4), np.float32)
         file["starts"] = np.array([0, 3, 5, 6])
-        keys = b"".join(
-            key_of(Window(np.arange(length), np.full(length, -1), 0, 0, (0, 0)))
-            for length in (3, 2, 1)
-        )
+        keys = b"".join(key_of(window_of(length)) for length in (3, 2, 1))
         file["keys"] = np.frombuffer(keys, np.uint8).reshape(3, KEY)
         write_attributes(file, {"kind": "encoded", "schema_version": 1, "encoder": "x"})
     return made
@@ -53,7 +55,7 @@ def read_features(files: dict[str, Path]) -> None:
 def read_encoded(files: dict[str, Path]) -> None:
     """Read all outputs of an encoder."""
     with Encoded(files["encoded"]) as outputs:
-        rows = [outputs.find(np.arange(length), "any") for length in (1, 3, 2)]
+        rows = [outputs.find(window_of(length), "any") for length in (1, 3, 2)]
         assert all(np.isfinite(own).all() for own in outputs.read(np.asarray(rows)))
 
 

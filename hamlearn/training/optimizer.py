@@ -1,5 +1,6 @@
 """AdamW and its parameter groups (Eq. 17)."""
 
+from collections.abc import Container
 from itertools import product
 
 from torch import nn
@@ -26,13 +27,17 @@ def make_optimizer(
     of its rate.
     """
     head_lr = lr if head_lr is None else head_lr
-    rates = {"lr": lr, "head_lr": head_lr, "output_lr": output_lr or head_lr}
+    rates = {"lr": lr, "head_lr": head_lr}
+    if output_lr is not None:
+        rates["output_lr"] = output_lr
     groups = []
     for (name, rate), decays in product(rates.items(), (True, False)):
         parameters = [
             parameter
             for own, parameter in model.named_parameters()
-            if parameter.requires_grad and rate_name(own) == name and (parameter.ndim > 1) == decays
+            if parameter.requires_grad
+            and rate_name(own, rates) == name
+            and (parameter.ndim > 1) == decays
         ]
         decay = weight_decay if decays else 0.0
         if parameters:  # schedules read the initial rate
@@ -41,8 +46,8 @@ def make_optimizer(
     return AdamW(groups, fused=fused)
 
 
-def rate_name(parameter: str) -> str:
-    """Return which key of `training` is the learning rate of a parameter, by its name."""
+def rate_name(parameter: str, rates: Container[str]) -> str:
+    """Return which of the rates is that of a parameter, by its name in the model."""
     if parameter.startswith(ENCODER):
         return "lr"
-    return "output_lr" if parameter.startswith(OUTPUT) else "head_lr"
+    return "output_lr" if "output_lr" in rates and parameter.startswith(OUTPUT) else "head_lr"

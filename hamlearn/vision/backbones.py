@@ -89,12 +89,15 @@ def described(
     """Return a network as a Backbone, with the sizes that it has for one blank image.
 
     Raises:
-        HamlearnError: it gives numbers that are not finite; the message begins with `place`.
+        HamlearnError: images of other sizes become tensors of other sizes, or it gives numbers that
+            are not finite; the message begins with `place`.
     """
     network.requires_grad_(False).eval()
 
     def prepared(image: Image.Image) -> Tensor:
         return preprocess(crop_middle(image))
+
+    _check_one_size(place, prepared)
 
     with torch.inference_mode():
         features, last, stages = network.maps(prepared(blank())[None], True)
@@ -117,9 +120,21 @@ def described(
     )
 
 
-def blank() -> Image.Image:
+def blank(width: int = 256, height: int = 256) -> Image.Image:
     """Return a grey image, on which the sizes of networks are found."""
-    return Image.new("RGB", (256, 256), (127, 127, 127))
+    return Image.new("RGB", (width, height), (127, 127, 127))
+
+
+def _check_one_size(place: str, preprocess: Callable[[Image.Image], Tensor]) -> None:
+    """Check that images of any sides become tensors of one shape, which form a batch."""
+    images = (blank(), blank(256, 128), blank(128, 256))
+    shapes = [tuple(preprocess(image).shape) for image in images]
+    if len(set(shapes)) > 1:
+        other = next(shape for shape in shapes if shape != shapes[0])
+        raise HamlearnError(
+            f"{place}: preprocessing: found tensors {shapes[0]} and {other} of images of different"
+            " sides, expected one size for all: crop them, or resize both sides"
+        )
 
 
 def check_shapes(place: str, backbone: Any) -> Backbone:
@@ -135,6 +150,7 @@ def check_shapes(place: str, backbone: Any) -> Backbone:
     if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != 3:
         shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise HamlearnError(f"{place}: `preprocess`: found {shape}, expected a tensor (3, H, W)")
+    _check_one_size(place, backbone.preprocess)
     backbone.network.requires_grad_(False).eval()
     with torch.inference_mode():
         values = backbone.network(image[None], True)

@@ -17,7 +17,9 @@ from hamlearn.vision.probe import check_detector
 
 def load_backbone(settings: WeightSettings, place: str) -> Backbone:
     """Call the function of a `python:` source, and check the backbone that it returns."""
-    return check_shapes(f"{place}.source: {settings.source}", _function(settings, place)(settings))
+    function, at = _function(settings, place), f"{place}.source: {settings.source}"
+    with _one_error(at):
+        return check_shapes(at, function(settings))
 
 
 def load_detector(

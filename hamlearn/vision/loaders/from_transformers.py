@@ -107,6 +107,8 @@ def load_backbone(settings: WeightSettings, place: str) -> Backbone:
     try:
         preprocess(blank())
         return described(network, preprocess, weights, _in_words(processor), f"{place}: {name}")
+    except HamlearnError:
+        raise
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(f"{error!s:.300}".split())
         raise HamlearnError(

@@ -49,6 +49,15 @@ def test_a_backbone_of_the_right_shapes_is_taken():
             ),
             "features: found NaN or infinity",
         ),
+        (
+            lambda: replace(good(), preprocess=lambda image: torch.zeros(3, *image.size)),
+            r"found tensors \(3, 256, 256\) and \(3, 256, 128\) of images of different sides",
+        ),
+        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
+        (
+            lambda: replace(good(), network=nn.Linear(1, 1)),
+            "TypeError: .*forward",
+        ),
     ],
 )
 def test_other_shapes_name_the_key(change, message, monkeypatch):

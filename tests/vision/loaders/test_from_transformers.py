@@ -184,5 +184,15 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     with torch.no_grad():
         model.layernorm.weight[0] = torch.nan
     save(tmp_path, model)
-    with pytest.raises(HamlearnError, match=r"own\.source: .*features: found NaN or infinity"):
+    with pytest.raises(HamlearnError, match=r"own\.source: [^:]*: features: found NaN or infinity"):
+        load_backbone("own", settings_of(tmp_path))
+
+
+def test_a_processor_that_keeps_the_aspect_of_images_is_refused(tmp_path):
+    save(tmp_path, model_of("resnet")[0])
+    processor = {"image_processor_type": "CLIPImageProcessor", "do_center_crop": False}
+    processor["size"] = {"shortest_edge": SIDE}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    message = r"own\.source: .*found tensors \(3, 32, 32\) and \(3, 32, 64\) of images of different"
+    with pytest.raises(HamlearnError, match=message):
         load_backbone("own", settings_of(tmp_path))

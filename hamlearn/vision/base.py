@@ -11,7 +11,8 @@ pixels of the image.
 
 import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -136,7 +137,8 @@ def load_backbone(name: str, settings: WeightSettings) -> Backbone:
     """
     settings = _with_source("backbone", name, settings, BACKBONES)
     place = f"image_features.backbones.{name}"
-    backbone: Backbone = _loader("backbone", place, settings)(settings, place)
+    with _named(place):
+        backbone: Backbone = _loader("backbone", place, settings)(settings, place)
     return backbone
 
 
@@ -150,8 +152,20 @@ def load_detector(
     """
     settings = _with_source("detector", name, settings, DETECTORS)
     place = f"object_features.detectors.{name}"
-    detector: Detector = _loader("detector", place, settings)(settings, place, device)
+    with _named(place):
+        detector: Detector = _loader("detector", place, settings)(settings, place, device)
     return detector
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Let errors, such as those about a file of weights, begin with the key of the network."""
+    try:
+        yield
+    except HamlearnError as error:
+        if str(error).startswith(place):
+            raise
+        raise HamlearnError(f"{place}: {error}") from error
 
 
 def _with_source(kind: str, name: str, settings: Chosen, built_in: Mapping[str, Chosen]) -> Chosen:

@@ -268,3 +268,23 @@ def test_a_threshold_of_one_suppresses_nothing():
     probs = torch.tensor([[0.5], [0.9], [0.7]])
     found = Proposals(boxes, probs, boxes[:, None], torch.arange(3.0)[:, None])
     assert select_top(found, 3, 1, True, 0.2).features[:, 0].tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (None, "weights of torchvision:resnet18: found null"),
+        ("IMAGENET1K_V9", "weights 'IMAGENET1K_V9': no such file, and not among the published"),
+        ("broken.pth", r"broken\.pth: not a file of weights"),
+    ],
+)
+def test_errors_about_weights_begin_with_the_key(weights, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.pth").write_bytes(b"no")
+    settings = WeightSettings(source="torchvision:resnet18", weights=weights)
+    with pytest.raises(HamlearnError, match=rf"^image_features\.backbones\.mine: {message}"):
+        load_backbone("mine", settings)
+    detector = DetectorSettings(source="torchvision:fcos_resnet50_fpn", weights=weights)
+    message = message.replace("resnet18", "fcos_resnet50_fpn")
+    with pytest.raises(HamlearnError, match=rf"^object_features\.detectors\.mine: {message}"):
+        load_detector("mine", detector)

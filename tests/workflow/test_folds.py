@@ -90,23 +90,24 @@ def test_thirty_trainings_in_folds_are_planned_in_seconds(project):
 def test_every_post_is_predicted_once_by_a_model_that_has_not_seen_it(tmp_path):
     project = Project(tmp_path / "project", real=True)
     small = {
-        "corpora": {"demo": {"generator": {"posts": 40}, "folds": 2}},
+        "corpus": "own",  # no default has this name
+        "corpora": {"own": {"generator": {"posts": 40}, "folds": 2}},
         "variants": ["bilstm_crf"],
         "training": {"epochs": 1},
         "text": {"scratch": {"width": 24, "heads": 2, "layers": 1, "vocabulary": 300}},
     }
-    run = "demo/none/bilstm_crf/seed0"
+    run = "own/none/bilstm_crf/seed0"
     project.snakemake(*project.overlay(**small), "--", f"results/predictions/{run}/test.jsonl")
     results = project.folder / "results"
 
     def read(path):
         return [json.loads(line) for line in (results / path).read_text().splitlines()]
 
-    posts = read("corpus/demo/posts.jsonl")
+    posts = read("corpus/own/posts.jsonl")
     predicted = read(f"predictions/{run}/test.jsonl")
     assert [one["id"] for one in predicted] == [post["id"] for post in posts]
     for fold in range(2):
-        split_of = {one["id"]: one["split"] for one in read(f"corpus/demo/posts.fold{fold}.jsonl")}
+        split_of = {one["id"]: one["split"] for one in read(f"corpus/own/posts.fold{fold}.jsonl")}
         own = {one["id"]: one for one in read(f"predictions/{run}.fold{fold}/test.jsonl")}
         assert all(split_of[name] == "test" for name in own)
         assert [one for one in predicted if one["id"] in own] == [
@@ -118,8 +119,8 @@ def test_every_post_is_predicted_once_by_a_model_that_has_not_seen_it(tmp_path):
             "train": counts["train"],
             "dev": counts["dev"],
         }
-    write_fold(results / "corpus/demo/posts.jsonl", tmp_path / "scored.jsonl", 2)
-    names = {"corpus": "demo", "detector": "none", "variant": "bilstm_crf", "seed": 0}
+    write_fold(results / "corpus/own/posts.jsonl", tmp_path / "scored.jsonl", 2)
+    names = {"corpus": "own", "detector": "none", "variant": "bilstm_crf", "seed": 0}
     path = results / f"predictions/{run}/test.jsonl"
     scores = evaluate([path], read_posts(tmp_path / "scored.jsonl"), **names)
     gold = sum(label.startswith("B-") for post in posts for label in post["labels"])

@@ -38,7 +38,7 @@ def fold_settings(wildcards):
     """Return the settings that the posts of the folds of one corpus depend on."""
     keys = ("path", "generator", "folds", "dev_share", "dev_seed")
     corpus = {key: config["corpora"][wildcards.corpus][key] for key in keys}
-    return as_json(corpora={wildcards.corpus: corpus})
+    return as_json(corpus=wildcards.corpus, corpora={wildcards.corpus: corpus})
 
 
 def fold_option(wildcards):

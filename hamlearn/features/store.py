@@ -42,7 +42,7 @@ from hamlearn.corpus.image_files import ByImage
 from hamlearn.errors import HamlearnError
 from hamlearn.features.hdf5 import ArrayFile, Layout, atomic_hdf5, write_attributes, write_texts
 from hamlearn.io import canonical, digest_of_text
-from hamlearn.networks import is_of_demo
+from hamlearn.networks import PRECOMPUTED, is_of_demo
 
 SCHEMA_VERSION = 2
 OLD_GRID = "7x7"  # of files without the attribute `grid`
@@ -50,6 +50,10 @@ OLD_GRID = "7x7"  # of files without the attribute `grid`
 # Of each column, the shape of a row and the type of its numbers.
 Columns = dict[str, tuple[tuple[int, ...], DTypeLike]]
 
+_KEYS = {
+    "images": ("image_features", "backbones"),
+    "objects": ("object_features", "detectors"),
+}
 _COMMON: Columns = {"sizes": ((2,), np.int32), "status": ((), np.uint8)}
 log = logging.getLogger(__name__)
 
@@ -127,9 +131,15 @@ class FeatureWriter:
     """Fills the rows of one feature file, in any order; see `feature_writer`."""
 
     def __init__(
-        self, file: h5py.File, check_disk: Callable[[], None], ids: Sequence[str], columns: Columns
+        self,
+        file: h5py.File,
+        check_disk: Callable[[], None],
+        ids: Sequence[str],
+        columns: Columns,
+        place: str,
     ) -> None:
         self._check_disk, self._ids, self._columns = check_disk, ids, columns
+        self._place = place  # what computes the values, for messages
         self.reasons: dict[int, str] = {}
         self.missing = dict.fromkeys(range(len(ids)))  # rows that are not written yet, in order
         # Space is allocated now, so that the file does not depend on the order of the rows.
@@ -158,12 +168,14 @@ class FeatureWriter:
                 value = np.asarray(values[name]).astype(dtype)
             if value.shape != shape:
                 raise HamlearnError(
-                    f"{self._ids[row]}: `{name}` has shape {value.shape}, expected {shape}"
+                    f"{self._place}: {self._ids[row]}: `{name}` has shape {value.shape}, expected"
+                    f" {shape}"
                 )
             if not np.isfinite(value).all():
                 raise HamlearnError(
-                    f"{self._ids[row]}: `{name}` is not finite as {np.dtype(dtype)}, expected "
-                    "finite numbers; for large ones set `dtype: float32`"
+                    f"{self._place}: {self._ids[row]}: `{name}` is not finite as"
+                    f" {np.dtype(dtype)}, expected finite numbers; for large ones set `dtype:"
+                    " float32`"
                 )
             self._data[name][row] = value
         self._data["sizes"][row] = size
@@ -199,12 +211,19 @@ def feature_writer(
         write_texts(file, "ids", ids)
         if attributes["kind"] == "objects":
             write_texts(file, "classes", classes)
-        writer = FeatureWriter(file, check_disk, ids, columns)
+        writer = FeatureWriter(file, check_disk, ids, columns, _key_of(attributes))
         check_disk()
         yield writer
         for row in writer.missing:
             raise HamlearnError(f"image {ids[row]} was not written; expected every image")
         write_texts(file, "reasons", [writer.reasons.get(row, "") for row in range(len(ids))])
+
+
+def _key_of(attributes: Mapping[str, Any]) -> str:
+    """Return the key of the configuration of what computes the features of a file."""
+    section, table = _KEYS[attributes["kind"]]
+    name = attributes["extractor"]
+    return f"{section}.{name}" if name == PRECOMPUTED else f"{section}.{table}.{name}"
 
 
 class FeatureFile(ArrayFile):

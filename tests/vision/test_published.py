@@ -210,7 +210,8 @@ def test_detectron2_by_name_is_an_error_where_it_is_absent(absent, name):
     with pytest.raises(HamlearnError) as caught:
         load_detector(name, detector_settings(backend="detectron2", name=name))
     said = str(caught.value)
-    assert said.startswith(f"detector {name}: `backend` requires detectron2, and")
+    key = f"object_features.detectors.{name}"
+    assert said.startswith(f"{key}: detector {name}: `backend` requires detectron2, and")
     for word in ("not installed", "conda-forge", "envs/detectron2.yaml", "--use-conda"):
         assert word in said
 

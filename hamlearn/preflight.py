@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hamlearn import hub
 from hamlearn.encoder_files import (
     SCRATCH,
     check_checkpointing,
@@ -224,6 +225,11 @@ def _check_encoder(variant: Variant) -> None:
     settings = variant.settings
     system = settings.system(variant.system)
     text = settings.text
+    if text.revision is not None and not hub.is_id(text.encoder):
+        raise HamlearnError(
+            f"text.revision: found {text.revision!r:.60}, expected null: only the hub has"
+            f" revisions, and text.encoder is {text.encoder!r:.100}"
+        )
     if system.is_own:
         check_function(f"systems.{variant.system}.build", Source("python", system.build))
     if system.inputs.encoder:

@@ -145,6 +145,8 @@ def test_the_text_encoder_must_exist_and_fit(folder):
     said = refused({"text": {"encoder": "bert-base-uncased", "revision": "v2"}})
     assert said.startswith("text.encoder: bert-base-uncased: found no folder of this name, and no")
     assert "its revision v2 in the cache" in said
+    said = refused(text, {"text": {"encoder": "encoders/mine/small", "revision": "v2"}})
+    assert said.startswith("text.revision: found 'v2', expected null: only the hub has revisions,")
     assert refused({"model": {"heads": 5}}).startswith("model.heads: found 5, expected")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hamlearn.corpus.posts import CorpusPost, read_posts, write_posts
+from hamlearn.corpus.posts import SPLITS, CorpusPost, read_posts, write_posts
 from hamlearn.corpus.prepare import DEV_SEED, DEV_SHARE, by_digest, draw
 from hamlearn.errors import HamlearnError
 
@@ -56,10 +56,7 @@ def write_fold(
         return
     write_posts(out, made[0])
     counts = Counter(post.split for post in made[0])
-    log.info("fold %d of %d: %d train, %d dev, %d test", fold, folds, *map(counts.get, _ORDER))
-
-
-_ORDER = ("train", "dev", "test")
+    log.info("fold %d of %d: %d train, %d dev, %d test", fold, folds, *map(counts.get, SPLITS))
 
 
 def divide(

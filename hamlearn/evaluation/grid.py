@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from hamlearn.errors import HamlearnError
-from hamlearn.evaluation.readable import Part, Readable, Row
+from hamlearn.evaluation.readable import Part, Readable, Row, with_deviation
 from hamlearn.evaluation.scores import ALL
 from hamlearn.settings import Settings
 from hamlearn.variants import variant_of
@@ -74,5 +74,4 @@ def as_readable(table: pd.DataFrame) -> Readable:
 
 def shown(row: Mapping[Any, Any], split: str) -> str:
     """Return mean and deviation of a row on a split, such as `83.12 ± 0.20`."""
-    mean, deviation = row[f"{split}_f1"], row[f"{split}_sd"]
-    return f"{mean:.2f}" if pd.isna(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+    return with_deviation(row[f"{split}_f1"], row[f"{split}_sd"])

@@ -1,13 +1,12 @@
 """Scores of every system as means over its seeds: as a table, for reading, and for a terminal."""
 
 import textwrap
-from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hamlearn.evaluation.readable import ABSENT, Part, Readable, Row
+from hamlearn.evaluation.readable import Part, Readable, Row, with_deviation
 from hamlearn.evaluation.scores import ALL
 from hamlearn.io import printable
 
@@ -48,7 +47,7 @@ def systems_readable(means: pd.DataFrame) -> Readable:
     best = means.groupby("corpus")[scores].transform("max")
     rows = []
     for number, row in enumerate(means.to_dict("records")):
-        cells = [_mean_and_deviation(row, score) for score in scores]
+        cells = [with_deviation(row[score], row[f"{score}_sd"]) for score in scores]
         bold = [4 + n for n, one in enumerate(scores) if row[one] == best[one].iloc[number]]
         rows.append(Row([*(str(row[name]) for name in (*PLACE, "seeds")), *cells], bold=bold))
     columns = (*PLACE, "seeds", *(f"{split}, {scheme}" for split, scheme in SHOWN))
@@ -80,16 +79,6 @@ def summary(metrics: pd.DataFrame) -> "Group":
     return Group(f"{TITLE}, percent: mean ± standard deviation over seeds", *tables)
 
 
-def _mean_and_deviation(row: Mapping[Any, Any], score: str) -> str:
-    mean, deviation = row[score], row[f"{score}_sd"]
-    if pd.isna(mean):
-        return ABSENT
-    return f"{mean:.2f}" if pd.isna(deviation) else f"{mean:.2f} ± {deviation:.2f}"
-
-
 def mean_and_deviation(f1: pd.Series) -> str:
-    """Return scores of several seeds in percent, such as `83.12 ± 0.20`, or `83.12` of one seed."""
-    if f1.empty:
-        return "-"
-    mean = f"{100 * f1.mean():.2f}"
-    return mean if len(f1) == 1 else f"{mean} ± {100 * f1.std(ddof=1):.2f}"
+    """Return the mean of scores of several seeds in percent, with their deviation; "-" of none."""
+    return with_deviation(100 * f1.mean(), 100 * f1.std(ddof=1)) if len(f1) else "-"

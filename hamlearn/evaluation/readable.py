@@ -137,6 +137,13 @@ def write_forms(csv: str | Path, table: pd.DataFrame, shown: Readable, decimals:
         write_table(path, table, decimals)
 
 
+def with_deviation(mean: float, deviation: float) -> str:
+    """Return percent such as `83.12 ± 0.20`, or `83.12` of one seed, whose deviation is NaN."""
+    if pd.isna(mean):
+        return ABSENT
+    return f"{mean:.2f}" if pd.isna(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+
+
 def _cell(value: Any) -> str:
     if pd.isna(value) or value == "":
         return ABSENT

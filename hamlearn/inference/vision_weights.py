@@ -76,7 +76,8 @@ def find_weights(
     backend = network.settings.get("backend")
     if "backend" in kind.model_fields and backend in ("torchvision", "detectron2"):
         chosen["backend"] = backend
-    for file, digest in held.items():
+    if held:
+        file, digest = next(iter(held.items()))
         return kind.model_validate(chosen | {"weights": str(file), "sha256": digest})
     if library == "timm" and network.revision is not None:
         return kind.model_validate({"source": source, "revision": network.revision})
@@ -218,8 +219,9 @@ def _copy(network: VisionNetwork, settings: WeightSettings, out: Path) -> None:
     path = found.path
     if found.hub_id is not None:
         path = hub.snapshot(found.hub_id, found.revision)
-    files = [] if path is None else [Path(one) for one in read_files(path)]
-    files = files if path is not None and path.is_dir() else [path] if path is not None else []
+    files = [] if path is None else [path]
+    if path is not None and path.is_dir():
+        files = [Path(one) for one in read_files(path)]
     if not files:
         raise HamlearnError(f"{network.name}: found no weights {network.weights}, expected a file")
     out.mkdir(parents=True)

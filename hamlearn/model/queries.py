@@ -28,6 +28,20 @@ def query_of(type_: str) -> str:
     return QUERIES.get(type_, f"{name}: names of {name}")
 
 
+class QueryScores(nn.Module):
+    """g = W_q q · W_x x / sqrt(D), a logit: how much a query asks for an object or a place."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Return g (B, T, N) of queries (B, T, D) and what they are put to (B, N, D)."""
+        scores: Tensor = self.query(queries) @ self.key(keys).transpose(1, 2)
+        return scores / queries.shape[-1] ** 0.5
+
+
 class TypeQueries(nn.Module):
     """The queries of T types, which are stored with the weights."""
 

@@ -151,6 +151,11 @@ def check(network: Network, installed: bool = True) -> None:
             )
         if kind == "torchvision" and settings.classes is not None:
             _refuse_classes(network, "a detector of torchvision")
+    if kind == "transformers" and settings.revision is not None and network.hub_id is None:
+        raise HamlearnError(
+            f"{network.key}.revision: found {settings.revision!r:.60}, expected null: only the hub"
+            f" has revisions, and {network.source.name:.100} is a folder or can be no id of it"
+        )
     if installed and kind in PACKAGES:
         _require_package(network, kind)
     if kind == "python":

@@ -3,7 +3,7 @@ import torch
 
 from hamlearn.data.tokenizer import load_tokenizer
 from hamlearn.errors import HamlearnError
-from hamlearn.model.queries import LONGEST, QUERIES, TypeQueries, query_of
+from hamlearn.model.queries import LONGEST, QUERIES, QueryScores, TypeQueries, query_of
 from hamlearn.model.text import TextEncoder
 from tests.builders import make_posts, write_corpus
 from tests.model.tiny import random_batch, tiny_encoder
@@ -15,6 +15,17 @@ def started():
     queries = TypeQueries(["LOC", "PER"])
     queries.ids[0, :2], queries.ids[1, :4] = torch.tensor([5, 2]), torch.tensor([7, 8, 9, 2])
     return queries
+
+
+def test_a_query_scores_each_object_or_place_by_itself():
+    torch.manual_seed(0)
+    part, queries, keys = QueryScores(4), torch.randn(1, 2, 4), torch.randn(1, 3, 4)
+    found = part(queries, keys)
+    assert found.shape == (1, 2, 3)
+    for t in range(2):
+        for n in range(3):
+            score = part.query(queries[0, t]) @ part.key(keys[0, n]) / 2
+            torch.testing.assert_close(found[0, t, n], score)
 
 
 def test_the_encoder_reads_each_query_before_the_post():

@@ -51,6 +51,14 @@ def test_a_folder_of_transformers_passes_and_is_described(tmp_path):
     check(detector(source=model(tmp_path / "owl", "owlvit"), classes=["cat"]))
 
 
+def test_a_folder_has_no_revision(tmp_path):
+    for kind, model_type in ((backbone, "clip"), (detector, "detr")):
+        one = kind(source=model(tmp_path / model_type, model_type), revision="v2")
+        assert refused(one).startswith(
+            f"{one.key}.revision: found 'v2', expected null: only the hub"
+        )
+
+
 @pytest.mark.parametrize(
     ("model_type", "without", "said"),
     [

@@ -1,13 +1,11 @@
-"""Input and parameter functions of the rules: what a job reads and depends on."""
+"""What features and runs are made of, and which contents of files the rules watch."""
 
 import functools
 
 from hamlearn import experiments, fingerprints
-from hamlearn.outputs import atomic_write
 from hamlearn.vision.network_files import Network
 from hamlearn.vision.published import published
 from hamlearn.experiment_settings import RUN_SECTIONS
-from hamlearn.systems import transfer_name
 from hamlearn.variants import settings_for, shuffled_labels, variant_of
 
 RUN = "{corpus}/{detector}/{variant}/seed{seed}"  # detector `none` where none changes the run
@@ -18,64 +16,6 @@ TABLES = "<results>/report/tables"
 PUBLISHED = os.path.relpath(distribution.root() / "resources" / "published.yaml")
 RUNS = [*experiments.planned_runs(SETTINGS), *experiments.control_runs(SETTINGS)]
 CONTROLS = experiments.control_names(SETTINGS)
-
-# --- corpora ----------------------------------------------------------------------------------
-
-
-def corpus_settings(wildcards):
-    """Return the settings that preparing one corpus depends on."""
-    name = wildcards.corpus
-    others = ("texts", "folds")
-    corpus = {key: value for key, value in config["corpora"][name].items() if key not in others}
-    if name in FOLDED and not is_generated(name):
-        names = [Path(path).name for path in corpus_files(wildcards)]
-        if "test.txt" not in names or {"valid.txt", "dev.txt"}.isdisjoint(names):
-            corpus["folds"] = 2  # no dev is drawn here, and none of test required, whatever K is
-    return as_json(corpus=name, corpora={name: corpus})
-
-
-def fold_settings(wildcards):
-    """Return the settings that the posts of the folds of one corpus depend on."""
-    keys = ("path", "generator", "folds", "dev_share", "dev_seed")
-    corpus = {key: config["corpora"][wildcards.corpus][key] for key in keys}
-    return as_json(corpus=wildcards.corpus, corpora={wildcards.corpus: corpus})
-
-
-def fold_option(wildcards):
-    """Return the command-line option for the number of a fold, none for all of them."""
-    return f"--number {wildcards.fold.removeprefix('.fold')}" if wildcards.fold != ".folds" else ""
-
-
-def parts_of_run(wildcards):
-    """Return the predictions of each fold."""
-    folds = experiments.folds(SETTINGS, wildcards.corpus)
-    return expand(f"<results>/predictions/{FOLD}/{{part}}.jsonl", **wildcards, fold=folds)
-
-
-def scored_posts(wildcards):
-    return experiments.scored_posts(SETTINGS, wildcards.corpus)
-
-
-def all_scored_posts(wildcards):
-    return [experiments.scored_posts(SETTINGS, name) for name in CORPORA]
-
-
-def corpus_files(wildcards):
-    """Return the generated folder, or the text files of a real corpus without its many images."""
-    if is_generated(wildcards.corpus):
-        return generated_folder(SETTINGS, wildcards.corpus)
-    folder = Path(config["corpora"][wildcards.corpus]["path"])
-    optional = ["valid.txt", "dev.txt", "manifest.jsonl"]  # dev may be drawn from train
-    optional += ["test.txt"] if wildcards.corpus in FOLDED else []
-    present = [name for name in optional if (folder / name).exists()]
-    names = ["train.txt", *present, *([] if "test.txt" in optional else ["test.txt"])]
-    return [folder / name for name in names]
-
-
-def corpus_folder(wildcards, input):
-    """Return the folder of these files where the job sees them (a storage may have copied them)."""
-    return input[0] if is_generated(wildcards.corpus) else str(Path(input[0]).parent)
-
 
 # --- what is watched --------------------------------------------------------------------------
 
@@ -374,132 +314,3 @@ def own_systems(wildcards):
     return [
         word for build in experiments.system_functions(SETTINGS) for word in ("--system", build)
     ]
-
-
-# --- scores, tables, report -------------------------------------------------------------------
-
-
-def scored_corpus(wildcards):
-    """Return the corpus column of a run's scores; of a transfer, both corpora."""
-    tested = wildcards.get("tested")
-    return transfer_name(wildcards.corpus, tested) if tested else wildcards.corpus
-
-
-def predictions(wildcards):
-    """Return the predictions that the scores of a run are computed from."""
-    run = experiments.RunId(*(wildcards[name] for name in experiments.RunId._fields))
-    return experiments.predictions(SETTINGS, run)
-
-
-def scored_variant(wildcards):
-    """Return the command-line options that name the system of a run, and its control if any."""
-    if wildcards.variant in shuffled_labels(SETTINGS):
-        return ["--variant", system_of(wildcards), "--control", "trained_shuffled"]
-    return ["--variant", wildcards.variant]
-
-
-def pair_posts(wildcards, input):
-    """Return the command-line options for the posts of each corpus."""
-    return [word for pair in zip(CORPORA, input.posts) for word in ("--posts", "=".join(pair))]
-
-
-def table_settings(wildcards):
-    """Return the settings that decide which rows a table has, and what they are compared with."""
-    named = ["corpus", "corpora", "systems", "variants", "text"]
-    named += ["backbone", "image_features", "detector", "object_features"]
-    if wildcards.table == "table4":  # a run with so many rounds may have another name
-        return sections(*dict.fromkeys([*named, "experiments", "runs", *RUN_SECTIONS]))
-    asked = {key: value for key, value in config["experiments"].items() if key != "grid"}
-    return as_json(experiments=asked, **{name: config[name] for name in named})
-
-
-def report_tables(wildcards):
-    """Return the requested tables, with them the comparison of all pairs, and that of runs."""
-    tables = [f"{TABLES}/{table}.csv" for table in config["experiments"]["tables"]]
-    several = [f"{TABLES}/grid.csv"] if experiments.has_runs(SETTINGS) else []
-    return [*tables, *([f"{TABLES}/pairs.csv"] if tables else []), *several]
-
-
-def report_settings(wildcards):
-    """Return all settings but `predict`; in a plain string, Snakemake would expand the braces."""
-    return sections(*sorted(config.keys() - {"predict"}))
-
-
-def in_report(path, caption, **labels):
-    """Return an output that `snakemake --report` includes."""
-    category = "Tables of the paper" if caption in ("table", "pairs") else "Scores"
-    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
-
-
-def forms_in_report(stem, caption, table):
-    """Return a table as CSV, Markdown and LaTeX, outputs that `snakemake --report` includes."""
-    forms = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
-    return {
-        form: in_report(f"{stem}.{form}", caption, table=table, form=name)
-        for form, name in forms.items()
-    }
-
-
-def generated_corpora(wildcards):
-    """Return the folders of generated corpora, which know what text alone can reach."""
-    return [generated_folder(SETTINGS, name) for name in CORPORA if is_generated(name)]
-
-
-def report_objects(wildcards):
-    """Return the objects and graphs of every detector."""
-    if not any("objects" in SETTINGS.system(name).inputs.files for name in config["variants"]):
-        return []
-    objects = "<results>/features/{corpus}/objects/{detector}.h5"
-    graphs = ["<results>/graphs/{corpus}/{detector}.h5"] if config["report"]["pictures"] else []
-    return expand([objects, *graphs], corpus=CORPORA, detector=DETECTORS)
-
-
-# --- the user's own posts ---------------------------------------------------------------------
-
-
-def post_options(*names):
-    """Return the command-line options for these keys of the section `predict`."""
-    words = []
-    for name in names:
-        option, value = f"--{name.replace('_', '-')}", PREDICT[name]
-        words += [option] if value is True else [option, value] if value else []
-    return words
-
-
-RESULT = f"{RESULTS}/posts/{POSTS}.jsonl"
-SOURCE = Path(f"{RESULTS}/posts/{POSTS}.source")  # has the path of the posts that RESULT is made of
-
-
-def check_source():
-    """Refuse posts whose result would replace that of a file of the same name elsewhere."""
-    earlier = SOURCE.read_text(encoding="utf-8") if SOURCE.is_file() else PREDICT["posts"]
-    if Path(RESULT).exists() and Path(earlier).resolve() != Path(PREDICT["posts"]).resolve():
-        raise WorkflowError(
-            f"config: predict.posts: found {PREDICT['posts']}, expected a file of another name, since"
-            f" {RESULT} has the entities of {earlier}: move that file away, or rename the posts"
-        )
-
-
-def write_source():
-    """Write down of which posts the result will be, when a run starts."""
-    if PREDICT["posts"]:
-        with atomic_write(SOURCE) as part:
-            part.write_text(PREDICT["posts"], encoding="utf-8")
-
-
-def post_contents(wildcards):
-    """Return a digest of the posts and of the model, by its manifest."""
-    return DIGESTS.of([PREDICT["posts"], f"{PREDICT['model']}/manifest.json"])
-
-
-@functools.cache
-def image_folder_of_posts():
-    return fingerprints.listing(PREDICT["images"]) if PREDICT["images"] else ""
-
-
-def post_images(wildcards):
-    return image_folder_of_posts()
-
-
-if PREDICT["posts"]:
-    check_source()

@@ -36,27 +36,13 @@ from transformers import PreTrainedModel
 
 from hamlearn.model.base import Output, Sizes
 from hamlearn.model.batch import Batch, require
-from hamlearn.model.queries import TypeQueries
+from hamlearn.model.queries import QueryScores, TypeQueries
 from hamlearn.model.spans import SpanModel
 from hamlearn.model.text import TextEncoder
 from hamlearn.model.transformer import CrossModalLayer, TransformerStack
 from hamlearn.settings import ModelSettings, TextSettings
 
 COARSE = (3, 1)  # sides of the coarser grids
-
-
-class Grounding(nn.Module):
-    """Where in the image a query is answered: g, one logit for each place."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.query = nn.Linear(width, width)
-        self.place = nn.Linear(width, width)
-
-    def forward(self, queries: Tensor, places: Tensor) -> Tensor:
-        """Return g (B, T, R), float32, of queries (B, T, D) and places (B, R, D)."""
-        scores = self.query(queries) @ self.place(places).transpose(1, 2)
-        return (scores / queries.shape[-1] ** 0.5).float()
 
 
 class MNERQG(SpanModel):
@@ -78,7 +64,7 @@ class MNERQG(SpanModel):
         self.existence = nn.Linear(width, 1)
         self.of_existence = nn.Embedding(2, width)  # e_0, e_1
         self.inner = TransformerStack(width, heads, 1, dropout, norm_first=False)
-        self.grounding = Grounding(width)
+        self.grounding = QueryScores(width)
 
     def forward(self, batch: Batch) -> Output:
         """Return the scores of beginnings and ends, and the losses of existence and grounding."""
@@ -100,7 +86,7 @@ class MNERQG(SpanModel):
                 )
                 for layer, own in zip(self.to_maps, maps, strict=True)
             ]
-            grounded = self.grounding(queries, maps[0])  # g, (B, T, R)
+            grounded = self.grounding(queries, maps[0]).float()  # g, (B, T, R)
             found = grounded.softmax(-1).to(queries.dtype) @ maps[0]  # z, (B, T, D)
             found = found.masked_fill(~visual.has_image[:, None, None], 0)
         aware = self.join(torch.cat(seen, dim=-1))  # A, (B*T, 1+W, D)

@@ -30,12 +30,12 @@ labels its text alone.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from hamlearn.model.base import Output, Sizes
 from hamlearn.model.batch import Batch, require
-from hamlearn.model.queries import TypeQueries
+from hamlearn.model.queries import QueryScores, TypeQueries
 from hamlearn.model.spans import SpanModel
 from hamlearn.model.text import TextEncoder
 from hamlearn.model.transformer import CrossModalLayer, TransformerStack
@@ -44,20 +44,6 @@ from hamlearn.settings import ModelSettings, TextSettings
 
 SMALLEST = 1e-6  # sum of weights, where no object is asked for
 NOWHERE = -1e4  # the logit of padding
-
-
-class RegionWeights(nn.Module):
-    """How much each query asks for each object, as a logit."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.query = nn.Linear(width, width)
-        self.object = nn.Linear(width, width)
-
-    def forward(self, queries: Tensor, objects: Tensor) -> Tensor:
-        """Return g (B, T, N) of queries (B, T, D) and objects (B, N, D)."""
-        scores = self.query(queries) @ self.object(objects).transpose(1, 2)
-        return scores / queries.shape[-1] ** 0.5
 
 
 class MRCMNER(SpanModel):
@@ -72,7 +58,7 @@ class MRCMNER(SpanModel):
         self.add_span_layers(3 * width, sizes.names, dropout)
         self.queries = TypeQueries(self.types)
         self.visual = VisualEmbedding(sizes, model.class_width, width)
-        self.weights = RegionWeights(width)
+        self.weights = QueryScores(width)
         self.to_objects = CrossModalLayer(width, heads, dropout)
         self.inner = TransformerStack(width, heads, 1, dropout, norm_first=False)
         self.existence = nn.Linear(2 * width, 1)

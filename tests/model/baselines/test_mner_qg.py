@@ -2,18 +2,7 @@ from dataclasses import replace
 
 import torch
 
-from hamlearn.model.baselines.mner_qg import Grounding
 from tests.model.tiny import GRID, text_of, tiny_tagger, usual_batch
-
-
-def test_a_query_is_grounded_in_the_places_like_it():
-    torch.manual_seed(0)
-    part, queries, places = Grounding(4), torch.randn(1, 2, 4), torch.randn(1, 3, 4)
-    found = part(queries, places)
-    for t in range(2):
-        for r in range(3):
-            score = part.query(queries[0, t]) @ part.place(places[0, r]) / 2
-            torch.testing.assert_close(found[0, t, r], score)
 
 
 def test_coarser_maps_are_means_of_places():
@@ -41,7 +30,7 @@ def test_queries_without_an_entity_should_be_grounded_nowhere():
         for number in range(types):
             query = sentence[post * types + number]
             scores = [
-                tagger.grounding.query(query) @ tagger.grounding.place(one) / 24**0.5
+                tagger.grounding.query(query) @ tagger.grounding.key(one) / 24**0.5
                 for one in places[post]
             ]
             answered = torch.stack(scores).max().sigmoid()

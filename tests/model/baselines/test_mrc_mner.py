@@ -1,17 +1,6 @@
 import torch
 
-from hamlearn.model.baselines.mrc_mner import RegionWeights
 from tests.model.tiny import tiny_tagger, usual_batch, with_visual
-
-
-def test_a_region_weighs_as_much_as_the_query_asks_for_it():
-    torch.manual_seed(0)
-    part, queries, objects = RegionWeights(4), torch.randn(1, 2, 4), torch.randn(1, 3, 4)
-    found = part(queries, objects)
-    for t in range(2):
-        for n in range(3):
-            score = part.query(queries[0, t]) @ part.object(objects[0, n]) / 2
-            torch.testing.assert_close(found[0, t, n], score)
 
 
 def test_words_attend_to_the_weighted_objects_and_then_to_each_other():
@@ -27,7 +16,7 @@ def test_words_attend_to_the_weighted_objects_and_then_to_each_other():
             row = post * types + number
             query = sentence[row]
             weights = [
-                torch.sigmoid(tagger.weights.query(query) @ tagger.weights.object(one) / 24**0.5)
+                torch.sigmoid(tagger.weights.query(query) @ tagger.weights.key(one) / 24**0.5)
                 for one in objects[post, :n]
             ]
             asked = torch.stack([w * o for w, o in zip(weights, objects[post, :n], strict=True)])

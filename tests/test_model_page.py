@@ -1,4 +1,4 @@
-"""docs/model.md: every excerpt stands in the function that it names, and no equation is left out."""
+"""docs/model.md: every excerpt stands in the function that it names; no equation is left out."""
 
 import ast
 import re

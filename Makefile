@@ -1,8 +1,8 @@
-# make run · make test · make lint · make bench · make offline · make lock
+# make run · make test · make lint · make docs · make bench · make offline · make lock
 # PYTHON creates the environment in .venv; it must be Python 3.11 or newer.
 PYTHON ?= python3
 
-.PHONY: run test lint bench offline lock
+.PHONY: run test lint docs bench offline lock
 
 # Run the embedded demo up to its report; a second run has nothing to do.
 run: .venv/installed
@@ -21,6 +21,11 @@ lint: .venv/installed
 	.venv/bin/mypy
 	.venv/bin/snakefmt --check workflow
 	.venv/bin/snakemake --lint
+
+# Write the documentation to site/, a link or anchor that leads nowhere is an error.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+	@echo "Documentation: site/index.html"
 
 # Speed, memory and disk use relative to baselines of the same run; takes half an hour on an idle machine.
 bench: .venv/installed
@@ -43,11 +48,11 @@ offline: .venv/installed
 
 # Write the digests of the files of all packages in constraints.txt; needs uv.
 lock:
-	uv pip compile pyproject.toml --extra test --extra offline --constraint constraints.txt \
+	uv pip compile pyproject.toml --extra test --extra docs --extra offline --constraint constraints.txt \
 	    --generate-hashes --no-annotate --custom-compile-command "make lock" \
 	    --python-version 3.11 --quiet --output-file requirements.lock
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test,docs]"
 	touch $@

@@ -62,7 +62,7 @@ SUITES = {  # test folders that do not mirror hamlearn/
     "benchmarks": "the groups of benchmarks/",
     "crash": "kills, full disks and cut inputs, across all stages",
     "fuzz": "broken and hostile files, for all readers",
-    "packaging": "the wheel, in an environment of its own",
+    "packaging": "the wheel, in an environment of its own, images, and the documentation",
     "workflow": "the rules, profiles and environments",
 }
 

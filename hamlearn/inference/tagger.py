@@ -63,7 +63,7 @@ class _Prepared:
 class Tagger(AbstractContextManager["Tagger"]):
     """Finds the entities in posts.
 
-    Example:
+    Examples:
         >>> tagger = hamlearn.load("model")  # doctest: +SKIP
         >>> tagger.tag([hamlearn.Post(text="at the game with Jordan", image="game.jpg")])
 

@@ -42,6 +42,7 @@ COMMANDS = {
     "make run": (None, None),  # make -n, below; the demo itself is test_demo_run.py
     "make test": (None, None),
     "make lint": (None, None),
+    "make docs": (None, None),  # packaging/test_documentation.py
     "make offline": (None, None),
     "make lock": (None, None),
     "snakemake --cores all": (RUNS, RUNS),
@@ -208,7 +209,7 @@ def test_a_table_of_the_paper_is_planned_where_its_inputs_are(tmp_path):
     made.check(f"{command} random.yaml", r"paper_table +1\n")
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lint", "offline", "lock"])
+@pytest.mark.parametrize("target", ["run", "test", "lint", "docs", "offline", "lock"])
 def test_a_target_of_make_is_there(target):
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -39,7 +39,8 @@ def test_the_lock_holds_nothing_but_versions_and_digests():
 
 def test_the_lock_has_every_direct_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["test"], *extras["docs"]]
     for one in map(Requirement, asked):
         if one.marker is None or one.marker.evaluate({"python_version": "3.11"}):
             assert one.specifier.contains(locked()[canonicalize_name(one.name)]), one

@@ -1,0 +1,85 @@
+"""What mkdocs.yml cannot say: pages outside of docs/, linked files, formulas, and comments."""
+
+import re
+from html import unescape
+from pathlib import Path, PurePosixPath
+from posixpath import join, normpath
+from typing import Any
+
+import griffe
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files, InclusionLevel
+
+PLACES = {  # pages outside of docs/, and where they are in the site
+    "README.md": "index.html",
+    "CONTRIBUTING.md": "contributing.html",
+    "CHANGELOG.md": "changelog.html",
+    "benchmarks/README.md": "benchmarks.html",
+    "config/README.md": "configuration.html",
+}
+LINK = r"\]\(([^)#:\s]+)"  # of a file, not of an address
+SHOWN = "---\nsearch: {exclude: true}\n---\n\n# `%s`\n\n``````%s\n%s\n``````\n"
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Name pages by their paths in the repository, so that links are the same in both places."""
+    root = Path(config.config_file_path).parent
+    found = [file for file in files if file.src_dir != config.docs_dir]
+    for file in files:
+        if file.src_dir == config.docs_dir and file.inclusion.is_included():
+            moved = File.generated(config, f"docs/{file.src_uri}", abs_src_path=file.abs_src_path)
+            moved.dest_uri = file.dest_uri
+            found.append(moved)
+    for path, place in PLACES.items():
+        page = File.generated(config, path, abs_src_path=str(root / path))
+        page.dest_uri = place
+        found.append(page)
+    found += _linked(config, root, {file.src_uri for file in found})
+    return Files(found)
+
+
+def _linked(config: MkDocsConfig, root: Path, pages: set[str]) -> list[File]:
+    """Return a page for each further text file that pages link, and other files as they are."""
+    targets = {
+        normpath(join(PurePosixPath(page).parent, link))
+        for page in pages
+        if page.endswith(".md")
+        for link in re.findall(LINK, (root / page).read_text(encoding="utf-8"))
+    }
+    made = []
+    for target in sorted(targets - pages):
+        if (root / target).is_file():
+            text = (root / target).read_text(encoding="utf-8")
+            kind = PurePosixPath(target).suffix.removeprefix(".").replace("cff", "yaml")
+            shown = SHOWN % (target, kind or "text", text)
+            file = File.generated(
+                config, target, content=shown, inclusion=InclusionLevel.NOT_IN_NAV
+            )
+            file.dest_uri = f"source/{target}.html"
+            file.is_documentation_page = lambda: True
+            made.append(file)
+    return made
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Write formulas as MathML, which browsers show without a script."""
+
+    def formula(match: re.Match[str]) -> str:
+        is_block = match[1] == "div"
+        tex = unescape(match[2]).strip().removeprefix("\\(").removeprefix("\\[")
+        tex = tex.removesuffix("\\)").removesuffix("\\]")
+        return convert(tex, display="block" if is_block else "inline")
+
+    return re.sub(r'<(div|span) class="arithmatex">(.*?)</\1>', formula, html, flags=re.DOTALL)
+
+
+class Comments(griffe.Extension):
+    """The comment behind a field is its description."""
+
+    def on_attribute(self, *, attr: griffe.Attribute, **_: Any) -> None:
+        """Take the comment at the end of the line, where there is no docstring."""
+        comment = re.search(r"  # (.+)$", attr.source)
+        if attr.docstring is None and comment:
+            text = comment[1][:1].upper() + comment[1][1:]
+            attr.docstring = griffe.Docstring(text, parent=attr, lineno=attr.lineno)

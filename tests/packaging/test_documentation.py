@@ -1,17 +1,23 @@
 """The pages: as a site, where mkdocs reads them, and in the repository, where GitHub shows them."""
 
+import ast
 import os
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+import textwrap
 import tomllib
 from html.parser import HTMLParser
 
 import pytest
+import typer
 import yaml
+from snakemake.utils import update_config
 
+from hamlearn.cli import app
+from hamlearn.settings import load_settings
 from tests.workflow.project import ROOT
 
 pytest.importorskip("mkdocs", reason="mkdocs builds the site: pip install hamlearn[docs]")
@@ -115,3 +121,66 @@ def test_the_published_site_is_built_with_the_packages_of_the_extra():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [re.split("[<>=]", one)[0] for one in project["optional-dependencies"]["docs"]]
     assert install[2:] == ["--constraint", "constraints.txt", *asked]
+
+
+# --- what can be typed and copied -------------------------------------------------------------
+
+
+def blocks(page, language):
+    """Return the blocks of code of a language, with the line on which each begins."""
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [(text[: block.start()].count("\n") + 2, block[1]) for block in found]
+
+
+def of(language):
+    found = [(page, *block) for page in PAGES for block in blocks(page, language)]
+    assert found
+    return [pytest.param(text, id=f"{page.relative_to(ROOT)}:{line}") for page, line, text in found]
+
+
+@pytest.mark.parametrize("text", of("yaml"))
+def test_a_block_of_settings_is_one_that_the_configuration_takes(text):
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    update_config(settings, yaml.safe_load(text))  # as Snakemake adds --configfile
+    assert load_settings(settings)
+
+
+@pytest.mark.parametrize("text", of("python"))
+def test_a_block_of_python_is_python(text):
+    try:
+        ast.parse(textwrap.dedent(text))
+    except SyntaxError:  # lines of a table of networks or systems
+        ast.parse(f"{{{text}}}")
+
+
+def typed():
+    """Return what begins with `hamlearn` in code, in any page."""
+    found = {}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        spans = re.findall(r"`((?:python -m )?hamlearn [^`.\n][^`\n]*)`", text)
+        lines = re.findall(r"^(?:.* && )?((?:python -m )?hamlearn .+)$", text, re.MULTILINE)
+        for command in [*spans, *lines]:
+            found[re.split(r"\s+#|\s+[<>|&]", command)[0].removeprefix("python -m ")] = page
+    return found
+
+
+@pytest.mark.parametrize("command", sorted(typed()))
+def test_a_command_and_its_options_are_there(command):
+    node = typer.main.get_command(app)
+    words = command.split()[1:]
+    while words and words[0] in getattr(node, "commands", {}):
+        node = node.commands[words.pop(0)]
+    assert not getattr(node, "commands", {}) or words in (["--help"], ["--install-completion"])
+    options = {option for one in node.params for option in (*one.opts, *one.secondary_opts)}
+    given = {word.split("=")[0] for word in words if word.startswith("--")}
+    assert command.startswith("hamlearn run") or given <= options | {"--help"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: os.path.relpath(page, ROOT))
+def test_lines_wrap(page):
+    """Lines of text are at most 120 wide without addresses; those of tables cannot be broken."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    lines = [line for line in text.splitlines() if not line.startswith(("|", "!", "<"))]
+    assert max(len(re.sub(r"\]\([^)]*\)", "]", line)) for line in lines) <= 120

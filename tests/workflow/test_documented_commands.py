@@ -37,6 +37,8 @@ RUNS = "of jobs does not reflect|Nothing to be done"  # a dry run
 COMMANDS = {
     "hamlearn init study": (None, None),  # packaging/test_wheel.py types them
     "cd study && hamlearn run": (None, None),
+    "hamlearn init tables --template paper": (None, None),
+    "cd tables && hamlearn run -n": (None, None),
     "hamlearn doctor": (None, None),
     "snakemake -s CHECKOUT/workflow/Snakefile": (None, None),  # test_module.py
     "make run": (None, None),  # make -n, below; the demo itself is test_demo_run.py

@@ -34,7 +34,7 @@ def test_the_lock_holds_nothing_but_versions_and_digests():
     assert re.search(
         r"^lock:\n\tuv pip compile .*constraints\.txt", (ROOT / "Makefile").read_text(), re.M
     )
-    assert "--require-hashes -r requirements.lock" in (ROOT / "README.md").read_text()
+    assert "--require-hashes -r requirements.lock" in (ROOT / "docs/quickstart.md").read_text()
 
 
 def test_the_lock_has_every_direct_dependency():

@@ -1,8 +1,7 @@
 """A system of one's own: every word attends to the objects in the image, and a gate weighs them.
 
-    snakemake --cores all --configfile config/own_system.yaml
-
-trains it on the demo next to the text alone. docs/extending.md goes through this file.
+config/own_system.yaml trains it on the demo next to the text alone, and so does a project that
+`hamlearn init FOLDER --template own_system` starts. docs/extending.md goes through this file.
 """
 
 import torch

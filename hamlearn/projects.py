@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from hamlearn.distribution import root, snakefile
 from hamlearn.errors import HamlearnError
 from hamlearn.outputs import name_write_errors
+from hamlearn.settings import load_settings
 
 # What says how many jobs run at a time; without it, as many as there are cores.
 _STATES_CORES = re.compile(r"-[cj]\d*|--(cores|jobs|profile|workflow-profile)(=.*)?", re.DOTALL)
@@ -19,12 +22,21 @@ _PAPER = "resources/twitter2015, resources/twitter2017"
 
 
 class Template(NamedTuple):
-    """A kind of project: its configuration in `config/`, its folders for data, and what is next."""
+    """A kind of project.
+
+    Attributes:
+        config: its configuration, a file in `config/`.
+        about: in one sentence.
+        folders: for data; Git ignores them.
+        steps: what is next, as Markdown.
+        module: of `examples/`, which the configuration names; its file is copied into the project.
+    """
 
     config: str
     about: str
     folders: tuple[str, ...]
     steps: str
+    module: str | None = None
 
 
 TEMPLATES = {
@@ -54,6 +66,15 @@ TEMPLATES = {
         " `weights fetch` fetches those whose digest is known.\n"
         "4. `hamlearn run -n` lists the runs, `hamlearn run` makes them.\n",
     ),
+    "own_system": Template(
+        "own_system.yaml",
+        "A system of one's own next to the text alone, on the embedded demo.",
+        (),
+        "1. `own_system.py` is the system: change it.\n"
+        "2. `hamlearn run` trains and tests it; an edit of the file trains it again.\n"
+        "3. Under `systems`, `inputs` in `config.yaml` says what it reads of a post.\n",
+        module="own_system",
+    ),
     "predict": Template(
         "predict.yaml",
         "Entities in posts of one's own, by a trained model.",
@@ -72,7 +93,7 @@ _README = """\
 {steps}
 `hamlearn run` takes targets and all options of Snakemake: `hamlearn run -n` lists what would run,
 `hamlearn run --cores 4` uses four cores. What is finished is not made again. Results are in
-`results/`, the report is `results/report/index.html`. `hamlearn doctor` describes this machine.
+`{results}/`, the report is `{results}/report/index.html`. `hamlearn doctor` describes this machine.
 """
 _HEAD = """\
 # {about} `hamlearn run` in this folder runs it.
@@ -123,9 +144,18 @@ def _write(folder: Path, name: str, template: Template) -> None:
         ignored += [] if f"{top}/" in ignored else [f"{top}/"]
     files = {
         "config.yaml": _HEAD.format(about=template.about) + body,
-        "README.md": _README.format(name=name, about=template.about, steps=template.steps),
+        "README.md": _README.format(
+            name=name,
+            about=template.about,
+            steps=template.steps,
+            results=load_settings(yaml.safe_load(body)).results,
+        ),
         ".gitignore": "\n".join(ignored) + "\n",
     }
+    if template.module:
+        name = f"{template.module}.py"
+        files[name] = (root() / "examples" / name).read_text(encoding="utf-8")
+        files["config.yaml"] = files["config.yaml"].replace("examples.", "")
     for file, content in files.items():
         (folder / file).write_text(content, encoding="utf-8")
 

@@ -26,6 +26,10 @@ def test_a_project_has_a_configuration_folders_and_what_is_next(tmp_path, templa
     assert {".gitignore", "README.md", "config.yaml"} <= set(made)
     own = projects.TEMPLATES[template]
     given = yaml.safe_load((ROOT / "config" / own.config).read_text())
+    if own.module:  # which lies in the project itself
+        given["systems"]["gated_attention"]["build"] = f"{own.module}:GatedAttention"
+        copy, example = folder / f"{own.module}.py", ROOT / "examples" / f"{own.module}.py"
+        assert copy.read_bytes() == example.read_bytes()
     assert yaml.safe_load((folder / "config.yaml").read_text()) == given
     load_settings(folder / "config.yaml")
     text = (folder / "config.yaml").read_text()

@@ -9,7 +9,7 @@ from typer.core import TyperCommand
 from hamlearn import projects
 from hamlearn.io import say
 
-Template = Literal["demo", "own", "paper", "predict"]
+Template = Literal["demo", "own", "own_system", "paper", "predict"]
 
 
 class Passing(TyperCommand):

@@ -137,6 +137,17 @@ def test_a_folder_elsewhere_is_run_by_directory(installed, project):
     assert re.search(r"^train +4$", said, re.MULTILINE), said  # half of them with exchanged images
 
 
+def test_a_system_of_ones_own_is_trained_without_the_checkout(installed, project):
+    folder = project.parent / "system"
+    installed.type(f"hamlearn init {folder} --template own_system", folder.parent)
+    small = SMALL | {"variants": ["gated_attention"]}
+    (folder / "small.yaml").write_text(yaml.safe_dump(small))
+    run = "results/own_system/models/demo/demo/gated_attention/seed0/run.json"
+    installed.type(f"hamlearn run {run} --configfile small.yaml", folder)
+    built = json.loads((folder / run).read_text())["setup"]["build"]
+    assert built == "own_system:GatedAttention"
+
+
 @pytest.mark.parametrize("template", ["own", "paper", "predict"])
 def test_a_new_project_says_what_is_missing(installed, tmp_path, template):
     folder = tmp_path / "mine"

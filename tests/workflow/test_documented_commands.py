@@ -36,6 +36,7 @@ MINE = "training: {epochs: 2, lr: 3e-5}\n"
 RUNS = "of jobs does not reflect|Nothing to be done"  # a dry run
 COMMANDS = {
     "hamlearn init study": (None, None),  # packaging/test_wheel.py types them
+    "hamlearn init study --template own_system && cd study && hamlearn run": (None, None),
     "cd study && hamlearn run": (None, None),
     "hamlearn init tables --template paper": (None, None),
     "cd tables && hamlearn run -n": (None, None),

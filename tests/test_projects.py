@@ -3,6 +3,7 @@ from typing import get_args
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from hamlearn import projects
 from hamlearn.cli.projects import Template
@@ -39,6 +40,26 @@ def test_a_project_has_a_configuration_folders_and_what_is_next(tmp_path, templa
     ignored = (folder / ".gitignore").read_text().split()
     assert all(f"{name.split('/')[0]}/" in ignored for name in ("results", *own.folders))
     assert not [name for name in names(folder) if ".init-" in name]
+
+
+@pytest.mark.parametrize("template", projects.TEMPLATES)
+def test_a_configuration_means_in_a_project_what_it_means_in_a_checkout(template):
+    """A project's is completed by the defaults of the schema, that of a checkout by config.yaml."""
+    given = yaml.safe_load((ROOT / "config" / projects.TEMPLATES[template].config).read_text())
+    alone = load_settings(given)
+    whole = yaml.safe_load((ROOT / "config.yaml").read_text())
+    update_config(whole, given)
+    extended = load_settings(whole)
+    if extended.predict.model:  # nothing is trained
+        assert alone.predict == extended.predict
+        return
+    assert [alone.corpora[name] for name in alone.corpus] == [
+        extended.corpora[name] for name in extended.corpus
+    ]
+    unused = {"corpora": True}
+    if alone.text.encoder != "scratch":
+        unused["text"] = {"scratch"}
+    assert alone.model_dump(exclude=unused) == extended.model_dump(exclude=unused)
 
 
 def test_an_empty_folder_is_taken_as_the_current_one(tmp_path, monkeypatch):

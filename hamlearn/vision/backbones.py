@@ -12,7 +12,7 @@ from torchvision.models import ResNet
 
 from hamlearn.errors import HamlearnError
 from hamlearn.vision.base import Backbone
-from hamlearn.vision.published import digest_in_name, file_name
+from hamlearn.vision.published import file_name, known_digest
 from hamlearn.vision.weights import Weights
 
 # An image is cropped to this aspect ratio before it is resized: the network sees only its middle
@@ -189,7 +189,7 @@ def published_name(weights: Weights, published: Mapping[str, str]) -> str | None
     `published` has the URL of each name; torchvision's file names hold the beginning of the sha256.
     """
     for name, url in published.items():
-        digest = digest_in_name(Path(url))
+        digest = known_digest(Path(url))
         if digest and weights.digest.startswith(digest):
             return name
     stems = {Path(file_name(url)).stem: name for name, url in published.items()}

@@ -78,6 +78,8 @@ _PUBLISHED = {
             "http://nlp.cs.unc.edu/models/faster_rcnn_from_caffe.pkl",
             "https://huggingface.co/unc-nlp/frcnn-vg-finetuned/resolve/main/pytorch_model.bin",
         ],
+        terms="bottom-up-attention is MIT, its port to detectron2 Apache-2.0; neither names its"
+        " weights. Visual Genome is CC BY 4.0",
         converted=(".pkl", ".bin"),
         runs_on=lambda weights: ("detectron2", "torchvision"),
     ),
@@ -89,6 +91,13 @@ _PUBLISHED = {
     ),
     "python:hamlearn.demo.vision:load_backbone": _OF_DEMO,
     "python:hamlearn.demo.vision:load_detector": _OF_DEMO,
+}
+# In full, as independent projects state them; the names of torchvision's files have 8 digits.
+_DIGESTS = {
+    "resnet152-394f9c45.pth": "394f9c45966e3651a89bbb78a48410a6755854ce4a5ab64927cf1c7247f85e58",
+    "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth": (
+        "bf2d0c1efbc936eeee2bc95a48e80ebc86b891f61b0106485937fc29f9315fc0"
+    ),
 }
 _SUFFIXES = (".safetensors", ".pkl", ".bin", ".pth", ".pt")
 log = logging.getLogger(__name__)
@@ -106,8 +115,10 @@ def cached(url: str) -> Path:
     return torch_home / "hub" / "checkpoints" / file_name(url)
 
 
-def digest_in_name(path: Path) -> str | None:
-    """Return the beginning of the sha256 that torchvision writes into its file names."""
+def known_digest(path: Path) -> str | None:
+    """Return the sha256 of a published file, or its beginning, which torchvision's names have."""
+    if path.name in _DIGESTS:
+        return _DIGESTS[path.name]
     found = re.search(r"-([0-9a-f]{8,})\.", path.name)
     return found.group(1) if found else None
 

@@ -16,9 +16,9 @@ from hamlearn.vision.network_files import Network, in_words
 from hamlearn.vision.published import (
     RANDOM,
     cached,
-    digest_in_name,
     fetch,
     file_name,
+    known_digest,
     published,
     torchvision_urls,
 )
@@ -168,7 +168,7 @@ def network_file(network: Network) -> WeightFile:
         named = torchvision_urls(source.name)
     if url := named.get(settings.weights):
         path = cached(url)
-        digest = settings.sha256 or digest_in_name(path)
+        digest = settings.sha256 or known_digest(path)
         return WeightFile(words, path, url, url, digest, terms=known.terms)
     if network.file is None:
         return WeightFile(words, None, f"its function reads {settings.weights}")

@@ -20,7 +20,7 @@ from hamlearn.distribution import located
 from hamlearn.errors import HamlearnError
 from hamlearn.io import digest_of_file, unchanged
 from hamlearn.networks import WeightSettings
-from hamlearn.vision.published import RANDOM, cached, digest_in_name
+from hamlearn.vision.published import RANDOM, cached, known_digest
 
 SEED = 0  # of random weights, so that all shards of an extraction use the same
 # What detectron2's checkpoints contain: the weights are in "model".
@@ -77,7 +77,7 @@ def load_network(
     else:
         path = _find_file(stated, published)
         if stated in published:
-            name, sha256 = stated, settings.sha256 or digest_in_name(path)
+            name, sha256 = stated, settings.sha256 or known_digest(path)
         else:
             name, sha256 = path.name, settings.sha256
         with unchanged(path):

@@ -140,12 +140,12 @@ def test_a_folder_elsewhere_is_run_by_directory(installed, project):
 def test_a_system_of_ones_own_is_trained_without_the_checkout(installed, project):
     folder = project.parent / "system"
     installed.type(f"hamlearn init {folder} --template own_system", folder.parent)
-    small = SMALL | {"variants": ["gated_attention"]}
-    (folder / "small.yaml").write_text(yaml.safe_dump(small))
-    run = "results/own_system/models/demo/demo/gated_attention/seed0/run.json"
-    installed.type(f"hamlearn run {run} --configfile small.yaml", folder)
-    built = json.loads((folder / run).read_text())["setup"]["build"]
-    assert built == "own_system:GatedAttention"
+    small = SMALL | {"variants": ["gated_attention"], "results": str(project / "results")}
+    (folder / "small.yaml").write_text(yaml.safe_dump(small))  # features are there already
+    run = project / "results/models/demo/demo/gated_attention/seed0/run.json"
+    said = installed.type(f"hamlearn run {run} --configfile small.yaml", folder)
+    assert json.loads(run.read_text())["own"]["build"] == "own_system:GatedAttention"
+    assert "extract" not in said
 
 
 @pytest.mark.parametrize("template", ["own", "paper", "predict"])

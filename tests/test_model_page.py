@@ -50,5 +50,5 @@ def test_a_changed_excerpt_is_noticed():
 
 
 def test_all_equations_are_there_in_order():
-    assert re.findall(r"\\tag\{(\d+)\}", PAGE) == [str(number) for number in range(1, 19)]
+    assert re.findall(r"\\qquad \((\d+)\)$", PAGE, re.MULTILINE) == [str(number) for number in range(1, 19)]
     assert PAGE.count("```math") == 18

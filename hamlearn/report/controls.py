@@ -80,10 +80,10 @@ def relevance_table(corpus: CorpusResults) -> Table | None:
             continue
         values = [
             f"{area['value']:.3f}",
-            f"{area['low']:.3f} to {area['high']:.3f}",
-            *(f"{known['mean', name]['value']:.3f}" for name in names),
+            f"[{area['low']:.3f} to {area['high']:.3f}]",
+            *(signed(known["mean", name]["value"], 3) for name in names),
             *(
-                f"{known['mean', name]['value']:.3f}" if ("mean", name) in known else ""
+                signed(known["mean", name]["value"], 3) if ("mean", name) in known else ""
                 for name in ("all entities right", "some entity wrong")
             ),
             f"{area['posts']:,}",

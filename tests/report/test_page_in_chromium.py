@@ -243,6 +243,23 @@ def test_it_can_be_read_on_a_phone_and_in_the_dark(seen: Made, tmp_path: Path, d
         assert complaints(driver) == []
 
 
+def test_what_is_printed_fits_the_paper_and_has_no_controls(page: WebDriver):
+    resize(page, 718, 1000)  # A4 with the usual margins
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        width = page.execute_script("return document.documentElement.scrollWidth")
+        controls = page.find_elements(By.CSS_SELECTOR, "nav, .browser, .copies, #demo-posts")
+        shown = [one.get_attribute("class") for one in controls if one.is_displayed()]
+        settings = page.find_element(By.CSS_SELECTOR, "#settings pre")
+        height = settings.size["height"]
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert width == 718
+    assert len(controls) > 5
+    assert shown == []
+    assert height > 300  # though they are folded on a screen
+
+
 AXE = importlib.util.find_spec("axe_core_python")  # which comes with axe.min.js
 
 

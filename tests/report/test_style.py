@@ -1,9 +1,12 @@
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
+import pytest
 from matplotlib.axes import Axes
 
-from hamlearn.report.style import ORDER, TEXT, Figure, draw, highlighting, place_of, tip
+from hamlearn import report
+from hamlearn.report.style import COLOURS, ORDER, TEXT, Figure, draw, highlighting, place_of, tip
 from tests.report.fabricated import SYSTEMS
 
 
@@ -58,3 +61,67 @@ def test_marks_have_texts_and_legends_highlight_their_series() -> None:
 def test_colours_stay_when_a_variant_is_absent() -> None:
     assert place_of("text_only", ["text_only"]) == place_of("text_only", SYSTEMS)
     assert place_of("mine", ["full", "mine"]) == len(ORDER)
+
+
+# --- contrast of text, as WCAG 2.2 computes it ------------------------------------------------
+
+CSS = (Path(report.__file__).parent / "templates/style.css").read_text(encoding="utf-8")
+PAPERS = ("paper", "band")
+PAIRS = [
+    *((text, paper) for text in ("ink", "soft", "link", "alarm", "right") for paper in PAPERS),
+    *((text, "alarm-paper") for text in ("ink", "soft", "alarm", "link")),
+    ("alarm-paper", "alarm"),  # the mark of a warning
+    ("paper", "ink"),  # the value of a mark of a figure
+]
+Rgb = tuple[float, ...]
+
+
+def palette(dark: bool) -> dict[str, Rgb]:
+    light, dark_block = re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)
+    found = re.findall(r"--([\w-]+): #(\w{6});", light + (dark_block if dark else ""))
+    return {name: rgb(digits) for name, digits in found}
+
+
+def rgb(digits: str) -> Rgb:
+    return tuple(bytes.fromhex(digits.removeprefix("#")))
+
+
+def mixed(colour: Rgb, share: float, paper: Rgb) -> Rgb:
+    return tuple(share * a + (1 - share) * b for a, b in zip(colour, paper, strict=True))
+
+
+def contrast(one: Rgb, other: Rgb) -> float:
+    def luminance(colour: Rgb) -> float:
+        linear = [
+            c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4
+            for c in colour
+        ]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_that_of_the_standard() -> None:
+    assert contrast(rgb("000000"), rgb("ffffff")) == pytest.approx(21)
+    assert contrast(rgb("777777"), rgb("ffffff")) == pytest.approx(4.48, abs=0.005)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_of_the_page_stands_out_on_what_is_behind_it(dark: bool) -> None:
+    colours = palette(dark)
+    found = {pair: contrast(colours[pair[0]], colours[pair[1]]) for pair in PAIRS}
+    found["number", "label"] = contrast(rgb("ffffff"), colours["label"])
+    (share,) = map(float, re.findall(r"var\(--share\) \* (\d+)%", CSS))
+    (marked,) = map(float, re.findall(r"var\(--type\) (\d+)%", CSS))
+    for paper in PAPERS:
+        shaded = mixed(colours["link"], share / 100, colours[paper])
+        found["ink", f"the best cell on {paper}"] = contrast(colours["ink"], shaded)
+        for colour in COLOURS:  # of types
+            behind = mixed(rgb(colour), marked / 100, colours[paper])
+            found["ink", f"{colour} on {paper}"] = contrast(colours["ink"], behind)
+    assert {pair: round(ratio, 2) for pair, ratio in found.items() if ratio < 4.5} == {}
+
+
+def test_text_of_figures_stands_out_in_files_of_their_own() -> None:
+    assert contrast(rgb(TEXT), rgb("ffffff")) >= 4.5

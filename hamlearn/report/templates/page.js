@@ -34,7 +34,7 @@ function compare(one, other) {
 function sortable(table) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
-  if (body.rows.length < 3 || table.closest(".caution")) return;
+  if (body.rows.length < 3 || table.closest(".caution") || table.matches(".words")) return;
   heads.forEach((head, column) => {
     const button = make("button", { type: "button", class: "sort", title: "sort by this column" });
     button.append(...head.childNodes);
@@ -422,7 +422,7 @@ class Browser {
 
   relevance(scores) {
     if (!scores) return null;
-    const parts = this.data.views.map((view, at) => (scores[at] === null ? null : `${view} ${scores[at].toFixed(3)}`));
+    const parts = this.data.views.map((view, at) => (scores[at] === null ? null : `${view} ${scores[at].toFixed(3).replace("-", "\u2212")}`));
     return make("p", { class: "relevance" }, `relevance of the picture: ${parts.filter((text) => text !== null).join(", ")}`);
   }
 
@@ -462,7 +462,7 @@ class Browser {
       const number_ = make("span", { class: "number", title: describe(at) }, String(at + 1));
       number_.style.left = `${box[0] / 10}%`;
       number_.style.top = `${box[1] / 10}%`;
-      number_.style.background = colour(at);
+      number_.style.borderColor = colour(at);
       frame.append(number_);
     });
     const row = (at, text) => {

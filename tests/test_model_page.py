@@ -50,5 +50,6 @@ def test_a_changed_excerpt_is_noticed():
 
 
 def test_all_equations_are_there_in_order():
-    assert re.findall(r"\\qquad \((\d+)\)$", PAGE, re.MULTILINE) == [str(number) for number in range(1, 19)]
+    found = re.findall(r"\\qquad \((\d+)\)$", PAGE, re.MULTILINE)
+    assert found == [str(number) for number in range(1, 19)]
     assert PAGE.count("```math") == 18

@@ -1,5 +1,6 @@
 """Features of images by image id, read from the feature files and the graph file."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from hamlearn.runs import FeatureSizes, VisionNetwork
 from hamlearn.settings import GraphSettings
 from hamlearn.systems import Inputs
 
+log = logging.getLogger(__name__)
 HAMLEARNING_INPUTS = Inputs(image=True, objects=True, graphs=True)
 OK = 0  # the status of an image that was read
 
@@ -113,6 +115,7 @@ class VisualReader(AbstractContextManager["VisualReader"]):
             kind: file.rows("status", range(len(file.ids))) == OK
             for kind, file in self._files.items()
         }
+        self._warn_of_partial_images()
         self.classes = list(self.objects.classes) if "objects" in self._files else []
         self.class_names: list[str | None] = [*self.classes, None]
         self._numbers: NDArray[np.integer] | None = None  # of the classes in the file, and "none"
@@ -127,6 +130,22 @@ class VisualReader(AbstractContextManager["VisualReader"]):
                 self.images.shape(name)[-1] for name in self._image_fields.get("stages", ())
             ),
         )
+
+    def _warn_of_partial_images(self) -> None:
+        """Say which file lacks images that another has, such as that of a detector without them."""
+        known = {
+            kind: {file.ids[row] for row in np.flatnonzero(self._has_features[kind])}
+            for kind, file in self._files.items()
+        }
+        some = set().union(*known.values())
+        for kind, ids in known.items():
+            if len(ids) < len(some):
+                log.warning(
+                    "%s: found no features of %d images that another file has, which therefore"
+                    " count as missing",
+                    self._files[kind].path,
+                    len(some - ids),
+                )
 
     def _datasets(self) -> dict[str, tuple[str, ...]]:
         """Return the datasets of whole images that make up each field that is read."""

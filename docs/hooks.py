@@ -1,5 +1,6 @@
 """What mkdocs.yml cannot say: pages outside of docs/, linked files, formulas, and comments."""
 
+import logging
 import re
 from html import unescape
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,8 @@ import griffe
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
+
+log = logging.getLogger("mkdocs.hooks.formulas")
 
 PLACES = {  # pages outside of docs/, and where they are in the site
     "README.md": "index.html",
@@ -69,7 +72,10 @@ def on_page_content(html: str, **_: Any) -> str:
         is_block = match[1] == "div"
         tex = unescape(match[2]).strip().removeprefix("\\(").removeprefix("\\[")
         tex = tex.removesuffix("\\)").removesuffix("\\]")
-        return convert(tex, display="block" if is_block else "inline")
+        written = convert(tex, display="block" if is_block else "inline")
+        if "\\" in written:  # a warning is an error, since the site is built strictly
+            log.warning("formula %s: found what latex2mathml does not know", tex)
+        return written
 
     return re.sub(r'<(div|span) class="arithmatex">(.*?)</\1>', formula, html, flags=re.DOTALL)
 

@@ -19,8 +19,8 @@ import yaml
 
 from tests.workflow.project import ROOT, Project
 
-PAGES = ["README.md", "CONTRIBUTING.md", "config/README.md"]
-PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+PAGES = ["README.md", "CONTRIBUTING.md", "config/README.md", "benchmarks/README.md"]
+PAGES += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))
 NO_CORPUS = r"config: corpora\.twitter201\d\.path: found no folder resources/twitter201\d"
 NO_MODEL = "mymodel: found no"
 DEMO = {
@@ -46,6 +46,8 @@ COMMANDS = {
     "make test": (None, None),
     "make lint": (None, None),
     "make docs": (None, None),  # packaging/test_documentation.py
+    "make bench": (None, None),  # tests/benchmarks
+    "python -m benchmarks vision": (None, None),
     "make offline": (None, None),
     "make lock": (None, None),
     "snakemake --cores all": (RUNS, RUNS),
@@ -67,6 +69,7 @@ COMMANDS = {
     ),
     "snakemake --cores all -R train": (RUNS, "train +1"),
     "snakemake -n": (RUNS, RUNS),
+    "snakemake --version": (r"^\d+\.", None),
     "snakemake --report report.zip": ("error .*report", "Report created"),
     "snakemake --unlock": ("", ""),
     "snakemake --use-conda": ("error Is conda installed", "error Is conda installed"),
@@ -212,7 +215,7 @@ def test_a_table_of_the_paper_is_planned_where_its_inputs_are(tmp_path):
     made.check(f"{command} random.yaml", r"paper_table +1\n")
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lint", "docs", "offline", "lock"])
+@pytest.mark.parametrize("target", ["run", "test", "lint", "docs", "bench", "offline", "lock"])
 def test_a_target_of_make_is_there(target):
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

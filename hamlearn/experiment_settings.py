@@ -9,7 +9,7 @@ from hamlearn.sections import Name, PathName, PositiveInt, Section, Several, gue
 from hamlearn.systems import CONTROLS, SYSTEMS, Control, Inputs, System
 
 InputName = Literal[
-    "encoder", "lexicon", "image", "regions", "stages", "objects", "graphs", "prefixes",
+    "encoder", "lexicon", "image", "regions", "stages", "crops", "objects", "graphs", "prefixes",
     "queries", "one_segment",
 ]  # fmt: skip
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "table6"]

@@ -175,10 +175,11 @@ def configured_networks(settings: Settings) -> list[tuple[str, str, WeightSettin
     return found
 
 
-def image_features(settings: Settings, corpus: str, variant: str) -> str:
+def image_features(settings: Settings, corpus: str, detector: str, variant: str) -> str:
     """Return the path, without suffix, of the whole-image features that a variant reads."""
     stored = [name for name in IMAGE_MAPS if getattr(settings.image_features, name)]
-    name = image_features_name(inputs_of_variant(settings, variant), settings.backbone, stored)
+    inputs = inputs_of_variant(settings, variant)
+    name = image_features_name(inputs, settings.backbone, detector, stored)
     return f"{settings.results}/features/{corpus}/images/{name}"
 
 
@@ -188,7 +189,7 @@ def run_inputs(
     """Return the feature, graph and encoder-output files and the texts that a run reads."""
     inputs = inputs_of_variant(settings, variant)
     paths = {
-        "images": f"{image_features(settings, corpus, variant)}.h5",
+        "images": f"{image_features(settings, corpus, detector, variant)}.h5",
         "objects": f"{settings.results}/features/{corpus}/objects/{detector}.h5",
         "graphs": f"{settings.results}/graphs/{corpus}/{detector}.h5",
     }
@@ -259,11 +260,10 @@ def failure_lists(settings: Settings, corpus: str) -> list[str]:
     stems = []
     for variant in planned_variants(settings):
         files = inputs_of_variant(settings, variant).files
-        stems += [image_features(settings, corpus, variant)] if "images" in files else []
-        if "objects" in files:
-            stems += [
-                f"{settings.results}/features/{corpus}/objects/{name}" for name in settings.detector
-            ]
+        for name in settings.detector:
+            stems += [image_features(settings, corpus, name, variant)] if "images" in files else []
+            folder = f"{settings.results}/features/{corpus}/objects"
+            stems += [f"{folder}/{name}"] if "objects" in files else []
     return [f"{stem}.failures.csv" for stem in dict.fromkeys(stems)]
 
 

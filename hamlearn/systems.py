@@ -25,6 +25,7 @@ class Inputs:
     image: bool = False  # pooled features of the whole image
     regions: bool = False  # last feature map of the whole image, whatever its grid
     stages: bool = False  # maps of the stages of the backbone, each averaged to 2x2
+    crops: bool = False  # the same of the three best objects, each cut out of the image
     objects: bool = False  # features, classes and boxes of the objects
     graphs: bool = False  # relations between the objects
     prefixes: bool = False  # the image enters the encoder, so its outputs cannot be stored
@@ -36,8 +37,8 @@ class Inputs:
     def files(self) -> tuple[str, ...]:
         """The files of visual features that are read, out of `images`, `objects`, `graphs`."""
         read = {
-            "images": self.image or self.regions or self.stages,
-            "objects": self.objects or self.graphs or OBJECT_NAMES in self.reads,
+            "images": self.image or self.regions or self.stages or self.crops,
+            "objects": self.objects or self.graphs or self.crops or OBJECT_NAMES in self.reads,
             "graphs": self.graphs,
         }
         return tuple(name for name, is_read in read.items() if is_read)
@@ -46,6 +47,11 @@ class Inputs:
     def texts(self) -> tuple[str, ...]:
         """The texts of a corpus that are read, out of `corpora.NAME.texts`."""
         return tuple(name for name in self.reads if name != OBJECT_NAMES)
+
+    @property
+    def reads_stages(self) -> bool:
+        """Whether stages of the backbone are read, of the whole image or of crops."""
+        return self.stages or self.crops
 
     @property
     def can_freeze(self) -> bool:
@@ -147,7 +153,7 @@ SYSTEMS: dict[str, System] = {
     "hvpnet": System(
         "prefixes of the stages of the image network in each layer of the encoder",
         f"{_BASELINES}.hvpnet:HVPNeT",
-        Inputs(image=True, stages=True, objects=True, prefixes=True),
+        Inputs(stages=True, crops=True, prefixes=True),
     ),
     "mgcmt": System(
         "cross-modal Transformers over a map of the image and over objects",
@@ -214,7 +220,9 @@ def transfer_name(trained: str, tested: str) -> str:
     return f"{trained}_to_{tested}"
 
 
-def image_features_name(inputs: Inputs, backbone: str, stored: Collection[str] = ()) -> str:
+def image_features_name(
+    inputs: Inputs, backbone: str, detector: str, stored: Collection[str] = ()
+) -> str:
     """Return the stem of the file of image features that a variant reads.
 
     Maps are stored in a separate file, so that a variant that reads them causes no new extraction
@@ -223,9 +231,11 @@ def image_features_name(inputs: Inputs, backbone: str, stored: Collection[str] =
     Args:
         inputs: inputs of the variant.
         backbone: name of the network.
+        detector: name of that of the run, whose objects are cut out for a variant that reads crops.
         stored: those of IMAGE_MAPS that `image_features` stores in the file of every variant.
     """
     own = [name for name in IMAGE_MAPS if getattr(inputs, name) and name not in stored]
+    own += [f"crops_{detector}"] if inputs.crops else []
     return "_".join([backbone, *own])
 
 

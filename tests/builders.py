@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
+from hamlearn.features.graphs import digest_of_boxes
 from hamlearn.features.hdf5 import write_attributes, write_texts
-from hamlearn.features.store import grid_text, stage_names
+from hamlearn.features.store import FeatureFile, grid_text, stage_names
 from hamlearn.runs import FeatureSizes, RunFacts, SplitCounts, VisionNetwork
 from hamlearn.settings import (
     GraphSettings,
@@ -108,11 +109,15 @@ def write_image_features(
     seed: int = 1,
     regions: bool = False,
     stages: bool = False,
+    crops_of: Path | None = None,
     grid: tuple[int, int] = (7, 7),
     region_width: int | None = None,
     **attributes: Any,
 ) -> Path:
-    """Write features of whole pictures; those in `missing` have status 1 and zeros."""
+    """Write features of whole pictures; those in `missing` have status 1 and zeros.
+
+    With `stages`, those of crops of the objects in the file `crops_of` are stored as well.
+    """
     rng = np.random.default_rng(seed)
     status = np.array([image in set(missing) for image in ids], dtype=np.uint8)
     features = rng.normal(size=(len(ids), width)).astype(np.float32) * (status == 0)[:, None]
@@ -126,6 +131,11 @@ def write_image_features(
     for number, name in enumerate(stage_names(4 if stages else 0), start=1):
         values = rng.normal(size=(len(ids), 4, width + number)).astype(np.float16)
         datasets[name] = values * (status == 0)[:, None, None]
+    if crops_of is not None:
+        values = rng.normal(size=(len(ids), 3, 4, 4 * width + 10)).astype(np.float16)
+        datasets["crops"] = values * (status == 0)[:, None, None, None]
+        with FeatureFile(crops_of, "objects") as objects:
+            attributes["boxes_digest"] = digest_of_boxes(objects)
     return write_store(path, "images", ids, datasets, **attributes)
 
 

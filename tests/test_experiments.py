@@ -67,6 +67,10 @@ def test_a_run_reads_what_its_system_reads():
     assert run_inputs(chosen, "one", "none", "umt") == {
         "images": "results/features/one/images/demo_regions.h5"
     }
+    assert run_inputs(chosen, "one", "demo", "hvpnet") == {
+        "images": "results/features/one/images/demo_stages_crops_demo.h5",
+        "objects": "results/features/one/objects/demo.h5",
+    }
     assert run_inputs(chosen, "one", "demo", "ita").keys() == {"objects"}
     assert run_inputs(chosen, "two", "demo", "ita")["texts"] == ["captions.txt"]
 

@@ -43,6 +43,7 @@ def test_ablations_are_systems_of_one_module():
         (Inputs(reads=("captions",)), ()),
         (Inputs(reads=("captions", "names")), ("objects",)),
         (Inputs(stages=True), ("images",)),
+        (Inputs(crops=True), ("images", "objects")),
         (Inputs(image=True, objects=True), ("images", "objects")),
         (Inputs(graphs=True), ("objects", "graphs")),
     ],
@@ -73,9 +74,12 @@ def test_a_system_with_the_image_in_its_encoder_cannot_be_frozen():
 
 def test_files_are_named_by_what_they_hold():
     stages = Inputs(image=True, stages=True)
-    assert image_features_name(Inputs(image=True), "demo") == "demo"
-    assert image_features_name(stages, "demo") == "demo_stages"
-    assert image_features_name(stages, "demo", stored=["stages"]) == "demo"
+    assert image_features_name(Inputs(image=True), "demo", "d") == "demo"
+    assert image_features_name(stages, "demo", "d") == "demo_stages"
+    assert image_features_name(stages, "demo", "d", stored=["stages"]) == "demo"
+    crops = Inputs(stages=True, crops=True)
+    assert image_features_name(crops, "demo", "d") == "demo_stages_crops_d"
+    assert image_features_name(crops, "demo", "d", stored=["stages"]) == "demo_crops_d"
     assert encoder_outputs_name(Inputs()) == "words"
     assert encoder_outputs_name(Inputs(one_segment=True)) == "words"
     assert encoder_outputs_name(Inputs(reads=("ocr", "names"))) == "words+ocr+names"

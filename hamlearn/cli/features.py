@@ -20,6 +20,9 @@ def images(
     ],
     posts: Posts,
     out: Out,
+    objects: Annotated[
+        Path | None, typer.Option(help="Features of objects, for the stages of crops of the best.")
+    ] = None,
     shard: Shard = "1-of-1",
     threads: Threads = None,
 ) -> None:
@@ -27,7 +30,7 @@ def images(
     part = parse_shard(shard)
     from hamlearn.features.extraction import extract_images
 
-    extract_images(posts, out, read_settings(settings), backbone, part, threads)
+    extract_images(posts, out, read_settings(settings), backbone, part, threads, objects=objects)
 
 
 @app.command()

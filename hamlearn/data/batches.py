@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hamlearn.data.lexicon import PAD, LexicalIds
 from hamlearn.data.visual import VisualFeatures, VisualSource
 from hamlearn.data.windows import Window
+from hamlearn.features.store import CROPS
 from hamlearn.model.batch import Batch, LexicalBatch, ObjectBatch, VisualBatch
 
 POOL = 50  # batches that are sorted by length together: a larger pool pads less and shuffles less
@@ -93,6 +94,8 @@ def pad_features(found: Sequence[VisualFeatures | None], source: VisualSource) -
         visual.regions = _filled(found, "regions", (b, math.prod(sizes.grid), sizes.regions))
     if inputs.stages:
         visual.stages = _filled(found, "stages", (b, PLACES, sum(sizes.stages)))
+    if inputs.crops:
+        visual.crops = _filled(found, "crops", (b, CROPS, PLACES, sum(sizes.stages)))
     if inputs.objects:
         counts = [0 if features is None else len(features.classes) for features in found]
         o = max([1, *counts])

@@ -175,7 +175,8 @@ class _Blank(_Wrapped):
 
     @cached_property
     def _mean(self) -> VisualFeatures:
-        names = [name for name in ("image", "regions", "stages") if getattr(self.inputs, name)]
+        fields = ("image", "regions", "stages", "crops")
+        names = [name for name in fields if getattr(self.inputs, name)]
         sums: dict[str, NDArray[np.float64]] = {}
         for start in range(0, len(self.image_ids), _CHUNK):
             for one in self.source.read(self.image_ids[start : start + _CHUNK]):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
-from hamlearn.features.graphs import Graphs
+from hamlearn.features.graphs import Graphs, check_boxes
 from hamlearn.features.relations import RELATIONS
 from hamlearn.features.store import FeatureFile
 from hamlearn.runs import FeatureSizes, VisionNetwork
@@ -37,6 +37,7 @@ class VisualFeatures:
     image: NDArray[np.floating] = field(default_factory=_nothing)  # (F,) of the whole image
     regions: NDArray[np.floating] = field(default_factory=_nothing)  # (R, Fr), its map row by row
     stages: NDArray[np.floating] = field(default_factory=_nothing)  # (4, sum of F)
+    crops: NDArray[np.floating] = field(default_factory=_nothing)  # (3, 4, sum of F)
     objects: NDArray[np.floating] = field(default_factory=_nothing)  # (O, F)
     classes: NDArray[np.integer] = field(default_factory=_nothing)  # (O,)
     boxes: NDArray[np.floating] = field(default_factory=_nothing)  # (O, 4)
@@ -127,7 +128,8 @@ class VisualReader(AbstractContextManager["VisualReader"]):
             regions=self.images.shape("regions")[-1] if inputs.regions else 0,
             grid=self.images.grid if inputs.regions else (0, 0),
             stages=tuple(
-                self.images.shape(name)[-1] for name in self._image_fields.get("stages", ())
+                self.images.shape(name)[-1]
+                for name in (self.images.stages if inputs.reads_stages else ())
             ),
         )
 
@@ -150,17 +152,21 @@ class VisualReader(AbstractContextManager["VisualReader"]):
     def _datasets(self) -> dict[str, tuple[str, ...]]:
         """Return the datasets of whole images that make up each field that is read."""
         fields = {}
-        for name in ("image", "regions", "stages"):
+        for name in ("image", "regions", "stages", "crops"):
             if getattr(self.inputs, name):
                 own = {"image": ("features",), "stages": self.images.stages}
                 fields[name] = own.get(name, (name,))
                 if not fields[name] or not all(one in self.images.arrays for one in fields[name]):
+                    map_, way = name, f"`image_features: {{{name}: true}}`"
+                    if name == "crops":
+                        map_, way = "stages", "`--objects` and `image_features: {stages: true}`"
                     raise HamlearnError(
                         f"{self.images.path}: found no {name} of the backbone"
                         f" {self.images.attributes.get('extractor')!s:.80}, expected them of each"
-                        f" image: extract with `image_features: {{{name}: true}}`, by a backbone"
-                        f" that has {name}"
+                        f" image: extract with {way}, by a backbone that has {map_}"
                     )
+        if self.inputs.crops:
+            check_boxes(self.images, self.objects)
         return fields
 
     @property

@@ -1,33 +1,31 @@
 """Extracting features from the images of a corpus: whole images (Eq. 2) and objects (Eq. 3)."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
 from hamlearn.corpus.posts import image_paths, iterate_posts
 from hamlearn.devices import free_device
 from hamlearn.errors import HamlearnError
+from hamlearn.features.crops import CropBoxes, image_and_crops
 from hamlearn.features.precomputed import Precomputed
 from hamlearn.features.precomputed_images import PrecomputedImages
+from hamlearn.features.shards import Batch, Rows, shard_of, write_shard
 from hamlearn.features.store import (
-    Columns,
     attributes_of,
-    feature_writer,
     grid_text,
     image_columns,
-    log_summary,
     object_columns,
     stage_names,
     warn_of_demo,
 )
-from hamlearn.io import progress
 from hamlearn.networks import PRECOMPUTED
 from hamlearn.settings import Settings
 from hamlearn.vision.backbones import compiled, features_of
@@ -42,9 +40,7 @@ from hamlearn.vision.base import (
 )
 from hamlearn.vision.images import (
     Decoded,
-    ImageError,
     decode_images,
-    in_order,
     memory_checked,
     set_threads,
 )
@@ -52,14 +48,7 @@ from hamlearn.vision.network_files import Network
 from hamlearn.vision.weights import Weights
 
 _AHEAD = 4  # images decoded ahead of a detector, which takes them at full size
-_PENDING = 3  # batches that may wait for the disk, in addition to the one that is written
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-Batch = Sequence[Decoded[Any]]
-Rows = Iterable[Mapping[str, Any]]  # of the feature file, one per image
-# Turns a batch into a function that returns its rows and runs in the thread that writes.
-Process = Callable[[Batch], Callable[[], Rows]]
 
 
 def extract_images(
@@ -70,6 +59,7 @@ def extract_images(
     shard: tuple[int, int] = (1, 1),
     threads: int | None = None,
     device: str | None = None,
+    objects: str | Path | None = None,
 ) -> None:
     """Write the features of the whole images of one shard, atomically.
 
@@ -81,6 +71,8 @@ def extract_images(
         shard: (i, n) for the i-th of n equal parts of the images of the corpus, counted from 1.
         threads: of the CPU; None for PyTorch's default.
         device: name of a device; None reserves a free GPU, if there is one.
+        objects: file of the objects of the corpus, the best of which are cut out of their image, to
+            store the stages of these crops too; None stores none.
 
     Raises:
         HamlearnError: weights cannot be loaded; or an image cannot be read, and
@@ -96,31 +88,47 @@ def extract_images(
     net = load_backbone(backbone, chosen)
     weights, stages = net.weights, net.stages if options.stages else ()
     paths = shard_of(image_paths(iterate_posts(posts_path)), shard)
+    ids = list(paths)
     for name, is_stored in (("regions", net.regions[0]), ("stages", net.stages)):
         if getattr(options, name) and not is_stored:
             raise HamlearnError(
                 f"{network.key}: found a network without {name}, expected one with {name}, which a"
                 " variant reads: choose another backbone, or other variants"
             )
-    columns = image_columns(
-        net.width, options.dtype, net.regions if options.regions else None, stages
-    )
+    has_crops = objects is not None
+    regions = net.regions if options.regions else None
+    columns = image_columns(net.width, options.dtype, regions, stages, has_crops)
     used = options.model_dump(include={"regions", "stages", "dtype"})
     used |= {"preprocessing": net.preprocessing, "max_pixels": max_pixels}
-    grid = {"grid": grid_text(net.grid)} if options.regions else {}
+    attributes = _attributes("images", backbone, network, weights, used)
+    attributes |= {"grid": grid_text(net.grid)} if options.regions else {}
     warn_of_demo([chosen.source], next(filter(None, paths.values()), None))
     names = ("features", "regions", *stage_names(len(stages)))
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
-    with free_device(device) as on:
+    with ExitStack() as stack:
+        boxes = None if objects is None else stack.enter_context(CropBoxes(objects))
+        if boxes is not None:
+            attributes["boxes_digest"] = boxes.digest
+        on = stack.enter_context(free_device(device))
         net.network.to(on).to(memory_format=layout)
         full = compiled(net) if options.compile else net  # for batches of the full size
 
+        def prepare(image: Image.Image, row: int) -> Tensor:
+            if boxes is None:
+                return net.preprocess(image)
+            return image_and_crops(image, boxes.of(ids[row]), net.preprocess)
+
         def process(batch: Batch) -> Callable[[], Rows]:
             tensors: list[Any] = [item.value for item in batch]
-            images = torch.stack(tensors).to(on, memory_format=layout)
+            images = torch.stack(tensors)
             sized = full if len(batch) == options.batch_size else net
-            values = features_of(sized, images, on != "cpu", options.stages)
+            values, *crops = (  # of the whole images, then of the first crop of each ...
+                features_of(sized, part.to(on, memory_format=layout), on != "cpu", options.stages)
+                for part in ((images,) if boxes is None else images.unbind(1))
+            )
             found = dict(zip(names, values, strict=False))
+            if crops:
+                found["crops"] = torch.stack([torch.cat(own[2:], -1) for own in crops], dim=1)
 
             def rows() -> Rows:
                 arrays = [found[name].cpu().numpy() for name in columns]
@@ -129,13 +137,13 @@ def extract_images(
             return rows
 
         queue = decode_images(
-            list(paths.values()), net.preprocess, max_pixels, workers, 2 * options.batch_size
+            list(paths.values()), prepare, max_pixels, workers, 2 * options.batch_size
         )
-        _write_shard(
+        write_shard(
             out,
-            list(paths),
+            ids,
             columns,
-            _attributes("images", backbone, network, weights, used) | grid,
+            attributes,
             queue,
             process,
             options.batch_size,
@@ -168,7 +176,7 @@ def _copy_images(
         values: list[Any] = [item.value for item in batch]
         return lambda: [{name: own[name] for name in columns} for own in values]
 
-    _write_shard(
+    write_shard(
         out,
         ids,
         columns,
@@ -216,7 +224,7 @@ def extract_objects(
             selection = selection_of(net, options)
             used |= selection | ({"given_classes": True} if chosen.classes is not None else {})
             queue = decode_images(
-                list(paths.values()), lambda image: image, max_pixels, workers, _AHEAD
+                list(paths.values()), lambda image, row: image, max_pixels, workers, _AHEAD
             )
 
         def process(batch: Batch) -> Callable[[], Rows]:
@@ -233,7 +241,7 @@ def extract_objects(
 
         used |= {"backend": source.backend, "preprocessing": source.preprocessing}
         used["max_pixels"], weights = max_pixels, source.weights
-        _write_shard(
+        write_shard(
             out,
             ids,
             object_columns(source.feature_width, options.objects, options.dtype),
@@ -278,73 +286,3 @@ def padded(best: Selection, n: int, size: tuple[int, int], classes: int) -> dict
         row[name][:count] = getattr(best, name).cpu().numpy()
     row["boxes"][:count] = np.clip(best.boxes.cpu().numpy() / np.array([*size, *size]), 0, 1)
     return row
-
-
-def shard_of(items: Mapping[str, T], shard: tuple[int, int]) -> dict[str, T]:
-    """Return the i-th of n contiguous parts whose sizes differ by at most one; i from 1."""
-    number, count = shard
-    if not 1 <= number <= count:
-        raise HamlearnError(f"shard {number} of {count}: expected a number from 1 to {count}")
-    start, end = (len(items) * place // count for place in (number - 1, number))
-    return dict(list(items.items())[start:end])
-
-
-def _write_shard(
-    out: str | Path,
-    ids: Sequence[str],
-    columns: Columns,
-    attributes: Mapping[str, Any],
-    queue: Iterable[Decoded[Any]],
-    process: Process,
-    batch_size: int = 1,
-    *,
-    is_strict: bool,
-    where: str,
-    classes: Sequence[str] = (),
-) -> None:
-    """Process images in batches, and write the rows of one while the next is processed.
-
-    If `is_strict`, an image that cannot be read is an error; else it is counted, and so are the
-    images of a batch for which `process` raises ImageError. `where` is device
-    and backend, for the log.
-    """
-    failed: Counter[str] = Counter()
-    extractor = attributes["extractor"]
-    with feature_writer(out, ids, columns, attributes, classes) as writer:
-
-        def fail(item: Decoded[Any], error: ImageError) -> None:
-            if is_strict:
-                raise HamlearnError(
-                    f"image {ids[item.row]}: {error}; with `pictures.unreadable: count` it is"
-                    " counted and skipped"
-                ) from error
-            failed[error.status.name.lower()] += 1
-            writer.fail(item.row, error.status, error.reason)
-
-        def readable() -> Iterator[Decoded[Any]]:
-            for item in progress(queue, len(ids), f"{attributes['kind']}, {extractor}"):
-                if isinstance(item.value, ImageError):
-                    fail(item, item.value)
-                else:
-                    yield item
-
-        def processed() -> Iterator[tuple[Batch, Callable[[], Rows]]]:
-            images = readable()
-            while batch := list(islice(images, batch_size)):
-                try:
-                    rows = process(batch)
-                except ImageError as error:
-                    for item in batch:
-                        fail(item, error)
-                else:
-                    yield batch, rows
-
-        def write(done: tuple[Batch, Callable[[], Rows]]) -> None:
-            batch, rows = done
-            for item, values in zip(batch, rows(), strict=True):
-                writer.put(item.row, item.size, **values)
-
-        for _ in in_order(write, processed(), ThreadPoolExecutor(1, "write"), _PENDING):
-            pass
-    random_weights = bool(attributes["random_weights"])
-    log_summary(f"{extractor} on {where}", len(ids), failed, random_weights)

@@ -87,6 +87,20 @@ def digest_of_boxes(objects: FeatureFile) -> str:
     return digest.hexdigest()
 
 
+def check_boxes(file: ArrayFile, objects: FeatureFile) -> None:
+    """Refuse a file that was made from other boxes than those of a file of objects.
+
+    Raises:
+        HamlearnError: its attribute `boxes_digest` is another.
+    """
+    found, expected = file.attributes.get("boxes_digest"), digest_of_boxes(objects)
+    if found != expected:
+        raise file.error(
+            f"boxes_digest: found {found!s:.12}, expected {expected:.12}, that of the boxes in"
+            f" {objects.path}: they have changed since, or are others"
+        )
+
+
 class Graphs(ArrayFile):
     """A graph file open for reading, checked against the features of the objects it relates.
 
@@ -118,12 +132,7 @@ class Graphs(ArrayFile):
                     f"found relations from {block.min()} to {block.max()}, expected {NONE} to"
                     f" {len(RELATIONS) - 1}"
                 )
-        found, expected = self.attributes.get("boxes_digest"), digest_of_boxes(objects)
-        if found != expected:
-            raise self.error(
-                f"boxes_digest: found {found!s:.12}, expected {expected:.12}, that of the boxes in"
-                f" {objects.path}: they have changed since, or are others"
-            )
+        check_boxes(self, objects)
         try:
             self.settings = GraphSettings.model_validate_json(self.attributes.get("settings", ""))
         except ValidationError as error:

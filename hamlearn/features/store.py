@@ -12,6 +12,7 @@ most N objects, C classes.
 | features | (n, F) float16 or float32 | (n, N, F) |
 | regions | (n, R, Fr), optional | - |
 | stage1, stage2 ... | (n, 4, F of the stage), optional | - |
+| crops | (n, 3, 4, sum of F of the stages), optional | - |
 | boxes | - | (n, N, 4) float32, xyxy normalised to [0, 1] |
 | scores | - | (n, N) float32 |
 | labels | - | (n, N) int32, C for "none", -1 on padding |
@@ -19,7 +20,9 @@ most N objects, C classes.
 | classes | - | (C) text |
 
 The R regions are the last map of a network, row by row; the attribute `grid` has its rows and
-columns, as `7x7`. A file of regions without that attribute is of an earlier version, and 7x7.
+columns, as `7x7`. A file of regions without that attribute is of an earlier version, and 7x7. The
+crops are the stages of each of the best objects, cut out of the image, one stage after the other;
+the attribute `boxes_digest` says of which objects (`hamlearn.features.crops`).
 """
 
 import logging
@@ -46,6 +49,7 @@ from hamlearn.networks import PRECOMPUTED, is_of_demo
 
 SCHEMA_VERSION = 2
 OLD_GRID = "7x7"  # of files without the attribute `grid`
+CROPS = 3  # objects that are cut out of an image
 
 # Of each column, the shape of a row and the type of its numbers.
 Columns = dict[str, tuple[tuple[int, ...], DTypeLike]]
@@ -59,18 +63,23 @@ log = logging.getLogger(__name__)
 
 
 def image_columns(
-    width: int, dtype: str, regions: tuple[int, int] | None = None, stages: Sequence[int] = ()
+    width: int,
+    dtype: str,
+    regions: tuple[int, int] | None = None,
+    stages: Sequence[int] = (),
+    crops: bool = False,
 ) -> Columns:
     """Return the columns of whole images, F = `width` features each.
 
     `regions` are R and Fr of the map that is stored too, None for no map; `stages` are F of the
-    stages whose 2x2 map is stored.
+    stages whose 2x2 map is stored, and with `crops` those of CROPS objects.
     """
     columns: Columns = {"features": ((width,), dtype)}
     if regions:
         columns["regions"] = (regions, dtype)
     names = stage_names(len(stages))
-    return columns | {name: ((4, own), dtype) for name, own in zip(names, stages, strict=True)}
+    columns |= {name: ((4, own), dtype) for name, own in zip(names, stages, strict=True)}
+    return columns | ({"crops": ((CROPS, 4, sum(stages)), dtype)} if crops else {})
 
 
 def stage_names(count: int) -> tuple[str, ...]:
@@ -287,7 +296,8 @@ class FeatureFile(ArrayFile):
             regions = None
             if "regions" in self.arrays:
                 regions = (math.prod(self.grid), (self.shape("regions") or (0,))[-1])
-            columns = image_columns(shape[-1], "float32", regions, stages)
+            has_crops = "crops" in self.arrays
+            columns = image_columns(shape[-1], "float32", regions, stages, has_crops)
         for name, (row, dtype) in (columns | _COMMON).items():
             type_ = np.dtype(dtype).name.replace("float32", "floats")  # any precision
             layout[name] = (type_, (n, *row))

@@ -40,9 +40,9 @@ def explain(
         device: of the network.
 
     Returns:
-        For each post the contributions of the whole image and of its O objects, or of the R places
-        of its map for a system that reads no objects; None for a post without an image or without a
-        predicted entity, and for a system that reads no features.
+        For each post the contributions of the whole image and of its O objects, or of crops of the
+        best; or of the R places of its map for a system that reads no objects. None for a post
+        without an image or without a predicted entity, and for a system that reads no features.
     """
     found: list[list[float] | None] = [None] * len(data.posts)
     outside = labels.index(OUTSIDE)
@@ -95,9 +95,11 @@ def contributions(
         total = own[batch.word_mask & (targets != outside)].sum()
         if not seen:
             return [None] * len(batch)
-        (vectors,) = seen  # (B, N, width)
-        (gradient,) = torch.autograd.grad(total, [vectors])
-    values = (gradient * vectors).sum(-1).detach().double().cpu()  # (B, N)
+        gradients = torch.autograd.grad(total, seen)
+    parts = [  # (B, N) each
+        (gradient * own).flatten(2).sum(-1) for gradient, own in zip(gradients, seen, strict=True)
+    ]
+    values = torch.cat(parts, dim=1).detach().double().cpu()  # (B, N)
     if visual.objects is None:
         return [row.tolist() for row in values]
     counts = visual.objects.mask.sum(1).tolist()
@@ -106,7 +108,7 @@ def contributions(
 
 @contextmanager
 def _watched(network: TaggingModel, visual: VisualBatch) -> Iterator[list[Tensor]]:
-    """Collect the vectors that stand for the parts of the image, with a gradient."""
+    """Collect what stands for the parts of the image, (B, N, ...) each, with a gradient."""
     seen: list[Tensor] = []
 
     def watch(module: nn.Module, given: Any, vectors: Tensor) -> Tensor:
@@ -122,6 +124,9 @@ def _watched(network: TaggingModel, visual: VisualBatch) -> Iterator[list[Tensor
             hook.remove()
     else:
         if visual.regions is not None:
-            visual.regions.requires_grad_()
-            seen.append(visual.regions)
+            seen.append(visual.regions.requires_grad_())
+        elif visual.crops is not None and visual.stages is not None:
+            whole = visual.stages[:, None].requires_grad_()  # (B, 1, 4, sum of F)
+            visual.stages = whole[:, 0]
+            seen += [whole, visual.crops.requires_grad_()]
         yield seen

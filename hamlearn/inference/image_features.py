@@ -1,6 +1,7 @@
 """Features of images for a tagger: computed by the networks of the training, or read from files."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -108,20 +109,13 @@ class NetworkEncoder:
 
     @torch.inference_mode()
     def _compute(self, image: Image.Image, key: str) -> ImageFeatures:
+        from hamlearn.features.crops import best_boxes, image_and_crops
         from hamlearn.features.extraction import padded
         from hamlearn.vision.backbones import features_of
         from hamlearn.vision.base import SELECTION, select_top
 
         fields: dict[str, NDArray[Any]] = {}
         scores = np.zeros(0, np.float32)
-        if (network := self._image_network) is not None:
-            tensor = self._backbone.preprocess(image)[None].to(self._device)
-            half = self._device.type == "cuda"
-            maps = features_of(self._backbone, tensor, half, self._inputs.stages)
-            pooled, regions, *stages = (as_stored(map_[0].cpu().numpy(), network) for map_ in maps)
-            fields = {"image": pooled, "regions": regions}
-            if stages:
-                fields["stages"] = np.concatenate(stages, axis=-1)
         if (network := self._object_network) is not None:
             chosen, found = network.settings, self._detector.propose(image)
             selection = {key: chosen[key] for key in SELECTION}
@@ -136,6 +130,25 @@ class NetworkEncoder:
                 "classes": row["labels"][:count],
                 "boxes": row["boxes"][:count],
             }
+        if (network := self._image_network) is not None:
+            preprocess = self._backbone.preprocess
+            if self._inputs.crops:
+                boxes = best_boxes(fields["boxes"], fields["classes"], len(self.classes))
+                images = image_and_crops(image, boxes, preprocess)
+            else:
+                images = preprocess(image)[None]
+            half, has_stages = self._device.type == "cuda", self._inputs.reads_stages
+            maps = [
+                features_of(self._backbone, one[None].to(self._device), half, has_stages)
+                for one in images
+            ]
+            pooled, regions, *stages = (as_stored(own[0].cpu().numpy(), network) for own in maps[0])
+            fields |= {"image": pooled, "regions": regions}
+            if stages:
+                fields["stages"] = np.concatenate(stages, axis=-1)
+            if crops := maps[1:]:
+                joined = torch.stack([torch.cat(own[2:], -1)[0] for own in crops])
+                fields["crops"] = as_stored(joined.cpu().numpy(), network)
         if self._inputs.graphs:
             sides, graph = image.size, self._graph
             relations = relation_matrix(fields["boxes"], *sides, graph.overlap_iou, graph.far)
@@ -174,8 +187,9 @@ class FileEncoder:
             return ImageFeatures(visual, np.zeros(0, np.float32), key)
         (classes,) = reader.classes_of([name])
         scores = reader.objects.rows("scores", [reader.objects.row_of[name]])[0, : len(classes)]
-        if not self._inputs.objects:  # a system that reads their names alone
-            visual = VisualFeatures(visual.image, classes=classes)
+        if not self._inputs.objects:  # a system that reads names or crops of them
+            boxes = reader.objects.rows("boxes", [reader.objects.row_of[name]])[0, : len(classes)]
+            visual = replace(visual, classes=classes, boxes=boxes)
         return ImageFeatures(visual, scores, key)
 
     def __contains__(self, name: str) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hamlearn.data.visual import VisualFeatures
 from hamlearn.features.relations import COVER, INSIDE, NONE
+from hamlearn.features.store import CROPS
 from hamlearn.runs import RunFacts
 
 
@@ -24,10 +25,11 @@ class ImageFeatures:
 def combine(images: Sequence[ImageFeatures], most: int, none: int) -> VisualFeatures:
     """Return the features of several images of one post as those of a single image.
 
-    Features of whole images are averaged. The objects are the `most` best of all images by score;
-    boxes stay relative to their own image. Node 0 stands for all images together; objects of
-    different images have no relation. The whole image standing in where nothing was detected is
-    kept only if nothing was detected in any. `none` is the class of such an image.
+    Features of whole images are averaged. The objects are the `most` best of all images by score,
+    and crops those of the best; boxes stay relative to their own image. Node 0 stands for all
+    images together; objects of different images have no relation. The whole image standing in where
+    nothing was detected is kept only if nothing was detected in any. `none` is the class of such an
+    image.
     """
     if len(images) == 1 and len(images[0].scores) <= most:
         return images[0].visual
@@ -44,6 +46,9 @@ def combine(images: Sequence[ImageFeatures], most: int, none: int) -> VisualFeat
         if one.visual.classes[row] != none
     ]
     nodes = sorted(nodes)[:most] or [(0.0, 0, 0)]
+    if images[0].visual.crops.size:  # the last one of the first image is empty if there are fewer
+        best = [images[number].visual.crops[row] for _, number, row in nodes[:CROPS]]
+        fields["crops"] = np.stack(best + [images[0].visual.crops[-1]] * (CROPS - len(best)))
     relations = np.full((len(nodes) + 1, len(nodes) + 1), NONE, dtype=np.int64)
     relations[0, 1:], relations[1:, 0] = INSIDE, COVER
     for i, (_, number, row) in enumerate(nodes, start=1):

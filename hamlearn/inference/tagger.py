@@ -271,7 +271,8 @@ class Tagger(AbstractContextManager["Tagger"]):
     def _parts(self, post: _Prepared, weights: Sequence[float]) -> tuple[Contribution, ...]:
         """Return the contributions of the image and its objects, or of the places of its map."""
         seen = post.visual
-        if seen is None or not self.model.facts.inputs.objects:
+        inputs = self.model.facts.inputs
+        if seen is None or not (inputs.objects or inputs.crops):
             side = math.isqrt(len(weights))
             places = [divmod(number, side) for number in range(len(weights))]
             boxes = [(x / side, y / side, (x + 1) / side, (y + 1) / side) for y, x in places]

@@ -67,6 +67,7 @@ class VisualBatch(TensorGroup):
     image: Tensor | None = None  # (B, F) float, pooled features of the whole image
     regions: Tensor | None = None  # (B, R, Fr) float, the map of the image, row by row
     stages: Tensor | None = None  # (B, 4, sum of F) float, 2x2 maps of the stages, side by side
+    crops: Tensor | None = None  # (B, 3, 4, sum of F) float, those of objects cut out of the image
     objects: ObjectBatch | None = None
 
     def masked(self, dtype: torch.dtype) -> Self:

@@ -37,8 +37,9 @@ def build_model(
     chosen = own or get_system(system)
     if chosen.inputs.encoder and encoder is None:
         raise HamlearnError(f"variant {system}: found no text encoder, expected one")
-    for name in ("regions", "stages"):
-        if getattr(chosen.inputs, name) and not getattr(sizes, name):
+    reads = {"regions": chosen.inputs.regions, "stages": chosen.inputs.reads_stages}
+    for name, is_read in reads.items():
+        if is_read and not getattr(sizes, name):
             raise HamlearnError(
                 f"variant {system}: found no {name} of images, expected features with {name}, of a"
                 " backbone that has them"

@@ -232,7 +232,7 @@ def _read_failures(
     """Return the pictures that any extraction could not use, with status and reason."""
     stored = [name for name in IMAGE_MAPS if getattr(settings.image_features, name)]
     stems = [
-        f"images/{image_features_name(run.facts.inputs, settings.backbone, stored)}"
+        f"images/{image_features_name(run.facts.inputs, settings.backbone, run.detector, stored)}"
         for run in runs
         if "images" in run.facts.inputs.files
     ]

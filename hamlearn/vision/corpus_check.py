@@ -144,7 +144,7 @@ def _image_findings(
     if not folder.is_dir():
         raise HamlearnError(f"{folder}: no such folder, expected the pictures of the corpus")
     paths = [find_image(folder, image) for image in split_of]
-    queue = decode_images(paths, lambda image: image.size, max_pixels, os.cpu_count() or 1, 8)
+    queue = decode_images(paths, lambda image, row: image.size, max_pixels, os.cpu_count() or 1, 8)
     opened = progress(queue, len(paths), "pictures")
     first_with: dict[str, str] = {}
     for (image, split), path, item in zip(split_of.items(), paths, opened, strict=True):

@@ -294,7 +294,7 @@ def in_order(
 
 def decode_images(
     paths: Sequence[str | Path | None],
-    prepare: Callable[[Image.Image], Prepared],
+    prepare: Callable[[Image.Image, int], Prepared],
     max_pixels: int,
     threads: int,
     ahead: int,
@@ -303,7 +303,7 @@ def decode_images(
 
     Args:
         paths: one per image; None where there is none.
-        prepare: called in the threads with each image in RGB.
+        prepare: called in the threads with each image in RGB, and its index in `paths`.
         max_pixels: larger images fail.
         threads: number of decoding threads.
         ahead: maximum number of decoded images that wait for the consumer.
@@ -315,7 +315,7 @@ def decode_images(
         try:
             image = open_image(path, max_pixels)
             with memory_checked():
-                return Decoded(row, image.size, prepare(image))
+                return Decoded(row, image.size, prepare(image, row))
         except ImageError as error:
             return Decoded(row, (0, 0), error)
 

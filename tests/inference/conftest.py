@@ -103,8 +103,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     write_corpus(folder / "drawn", posts=30)
     prepare(folder / "drawn", folder / "drawn" / "images", folder / "prepared")
     posts = folder / "prepared" / "posts.jsonl"
-    extract_images(posts, folder / "images.h5", settings, "demo")
     extract_objects(posts, folder / "objects.h5", settings, "demo")
+    found = {"objects": folder / "objects.h5"}  # whose crops are stored as well
+    extract_images(posts, folder / "images.h5", settings, "demo", **found)
     build_graphs(folder / "objects.h5", folder / "graphs.h5", settings.graph)
     write_scratch_encoder(posts, folder / "encoder", settings.text.scratch)
     made = Made(folder, settings, read_posts(posts, "test"), {})

@@ -61,11 +61,25 @@ class ScaledRegions:
         return torch.inference_mode()
 
 
+class ScaledCrops:
+    """Multiplies the stages of the image, or of one crop."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __call__(self, batch, part, factor):
+        if batch is None:
+            return self.count
+        own = batch.visual.stages if part == 0 else batch.visual.crops[:, part - 1]
+        own *= factor
+        return torch.inference_mode()
+
+
 def dataset_of(tagger, posts):
     return tagger._dataset([tagger._prepare(str(n), post) for n, post in enumerate(posts)])
 
 
-@pytest.mark.parametrize("system", ["full", "mgcmt", "gvatt_bert_crf"])
+@pytest.mark.parametrize("system", ["full", "mgcmt", "gvatt_bert_crf", "hvpnet"])
 def test_contributions_are_derivatives_by_the_size_of_each_part(made, system):
     with hamlearn.load(made.run(system), weights=WEIGHTS, device="cpu") as tagger:
         posts = [Post(words=p.words, image=made.images / f"{p.image_id}.jpg") for p in made.posts]
@@ -81,7 +95,9 @@ def test_contributions_are_derivatives_by_the_size_of_each_part(made, system):
                 (path,) = tagger._network.paths(emissions, batch.word_mask)
             weights = [part.weight for part in one.explanation]
             scale = ScaledRegions()
-            if system != "gvatt_bert_crf":
+            if system == "hvpnet":
+                scale = ScaledCrops(len(weights))
+            elif system != "gvatt_bert_crf":
                 scale = ScaledNodes(tagger._network, len(weights))
             slow = slow_contributions(tagger, data, row, path, scale)
             assert weights == pytest.approx(slow, abs=2e-3, rel=2e-2)

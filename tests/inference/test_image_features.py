@@ -25,12 +25,14 @@ def test_networks_compute_what_the_feature_files_hold(made, system):
         assert one.image_encoder.classes == other.image_encoder.classes
         inputs = one.model.facts.inputs
     np.testing.assert_allclose(computed.scores, stored.scores, atol=1e-5)
-    for name in ("image", "regions", "stages", "objects", "classes", "boxes", "relations"):
+    maps = ("image", "regions", "stages", "crops")
+    for name in (*maps, "objects", "classes", "boxes", "relations"):
         found, expected = (getattr(features.visual, name) for features in (computed, stored))
         if expected.size:
             np.testing.assert_allclose(found, expected, atol=2e-2, err_msg=name)
     assert stored.visual.regions.size > 0 or not inputs.regions
     assert stored.visual.stages.size > 0 or not inputs.stages
+    assert stored.visual.crops.size > 0 or not inputs.crops
 
 
 def test_an_image_that_was_overwritten_is_read_again(made, tmp_path):

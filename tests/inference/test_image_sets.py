@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,25 @@ def test_a_whole_picture_stands_in_only_where_nothing_was_found_in_any(order):
     both = combine([blind, seen(2, [0.0], [NONE_CLASS])], 5, NONE_CLASS)
     assert both.classes.tolist() == [NONE_CLASS]
     assert both.relations.tolist() == [[NONE, INSIDE], [COVER, NONE]]
+
+
+def test_crops_are_those_of_the_best_objects_of_all_images():
+    def with_crops(features, *values):
+        crops = np.array(values, float).reshape(3, 1, 1)
+        return replace(features, visual=replace(features.visual, crops=crops))
+
+    one = with_crops(seen(1, [0.9, 0.3]), 10, 11, 0)  # the third is empty
+    other = with_crops(seen(2, [0.8, 0.5, 0.4]), 20, 21, 22)
+    blind = with_crops(seen(3, [0.0], [NONE_CLASS]), 0, 0, 0)
+    few = with_crops(seen(4, [0.2]), 40, 0, 0)
+    for images, expected in (
+        ([one, other], [10, 20, 21]),
+        ([blind, other], [20, 21, 22]),
+        ([one, few], [10, 11, 40]),
+        ([few, blind], [40, 0, 0]),
+        ([blind, blind], [0, 0, 0]),
+    ):
+        assert combine(images, 5, NONE_CLASS).crops.ravel().tolist() == expected
 
 
 def test_maps_of_several_images_are_averaged_for_a_system_without_objects():

@@ -124,6 +124,8 @@ def random_batch(
     objects_.features = features * object_mask[:, :, None]
     visual.regions = torch.randn(posts, 12, REGION_WIDTH, generator=make) * has_image[:, None, None]
     visual.stages = torch.randn(posts, 4, sum(STAGES), generator=make) * has_image[:, None, None]
+    visual.crops = torch.randn(posts, 3, 4, sum(STAGES), generator=make)
+    visual.crops *= has_image[:, None, None, None]
     lexical = LexicalBatch(
         words=torch.randint(1, SIZES.words, (posts, words), generator=make) * word_mask,
         characters=random_characters(word_mask, make),

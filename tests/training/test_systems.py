@@ -29,7 +29,8 @@ def paths(tmp_path_factory):
     posts = make_posts(train=12, dev=4, test=6)
     paths = write_corpus(folder, posts, missing=("train_1", "test_0"))
     ids = [post.image_id for post in posts]
-    write_image_features(paths["images"], ids, ("train_1", "test_0"), regions=True, stages=True)
+    maps = {"regions": True, "stages": True, "crops_of": paths["objects"]}
+    write_image_features(paths["images"], ids, ("train_1", "test_0"), **maps)
     captions = [f"{image}.jpg :a dog with a ball\n" for image in ids if image != "test_0"]
     (folder / "captions.txt").write_text("".join(captions))
     return paths | {"captions": folder / "captions.txt"}

@@ -381,10 +381,12 @@ def paths(tmp_path):
 def test_order_sizes_and_failures(paths):
     paths[3] = None
     paths[5].write_bytes(b"")
-    items = list(decode_images(paths, lambda picture: picture.width, 1000, threads=4, ahead=3))
+    items = list(
+        decode_images(paths, lambda picture, row: picture.width + row, 1000, threads=4, ahead=3)
+    )
     assert [item.row for item in items] == list(range(12))
     assert [item.value for item in items if item.row not in (3, 5)] == [
-        number + 1 for number in range(12) if number not in (3, 5)
+        2 * number + 1 for number in range(12) if number not in (3, 5)
     ]
     assert items[7].size == (8, 2)
     assert items[3].size == (0, 0)
@@ -395,7 +397,7 @@ def test_order_sizes_and_failures(paths):
 def test_memory_is_bounded(paths):
     made = []
     for number, _ in enumerate(
-        decode_images(paths, made.append, 1000, threads=4, ahead=3), start=1
+        decode_images(paths, lambda *given: made.append(given), 1000, 4, ahead=3), start=1
     ):
         time.sleep(0.005)
         assert len(made) <= number + 3
@@ -404,7 +406,7 @@ def test_memory_is_bounded(paths):
 def test_decoding_runs_beside_the_consumer(paths):
     second = threading.Event()
 
-    def prepare(picture):
+    def prepare(picture, row):
         if picture.width == 2:
             second.set()
 
@@ -414,7 +416,7 @@ def test_decoding_runs_beside_the_consumer(paths):
 
 
 def test_an_error_in_a_thread_is_an_error(paths):
-    def prepare(picture):
+    def prepare(picture, row):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -427,7 +429,7 @@ def test_threads_that_decode_compute_alone_and_others_as_before(paths):
     torch.set_num_threads(2)
     try:
         items = decode_images(
-            paths, lambda picture: seen.append(torch.get_num_threads()), 1000, threads=3, ahead=3
+            paths, lambda *given: seen.append(torch.get_num_threads()), 1000, threads=3, ahead=3
         )
         for _ in items:
             assert torch.get_num_threads() == 2

@@ -43,6 +43,7 @@ CORPORA = config["corpus"]
 DETECTORS = config["detector"]
 PREDICT = config["predict"]
 RESULTS = config["results"]
+ANY_DETECTOR = "|".join([*config["object_features"]["detectors"], PRECOMPUTED])
 
 
 pathvars:
@@ -104,8 +105,8 @@ wildcard_constraints:
     corpus="|".join(map(re.escape, config["corpora"])),
     tested="|".join(map(re.escape, config["corpora"])),
     backbone="|".join([*config["image_features"]["backbones"], PRECOMPUTED]),
-    detector="|".join([*config["object_features"]["detectors"], PRECOMPUTED, NO_DETECTOR]),
-    maps="".join(f"(_{name})?" for name in IMAGE_MAPS),
+    detector=f"{ANY_DETECTOR}|{NO_DETECTOR}",
+    maps="".join(f"(_{name})?" for name in IMAGE_MAPS) + f"(_crops_({ANY_DETECTOR}))?",
     encoding=r"words1?(\+[\w-]+)*(\.[0-9a-f]{8})?",
     kind="images|objects",
     extractor=r"[\w-]+",

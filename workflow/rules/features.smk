@@ -26,6 +26,7 @@ rule extract_images_shard:
     input:
         posts="<results>/corpus/{corpus}/posts.jsonl",
         images=generated_images,
+        objects=objects_of_crops,
         weights=weight_files("image_features", "backbones"),
     output:
         temp("<results>/features/{corpus}/images/{backbone}{maps}.shards/{scatteritem}.h5"),
@@ -42,10 +43,12 @@ rule extract_images_shard:
         settings=image_settings,
         contents=network_contents("image_features", "backbones"),
         images=images,  # an image may be replaced without a change of posts.jsonl
+        objects=option_of_crops,
         source=network_source,
     shell:
         "python -m hamlearn features images --settings {params.settings:q}"
         " --backbone {wildcards.backbone} --posts {input.posts:q} --shard {wildcards.scatteritem}"
+        " {params.objects:q}"
         " --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 

@@ -153,12 +153,25 @@ def generated_images(wildcards):
 def image_settings(wildcards):
     """Return the settings that the features of one backbone depend on."""
     stored = config["image_features"]
-    maps = {name: name in wildcards.maps or stored[name] for name in IMAGE_MAPS}
+    names, crops, _ = wildcards.maps.partition("_crops_")
+    maps = {name: name in names or stored[name] for name in IMAGE_MAPS}
+    maps["stages"] = maps["stages"] or bool(crops)
     if wildcards.backbone == PRECOMPUTED:
         chosen = {"dtype": stored["dtype"], **maps}
         chosen[PRECOMPUTED] = precomputed_images(SETTINGS, wildcards.corpus).model_dump(mode="json")
         return as_json(pictures=config["pictures"], image_features=chosen)
     return network_settings("image_features", "backbones", wildcards.backbone, **maps)
+
+
+def objects_of_crops(wildcards):
+    """Return the objects that are cut out of images, if the name of their features says so."""
+    _, crops, detector = wildcards.maps.partition("_crops_")
+    return f"<results>/features/{{corpus}}/objects/{detector}.h5" if crops else []
+
+
+def option_of_crops(wildcards, input):
+    """Return the command-line option for these objects."""
+    return ["--objects", input.objects] if input.objects else []
 
 
 def object_settings(wildcards):

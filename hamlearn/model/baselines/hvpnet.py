@@ -2,8 +2,9 @@
 
 (Findings of NAACL 2022; the title continues: "Hierarchical Visual Prefix for Multimodal Entity and
 Relation Extraction".) The maps of all stages of ResNet, averaged to 2x2 and one above the other,
-are the pyramid of an image. Pyramids of the image and of three objects become keys and values
-before those of the words in each layer l of BERT (Sec. 3). For each pyramid F (4, sum of F):
+are the pyramid of an image. Pyramids of the image and of three objects, each cut out of it, become
+keys and values before those of the words in each layer l of BERT (Sec. 3). For each pyramid F, of 4
+positions and all stages (4, sum of F):
 
     [V_1 ... V_4] = W_2 tanh(W_1 F + b_1) + b_2          (4, 4 · 2D)     four levels of 4 positions
     g_l = LeakyReLU(W_l mean_i V_i + b_l),  a_l = softmax(g_l)   (4)     of all positions at once
@@ -17,14 +18,15 @@ these are, see tests/model/baselines/published. There a pyramid (channels, 2, 2)
 of consecutive numbers, so that a row holds all positions of a quarter of the channels, and keys
 (16, D) as (heads, 16, D / heads), so that a head reads some of the positions in several pieces.
 
-What the harness does otherwise: instead of crops of the objects, found by visual grounding, which
-go through ResNet in every step, the detector's features and class of an object (Eq. 3), mapped to
-the width of a pyramid by a further linear layer, stand at all four positions; the ResNet is not
-tuned; words are the sums of their sub-tokens. Relation extraction is left out.
+As there, the crop of an object that an image lacks is zero everywhere after preprocessing, and read
+like any other. What the harness does otherwise: objects are those of the detector, not of visual
+grounding; the network of images is the configured one, and not tuned, where theirs is ResNet-50 and
+is tuned; the quarters of a map with an odd side overlap, where theirs leave out its last row and
+column; words are the sums of their sub-tokens. Relation extraction is left out.
 
-The text keeps its positions. A prefix without an image or object behind it is masked, so a post
-without an image is labelled as the same model labels its text alone. The encoder must accept keys
-and values from outside, as BERT and encoders built like it do.
+The text keeps its positions. A prefix without an image behind it is masked, so a post without an
+image is labelled as the same model labels its text alone. The encoder must accept keys and values
+from outside, as BERT and encoders built like it do.
 """
 
 from inspect import signature
@@ -37,10 +39,8 @@ from hamlearn.errors import HamlearnError
 from hamlearn.model.base import Output, Sizes, TaggingModel
 from hamlearn.model.batch import Batch, VisualBatch, require
 from hamlearn.model.text import TextEncoder, encoder_inputs, sum_subtokens
-from hamlearn.model.visual import VisualEmbedding
 from hamlearn.settings import ModelSettings, TextSettings
 
-OBJECTS = 3  # objects, those with most confidence
 POSITIONS = LEVELS = 4  # of a pyramid
 HIDDEN = 800  # width inside the maps of a pyramid
 
@@ -97,14 +97,6 @@ class VisualPrefix(nn.Module):
         levels = self.maps(rows).unflatten(-1, (LEVELS, -1)).transpose(-3, -2)  # (B, A, c, 4, 2D)
         return [self._split(own.flatten(1, 2)) for own in self.gates(levels)]
 
-    def mask(self, there: Tensor) -> Tensor:
-        """Return which keys belong to which of the pyramids (B, A) that are there, (B, heads, 4 A).
-
-        Head h reads at place p the piece h 4A + p of all keys of the prefix, `heads` pieces each.
-        """
-        positions = there.repeat_interleave(POSITIONS, 1)  # (B, 4 A)
-        return positions.repeat_interleave(self.heads, 1).unflatten(1, (self.heads, -1))
-
     def _split(self, prefix: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values by head of (B, 4 A, 2D)."""
         posts, positions, _ = prefix.shape
@@ -127,8 +119,6 @@ class HVPNeT(TaggingModel):
             )
         self.text = TextEncoder(encoder)
         width, config, channels = self.text.width, encoder.config, sum(sizes.stages)
-        self.visual = VisualEmbedding(sizes, model.class_width, width)
-        self.object_pyramid = nn.Linear(width, channels)
         self.prefix = VisualPrefix(
             channels, config.num_hidden_layers, width, config.num_attention_heads
         )
@@ -140,39 +130,28 @@ class HVPNeT(TaggingModel):
         if visual is None:
             _, words = self.text(batch)
             return Output(self.emissions(words))
-        pyramids, there = self.pyramids(visual)
+        pyramids = self.pyramids(visual)
         inputs = encoder_inputs(self.text.encoder, batch)
-        inputs["attention_mask"] = _additive(self.prefix.mask(there), batch.attention_mask.bool())
+        there = visual.has_image[:, None].expand(-1, POSITIONS * pyramids.shape[1])
+        inputs["attention_mask"] = _additive(there, batch.attention_mask.bool())
         hidden = self.text.encoder(
             **inputs, past_key_values=Prefixes(self.prefix(pyramids))
         ).last_hidden_state  # (B, S, D)
         words = sum_subtokens(hidden, batch.word_ids, batch.word_mask.shape[1])  # Eq. 1
         return Output(self.emissions(words))
 
-    def pyramids(self, visual: VisualBatch) -> tuple[Tensor, Tensor]:
-        """Return the pyramids of the image and of three objects, and which of them are there.
-
-        The pyramids are (B, 4, 4, sum of F). There are always three objects, since the number of
-        keys decides what a head reads.
-        """
-        stages = require(visual.stages, "stages")  # (B, 4, sum of F)
-        objects = self.object_pyramid(self.visual(visual)[:, 1 : 1 + OBJECTS])  # (B, M, sum of F)
-        mask = require(visual.objects, "objects").mask[:, :OBJECTS]  # (B, M)
-        missing = OBJECTS - mask.shape[1]
-        objects = nn.functional.pad(objects, (0, 0, 0, missing))
-        objects = objects[:, :, None].expand(-1, -1, POSITIONS, -1)
-        pyramids = torch.cat([stages[:, None].to(objects.dtype), objects], dim=1)
-        there = torch.cat([visual.has_image[:, None], nn.functional.pad(mask, (0, missing))], dim=1)
-        return pyramids, there
+    def pyramids(self, visual: VisualBatch) -> Tensor:
+        """Return the pyramids of the image and of three objects, (B, 4, 4, sum of F)."""
+        whole = require(visual.stages, "stages")[:, None]  # (B, 1, 4, sum of F)
+        return torch.cat([whole, require(visual.crops, "crops")], dim=1)
 
 
 def _additive(prefix: Tensor, text: Tensor) -> Tensor:
-    """Return what is added to attention scores, (B, heads, S, P+S).
+    """Return what is added to attention scores, (B, 1, S, P+S).
 
-    The masks of the prefix (B, heads, P) and of the text (B, S) are True on what may be read.
+    The masks of the prefix (B, P) and of the text (B, S) are True on what may be read.
     """
-    heads, queries = prefix.shape[1], text.shape[1]
-    mask = torch.cat([prefix, text[:, None].expand(-1, heads, -1)], dim=-1)
+    mask = torch.cat([prefix, text], dim=1)
     scores = torch.zeros(mask.shape, device=mask.device)
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return scores[:, :, None].expand(-1, -1, queries, -1)
+    return scores[:, None, None].expand(-1, -1, text.shape[1], -1)

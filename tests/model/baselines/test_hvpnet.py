@@ -7,7 +7,7 @@ from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, Rober
 
 from hamlearn.errors import HamlearnError
 from hamlearn.model.baselines import hvpnet
-from hamlearn.model.baselines.hvpnet import OBJECTS, DynamicGates
+from hamlearn.model.baselines.hvpnet import DynamicGates
 from hamlearn.model.build import build_model
 from hamlearn.settings import ModelSettings, TextSettings
 from tests.model.baselines.published import CLOSE, Reference, assert_close, tagger_with
@@ -27,13 +27,9 @@ def test_emissions_and_loss_of_hvpnet_are_those_of_its_authors(monkeypatch):
     weights |= theirs.linear(prefix__gates__gates__0="gates.0", prefix__gates__gates__1="gates.1")
     weights |= theirs.linear(emit="fc")
     monkeypatch.setattr(hvpnet, "HIDDEN", 20)
-    tagger = tagger_with("hvpnet", None, layers=2, image=1, object=1, classes=1, stages=STAGES)
-    found = tagger.load_state_dict(weights, strict=False)
-    assert {name.split(".")[0] for name in found.missing_keys} == {"visual", "object_pyramid"}
-    assert not found.unexpected_keys
+    tagger = tagger_with("hvpnet", weights, layers=2, stages=STAGES)
     batch, pyramids = theirs.batch(), theirs.input["pyramids"]  # the image's and three objects'
-    everywhere = torch.ones(3, 4, dtype=torch.bool)
-    monkeypatch.setattr(tagger, "pyramids", lambda visual: (pyramids, everywhere))
+    batch.visual.stages, batch.visual.crops = pyramids[:, 0], pyramids[:, 1:]
     assert_close(tagger(batch).emissions, theirs.output["emissions"], batch.word_mask)
     torch.testing.assert_close(tagger.loss(batch), theirs.output["loss"], **CLOSE)
 
@@ -52,31 +48,23 @@ def test_a_gate_weighs_the_levels_by_their_mean():
 
 
 def prefix_by_hand(tagger, batch, row):
-    """Keys and values before the text of a post, (heads, P, D / heads), and their mask."""
+    """Keys and values before the text of a post, (heads, 16, D / heads)."""
     part, heads, rows = tagger.prefix, 2, []
-    nodes = tagger.visual(batch.visual)[row]
-    n = min(OBJECTS, int(batch.visual.objects.mask[row].sum()))
-    for number in range(1 + OBJECTS):
-        if number == 0:
-            pyramid = batch.visual.stages[row]
-        else:
-            node = nodes[number] if number <= n else torch.zeros(WIDTH)
-            pyramid = tagger.object_pyramid(node).repeat(4, 1)
+    for pyramid in (batch.visual.stages[row], *batch.visual.crops[row]):
         numbers = [pyramid[place, channel] for channel in range(17) for place in range(4)]
         mapped = part.maps(torch.stack(numbers).view(4, 17))
         levels = torch.stack([mapped[:, 2 * WIDTH * i : 2 * WIDTH * (i + 1)] for i in range(4)])
         rows.append(part.gates(levels)[0])
     prefix = torch.cat(rows)  # (16, 2D)
-    found = []
-    for half in (prefix[:, :WIDTH], prefix[:, WIDTH:]):
-        found.append(half.flatten().view(heads, 16, WIDTH // heads))
-    piece = torch.arange(16 * heads).view(heads, 16)
-    return *found, piece < heads * 4 * (1 + n)
+    return [
+        half.flatten().view(heads, 16, WIDTH // heads)
+        for half in (prefix[:, :WIDTH], prefix[:, WIDTH:])
+    ]
 
 
 def test_words_attend_to_the_prefix_as_loops_do():
     tagger = tiny_tagger("hvpnet")
-    batch = random_batch([[1, 2, 1], [2, 1]], [5, 2], none=(1,))
+    batch = random_batch([[1, 2, 1], [2, 1]], [5, 2])
     own = tagger.text.encoder.encoder.layer[0].attention.self
     seen = {}
     own.register_forward_hook(lambda module, given, out: seen.update(x=given[0], out=out[0]))
@@ -85,12 +73,11 @@ def test_words_attend_to_the_prefix_as_loops_do():
     for row in range(2):
         length = int(batch.attention_mask[row].sum())
         words = seen["x"][row, :length]
-        prefix_keys, prefix_values, there = prefix_by_hand(tagger, batch, row)
-        assert there.sum() == 2 * 4 * (4 if row == 0 else 3)
+        prefix_keys, prefix_values = prefix_by_hand(tagger, batch, row)
         for head in range(2):
             cut = slice(head * size, (head + 1) * size)
-            keys = torch.cat([prefix_keys[head][there[head]], own.key(words)[:, cut]])
-            values = torch.cat([prefix_values[head][there[head]], own.value(words)[:, cut]])
+            keys = torch.cat([prefix_keys[head], own.key(words)[:, cut]])
+            values = torch.cat([prefix_values[head], own.value(words)[:, cut]])
             for place in range(length):
                 query = own.query(words[place])[cut]
                 scores = [torch.exp(query @ key / math.sqrt(size)) for key in keys]
@@ -129,9 +116,11 @@ def test_a_network_may_have_any_number_of_stages(stages):
     sizes = SIZES.model_copy(update={"stages": stages})
     tagger, batch = tiny_tagger("hvpnet", sizes=sizes), random_batch([[1, 2, 1], [2, 1]], [5, 2])
     batch.visual.stages = torch.randn(2, 4, sum(stages))
+    batch.visual.crops = torch.randn(2, 3, 4, sum(stages))
     found = tagger(batch).emissions
-    for start in range(0, sum(stages), max(stages)):  # no part is ignored
-        changed = batch.visual.stages.clone()
-        changed[..., start] += 10
-        other = replace(batch, visual=replace(batch.visual, stages=changed))
-        assert not torch.equal(tagger(other).emissions, found)
+    for name in ("stages", "crops"):
+        for start in range(0, sum(stages), max(stages)):  # no part is ignored
+            changed = getattr(batch.visual, name).clone()
+            changed[..., start] += 10
+            other = replace(batch, visual=replace(batch.visual, **{name: changed}))
+            assert not torch.equal(tagger(other).emissions, found)

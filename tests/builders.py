@@ -14,7 +14,6 @@ import h5py
 import numpy as np
 
 from hamlearn.corpus.posts import CorpusPost, write_posts
-from hamlearn.features.graphs import digest_of_boxes
 from hamlearn.features.hdf5 import write_attributes, write_texts
 from hamlearn.features.store import FeatureFile, grid_text, stage_names
 from hamlearn.runs import FeatureSizes, RunFacts, SplitCounts, VisionNetwork
@@ -135,7 +134,7 @@ def write_image_features(
         values = rng.normal(size=(len(ids), 3, 4, 4 * width + 10)).astype(np.float16)
         datasets["crops"] = values * (status == 0)[:, None, None, None]
         with FeatureFile(crops_of, "objects") as objects:
-            attributes["boxes_digest"] = digest_of_boxes(objects)
+            attributes["boxes_digest"] = objects.digest_of_boxes()
     return write_store(path, "images", ids, datasets, **attributes)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamlearn.errors import HamlearnError
-from hamlearn.features.graphs import Graphs, check_boxes
+from hamlearn.features.graphs import Graphs
 from hamlearn.features.relations import RELATIONS
 from hamlearn.features.store import FeatureFile
 from hamlearn.runs import FeatureSizes, VisionNetwork
@@ -166,7 +166,7 @@ class VisualReader(AbstractContextManager["VisualReader"]):
                         f" image: extract with {way}, by a backbone that has {map_}"
                     )
         if self.inputs.crops:
-            check_boxes(self.images, self.objects)
+            self.objects.check_boxes_of(self.images)
         return fields
 
     @property

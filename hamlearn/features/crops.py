@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from hamlearn.features.graphs import digest_of_boxes
 from hamlearn.features.store import CROPS, FeatureFile
 
 
@@ -26,7 +25,7 @@ class CropBoxes(AbstractContextManager["CropBoxes"]):
 
     def __init__(self, path: str | Path) -> None:
         self._objects = FeatureFile(path, "objects")
-        self.digest = digest_of_boxes(self._objects)
+        self.digest = self._objects.digest_of_boxes()
 
     def of(self, image_id: str) -> NDArray[np.floating]:
         """Return the boxes of an image (at most CROPS, 4), none if nothing was detected."""

@@ -1,6 +1,5 @@
 """Relation graphs of a corpus: built from object features, stored in one file, read by row."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +41,7 @@ def build_graphs(
         thresholds, libraries = settings.model_dump(), ("numpy", "h5py")
         attributes = attributes_of("graphs", settings=thresholds, libraries=libraries, **origin)
         attributes["objects_settings_digest"] = source["settings_digest"]
-        attributes["boxes_digest"] = digest_of_boxes(objects)
+        attributes["boxes_digest"] = objects.digest_of_boxes()
         attributes["names"] = canonical(list(RELATIONS))
         n, (most, _) = len(objects.ids), objects.shape("boxes")
         edges = np.zeros(len(RELATIONS), dtype=np.int64)
@@ -78,29 +77,6 @@ def _relations(objects: FeatureFile, rows: range, settings: GraphSettings) -> ND
         raise HamlearnError(f"{objects.path}: {objects.ids[rows.start]}: {error}") from error
 
 
-def digest_of_boxes(objects: FeatureFile) -> str:
-    """Return the sha256 of all that relations depend on in a file of objects: images and boxes."""
-    n, digest = len(objects.ids), hashlib.sha256(canonical(objects.ids).encode())
-    for name in ("boxes", "sizes", "counts"):
-        for start in range(0, n, BLOCK):
-            digest.update(objects.rows(name, range(start, min(start + BLOCK, n))).data)
-    return digest.hexdigest()
-
-
-def check_boxes(file: ArrayFile, objects: FeatureFile) -> None:
-    """Refuse a file that was made from other boxes than those of a file of objects.
-
-    Raises:
-        HamlearnError: its attribute `boxes_digest` is another.
-    """
-    found, expected = file.attributes.get("boxes_digest"), digest_of_boxes(objects)
-    if found != expected:
-        raise file.error(
-            f"boxes_digest: found {found!s:.12}, expected {expected:.12}, that of the boxes in"
-            f" {objects.path}: they have changed since, or are others"
-        )
-
-
 class Graphs(ArrayFile):
     """A graph file open for reading, checked against the features of the objects it relates.
 
@@ -132,7 +108,7 @@ class Graphs(ArrayFile):
                     f"found relations from {block.min()} to {block.max()}, expected {NONE} to"
                     f" {len(RELATIONS) - 1}"
                 )
-        check_boxes(self, objects)
+        objects.check_boxes_of(self)
         try:
             self.settings = GraphSettings.model_validate_json(self.attributes.get("settings", ""))
         except ValidationError as error:

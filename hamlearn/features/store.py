@@ -32,6 +32,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ from hamlearn.networks import PRECOMPUTED, is_of_demo
 SCHEMA_VERSION = 2
 OLD_GRID = "7x7"  # of files without the attribute `grid`
 CROPS = 3  # objects that are cut out of an image
+_BLOCK = 2000  # images whose boxes are read at a time
 
 # Of each column, the shape of a row and the type of its numbers.
 Columns = dict[str, tuple[tuple[int, ...], DTypeLike]]
@@ -255,6 +257,23 @@ class FeatureFile(ArrayFile):
         if name not in self.arrays:
             raise self.error(f"no dataset `{name}`; it has {', '.join(sorted(self.arrays))}")
         return self.arrays[name][indices]
+
+    def digest_of_boxes(self) -> str:
+        """Return the sha256 of images and boxes, all that relations and crops depend on."""
+        digest = sha256(canonical(self.ids).encode())
+        for name in ("boxes", "sizes", "counts"):
+            for start in range(0, len(self.ids), _BLOCK):
+                digest.update(self.rows(name, range(len(self.ids))[start : start + _BLOCK]).data)
+        return digest.hexdigest()
+
+    def check_boxes_of(self, made: ArrayFile) -> None:
+        """Raise HamlearnError if a file was made from other boxes than those of this file."""
+        found, expected = made.attributes.get("boxes_digest"), self.digest_of_boxes()
+        if found != expected:
+            raise made.error(
+                f"boxes_digest: found {found!s:.12}, expected {expected:.12}, that of the boxes in"
+                f" {self.path}: they have changed since, or are others"
+            )
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of one row of a dataset."""

@@ -32,6 +32,11 @@ class Differences:
         stated = published.get("differences", {}).get(system, {})
         return cls(tuple(stated.get("differs", ())), tuple(stated.get("inputs", ())))
 
+    @classmethod
+    def of_all(cls, published: Mapping[str, Any]) -> "Differences":
+        """Return what every compared system has otherwise than its authors."""
+        return cls(tuple(published["differences"]["all"]))
+
     @property
     def text(self) -> str:
         """All of them in one sentence; "" if there is none."""
@@ -81,6 +86,12 @@ def incomparable(
             reasons.append(f"the text encoder has {_size(ours)}, the published one {_size(theirs)}")
     if inputs.lexicon and settings.text.word_vectors is None:
         reasons.append("word vectors are random")
+    reasons += [
+        f"corpora.{corpus}.texts has no {name}"
+        for corpus in settings.corpus
+        for name in inputs.texts
+        if name not in settings.corpora[corpus].texts
+    ]
     for name, reads, ours_ in (
         ("backbone", "images" in inputs.files, settings.backbone),
         ("detector", "objects" in inputs.files, detector),

@@ -235,11 +235,22 @@ def as_readable(table: pd.DataFrame) -> Readable:
 
 
 def footnotes(of_corpus: pd.DataFrame) -> dict[str, int]:
-    """Return the notes on the rows of one corpus of a table, numbered from 1."""
+    """Return the notes on the rows of one corpus of a table, numbered from 1.
+
+    The last one of Table 2, which no row has a mark for, is on all compared systems.
+    """
     notes: dict[str, int] = {}
     for label, of_row in of_corpus.groupby("row", sort=False):
         for note in _notes(str(label), of_row):
             notes.setdefault(note, len(notes) + 1)
+    if of_corpus["table"].iloc[0] == "table2":
+        published = read_yaml(PUBLISHED)
+        ours = of_corpus["variant"][of_corpus["mean"].notna()]
+        if ours.isin(published["differences"].keys()).any():
+            common = Differences.of_all(published).text
+            notes[f"In all compared systems, whatever their authors did: {common}."] = 1 + len(
+                notes
+            )
     return notes
 
 

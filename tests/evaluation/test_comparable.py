@@ -51,6 +51,11 @@ def test_a_run_with_the_same_networks_is_compared():
         ("full", {"detector": "demo"}, "the detector is demo, the published one faster_rcnn"),
         ("bilstm_crf", {}, "word vectors are random"),
         (
+            "ita",
+            {"corpora": {"demo": {"texts": {"ocr": "ocr.txt"}}}},
+            "corpora.demo.texts has no captions",
+        ),
+        (
             "bert",
             {"text": {"encoder": "scratch", "scratch": {"layers": 1, "width": 24, "heads": 2}}},
             "the text encoder has 1 layers of width 24, the published one 12 layers of width 768",

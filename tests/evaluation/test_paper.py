@@ -107,6 +107,10 @@ def test_what_differs_is_noted_and_what_cannot_be_compared_is_not():
     assert "| HamLearning<sup>1</sup> | ours, lenient |" in text
     assert f"1. Not compared with the paper's number: {reason}." in text.splitlines()
     assert "| difference" not in text
+    common = "2. In all compared systems, whatever their authors did: words are labelled, each by"
+    assert any(line.startswith(common) for line in text.splitlines())
+    alone = table[table["variant"] == "full"]
+    assert "In all compared systems" not in as_readable(alone).markdown()
     told = Line("A|b", "umt", "", {"twitter2015": {"F1": 77.0}}, "one; two")
     text = as_readable(scores_table("table3", [told], scores, small)).markdown()
     assert "| A\\|b<sup>1</sup> | ours" in text

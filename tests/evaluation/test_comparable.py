@@ -52,7 +52,7 @@ def test_a_run_with_the_same_networks_is_compared():
         ("bilstm_crf", {}, "word vectors are random"),
         (
             "ita",
-            {"corpora": {"demo": {"texts": {"ocr": "ocr.txt"}}}},
+            {"corpora": {"demo": {"generator": {}, "texts": {"ocr": "ocr.txt"}}}},
             "corpora.demo.texts has no captions",
         ),
         (

@@ -19,7 +19,7 @@ from hamlearn.training.run import train
 from tests.builders import make_posts, write_corpus, write_image_features
 
 MODEL = {"heads": 2, "vit_layers": 1, "rounds": 1, "class_width": 8, "graph_backend": "dense"}
-TRAINING = {"epochs": 1, "batch_size": 16, "lr": 5e-3, "word_dropout": 0.2}
+TRAINING = {"epochs": 2, "batch_size": 16, "lr": 5e-3, "word_dropout": 0.2}
 LEXICAL = [name for name in SYSTEMS if inputs_of(name).lexicon]
 
 
@@ -46,33 +46,72 @@ def settings_for(**text):
     return load_settings(json.dumps({"text": text, "model": MODEL, "training": TRAINING}))
 
 
+@pytest.fixture(scope="module")
+def trained(paths, tmp_path_factory):
+    """Returns the folder of a run of each system, its facts, and the network that was written."""
+    folder, made = tmp_path_factory.mktemp("runs"), {}
+
+    def train_once(variant):
+        if variant not in made:
+            kept = []
+            real = training.write_model_folder
+
+            def keep(out, tagger, *others):
+                kept.append(tagger.eval())
+                real(out, tagger, *others)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(training, "write_model_folder", keep)
+                given = (paths["posts"], paths["encoder"], settings_for(), variant, 0)
+                facts = train(*given, folder / variant, files_of(paths, variant))
+            made[variant] = folder / variant, facts, kept[0]
+        return made[variant]
+
+    return train_once
+
+
 @pytest.mark.parametrize("variant", SYSTEMS)
-def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, monkeypatch, variant):
-    kept = []
-    real = training.write_model_folder
-
-    def keep(out, tagger, *others):
-        kept.append(tagger.eval())
-        real(out, tagger, *others)
-
-    monkeypatch.setattr(training, "write_model_folder", keep)
-    given, files = (paths["posts"], paths["encoder"]), files_of(paths, variant)
-    facts = train(*given, settings_for(), variant, 0, tmp_path / "run", files)
+def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, trained, variant):
+    run, facts, network = trained(variant)
+    files = files_of(paths, variant)
     assert set(facts.networks) == set(inputs_of(variant).files) - {"graphs"}
     assert (facts.graph_backend is not None) == inputs_of(variant).graphs
-    loaded = load_model(tmp_path / "run")
-    weights = kept[0].state_dict()
+    loaded, weights = load_model(run), network.state_dict()
     assert all(torch.equal(value, weights[n]) for n, value in loaded.network.state_dict().items())
     outputs = (tmp_path / "a.jsonl", tmp_path / "a.conll")
-    predict(tmp_path / "run", paths["posts"], "test", *outputs, files)
+    predict(run, paths["posts"], "test", *outputs, files)
     found = outputs[0].read_text()
     assert [json.loads(line)["has_image"] for line in found.splitlines()] == [
         post.image_id != "test_0" if inputs_of(variant).files else None
         for post in read_posts(paths["posts"], "test")
     ]
-    export(tmp_path / "run", tmp_path / "copy")
+    export(run, tmp_path / "copy")
     predict(tmp_path / "copy", paths["posts"], "test", *outputs, files)
     assert outputs[0].read_text() == found
+
+
+@pytest.mark.parametrize("variant", SYSTEMS)
+def test_a_killed_run_ends_as_one_that_was_not(paths, tmp_path, monkeypatch, trained, variant):
+    whole, _, _ = trained(variant)
+    given = (paths["posts"], paths["encoder"], settings_for(), variant, 0, tmp_path / "killed")
+    step = training.TrainingLoop.training_step
+
+    def killed(self, batch, number):
+        if self.current_epoch == 1:
+            raise SystemExit(143)
+        return step(self, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.TrainingLoop, "training_step", killed)
+        with pytest.raises(SystemExit):
+            train(*given, files_of(paths, variant))
+    assert (tmp_path / "checkpoints" / "killed" / "last.ckpt").exists()
+    train(*given, files_of(paths, variant))
+    one, two = (load_model(run).network.state_dict() for run in (whole, tmp_path / "killed"))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    histories = [(run / "history.csv").read_text() for run in (whole, tmp_path / "killed")]
+    rows = [[line.rsplit(",", 1)[0] for line in text.splitlines()] for text in histories]
+    assert rows[0] == rows[1]  # all but the seconds
 
 
 @pytest.mark.parametrize(
@@ -128,30 +167,3 @@ def test_random_vectors_are_said_to_be_so_and_the_rate_is_the_systems_own(
     facts = train(*given, settings_for(), variant, 0, tmp_path / "run")
     assert facts.word_vectors == "random"
     assert set(rates) == {1e-3}
-
-
-@pytest.mark.parametrize("variant", ["gei", "rds", "mrc_mner"])
-def test_a_killed_run_ends_as_one_that_was_not(paths, tmp_path, monkeypatch, variant):
-    settings = settings_for()
-    chosen = settings.training.model_copy(update={"epochs": 2})
-    settings = settings.model_copy(update={"training": chosen})
-    given = (paths["posts"], paths["encoder"], settings, variant, 0)
-    train(*given, tmp_path / "whole", files_of(paths, variant))
-    step = training.TrainingLoop.training_step
-
-    def killed(self, batch, number):
-        if self.current_epoch == 1:
-            raise SystemExit(143)
-        return step(self, batch, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.TrainingLoop, "training_step", killed)
-        with pytest.raises(SystemExit):
-            train(*given, tmp_path / "killed", files_of(paths, variant))
-    assert (tmp_path / "checkpoints" / "killed" / "last.ckpt").exists()
-    train(*given, tmp_path / "killed", files_of(paths, variant))
-    one, two = (load_model(tmp_path / name).network.state_dict() for name in ("whole", "killed"))
-    assert all(torch.equal(value, two[name]) for name, value in one.items())
-    histories = [(tmp_path / name / "history.csv").read_text() for name in ("whole", "killed")]
-    rows = [[line.rsplit(",", 1)[0] for line in text.splitlines()] for text in histories]
-    assert rows[0] == rows[1]  # all but the seconds

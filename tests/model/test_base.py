@@ -153,7 +153,10 @@ def test_eight_posts_are_learnt_by_heart(system):
     before = tagger.loss(batch).item()
     for _ in range(60):
         optimizer.zero_grad()
-        tagger.loss(batch).backward()
+        loss = tagger.loss(batch)
+        if loss.item() < 0.02 * before:
+            break
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(tagger.parameters(), 1.0)
         optimizer.step()
     assert tagger.loss(batch).item() < 0.1 * before

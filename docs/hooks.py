@@ -1,10 +1,12 @@
 """What mkdocs.yml cannot say: pages outside of docs/, linked files, formulas, and comments."""
 
+import ast
 import logging
 import re
 from html import unescape
 from pathlib import Path, PurePosixPath
 from posixpath import join, normpath
+from textwrap import dedent
 from typing import Any
 
 import griffe
@@ -81,11 +83,23 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 class Comments(griffe.Extension):
-    """The comment behind a field is its description."""
+    """The comment behind a field, or the description in it, is its docstring."""
 
     def on_attribute(self, *, attr: griffe.Attribute, **_: Any) -> None:
-        """Take the comment at the end of the line, where there is no docstring."""
-        comment = re.search(r"  # (.+)$", attr.source)
-        if attr.docstring is None and comment:
-            text = comment[1][:1].upper() + comment[1][1:]
-            attr.docstring = griffe.Docstring(text, parent=attr, lineno=attr.lineno)
+        """Describe a public attribute without a docstring."""
+        if attr.docstring is None and not attr.name.startswith("_"):
+            text = described(attr.source)
+            if text:
+                attr.docstring = griffe.Docstring(text, parent=attr, lineno=attr.lineno)
+
+
+def described(source: str) -> str:
+    """Return what the line of a field says about it: `description=` or a comment at its end."""
+    for node in ast.walk(ast.parse(dedent(source))):
+        if isinstance(node, ast.keyword) and node.arg == "description":
+            found = str(ast.literal_eval(node.value))
+            break
+    else:
+        comment = re.search(r"  # (.+)$", source)
+        found = comment[1] if comment else ""
+    return found[:1].upper() + found[1:]

@@ -17,7 +17,7 @@ import yaml
 from snakemake.utils import update_config
 
 from hamlearn.cli import app
-from hamlearn.settings import load_settings
+from hamlearn.settings import TrainingSettings, load_settings
 from tests.workflow.project import ROOT
 
 pytest.importorskip("mkdocs", reason="mkdocs builds the site: pip install hamlearn[docs]")
@@ -72,6 +72,13 @@ def test_the_reference_is_written_from_docstrings_and_comments(site):
     assert 'id="hamlearn.inference.tagger.Tagger.tag"' in page
     assert "Return the entities of posts, in order" in page
     assert "Probability of exactly this span and type, in [0, 1]" in page
+    settings = (site / "api/settings.html").read_text(encoding="utf-8")
+    fields = TrainingSettings.model_fields.items()
+    described = {name for name, field in fields if field.description}
+    assert len(described) > 10
+    for name in described:
+        assert f'id="hamlearn.settings.TrainingSettings.{name}"' in settings
+    assert "Type of stored features" in settings
 
 
 def test_formulas_are_mathml_and_a_price_is_none():

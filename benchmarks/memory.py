@@ -113,7 +113,7 @@ def _stage_peaks(
     inputs = ("--posts", posts, *features, "--threads", plan.threads)
     model = ("--variant", "full", "--seed", 0, "--encoder", encoder)
     yield "training", peak("train", *settings, *model, *inputs, "--out", run)
-    out = ("--jsonl", folder / "test.jsonl", "--conll", folder / "test.conll")
+    out = ("--out", folder / "predicted")
     yield "prediction", peak("predict-split", "--run", run, "--split", "test", *inputs, *out)
 
 

@@ -115,14 +115,18 @@ def control_names(settings: Settings) -> list[str]:
     ]
 
 
+def controls_of(settings: Settings, variant: str) -> list[str]:
+    """Return the controls that a variant is predicted under: none if it reads no images."""
+    inputs = inputs_of_variant(settings, variant)
+    is_trained = settings_for(settings, variant).training.control is not None
+    return control_names(settings) if not is_trained and (inputs.files or inputs.texts) else []
+
+
 def predictions(
     settings: Settings, run: RunId, splits: Sequence[str] = ("dev", "test")
 ) -> list[str]:
     """Return the predictions of a run for some splits, those of test with and without controls."""
-    inputs = inputs_of_variant(settings, run.variant)
-    is_trained = settings_for(settings, run.variant).training.control is not None
-    is_controlled = not is_trained and (inputs.files or inputs.texts)
-    controls = control_names(settings) if is_controlled else []
+    controls = controls_of(settings, run.variant)
     names = [*splits, *(f"test.{name}" for name in controls)]
     return [f"{settings.results}/predictions/{run.path}/{name}.jsonl" for name in names]
 

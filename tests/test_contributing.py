@@ -117,9 +117,9 @@ def test_a_system_is_one_file_and_one_line(checkout):
     assert facts["system"] == "added"
     checkout.hamlearn(
         *("predict-split", "--run", "run", "--posts", "posts/posts.jsonl", "--split", "test"),
-        *("--images", "images.h5", "--jsonl", "test.jsonl", "--conll", "test.conll"),
+        *("--images", "images.h5", "--out", "predicted"),
     )
-    assert (checkout.folder / "test.jsonl").read_text()
+    assert (checkout.folder / "predicted" / "test.jsonl").read_text()
 
 
 def test_a_metric_is_a_property_and_its_name(checkout):

@@ -91,56 +91,34 @@ def train(
 def predict_split(
     run: Annotated[Path, typer.Option(help="Folder of a finished training.")],
     posts: opt.Posts,
-    split: Annotated[str, typer.Option(help="train, dev or test.")],
-    jsonl: Annotated[Path, typer.Option(help="Predictions with relevance scores.")],
-    conll: Annotated[Path, typer.Option(help="Predictions as token, gold, predicted.")],
+    splits: Annotated[list[str], typer.Option("--split", help="train, dev, test; several times.")],
+    out: Annotated[Path, typer.Option(help="Folder of the predictions: test.jsonl, test.conll.")],
     images: opt.Images = None,
     objects: opt.Objects = None,
     graphs: opt.Graphs = None,
     texts: opt.Texts = [],  # noqa: B006  (read only)
     encoded: opt.Encoded = None,
+    controls: Annotated[
+        list[str], typer.Option("--control", help="removed, blank, shuffled-0 ...: of test, too.")
+    ] = [],  # noqa: B006  (read only)
     threads: opt.Threads = None,
     systems: opt.Systems = [],  # noqa: B006  (read only)
 ) -> None:
-    """Predict one split of a corpus with a trained model."""
+    """Predict splits of a corpus with a trained model, and test with other images or none."""
+    wanted = {}
+    for name in controls:
+        control, _, draw = name.partition("-")
+        if control not in CONTROLS or (draw and not draw.isdecimal()):
+            expected = f"one of {', '.join(CONTROLS)}, or shuffled-1 for another exchange"
+            raise HamlearnError(f"found the control {name!r}, expected {expected}")
+        wanted[name] = (control, int(draw or 0))
     from hamlearn.data.sources import InputFiles
     from hamlearn.devices import keep_freed_memory
     from hamlearn.inference.prediction import predict
 
     keep_freed_memory()
     files = InputFiles(images, objects, graphs, encoded, parse_texts(texts))
-    predict(run, posts, split, jsonl, conll, files, threads, systems)
-
-
-@app.command()
-def predict_controls(
-    run: Annotated[Path, typer.Option(help="Folder of a finished training.")],
-    posts: opt.Posts,
-    out: Annotated[Path, typer.Option(help="Folder of the predictions, test.NAME.jsonl.")],
-    names: Annotated[list[str], typer.Argument(help="removed, blank, shuffled-0, shuffled-1 ...")],
-    images: opt.Images = None,
-    objects: opt.Objects = None,
-    graphs: opt.Graphs = None,
-    texts: opt.Texts = [],  # noqa: B006  (read only)
-    encoded: opt.Encoded = None,
-    threads: opt.Threads = None,
-    systems: opt.Systems = [],  # noqa: B006  (read only)
-) -> None:
-    """Predict test with images taken away, exchanged between posts, or blank."""
-    wanted = {}
-    for name in names:
-        control, _, draw = name.partition("-")
-        if control not in CONTROLS or (draw and not draw.isdecimal()):
-            expected = f"one of {', '.join(CONTROLS)}, or shuffled-1 for another exchange"
-            raise HamlearnError(f"found the control {name!r}, expected {expected}")
-        wanted[control, int(draw or 0)] = out / f"test.{name}.jsonl"
-    from hamlearn.data.sources import InputFiles
-    from hamlearn.devices import keep_freed_memory
-    from hamlearn.inference.prediction import predict_controls
-
-    keep_freed_memory()
-    files = InputFiles(images, objects, graphs, encoded, parse_texts(texts))
-    predict_controls(run, posts, "test", wanted, files, threads, systems)
+    predict(run, posts, splits, out, files, threads, systems, wanted)
 
 
 @app.command()

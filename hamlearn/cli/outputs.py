@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from hamlearn.cli import logs
 from hamlearn.cli.options import read_settings
+from hamlearn.corpus.posts import SPLITS
 from hamlearn.errors import HamlearnError
 from hamlearn.outputs import (
     CORPUS,
@@ -39,7 +40,10 @@ WRITTEN: dict[str, dict[str, str | None]] = {
     "vocabulary": {"": ENCODER},
     "corpus": {"": CORPUS},
     "prepare": {"posts.jsonl": None, "labels.json": None, "statistics.csv": None},
-    "predict-controls": {f"test.{name}.jsonl": None for name in (*CONTROLS, "shuffled-0")},
+    "predict-split": {
+        **{f"{split}.{form}": None for split in SPLITS for form in ("jsonl", "conll")},
+        **{f"test.{name}.jsonl": None for name in (*CONTROLS, "shuffled-0")},
+    },
     "report": {"index.html": None, "figures": FIGURES},
     "train-vision": {"resnet.safetensors": None, "detector.safetensors": None},
 }

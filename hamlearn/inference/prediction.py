@@ -4,8 +4,8 @@ import json
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -63,109 +63,78 @@ def scored_posts(
 def predict(
     model_folder: str | Path,
     posts: str | Path,
-    split: str,
-    jsonl: str | Path,
-    conll: str | Path,
+    splits: Sequence[str],
+    out: str | Path,
     files: InputFiles | None = None,
     threads: int | None = None,
     systems: Collection[str] = (),
+    controls: Mapping[str, tuple[Control, int]] | None = None,
 ) -> None:
-    """Predict one split and write it as JSON lines and as CoNLL, each atomically.
+    """Predict splits of a corpus, and test with its images removed, exchanged or blank.
 
-    A line of `jsonl` has the fields of `Prediction`. `conll` has `token gold predicted` per line
-    and a blank line after each post, as conlleval reads it, with control characters escaped.
+    The folder `out` gets two files for each split: SPLIT.jsonl, with the fields of `Prediction` in
+    every line, and SPLIT.conll, with `token gold predicted` per line and a blank line after each
+    post, as conlleval reads it, with control characters escaped. For each of `controls`, a control
+    and a draw by name, it gets test.NAME.jsonl; see `hamlearn.data.controls`. Each file is written
+    atomically. A model that was trained with exchanged images has exchanged images here too.
 
     Raises:
-        HamlearnError: an input is absent, or does not fit the model.
+        HamlearnError: an input is absent or does not fit the model; or there are controls, and the
+            system reads no images.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    with (
-        _opened(model_folder, posts, split, files, systems) as (model, chosen, sources),
-        ExitStack() as stack,
-    ):
-        parts = [stack.enter_context(atomic_write(path)) for path in (jsonl, conll)]
-        json_file, conll_file = (
-            stack.enter_context(part.open("w", encoding="utf-8", newline="\n")) for part in parts
-        )
-        without, texts = 0, Counter[str]()
-        for one in predict_posts(model, chosen, sources, explain=split == "test"):
-            without += not one.has_image
-            texts.update(one.has_text)
-            json_file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
-            conll_file.writelines(scored_lines(one.words, one.gold, one.predicted))
-    log.info(
-        "%s: %d posts predicted, %s%s",
-        split,
-        len(chosen),
-        "from text alone" if sources.visual is None else f"{without} of them without an image",
-        "".join(f", {count} with {name}" for name, count in texts.items()),
-    )
-
-
-def predict_controls(
-    model_folder: str | Path,
-    posts: str | Path,
-    split: str,
-    outputs: Mapping[tuple[Control, int], str | Path],
-    files: InputFiles | None = None,
-    threads: int | None = None,
-    systems: Collection[str] = (),
-) -> None:
-    """Predict one split with its images removed, exchanged or blank; see `hamlearn.data.controls`.
-
-    `outputs` has the file of JSON lines, as `predict` writes it, of each control and draw.
-
-    Raises:
-        HamlearnError: as `predict`, or the system reads no images.
-    """
-    if threads is not None:
-        torch.set_num_threads(threads)
-    with _opened(model_folder, posts, split, files, systems) as (model, chosen, sources):
-        if sources.visual is None and sources.segments is None:
-            raise HamlearnError(
-                f"{model_folder}: found the system {model.facts.system}, which reads no images;"
-                " expected one that does"
-            )
-        for (control, draw), path in outputs.items():
-            changed = controlled(sources, control, [chosen], draw)
-            with atomic_write(path) as part, part.open("w", encoding="utf-8") as file:
-                for one in predict_posts(model, chosen, changed):
-                    file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
-            log.info(
-                "%s, images %s, draw %d: %d posts predicted", split, control, draw, len(chosen)
-            )
-
-
-@contextmanager
-def _opened(
-    model_folder: str | Path,
-    posts: str | Path,
-    split: str,
-    files: InputFiles | None,
-    systems: Collection[str],
-) -> Iterator[tuple[TrainedModel, PostFile, Sources]]:
-    """Load a model, and open a split and what the model reads of it.
-
-    A model that was trained with exchanged images has exchanged images here too.
-    """
-    model = load_model(model_folder, systems)
+    model, out = load_model(model_folder, systems), Path(out)
     facts = model.facts
-    with ExitStack() as stack:
-        chosen = stack.enter_context(PostFile(posts, split))
-        opened = open_sources(
-            facts.inputs,
-            files or InputFiles(),
-            model.tokenizer,
-            facts.text,
-            model.lexicon,
-            [AllPosts(posts)],  # a split may be small, and have nothing
-            facts,
+    if controls and not (facts.inputs.files or facts.inputs.reads):
+        raise HamlearnError(
+            f"{model_folder}: found the system {facts.system}, which reads no images;"
+            " expected one that does"
         )
-        sources = stack.enter_context(opened)
+    every = [AllPosts(posts)]  # a split may be small, and have nothing of a file
+    of_run = (files or InputFiles(), model.tokenizer, facts.text, model.lexicon, every, facts)
+    with open_sources(facts.inputs, *of_run) as sources:
         if sources.encoded is not None:
             sources.encoded.check(model.network.get_submodule("text.encoder"))
-        yield model, chosen, controlled(sources, facts.training.control, [chosen], facts.seed)
+        for split in splits:
+            with PostFile(posts, split) as chosen:
+                given = controlled(sources, facts.training.control, [chosen], facts.seed)
+                is_test = split == "test"
+                found = predict_posts(model, chosen, given, explain=is_test)
+                _write(found, out / f"{split}.jsonl", out / f"{split}.conll", split)
+        if controls:
+            with PostFile(posts, "test") as chosen:
+                given = controlled(sources, facts.training.control, [chosen], facts.seed)
+                for name, (control, draw) in controls.items():
+                    changed = controlled(given, control, [chosen], draw)
+                    found = predict_posts(model, chosen, changed)
+                    _write(found, out / f"test.{name}.jsonl", None, f"test, images {name}")
+
+
+def _write(
+    predictions: Iterable[Prediction], jsonl: Path, conll: Path | None, description: str
+) -> None:
+    """Write predictions to one or two files and log their number."""
+    of_images, texts = Counter[bool | None](), Counter[str]()
+    with ExitStack() as stack:
+        parts = [stack.enter_context(atomic_write(path)) for path in (jsonl, conll) if path]
+        json_file, *conll_file = (
+            stack.enter_context(part.open("w", encoding="utf-8", newline="\n")) for part in parts
+        )
+        for one in predictions:
+            of_images[one.has_image] += 1
+            texts.update(one.has_text)
+            json_file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
+            for file in conll_file:
+                file.writelines(scored_lines(one.words, one.gold, one.predicted))
+    without = of_images[False]
+    log.info(
+        "%s: %d posts predicted, %s%s",
+        description,
+        of_images.total(),
+        "from text alone" if None in of_images else f"{without} of them without an image",
+        "".join(f", {count} with {name}" for name, count in texts.items()),
+    )
 
 
 def predict_posts(

@@ -10,7 +10,7 @@ from hamlearn.errors import HamlearnError
     [
         ("train", "--variant", "full", "--seed", "0", "--out", "run", "--settings", "{}"),
         ("encode", "--out", "words.h5", "--settings", '{"text": {"encoder": "./absent"}}'),
-        ("predict-split", "--run", "absent", "--split", "dev", "--jsonl", "a", "--conll", "b"),
+        ("predict-split", "--run", "absent", "--split", "dev", "--out", "a"),
     ],
 )
 def test_what_takes_steps_keeps_freed_memory(monkeypatch, tmp_path, words):

@@ -21,9 +21,8 @@ LINES = [
     "train --settings read/settings.yaml --variant full --seed 0 --posts read/posts.jsonl"
     " --images read/images.h5 --objects read/objects.h5 --graphs read/graphs.h5"
     " --encoded read/words.h5 --out OUT",
-    "predict-split --run read/run --posts read/posts.jsonl --split dev --jsonl OUT --conll b",
-    "predict-split --run read/run --posts read/posts.jsonl --split dev --jsonl a --conll OUT",
-    "predict-controls --run read/run --posts read/posts.jsonl --out OUT removed blank shuffled-0",
+    "predict-split --run read/run --posts read/posts.jsonl --split dev --split test"
+    " --control removed --control shuffled-0 --out OUT",
     "export read/run OUT --scores read/scores.csv",
     "predict read/run read/posts.jsonl --images read/pictures --weights read/weights --out OUT",
     "predict-join read/posts.jsonl read/scores.csv --out OUT",
@@ -162,8 +161,8 @@ def test_two_outputs_are_two_files(place):
         if one == "link":
             (place / "link").symlink_to("a")
         with pytest.raises(HamlearnError, match=r"--conll: found .*, but --jsonl is "):
-            check("predict-split", jsonl=one, conll=other)
-    check("predict-split", jsonl="/dev/null", conll="/dev/null")
+            check("join-folds", jsonl=one, conll=other)
+    check("join-folds", jsonl="/dev/null", conll="/dev/null")
 
 
 def test_files_that_the_settings_name_are_inputs(place):

@@ -78,13 +78,8 @@ def _merge(kind: str) -> Stage:
     return _stage(f"merge_{kind}", words, made, failures)
 
 
-def _predict(split: str) -> Stage:
-    jsonl, conll = (f"results/predictions/{RUN}/{split}.{end}" for end in ("jsonl", "conll"))
-    words = f"predict-split --run results/models/{RUN} {WITH_POSTS} --split {split} {PICTURES}"
-    return _stage(f"predict_{split}", f"{words} --jsonl {jsonl} --conll {conll}", jsonl, conll)
-
-
 _PREPARED = tuple(f"{CORPUS}/{name}" for name in ("posts.jsonl", "labels.json", "statistics.csv"))
+_PREDICTED, FORMS = f"results/predictions/{RUN}", ("jsonl", "conll")
 _SCORES, _METRICS = f"results/scores/{RUN}.csv", "results/report/metrics.csv"
 _EFFECTS, _RELEVANCE = "results/report/controls.csv", "results/report/relevance.csv"
 STAGES = [
@@ -114,13 +109,16 @@ STAGES = [
         f" --encoder results/encoder/demo --out results/models/{RUN} --threads 1",
         f"results/models/{RUN}",
     ),
-    _predict("dev"),
-    _predict("test"),
+    _stage(
+        "predict",
+        f"predict-split --run results/models/{RUN} {WITH_POSTS} --split dev --split test {PICTURES}"
+        f" --out {_PREDICTED}",
+        *(f"{_PREDICTED}/{split}.{form}" for split in ("dev", "test") for form in FORMS),
+    ),
     _stage(
         "evaluate",
         f"evaluate {WITH_POSTS} --corpus demo --detector demo --variant full --seed 0"
-        f" --out {_SCORES} "
-        + " ".join(f"results/predictions/{RUN}/{s}.jsonl" for s in ("dev", "test")),
+        f" --out {_SCORES} " + " ".join(f"{_PREDICTED}/{s}.jsonl" for s in ("dev", "test")),
         _SCORES,
     ),
     _stage("metrics", f"metrics --out {_METRICS} {_SCORES}", _METRICS),

@@ -93,11 +93,11 @@ def run(paths, variant, out, encoded, settings=None, devices=1):
             mute(patch)
         given = (paths["posts"], paths["encoder"], settings, variant, 0, out)
         facts = train(*given, files, threads=1)
-        outputs = [out.with_name(f"{out.name}.{kind}") for kind in ("jsonl", "conll")]
-        predict(out, paths["posts"], "test", *outputs, files)
+        outputs = out.with_name(f"{out.name}.predicted")
+        predict(out, paths["posts"], ["test"], outputs, files)
     history = (out / "history.csv").read_text().splitlines()[1:]
     losses = [[float(value) for value in row.split(",")[1:3]] for row in history]
-    return facts, losses, predicted_in(outputs[0])
+    return facts, losses, predicted_in(outputs / "test.jsonl")
 
 
 def predicted_in(path):
@@ -123,15 +123,8 @@ def test_stored_outputs_stand_for_the_encoder(paths, tmp_path, variant, windows)
         if name.startswith("text.encoder."):
             assert torch.equal(value, pretrained[name.removeprefix("text.encoder.")])
     # The run is whole: what is read from it asks the encoder, with no file of outputs.
-    predict(
-        tmp_path / "stored",
-        paths["posts"],
-        "test",
-        tmp_path / "a.jsonl",
-        tmp_path / "a.conll",
-        files_of(paths, variant),
-    )
-    assert predicted_in(tmp_path / "a.jsonl") == stored[2]
+    predict(tmp_path / "stored", paths["posts"], ["test"], tmp_path, files_of(paths, variant))
+    assert predicted_in(tmp_path / "test.jsonl") == stored[2]
 
 
 def test_emissions_of_stored_outputs_are_those_of_the_encoder(paths, tmp_path):
@@ -246,7 +239,7 @@ def test_outputs_of_something_else_are_refused_in_training(paths, tmp_path, what
 
 
 def test_outputs_of_something_else_are_refused_in_prediction(paths, trained, tmp_path):
-    given = (trained, paths["posts"], "test", tmp_path / "a.jsonl", tmp_path / "a.conll")
+    given = (trained, paths["posts"], ["test"], tmp_path)
     with pytest.raises(
         HamlearnError, match=r"beside\.h5: found no outputs .*names and captions and ocr"
     ):
@@ -259,7 +252,7 @@ def test_outputs_of_something_else_are_refused_in_prediction(paths, trained, tmp
     encode(paths["posts"], encoder, settings.text, tmp_path / "other.h5")
     with pytest.raises(HamlearnError, match=r"other\.h5: found outputs of .*this run"):
         predict(*given, InputFiles(encoded=tmp_path / "other.h5"))
-    assert not (tmp_path / "a.jsonl").exists()
+    assert not (tmp_path / "test.jsonl").exists()
 
 
 def test_an_encoder_that_learns_takes_no_outputs(paths, tmp_path):

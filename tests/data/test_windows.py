@@ -308,9 +308,8 @@ def test_a_run_says_how_long_posts_were_read_and_prediction_does_as_it_did(run, 
     assert all(counts.cut_words == 0 for counts in splits.values())
     assert all(counts.windowed_posts >= 1 for counts in splits.values())
     files = {name: paths[name] for name in ("images", "objects", "graphs")}
-    out = (tmp_path / "test.jsonl", tmp_path / "test.conll")
-    predict(run, paths["posts"], "test", *out, InputFiles(**files))
-    found = [json.loads(line) for line in out[0].read_text().splitlines()]
+    predict(run, paths["posts"], ["test"], tmp_path, InputFiles(**files))
+    found = [json.loads(line) for line in (tmp_path / "test.jsonl").read_text().splitlines()]
     assert [one["cut"] for one in found] == [0] * 5
     assert [len(one["predicted"]) for one in found] == [
         len(post.words) for post in posts if post.split == "test"

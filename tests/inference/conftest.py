@@ -87,8 +87,7 @@ class Made:
             texts = dict.fromkeys(inputs.texts, self.captions)
             used = InputFiles(**files, texts=texts)
             train(posts, self.folder / "encoder", self.settings, system, 0, out, used)
-            predicted = self.folder / f"{system}.predicted"
-            predict(out, posts, "test", predicted / "test.jsonl", predicted / "a", used)
+            predict(out, posts, ["test"], self.folder / f"{system}.predicted", used)
         return out
 
     def predicted(self, system: str) -> list[dict]:

@@ -58,16 +58,15 @@ def test_the_file_for_conlleval_holds_no_control_characters(paths, runs, tmp_pat
     write_posts(
         tmp_path / "posts.jsonl", [replace(posts[0], words=("\x1b[2J", "a\x85"), labels=("O", "O"))]
     )
-    jsonl, conll = tmp_path / "a.jsonl", tmp_path / "a.conll"
-    predict(runs / "text_only", tmp_path / "posts.jsonl", "test", jsonl, conll)
-    rows = [line.split() for line in conll.read_text().splitlines() if line]
+    predict(runs / "text_only", tmp_path / "posts.jsonl", ["test"], tmp_path)
+    rows = [line.split() for line in (tmp_path / "test.conll").read_text().splitlines() if line]
     assert [row[0] for row in rows] == [r"\x1b[2J", r"a\x85"]
     assert {len(row) for row in rows} == {3}
 
 
 def test_files_hold_what_the_model_says_of_each_post_alone(paths, runs, tmp_path):
     jsonl, conll = tmp_path / "test.jsonl", tmp_path / "test.conll"
-    predict(runs / "full", paths["posts"], "test", jsonl, conll, InputFiles(**pictures_in(paths)))
+    predict(runs / "full", paths["posts"], ["test"], tmp_path, InputFiles(**pictures_in(paths)))
     lines = [json.loads(line) for line in jsonl.read_text().splitlines()]
     posts = read_posts(paths["posts"], "test")
     run = load_model(runs / "full")
@@ -105,8 +104,8 @@ def test_files_hold_what_the_model_says_of_each_post_alone(paths, runs, tmp_path
 
 
 def predicted(run, posts, split, folder, **files):
-    predict(run, posts, split, folder / "a.jsonl", folder / "a.conll", InputFiles(**files))
-    return [json.loads(line) for line in (folder / "a.jsonl").read_text().splitlines()]
+    predict(run, posts, [split], folder, InputFiles(**files))
+    return [json.loads(line) for line in (folder / f"{split}.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("variant", ["wo_rm", "text_only"])
@@ -132,26 +131,35 @@ def test_prediction_never_uses_gold(paths, runs, tmp_path):
 
 
 def test_same_predictions_same_bytes(paths, runs, tmp_path):
-    for name in ("a", "b"):
-        outputs = (tmp_path / f"{name}.jsonl", tmp_path / f"{name}.conll")
-        predict(runs / "full", paths["posts"], "test", *outputs, InputFiles(**pictures_in(paths)))
-    assert digest_of_file(tmp_path / "a.jsonl") == digest_of_file(tmp_path / "b.jsonl")
-    assert digest_of_file(tmp_path / "a.conll") == digest_of_file(tmp_path / "b.conll")
+    given = (runs / "full", paths["posts"])
+    files = InputFiles(**pictures_in(paths))
+    controls = {"removed": ("removed", 0), "shuffled-1": ("shuffled", 1)}
+    predict(*given, ["dev", "test"], tmp_path / "a", files, controls=controls)
+    for split in ("test", "dev"):
+        predict(*given, [split], tmp_path / "b", files)
+    predict(*given, [], tmp_path / "b", files, controls=controls)
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    plain = ["dev.conll", "dev.jsonl", "test.conll", "test.jsonl"]
+    assert names == sorted([*plain, "test.removed.jsonl", "test.shuffled-1.jsonl"])
+    for name in names:
+        assert digest_of_file(tmp_path / "a" / name) == digest_of_file(tmp_path / "b" / name)
+    assert len({digest_of_file(tmp_path / "a" / name) for name in names}) == len(names)
+
+
+def test_a_system_that_reads_no_images_is_predicted_under_no_control(paths, runs, tmp_path):
+    given = (runs / "text_only", paths["posts"], ["test"], tmp_path)
+    with pytest.raises(HamlearnError, match="found the system text_only, which reads no images"):
+        predict(*given, controls={"removed": ("removed", 0)})
+    assert not any(tmp_path.iterdir())
 
 
 def test_features_of_another_width_are_refused(paths, runs, tmp_path):
     wide = write_image_features(
         tmp_path / "wide.h5", [post.image_id for post in make_posts()], width=9
     )
+    files = InputFiles(**(pictures_in(paths) | {"images": wide}))
     with pytest.raises(HamlearnError, match=r"wide\.h5: image: found 9, expected 6 as in"):
-        predict(
-            runs / "full",
-            paths["posts"],
-            "test",
-            tmp_path / "a.jsonl",
-            tmp_path / "a.conll",
-            InputFiles(**(pictures_in(paths) | {"images": wide})),
-        )
+        predict(runs / "full", paths["posts"], ["test"], tmp_path, files)
     assert [path.name for path in tmp_path.iterdir()] == ["wide.h5"]
 
 
@@ -186,9 +194,7 @@ def test_a_corpus_with_its_own_list_of_classes_is_predicted_by_their_names(paths
 
 def test_a_split_without_posts_is_named(runs, paths, tmp_path):
     with pytest.raises(HamlearnError, match="no post of the split `tset`"):
-        predict(
-            runs / "text_only", paths["posts"], "tset", tmp_path / "a.jsonl", tmp_path / "a.conll"
-        )
+        predict(runs / "text_only", paths["posts"], ["tset"], tmp_path)
 
 
 def test_a_split_without_any_of_the_texts_is_predicted(paths, tmp_path):
@@ -197,10 +203,9 @@ def test_a_split_without_any_of_the_texts_is_predicted(paths, tmp_path):
     settings = load_settings(json.dumps(SETTINGS | {"systems": systems}))
     files = InputFiles(texts={"known": tmp_path / "known.jsonl"})
     train(paths["posts"], paths["encoder"], settings, "told", 0, tmp_path / "run", files)
-    out = tmp_path / "test.jsonl"
-    predict(tmp_path / "run", paths["posts"], "test", out, tmp_path / "test.conll", files)
-    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    predict(tmp_path / "run", paths["posts"], ["test"], tmp_path, files)
+    lines = [json.loads(line) for line in (tmp_path / "test.jsonl").read_text().splitlines()]
     assert [line["has_text"] for line in lines] == [{"known": False}] * len(lines)
     (tmp_path / "known.jsonl").write_text('{"id": "nobody", "text": "a b"}\n')
     with pytest.raises(HamlearnError, match=r"texts\.known: .*known\.jsonl"):
-        predict(tmp_path / "run", paths["posts"], "test", out, tmp_path / "test.conll", files)
+        predict(tmp_path / "run", paths["posts"], ["test"], tmp_path, files)

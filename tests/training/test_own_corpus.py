@@ -61,10 +61,10 @@ def test_labels_of_any_script_are_learned_predicted_and_scored(corpus, tmp_path)
     folder, settings = corpus
     posts = folder / "posts.jsonl"
     train(posts, folder / "encoder", settings, "text_only", 0, tmp_path / "run")
-    out = tmp_path / "test.jsonl", tmp_path / "test.conll"
-    predict(tmp_path / "run", posts, "test", *out)
+    out = tmp_path / "test.jsonl"
+    predict(tmp_path / "run", posts, ["test"], tmp_path)
     run = {"corpus": "mine", "detector": "none", "variant": "text_only", "seed": 0}
-    scores = evaluate([out[0]], read_posts(posts), **run)
+    scores = evaluate([out], read_posts(posts), **run)
     assert set(scores["type"]) == TYPES | {"all"}
     micro = uncontrolled(scores)
     micro = micro[(micro["type"] == "all") & (micro["scheme"] == "strict")]
@@ -83,8 +83,8 @@ def test_the_full_model_works_where_no_post_has_a_picture(corpus, tmp_path, capl
     missing = {split: counts.missing_images for split, counts in facts.splits.items()}
     assert missing == {"train": 16, "dev": 4}
     assert "no post has a picture: text_only is as good and takes less time" in caplog.text
-    out = tmp_path / "test.jsonl", tmp_path / "test.conll"
-    predict(tmp_path / "run", posts, "test", *out, files)
-    found = [json.loads(line) for line in out[0].read_text(encoding="utf-8").splitlines()]
+    out = tmp_path / "test.jsonl"
+    predict(tmp_path / "run", posts, ["test"], tmp_path, files)
+    found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [one["has_image"] for one in found] == [False] * 4
     assert [one["relevance"] for one in found] == [None] * 4

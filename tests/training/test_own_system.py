@@ -54,11 +54,10 @@ def test_it_is_trained_used_and_exported_with_the_callers_consent(paths, tmp_pat
     for folder in ("run", "copy"):
         network = load_model(tmp_path / folder, [BUILD]).network
         assert isinstance(network, example.GatedAttention)
-        out = tmp_path / f"{folder}.jsonl"
-        predict(
-            tmp_path / folder, paths["posts"], "test", out, tmp_path / "c", files, None, [BUILD]
-        )
-    assert (tmp_path / "run.jsonl").read_bytes() == (tmp_path / "copy.jsonl").read_bytes()
+        out = tmp_path / f"{folder}.predicted"
+        predict(tmp_path / folder, paths["posts"], ["test"], out, files, None, [BUILD])
+    one, other = (tmp_path / f"{name}.predicted" / "test.jsonl" for name in ("run", "copy"))
+    assert one.read_bytes() == other.read_bytes()
     assert "mine, of your own" in (tmp_path / "copy" / "README.md").read_text()
 
 

@@ -78,16 +78,16 @@ def test_a_run_is_loaded_as_it_was_trained(paths, tmp_path, trained, variant):
     assert (facts.graph_backend is not None) == inputs_of(variant).graphs
     loaded, weights = load_model(run), network.state_dict()
     assert all(torch.equal(value, weights[n]) for n, value in loaded.network.state_dict().items())
-    outputs = (tmp_path / "a.jsonl", tmp_path / "a.conll")
-    predict(run, paths["posts"], "test", *outputs, files)
-    found = outputs[0].read_text()
+    out = tmp_path / "test.jsonl"
+    predict(run, paths["posts"], ["test"], tmp_path, files)
+    found = out.read_text()
     assert [json.loads(line)["has_image"] for line in found.splitlines()] == [
         post.image_id != "test_0" if inputs_of(variant).files else None
         for post in read_posts(paths["posts"], "test")
     ]
     export(run, tmp_path / "copy")
-    predict(tmp_path / "copy", paths["posts"], "test", *outputs, files)
-    assert outputs[0].read_text() == found
+    predict(tmp_path / "copy", paths["posts"], ["test"], tmp_path, files)
+    assert out.read_text() == found
 
 
 @pytest.mark.parametrize("variant", SYSTEMS)

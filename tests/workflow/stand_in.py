@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 TABLES = ("--csv", "--means", "--effects", "--relevance")  # as Markdown and LaTeX, too
@@ -42,6 +43,13 @@ def main(words: list[str]) -> None:
         files = [Path(out, name) for name in LISTS[words[0]]]
     elif words[0] == "weights":
         files = [Path(words[-1])]
+    elif words[0] == "predict-split":
+        given = {option: [] for option in ("--split", "--control")}
+        for option, value in pairwise(words):
+            given.get(option, []).append(value)
+        names = [f"{split}.{form}" for split in given["--split"] for form in ("jsonl", "conll")]
+        names += [f"test.{control}.jsonl" for control in given["--control"]]
+        files = [Path(out, name) for name in names]
     else:
         others = (
             "--failures",

@@ -20,7 +20,7 @@ DEMO = (*ABLATIONS, "text_only")
 
 def runs(n):
     """The jobs of n runs and what gathers them."""
-    jobs = {"train": n, "predict": 2 * n, "evaluate": n, "metrics": 1, "controls": 1, "report": 1}
+    jobs = {"train": n, "predict": n, "evaluate": n, "metrics": 1, "controls": 1, "report": 1}
     return Counter(jobs)
 
 

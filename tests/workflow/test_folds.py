@@ -32,9 +32,9 @@ def project(tmp_path_factory):
 
 def test_a_change_of_k_makes_again_what_depends_on_it_and_no_features(project):
     assert project.planned(**asked(3)) == {}
-    four = {"fold": 5, "vocabulary": 4, "train": 8, "predict": 16, "join_folds": 4}
+    four = {"fold": 5, "vocabulary": 4, "train": 8, "predict": 8, "join_folds": 4}
     assert project.planned(**asked(4)) == four | SCORED
-    none = {"vocabulary": 1, "train": 2, "predict": 4}
+    none = {"vocabulary": 1, "train": 2, "predict": 2}
     assert project.planned(**asked(None)) == none | SCORED
     seeded = asked(3)
     seeded["corpora"]["demo"]["dev_seed"] = 1

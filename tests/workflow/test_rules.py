@@ -63,7 +63,11 @@ def test_rules_are_found():
     assert len(RULES) == 25
 
 
-INHERITED = {"transfer", "evaluate_transfer"}  # take what is not their own from another rule
+INHERITED = {
+    "predict_controlled",
+    "transfer",
+    "evaluate_transfer",
+}  # take what is not their own from another rule
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -235,7 +239,11 @@ def test_a_profile_holds_options_and_rules_that_exist(name):
 def test_a_profile_of_a_cluster_asks_for_a_gpu_where_the_rules_do(name):
     values = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
     asked = {name for name, given in values["set-resources"].items() if given.get("gpu")}
-    assert asked == {name for name, body in RULES.items() if "gpu=" in body or name == "transfer"}
+    assert asked == {
+        name
+        for name, body in RULES.items()
+        if "gpu=" in body or name in ("transfer", "predict_controlled")
+    }
 
 
 CONDA = """\

@@ -16,7 +16,7 @@ GIVEN = {
     "variants": ["text_only", "ita"],
     "text": {"encoder": "encoders/mine/small"},
 }
-ITA = Counter(train=1, predict=2, evaluate=1, metrics=1, controls=1, report=1)
+ITA = Counter(train=1, predict=1, evaluate=1, metrics=1, controls=1, report=1)
 ALL = Counter(prepare_corpus=1) + OBJECTS + runs(2) - Counter(build_graphs=1)
 
 

@@ -115,7 +115,6 @@ wildcard_constraints:
     table="table[1-6]",
     seed=r"\d+",
     fold=r"(\.fold\d+)?",
-    split="train|dev|test",
     part=r"(train|dev|test)(\.[\w-]+)?",
 
 

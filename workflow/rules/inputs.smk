@@ -16,6 +16,8 @@ TABLES = "<results>/report/tables"
 PUBLISHED = os.path.relpath(distribution.root() / "resources" / "published.yaml")
 RUNS = [*experiments.planned_runs(SETTINGS), *experiments.control_runs(SETTINGS)]
 CONTROLS = experiments.control_names(SETTINGS)
+CONTROLLED = [name for name in variants(SETTINGS) if experiments.controls_of(SETTINGS, name)]
+PREDICTED = ("dev.jsonl", "dev.conll", "test.jsonl", "test.conll")
 
 # --- what is watched --------------------------------------------------------------------------
 
@@ -314,6 +316,18 @@ def encoder_option(wildcards, input):
     """Return the command-line option for an encoder made by the workflow."""
     is_made = settings_for(SETTINGS, wildcards.variant).text.encoder == SCRATCH
     return ["--encoder", input.encoder] if is_made else []
+
+
+def split_options(wildcards):
+    """Return the command-line options for the splits that are predicted; of a transfer, test."""
+    return "--split test" if "tested" in wildcards.keys() else "--split dev --split test"
+
+
+def control_options(wildcards):
+    """Return the command-line options for the controls that test is predicted under."""
+    is_transfer = "tested" in wildcards.keys()
+    names = [] if is_transfer else experiments.controls_of(SETTINGS, wildcards.variant)
+    return " ".join(f"--control {name}" for name in names)
 
 
 def system_options(wildcards):

@@ -96,65 +96,50 @@ rule predict:
         posts="<results>/corpus/{corpus}/posts{fold}.jsonl",
         model=f"<results>/models/{FOLD}/manifest.json",  # has a digest of every file of the model
     output:
-        jsonl=f"<results>/predictions/{FOLD}/{{split}}.jsonl",
-        conll=f"<results>/predictions/{FOLD}/{{split}}.conll",
+        multiext(f"<results>/predictions/{FOLD}/", *PREDICTED),
     log:
-        f"<results>/logs/predict/{FOLD}/{{split}}.log",
+        f"<results>/logs/predict/{FOLD}.log",
     benchmark:
-        f"<results>/benchmarks/predict/{FOLD}/{{split}}.tsv"
+        f"<results>/benchmarks/predict/{FOLD}.tsv"
     conda:
         "../../envs/learning.yaml"
     resources:
         gpu=GPU,
         mem_mb=encoding_memory,
+        # Not among the parameters, since a control less changes no result.
+        controls=control_options,
     params:
         inputs=input_options,
         contents=contents(run_inputs),
         run=subpath(input.model, parent=True),
-        split=lambda wildcards: wildcards.get("split", "test"),
+        splits=split_options,
+        out=subpath(output[0], parent=True),
         system=system_options,
         source=model_source("inference/prediction"),
     shell:
         "python -m hamlearn predict-split --run {params.run:q} --posts {input.posts:q}"
-        " --split {params.split} {params.inputs:q} {params.system:q} --jsonl {output.jsonl:q}"
-        " --conll {output.conll:q} --threads {threads} > {log:q} 2>&1"
+        " {params.splits} {params.inputs:q} {params.system:q} --out {params.out:q}"
+        " {resources.controls} --threads {threads} > {log:q} 2>&1"
 
 
-if CONTROLS:
+if CONTROLLED:
 
-    rule predict_controls:
-        input:
-            unpack(run_inputs),
-            posts="<results>/corpus/{corpus}/posts{fold}.jsonl",
-            model=f"<results>/models/{FOLD}/manifest.json",
+    # With its images removed, exchanged or blank, too.
+    use rule predict as predict_controlled with:
         output:
-            expand(
-                f"<results>/predictions/{FOLD}/test.{{name}}.jsonl",
-                name=CONTROLS,
-                allow_missing=True,
+            multiext(
+                f"<results>/predictions/{FOLD}/",
+                *PREDICTED,
+                *(f"test.{name}.jsonl" for name in CONTROLS),
             ),
         log:
-            f"<results>/logs/predict_controls/{FOLD}.log",
+            f"<results>/logs/predict_controlled/{FOLD}.log",
         benchmark:
-            f"<results>/benchmarks/predict_controls/{FOLD}.tsv"
-        conda:
-            "../../envs/learning.yaml"
-        resources:
-            gpu=GPU,
-            mem_mb=growing(encoding_mb(SETTINGS)),
-        params:
-            inputs=input_options,
-            contents=contents(run_inputs),
-            run=subpath(input.model, parent=True),
-            out=subpath(output[0], parent=True),
-            names=CONTROLS,
-            system=system_options,
-            source=model_source("inference/prediction"),
-        shell:
-            "python -m hamlearn predict-controls --run {params.run:q} --posts {input.posts:q}"
-            " {params.inputs:q} {params.system:q} --out {params.out:q} --threads {threads}"
-            " {params.names}"
-            " > {log:q} 2>&1"
+            f"<results>/benchmarks/predict_controlled/{FOLD}.tsv"
+        wildcard_constraints:
+            variant="|".join(map(re.escape, CONTROLLED)),
+
+    ruleorder: predict_controlled > predict
 
 
 if FOLDED:
@@ -182,9 +167,9 @@ if FOLDED:
 
     ruleorder: join_folds > predict
 
-    if CONTROLS:
+    if CONTROLLED:
 
-        ruleorder: join_folds > predict_controls
+        ruleorder: join_folds > predict_controlled
 
 
 use rule predict as transfer with:
@@ -193,8 +178,7 @@ use rule predict as transfer with:
         posts="<results>/corpus/{tested}/posts.jsonl",
         model=f"<results>/models/{RUN}/manifest.json",  # has a digest of every file of the model
     output:
-        jsonl=f"{TRANSFER}/test.jsonl",
-        conll=f"{TRANSFER}/test.conll",
+        multiext(f"{TRANSFER}/test", ".jsonl", ".conll"),
     log:
         f"<results>/logs/transfer/{RUN}/{{tested}}.log",
     benchmark:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import gpu_learning, graphs, loading
+from benchmarks import gpu_learning, graphs, loading, products
 from benchmarks.parts import BACKWARD, FORWARD, REST, Stopwatch, TimingHooks
 from benchmarks.plan import Plan
 from benchmarks.results import Result
@@ -78,14 +78,13 @@ def measure_work(plan: Plan, training: Training, batches: Sequence[Batch]) -> Re
 
 def _measure_steps(plan: Plan, training: Training, batches: Sequence[Batch]) -> Iterator[Result]:
     encoder = make_encoder_training(training)
-    times = time_alternately(
-        {
-            "full": lambda: training.steps(batches),
-            "encoder": lambda: encoder.steps(batches),
-            "prediction": lambda: training.predict(batches),
-        },
-        plan.rounds,
-    )
+    steps = {
+        "full": lambda: training.steps(batches),
+        "encoder": lambda: encoder.steps(batches),
+    }
+    alone = {f"{name} alone": products.alone(products.record(steps[name])) for name in steps}
+    predict = {"prediction": lambda: training.predict(batches)}
+    times = time_alternately({**steps, **alone, **predict}, plan.rounds)
     numbers = summarize(times, sum(map(len, batches)))
     rates = {name: numbers[name]["per_second"] for name in times}
     backend = resolve_graph_backend("auto", "cpu")
@@ -96,6 +95,15 @@ def _measure_steps(plan: Plan, training: Training, batches: Sequence[Batch]) -> 
         note=f"{rates['full']:.2f} posts/s, encoder {rates['encoder']:.2f}; R-GCN: {backend}",
         numbers=numbers,
     )
+    for name, step in steps.items():
+        yield Result(
+            f"{name}: rate of a step",
+            speedup(times, f"{name} alone", name),
+            "its matrix products, timed alone",
+            at_least=0.85,
+            note=f"{numbers[f'{name} alone']['median'] / len(batches):.2f} s of products per step",
+        )
+        yield from products.measure_rest(name, step)
     for name, (seconds, target) in PUBLISHED.items():
         yield Result(
             f"full: training speed relative to {name}",

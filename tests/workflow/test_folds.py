@@ -1,7 +1,6 @@
 """Folds of a corpus in the workflow: a model of each, and one file of predictions."""
 
 import json
-import time
 from collections import Counter
 
 import pytest
@@ -79,12 +78,10 @@ def test_a_corpus_of_one_file_needs_no_test_file(project):
     assert "corpora.mine.path: found no file mine/test.txt" in said
 
 
-def test_thirty_trainings_in_folds_are_planned_in_seconds(project):
+def test_thirty_trainings_in_folds_are_planned(project):
     grid = {"training.lr": [1e-5, 2e-5, 4e-5], "model.rounds": [2, 3]}
-    began = time.perf_counter()
     many = asked(5, variants="full", experiments={"grid": grid})
     assert project.planned(**many)["train"] == 5 + 30
-    assert time.perf_counter() - began < 20  # 3 on an idle machine
 
 
 def test_every_post_is_predicted_once_by_a_model_that_has_not_seen_it(tmp_path):

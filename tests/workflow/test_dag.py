@@ -85,6 +85,10 @@ def test_a_second_run_does_nothing(finished):
         ({"detector": ["demo", "mask_rcnn"]}, OBJECTS + runs(4)),
         ({"backbone": "resnet152"}, IMAGES + runs(4)),
         ({"seeds": [0, 1]}, runs(5)),
+        (
+            {"experiments": {"controls": ["removed"]}},
+            runs(4) - Counter(train=4, predict=4) + Counter(predict_controlled=4),
+        ),
         ({"variants": ["text_only", "full"]}, {"metrics": 1, "controls": 1} | LEAST),
         ({"variants": [*DEMO, "gvatt_bert_crf", "bilstm_crf"]}, IMAGES + runs(2)),
         (

@@ -1,6 +1,7 @@
 """What mkdocs.yml cannot say: pages outside of docs/, linked files, formulas, and comments."""
 
 import ast
+import json
 import logging
 import re
 from html import unescape
@@ -33,8 +34,14 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     found = [file for file in files if file.src_dir != config.docs_dir]
     for file in files:
         if file.src_dir == config.docs_dir and file.inclusion.is_included():
-            moved = File.generated(config, f"docs/{file.src_uri}", abs_src_path=file.abs_src_path)
-            moved.dest_uri = file.dest_uri
+            path = f"docs/{file.src_uri}"
+            if path.endswith(".ipynb"):
+                moved = File.generated(config, path, content=notebook(root / path))
+                moved.dest_uri = str(PurePosixPath(file.dest_uri).with_suffix(".html"))
+                moved.is_documentation_page = lambda: True
+            else:
+                moved = File.generated(config, path, abs_src_path=file.abs_src_path)
+                moved.dest_uri = file.dest_uri
             found.append(moved)
     for path, place in PLACES.items():
         page = File.generated(config, path, abs_src_path=str(root / path))
@@ -65,6 +72,23 @@ def _linked(config: MkDocsConfig, root: Path, pages: set[str]) -> list[File]:
             file.is_documentation_page = lambda: True
             made.append(file)
     return made
+
+
+def notebook(path: Path) -> str:
+    """Return an executed notebook as Markdown: its texts, code, and outputs."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                image = "".join(data["image/png"]).replace("\n", "")
+                parts.append(f'<img alt="output" src="data:image/png;base64,{image}">')
+            else:
+                text = "".join(output.get("text") or data["text/plain"])
+                parts.append(f"```text\n{text.rstrip()}\n```")
+    return "\n\n".join(parts)
 
 
 def on_page_content(html: str, **_: Any) -> str:

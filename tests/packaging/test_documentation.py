@@ -81,6 +81,13 @@ def test_the_reference_is_written_from_docstrings_and_comments(site):
     assert "Type of stored features" in settings
 
 
+def test_the_notebook_is_a_page_with_its_outputs(site):
+    page = (site / "a-post.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/png;base64,') == 4
+    assert "with the image: Pelfrey North: ORG" in page
+    assert 'href="experiments.html#do-the-images-help"' in page
+
+
 def test_formulas_are_mathml_and_a_price_is_none():
     write = runpy.run_path(str(ROOT / "docs/hooks.py"))["on_page_content"]
     said = write('<span class="arithmatex">\\(x_i &lt; 2\\)</span> costs 3$')

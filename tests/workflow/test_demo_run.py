@@ -3,10 +3,11 @@
 import csv
 import json
 
+import nbformat
 import pytest
 
 from hamlearn.evaluation.evaluate import COLUMNS
-from tests.workflow.project import Project
+from tests.workflow.project import ROOT, Project
 
 CHANGES = {
     "corpora": {"demo": {"generator": {"posts": 150}}},
@@ -60,6 +61,17 @@ def test_the_page_and_its_figures_are_there(demo):
     page = (demo.folder / "results/report/index.html").read_text()
     assert "text_only" in page
     assert list((demo.folder / "results/report/figures").glob("*.svg"))
+
+
+def test_the_notebook_runs(demo):
+    reason = "nbclient and ipykernel run it: pip install hamlearn[test]"
+    nbclient, _ = (pytest.importorskip(name, reason=reason) for name in ("nbclient", "ipykernel"))
+    notebook = nbformat.read(ROOT / "docs/a-post.ipynb", as_version=4)
+    committed = [len(cell.get("outputs", [])) for cell in notebook.cells]
+    (demo.folder / "docs").mkdir(exist_ok=True)
+    place = {"metadata": {"path": demo.folder / "docs"}}
+    nbclient.NotebookClient(notebook, timeout=120, resources=place).execute()  # raises an error
+    assert [len(cell.get("outputs", [])) for cell in notebook.cells] == committed
 
 
 def test_snakemake_reports_on_it(demo):

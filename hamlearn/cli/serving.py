@@ -14,7 +14,7 @@ def serve(
     model: Annotated[Path, typer.Argument(help="Folder, or user/model of the hub.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8765,
     host: Annotated[
-        str, typer.Option(help="Name or IPv4 address to listen on; 0.0.0.0: all.")
+        str, typer.Option(help="Name or address to listen on; 0.0.0.0: all of IPv4.")
     ] = "127.0.0.1",
     name: Annotated[
         list[str], typer.Option(help="Further host name that requests may state; `*`: any.")

@@ -78,7 +78,7 @@ def serve(
         tagger: of the model.
         port: 0 takes a free one.
         announce: is called with the address once the port is open.
-        host: name or IPv4 address to listen on.
+        host: name or address to listen on.
         names: further names of this machine that requests may state; `*` allows any.
         examples: posts that the page offers.
 
@@ -86,15 +86,18 @@ def serve(
         HamlearnError: the port is taken, the host is none of this machine's, or the vision networks
             cannot be loaded.
     """
-    app = application(tagger, [host, *names], examples)
+    is_v6 = ":" in host
+    shown_host = f"[{host}]" if is_v6 else host  # as in addresses and the header `Host`
+    app = application(tagger, [shown_host, *names], examples)
     try:
-        listener = socket.create_server((host, port))
+        family = socket.AF_INET6 if is_v6 else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         place = f"port {port}" if host == LOOPBACK else f"--host {host}, port {port}"
         raise HamlearnError(f"{place}: {reason}; expected a free one") from error
     with listener:
-        announce(f"http://{host}:{listener.getsockname()[1]}/")
+        announce(f"http://{shown_host}:{listener.getsockname()[1]}/")
         config = uvicorn.Config(
             app,
             log_config=None,  # lines are written like those of all commands, without colours

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 
 import jsonschema
 import pytest
+import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -591,6 +592,22 @@ def test_the_names_that_requests_may_state_are_those_of_the_machine_and_given_on
         return sent[0]["status"]
 
     with hamlearn.load(made.exported["text_only"], "cpu") as tagger:
-        app = application(tagger, ["0.0.0.0", "tagger.example"])
-        for host, status in ((b"tagger.example:80", 200), (b"localhost", 200), (b"evil", 400)):
+        app = application(tagger, ["0.0.0.0", "tagger.example", "[::1]"])
+        known = (b"tagger.example:80", b"localhost", b"[::1]:80", b"[::1]")
+        for host, status in (*((name, 200) for name in known), (b"evil", 400), (b"[::2]:80", 400)):
             assert asyncio.run(status_for(app, host)) == status
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_the_address_is_that_of_the_host(made, monkeypatch, host):
+    listening, announced = [], []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: listening.extend(sockets))
+    with hamlearn.load(made.exported["text_only"], "cpu") as tagger:
+        try:
+            serve(tagger, 0, announced.append, host)
+        except HamlearnError as error:
+            if host != "::1":
+                raise
+            pytest.skip(f"this machine has no IPv6: {error}")
+    assert urlsplit(*announced).hostname == host
+    assert len(listening) == 1

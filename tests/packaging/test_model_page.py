@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/model.md").read_text(encoding="utf-8")
 HEAD = r"^\[(?P<file>hamlearn/\S+)\]\(\.\./(?P<link>\S+)\), `(?P<symbol>[\w.]+)`"
 CODE = r"^```python\n(?P<code>.*?)^```"

@@ -5,7 +5,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -167,10 +167,32 @@ def run(words: Sequence[str]) -> None:
 
     Args:
         words: targets and options of Snakemake.
+
+    Raises:
+        HamlearnError: a file of `--configfile` is absent, for which Snakemake has a traceback.
     """
+    if absent := [name for name in _config_files(words) if not Path(name).is_file()]:
+        raise HamlearnError(
+            f"--configfile: found no file {absent[0]}, expected a configuration; it takes all words"
+            " up to the next option, so write what is to be made before it"
+        )
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile())]
     if not any(_STATES_CORES.fullmatch(word) for word in words):
         command += ["--cores", "all"]
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     environment = {**os.environ, "PATH": os.pathsep.join(folders)}
     os.execve(sys.executable, [*command, *words], environment)
+
+
+def _config_files(words: Sequence[str]) -> Iterator[str]:
+    """Yield the values of `--configfile`, which takes several words."""
+    is_value = False
+    for word in words:
+        if word.startswith("-"):
+            name, is_one, value = word.partition("=")
+            is_ours = name in ("--configfile", "--configfiles")
+            is_value = is_ours and not is_one  # with `=` it takes no further word
+            if is_ours and is_one:
+                yield value
+        elif is_value:
+            yield word

@@ -96,6 +96,7 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
         ([], True),
         (["-n", "results/report/metrics.csv"], True),
         (["--configfile", "c.yaml", "--config", "seeds=[0]"], True),
+        (["--configfile=c.yaml", "x.csv", "-n"], True),
         (["-c2"], False),
         (["-c", "2"], False),
         (["--cores=2"], False),
@@ -103,8 +104,10 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
         (["--workflow-profile", "slurm"], False),
     ],
 )
-def test_all_cores_are_used_unless_it_is_said(monkeypatch, words, all_cores):
+def test_all_cores_are_used_unless_it_is_said(tmp_path, monkeypatch, words, all_cores):
     started = {}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").touch()
     monkeypatch.setattr(os, "execve", lambda *given: started.update(zip("abc", given, strict=True)))
     projects.run(words)
     command = started["b"]
@@ -112,3 +115,19 @@ def test_all_cores_are_used_unless_it_is_said(monkeypatch, words, all_cores):
     assert command[4] == str(ROOT / "workflow/Snakefile")
     assert command[5:] == ["--cores", "all"] * all_cores + words
     assert started["c"]["PATH"].startswith(os.path.dirname(command[0]) + os.pathsep)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--configfile", "no.yaml"],
+        ["--configfile=no.yaml"],
+        ["-n", "--configfiles", "a", "no.yaml"],
+    ],
+)
+def test_an_absent_configuration_is_one_error(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").touch()
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started"))
+    with pytest.raises(HamlearnError, match=r"--configfile: found no file no\.yaml"):
+        projects.run(words)

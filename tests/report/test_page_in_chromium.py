@@ -270,6 +270,7 @@ def test_axe_finds_no_violation(seen: Made, tmp_path: Path, width: int, dark: bo
     with opened(tmp_path / "profile", dark) as driver:
         resize(driver, width, 800)
         driver.get(address(seen))
+        driver.set_script_timeout(120)  # seconds; half a minute is little on a busy machine
         driver.execute_script(script)
         found = driver.execute_async_script(
             "const done = arguments[0]; axe.run(document).then((found) => done("

@@ -261,6 +261,14 @@ def test_what_is_printed_fits_the_paper_and_has_no_controls(page: WebDriver):
 
 
 AXE = importlib.util.find_spec("axe_core_python")  # which comes with axe.min.js
+PLAIN = r"""
+for (const one of document.querySelectorAll("*")) {
+  const found = getComputedStyle(one).backgroundColor.match(/^color\(srgb ([^/)]+)(?:\/(.+))?\)$/);
+  if (!found) continue;
+  const parts = found[1].trim().split(" ").map((share) => 255 * Number(share));
+  one.style.backgroundColor = `rgba(${parts.join()},${found[2] ?? 1})`;
+}
+"""  # axe-core cannot read what color-mix is computed to, and leaves the rule out
 
 
 @pytest.mark.skipif(AXE is None, reason="axe-core-python absent, which holds axe-core")
@@ -271,13 +279,16 @@ def test_axe_finds_no_violation(seen: Made, tmp_path: Path, width: int, dark: bo
         resize(driver, width, 800)
         driver.get(address(seen))
         driver.set_script_timeout(120)  # seconds; half a minute is little on a busy machine
+        driver.execute_script(PLAIN)
         driver.execute_script(script)
-        found = driver.execute_async_script(
-            "const done = arguments[0]; axe.run(document).then((found) => done("
+        found, failed = driver.execute_async_script(
+            "const done = arguments[0]; axe.run(document).then((found) => done(["
             "found.violations.map((one) =>"
-            " [one.id, one.nodes.length, one.nodes[0].html.slice(0, 200)])))"
+            " [one.id, one.nodes.length, one.nodes[0].html.slice(0, 200)]),"
+            "found.incomplete.filter((one) => one.error).map((one) => [one.id, one.message])]))"
         )
     assert found == []
+    assert failed == []  # rules that could not be tried
 
 
 def test_values_are_shown_on_focus_and_tables_can_be_copied(page: WebDriver):

@@ -9,12 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from hamlearn.distribution import root, snakefile
 from hamlearn.errors import HamlearnError
 from hamlearn.outputs import name_write_errors
-from hamlearn.settings import load_settings
 
 # What says how many jobs run at a time; without it, as many as there are cores.
 _STATES_CORES = re.compile(r"-[cj]\d*|--(cores|jobs|profile|workflow-profile)(=.*)?", re.DOTALL)
@@ -135,6 +132,10 @@ def create(folder: Path, template: str) -> list[str]:
 
 
 def _write(folder: Path, name: str, template: Template) -> None:
+    import yaml  # not above, as every command imports this module
+
+    from hamlearn.settings import load_settings
+
     text = (root() / "config" / template.config).read_text(encoding="utf-8")
     body = re.sub(r"\A(#.*\n)+\n*", "", text).replace(f"config/{template.config}", "config.yaml")
     ignored = ["results/", ".snakemake/", "__pycache__/"]

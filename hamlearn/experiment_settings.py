@@ -118,7 +118,9 @@ class PredictSettings(Section):
     posts: PathName | None = Field(
         None, description="file of posts, in `format` or that of its suffix"
     )
-    format: Literal["jsonl", "csv", "tsv", "conll", "text"] | None = None
+    format: Literal["jsonl", "csv", "tsv", "conll", "text"] | None = Field(
+        None, description="format of the posts; null: by the suffix"
+    )
     images: PathName | None = Field(None, description="folder of the images that the posts name")
     no_images: bool = Field(False, description="use the text alone, whatever images posts name")
     weights: PathName | None = Field(None, description="folder of weights; null: the default paths")

@@ -45,7 +45,9 @@ class WeightSettings(Section):
 class DetectorSettings(WeightSettings):
     """Source, weights, backend and classes of one detector."""
 
-    backend: Literal["auto", "torchvision", "detectron2"] = "auto"
+    backend: Literal["auto", "torchvision", "detectron2"] = Field(
+        "auto", description="library that runs it"
+    )
     classes: PathName | list[Text] | None = Field(
         None, description="class names, or a file of them, for a detector that takes any"
     )
@@ -54,7 +56,9 @@ class DetectorSettings(WeightSettings):
 class PrecomputedSettings(Section):
     """Objects that were detected elsewhere, for `detector: precomputed`."""
 
-    format: Literal["vinvl", "tsv", "npz", "drawn"] = "vinvl"
+    format: Literal["vinvl", "tsv", "npz", "drawn"] = Field(
+        "vinvl", description="format of the files"
+    )
     path: PathName = Field(
         "resources/precomputed",
         description="{corpus} is the name of a corpus, {results} the folder of results",
@@ -74,7 +78,7 @@ class PrecomputedSettings(Section):
 class PrecomputedImageSettings(Section):
     """Features of whole images that were computed elsewhere, for `backbone: precomputed`."""
 
-    format: Literal["npz", "npy", "tsv"] = "npz"
+    format: Literal["npz", "npy", "tsv"] = Field("npz", description="format of the files")
     path: PathName = Field(
         "resources/precomputed_images",
         description="{corpus} is the name of a corpus, {results} the folder of results",

@@ -1,7 +1,4 @@
-"""The schema of the configuration: every key with its type, bounds, default and meaning.
-
-Every default marked ◇ in the method description is defined here only.
-"""
+"""The schema of the configuration: every key with its type, bounds, default and meaning."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -56,12 +53,16 @@ class ImageFeatureSettings(Section):
 
     regions: bool = Field(False, description="also store the last map")
     stages: bool = Field(False, description="also store 2x2 maps of the stages")
-    batch_size: PositiveInt = 8
-    channels_last: bool = True
-    compile: bool = Field(False, description="torch.compile, which each job repeats")
+    batch_size: PositiveInt = Field(8, description="images per forward pass")
+    channels_last: bool = Field(True, description="memory layout, faster on most CPUs")
+    compile: bool = Field(False, description="use torch.compile; each job compiles again")
     dtype: Literal["float16", "float32"] = Field("float16", description="type of stored features")
-    backbones: Annotated[dict[Name, WeightSettings], with_built_in(BACKBONES)] = BACKBONES
-    precomputed: PrecomputedImageSettings = PrecomputedImageSettings()
+    backbones: Annotated[dict[Name, WeightSettings], with_built_in(BACKBONES)] = Field(
+        BACKBONES, description="networks for whole images, by name"
+    )
+    precomputed: PrecomputedImageSettings = Field(
+        PrecomputedImageSettings(), description="what `backbone: precomputed` reads"
+    )
 
 
 class ObjectFeatureSettings(Section):
@@ -74,8 +75,12 @@ class ObjectFeatureSettings(Section):
     )
     nms_per_class: bool | None = Field(None, description="within a class; null: by detector")
     dtype: Literal["float16", "float32"] = Field("float16", description="type of stored features")
-    detectors: Annotated[dict[Name, DetectorSettings], with_built_in(DETECTORS)] = DETECTORS
-    precomputed: PrecomputedSettings = PrecomputedSettings()
+    detectors: Annotated[dict[Name, DetectorSettings], with_built_in(DETECTORS)] = Field(
+        DETECTORS, description="detectors, by name"
+    )
+    precomputed: PrecomputedSettings = Field(
+        PrecomputedSettings(), description="what `detector: precomputed` reads"
+    )
 
 
 class GraphSettings(Section):
@@ -88,11 +93,11 @@ class GraphSettings(Section):
 class ScratchSettings(Section):
     """A small BERT that is trained from scratch."""
 
-    width: PositiveInt = 96
-    layers: PositiveInt = 2
-    heads: PositiveInt = 4
+    width: PositiveInt = Field(96, description="D, width of all layers")
+    layers: PositiveInt = Field(2, description="number of layers")
+    heads: PositiveInt = Field(4, description="attention heads per layer; must divide width")
     vocabulary: PositiveInt = Field(2000, description="maximum number of WordPiece entries")
-    lowercase: bool = True
+    lowercase: bool = Field(True, description="drop capitals and accents")
 
 
 class TextSettings(Section):
@@ -100,7 +105,7 @@ class TextSettings(Section):
 
     encoder: PathName = Field("bert-base-uncased", description="hub id, folder, or `scratch`")
     revision: Text | None = Field(None, description="of an encoder of the hub; null: main")
-    scratch: ScratchSettings = ScratchSettings()
+    scratch: ScratchSettings = Field(ScratchSettings(), description="for `encoder: scratch`")
     freeze: bool = Field(False, description="do not train the encoder; store its outputs once")
     max_subtokens: PositiveInt = Field(128, description="maximum length of a post or window")
     long_posts: Literal["cut", "windows"] = Field(
@@ -130,15 +135,17 @@ class ModelSettings(Section):
     share_rounds: bool = Field(False, description="all rounds share one set of weights")
     class_embedding: Literal["learned", "words"] = Field("learned", description="initial E^v")
     class_width: PositiveInt = Field(300, description="width of E^v if it is learned")
-    dropout: Fraction = 0.1
-    graph_backend: Literal["auto", "dgl", "dense"] = "auto"
+    dropout: Fraction = Field(0.1, description="dropout rate of all layers but the encoder's")
+    graph_backend: Literal["auto", "dgl", "dense"] = Field(
+        "auto", description="library of the R-GCN; results are equal; auto: dgl if installed"
+    )
     normalize_messages: bool = Field(False, description="divide the sum of Eq. 5 by the in-degree")
 
 
 class TrainingSettings(Section):
     """How the model is trained (Eq. 17)."""
 
-    epochs: PositiveInt = 60
+    epochs: PositiveInt = Field(60, description="the best by dev F1 is kept")
     patience: PositiveInt | None = Field(
         None, description="stop after so many epochs below the best dev F1; null: all epochs"
     )
@@ -146,13 +153,13 @@ class TrainingSettings(Section):
     accumulate: PositiveInt = Field(
         1, description="parts of a batch that are computed one after the other, to save memory"
     )
-    eval_batch_size: PositiveInt = 16
+    eval_batch_size: PositiveInt = Field(16, description="posts per batch in prediction")
     lr: float = Field(3e-5, gt=0, description="peak learning rate")
     head_lr: float | None = Field(None, gt=0, description="lr of all but the encoder; null: lr")
     output_lr: float | None = Field(
         None, gt=0, description="lr of label scores and CRF; null: that of all but the encoder"
     )
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     warmup: Fraction = Field(0.1, description="share of steps of linear warm-up, then decay")
     clip: float = Field(1.0, gt=0, description="maximum gradient norm")
     word_dropout: Fraction = Field(0.0, description="share of training words replaced by [UNK]")
@@ -192,18 +199,24 @@ class Settings(Section):
     runs: dict[Name, RunSettings] = Field({}, description="further runs, with other settings")
     systems: dict[Name, SystemSettings] = Field({}, description="systems of your own")
     corpora: dict[Name, CorpusSettings] = Field(
-        {"demo": CorpusSettings(generator=GeneratorSettings())}
+        {"demo": CorpusSettings(generator=GeneratorSettings())}, description="corpora, by name"
     )
-    pictures: PictureSettings = PictureSettings()
-    image_features: ImageFeatureSettings = ImageFeatureSettings()
-    object_features: ObjectFeatureSettings = ObjectFeatureSettings()
-    graph: GraphSettings = GraphSettings()
-    text: TextSettings = TextSettings()
-    model: ModelSettings = ModelSettings()
-    training: TrainingSettings = TrainingSettings()
-    experiments: ExperimentSettings = ExperimentSettings()
-    report: ReportSettings = ReportSettings()
-    predict: PredictSettings = PredictSettings()
+    pictures: PictureSettings = Field(PictureSettings(), description="how images are opened")
+    image_features: ImageFeatureSettings = Field(
+        ImageFeatureSettings(), description="features of whole images"
+    )
+    object_features: ObjectFeatureSettings = Field(
+        ObjectFeatureSettings(), description="features of objects"
+    )
+    graph: GraphSettings = Field(GraphSettings(), description="relations between objects")
+    text: TextSettings = Field(TextSettings(), description="text encoder")
+    model: ModelSettings = Field(ModelSettings(), description="sizes of the model")
+    training: TrainingSettings = Field(TrainingSettings(), description="how it is trained")
+    experiments: ExperimentSettings = Field(
+        ExperimentSettings(), description="tables, controls and further runs"
+    )
+    report: ReportSettings = Field(ReportSettings(), description="what the report contains")
+    predict: PredictSettings = Field(PredictSettings(), description="posts without labels")
     shards: PositiveInt = Field(4, description="extraction jobs per corpus; a change repeats them")
     track_source: bool = Field(True, description="rerun a stage when its code is edited")
 

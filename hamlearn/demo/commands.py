@@ -8,7 +8,7 @@ import typer
 
 from hamlearn.io import say
 
-app = typer.Typer(help="The generated corpus of the demo, and its tiny networks.", no_args_is_help=True)
+app = typer.Typer(help="The demo's generated corpus and its tiny networks.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="Output, written atomically.")]
 Seed = Annotated[int, typer.Option(min=0)]

@@ -17,10 +17,11 @@ from hamlearn.errors import HamlearnError
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
-_OFFLINE = {  # nothing is sent unless the environment says otherwise
+_OFFLINE = {  # unless the environment says otherwise: nothing is sent, and mlflow needs no git
     "WANDB_MODE": "offline",
     "WANDB_ERROR_REPORTING": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
 }
 PROJECT = "hamlearn"  # of wandb, and the experiment of mlflow
 LOGGERS: tuple[str, ...] = get_args(settings.Logger)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from hamlearn.distribution import root, snakefile
 from hamlearn.errors import HamlearnError
+from hamlearn.io import parse_yaml, read_yaml
 from hamlearn.outputs import name_write_errors
 
 # What says how many jobs run at a time; without it, as many as there are cores.
@@ -132,9 +133,6 @@ def create(folder: Path, template: str) -> list[str]:
 
 
 def _write(folder: Path, name: str, template: Template) -> None:
-    import yaml  # not above, as every command imports this module
-
-    from hamlearn.settings import load_settings
 
     text = (root() / "config" / template.config).read_text(encoding="utf-8")
     body = re.sub(r"\A(#.*\n)+\n*", "", text).replace(f"config/{template.config}", "config.yaml")
@@ -149,7 +147,7 @@ def _write(folder: Path, name: str, template: Template) -> None:
             name=name,
             about=template.about,
             steps=template.steps,
-            results=load_settings(yaml.safe_load(body)).results,
+            results=parse_yaml(body, template.config).get("results", "results"),
         ),
         ".gitignore": "\n".join(ignored) + "\n",
     }
@@ -170,13 +168,16 @@ def run(words: Sequence[str]) -> None:
         words: targets and options of Snakemake.
 
     Raises:
-        HamlearnError: a file of `--configfile` is absent, for which Snakemake has a traceback.
+        HamlearnError: a file of `--configfile` is absent or not YAML, of which Snakemake says
+            neither the name nor the line.
     """
-    if absent := [name for name in _config_files(words) if not Path(name).is_file()]:
-        raise HamlearnError(
-            f"--configfile: found no file {absent[0]}, expected a configuration; it takes all words"
-            " up to the next option, so write what is to be made before it"
-        )
+    for name in _config_files(words):
+        if not Path(name).is_file():
+            raise HamlearnError(
+                f"--configfile: found no file {name}, expected a configuration; it takes all words"
+                " up to the next option, so write what is to be made before it"
+            )
+        read_yaml(name)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile())]
     if not any(_STATES_CORES.fullmatch(word) for word in words):
         command += ["--cores", "all"]

@@ -107,7 +107,7 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
 def test_all_cores_are_used_unless_it_is_said(tmp_path, monkeypatch, words, all_cores):
     started = {}
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "c.yaml").touch()
+    (tmp_path / "c.yaml").write_text("seeds: 1")
     monkeypatch.setattr(os, "execve", lambda *given: started.update(zip("abc", given, strict=True)))
     projects.run(words)
     command = started["b"]
@@ -125,9 +125,12 @@ def test_all_cores_are_used_unless_it_is_said(tmp_path, monkeypatch, words, all_
         ["-n", "--configfiles", "a", "no.yaml"],
     ],
 )
-def test_an_absent_configuration_is_one_error(tmp_path, monkeypatch, words):
+def test_a_configuration_that_is_absent_or_broken_is_one_error(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a").touch()
+    (tmp_path / "a").write_text("seeds: 1")
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started"))
     with pytest.raises(HamlearnError, match=r"--configfile: found no file no\.yaml"):
+        projects.run(words)
+    (tmp_path / "no.yaml").write_text("variants:\n\t- full\n")
+    with pytest.raises(HamlearnError, match=r"^no\.yaml: not YAML: (.*\n)+.*line 2, column 1"):
         projects.run(words)

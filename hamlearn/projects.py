@@ -133,7 +133,6 @@ def create(folder: Path, template: str) -> list[str]:
 
 
 def _write(folder: Path, name: str, template: Template) -> None:
-
     text = (root() / "config" / template.config).read_text(encoding="utf-8")
     body = re.sub(r"\A(#.*\n)+\n*", "", text).replace(f"config/{template.config}", "config.yaml")
     ignored = ["results/", ".snakemake/", "__pycache__/"]

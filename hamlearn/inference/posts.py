@@ -74,5 +74,5 @@ class Tagged:
     relevance: Mapping[str, float] | None = None  # the mean of M by view (Eq. 9), if measured
     has_image: bool = False  # whether features of an image were used
     explanation: tuple[Contribution, ...] | None = None  # if asked for; the image comes first
-    note: str | None = None
-    error: str | None = None
+    note: str | None = None  # such as why an image was not used
+    error: str | None = None  # why the post could not be tagged

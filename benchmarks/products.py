@@ -94,14 +94,15 @@ def measure_rest(name: str, function: Callable[[], object]) -> Iterator[Result]:
         function()
     seconds: Counter[str] = Counter()
     for event in profiler.key_averages():
-        where = "matrix products" if is_product(event.key) else event.key
+        key = event.key.removeprefix("autograd::engine::evaluate_function: ")
+        where = "matrix products" if is_product(key) else key.removeprefix("aten::")
         seconds[where] += event.self_cpu_time_total
     products, total = seconds.pop("matrix products"), seconds.total()
     rows = seconds.most_common(SHOWN)
     rows.append(("all other operators", total - sum(own for _, own in rows)))
     for operator, own in [("matrix products", products), *rows]:
         yield Result(
-            f"{name}: {operator.removeprefix('aten::')}",
+            f"{name}: {operator}",
             100 * own / (products + total),
             "all operators of a step",
             unit="%",

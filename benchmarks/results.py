@@ -16,6 +16,7 @@ from rich.table import Table
 
 from hamlearn.outputs import atomic_write
 
+WIDTH = 100  # columns of the printed tables
 LIBRARIES = ("hamlearn", "torch", "torchvision", "transformers", "pillow", "numpy", "h5py")
 
 
@@ -62,14 +63,18 @@ class Result:
 
 def show(title: str, results: Sequence[Result], console: Console | None = None) -> None:
     """Print the table of one group."""
-    columns = ("benchmark", "measured", "baseline", "target", "")
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    table.add_column("benchmark")
+    table.add_column("measured", no_wrap=True)
+    table.add_column("baseline", max_width=26)
+    table.add_column("target", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for result in results:
         colour = {"pass": "green", "short": "red"}.get(result.verdict, "default")
         name = f"{result.name}\n[dim]{result.note}[/dim]" if result.note else result.name
         verdict = f"[{colour}]{result.verdict}[/{colour}]"
         table.add_row(name, _number(result), result.baseline, result.target, verdict)
-    (console or Console()).print(table)
+    (console or Console(width=WIDTH)).print(table)
 
 
 def write(

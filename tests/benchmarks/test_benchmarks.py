@@ -12,7 +12,7 @@ from benchmarks import startup, storage, timing
 from benchmarks.images import LARGEST, SMALLEST, write_image_posts, write_images
 from benchmarks.peak import peak_memory
 from benchmarks.plan import Plan
-from benchmarks.results import LIBRARIES, Result, show, write
+from benchmarks.results import LIBRARIES, WIDTH, Result, show, write
 from hamlearn.corpus.posts import read_posts
 from hamlearn.vision.images import open_image
 
@@ -161,6 +161,22 @@ def test_the_file_is_written_atomically(tmp_path):
 
 
 def test_the_table_shows_verdicts():
-    console = Console(file=io.StringIO(), width=100)
+    console = Console(file=io.StringIO(), width=WIDTH)
     show("vision", [Result("a", 0.5, at_least=0.9, note="why")], console)
     assert "short" in console.file.getvalue()
+
+
+def test_the_table_breaks_no_word_in_100_columns():
+    console = Console(file=io.StringIO(), width=WIDTH)
+    name = "encoder: native_layer_norm_backward"
+    baseline = "its published code, 0.742 s per post on another machine"
+    note = "one thousand posts per second, and the R-GCN is that of dgl: " * 2
+    show(
+        "learning",
+        [Result(name, 12345.6, baseline, at_least=10_000, unit="posts/s", note=note)],
+        console,
+    )
+    said = console.file.getvalue()
+    assert max(map(len, said.splitlines())) <= WIDTH == 100
+    assert {"12,346 posts/s", ">= 10,000", "pass"} <= {part.strip() for part in said.split("│")}
+    assert set(f"{name} {baseline} {note}".split()) <= set(said.replace("│", " ").split())

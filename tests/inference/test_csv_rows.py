@@ -124,7 +124,7 @@ def test_every_line_is_in_one_row(text):
 
 @pytest.mark.parametrize("line", ['x",y,"', 'a,"x', '"', '"",', 'x,"""', '"a""'])
 def test_quotes_made_to_be_slow_are_not(line):
-    start = time.perf_counter()
+    start = time.process_time()
     with contextlib.suppress(HamlearnError):
         rows("id,text\n" + f"{line}\n" * 20_000)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

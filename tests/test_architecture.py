@@ -172,6 +172,19 @@ WITHOUT = {
     "hamlearn.evaluation.evaluate": ALL - TABLES,
     "hamlearn.evaluation.compare": ALL - TABLES,
     "hamlearn.report.page": NETWORKS | {"safetensors", "tokenizers"},
+    "hamlearn.features.extraction, hamlearn.demo.vision, hamlearn.vision.detectors.mask_rcnn": {
+        "dgl",
+        "lightning",
+        "matplotlib",
+        "nltk",
+        "pandas",
+        "scipy",
+        "tokenizers",
+        "torchmetrics",
+        "transformers",
+    },
+    # Lightning itself imports torchmetrics, and that matplotlib, where they are installed.
+    "hamlearn.training.run": {"dgl", "nltk", "pandas"},
     # transformers itself imports torchvision where that is installed.
     "hamlearn.inference.prediction, hamlearn.inference.predict_file": {
         "dgl",

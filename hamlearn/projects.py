@@ -167,9 +167,11 @@ def run(words: Sequence[str]) -> None:
         words: targets and options of Snakemake.
 
     Raises:
-        HamlearnError: a file of `--configfile` is absent or not YAML, of which Snakemake says
-            neither the name nor the line.
+        HamlearnError: config.yaml or a file of `--configfile` is absent or not a mapping in YAML,
+            of which Snakemake says neither the name nor the line.
     """
+    if Path("config.yaml").is_file():
+        read_yaml("config.yaml")
     for name in _config_files(words):
         if not Path(name).is_file():
             raise HamlearnError(

@@ -134,3 +134,12 @@ def test_a_configuration_that_is_absent_or_broken_is_one_error(tmp_path, monkeyp
     (tmp_path / "no.yaml").write_text("variants:\n\t- full\n")
     with pytest.raises(HamlearnError, match=r"^no\.yaml: not YAML: (.*\n)+.*line 2, column 1"):
         projects.run(words)
+
+
+def test_a_config_yaml_without_keys_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started"))
+    for text in ("", "- a\n"):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(HamlearnError, match=r"^config\.yaml: "):
+            projects.run(["-n"])

@@ -141,5 +141,5 @@ def test_a_config_yaml_without_keys_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started"))
     for text in ("", "- a\n"):
         (tmp_path / "config.yaml").write_text(text)
-        with pytest.raises(HamlearnError, match=r"^config\.yaml: "):
+        with pytest.raises(HamlearnError, match=r"^config\.yaml:1: found"):
             projects.run(["-n"])

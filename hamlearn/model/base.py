@@ -103,7 +103,8 @@ class TaggingModel(nn.Module, ABC):
             scores, mask = emissions.float(), batch.word_mask
             if self.crf is not None:
                 return -self.crf(scores, labels, mask, reduction="mean")
-            total = nn.functional.cross_entropy(scores[mask], labels[mask], reduction="sum")
+            words = mask.nonzero(as_tuple=True)  # once, since a GPU has to wait for their number
+            total = nn.functional.cross_entropy(scores[words], labels[words], reduction="sum")
             return total / len(scores)
 
     @torch.no_grad()

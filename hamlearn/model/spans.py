@@ -97,9 +97,9 @@ class SpanModel(TaggingModel):
         """
         gold = self.marks(require(batch.labels, "labels"), batch.word_mask)
         with torch.autocast(emissions.device.type, enabled=False):
-            scores, mask = emissions.float(), batch.word_mask
+            scores, words = emissions.float(), batch.word_mask.nonzero(as_tuple=True)
             losses = nn.functional.binary_cross_entropy_with_logits(
-                scores[mask], gold[mask], reduction="sum"
+                scores[words], gold[words], reduction="sum"
             )
             return losses / len(scores)
 

@@ -1,6 +1,11 @@
+import traceback
+from collections import Counter
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from hamlearn.errors import HamlearnError
@@ -8,6 +13,7 @@ from hamlearn.model.base import Sizes
 from hamlearn.model.build import build_model, compile_layers
 from hamlearn.model.transformer import CrossModalLayer
 from hamlearn.settings import ModelSettings, TextSettings
+from hamlearn.systems import SYSTEMS
 from tests.model.tiny import LABELS, SIZES, WIDTH, random_batch, tiny_encoder, tiny_tagger
 
 POSTS = [[1, 2, 1], [2], [1, 1, 1, 1, 3]]
@@ -98,3 +104,70 @@ def test_the_encoder_and_all_layers_are_compiled_and_nothing_twice(system, layer
     encoders = [part for part in parts if isinstance(part, PreTrainedModel)]
     assert encoders == ([] if system == "bilstm_crf" else [tagger.get_submodule("text.encoder")])
     assert len(parts) == layers + len(encoders)
+
+
+# Where a step on a GPU waits for a number that the host needs.
+WAITS = {
+    "transformers/masking_utils:_ignore_bidirectional_mask_sdpa": "the encoder skips a full mask",
+    "torchcrf/__init__:_validate": "the CRF checks its masks",
+    "torchcrf/__init__:_compute_score": "likewise",
+    "torchcrf/__init__:_compute_normalizer": "likewise",
+    "model/spatial:find_receivers": "the nodes of each relation",
+    "model/base:loss_of": "the words that are labelled, for systems without a CRF",
+    "model/spans:loss_of": "likewise",
+    "model/queries:_longest": "the length of the queries of mrc_mner and mner_qg",
+    "baselines/lexical:run_lstm": "lengths of sequences, which cuDNN takes from the host",
+    "baselines/lexical:forward": "likewise",
+    "baselines/maf:forward": "the posts with an image, for maf and rds",
+    "baselines/gei:forward": "the number of a post's graphs",
+    "baselines/ita:without_texts": "the length of the posts without their texts",
+}
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operators that a GPU has to finish before the host can go on, by their caller."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        indices = args[1] if name.startswith(("index", "_index_put")) else ()
+        is_masked = isinstance(indices, list) and any(
+            one is not None and one.dtype == torch.bool for one in indices
+        )
+        if is_masked or name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2"):
+            self.count()
+        return func(*args, **(kwargs or {}))
+
+    def count(self):
+        for frame in reversed(traceback.extract_stack()):
+            path = Path(frame.filename)
+            if path != Path(__file__) and "torch" not in path.parts:
+                self.counts[f"{path.parent.name}/{path.stem}:{frame.name}"] += 1
+                return
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_step_waits_for_a_gpu_at_known_places_alone(monkeypatch, system):
+    tagger, batch, waits = tiny_tagger(system).train(), random_batch(POSTS, [2, None, 1]), Waits()
+
+    def counted(real):
+        def copied(tensor, *given):
+            waits.count()
+            return real(tensor, *given)
+
+        return copied
+
+    for name in ("tolist", "cpu", "numpy"):
+        monkeypatch.setattr(torch.Tensor, name, counted(getattr(torch.Tensor, name)))
+    with waits:
+        loss = tagger.loss(batch)
+    assert set(waits.counts) <= WAITS.keys()
+    if system == "full":
+        assert waits.counts.total() == 6  # two of them find the receivers, three check the CRF
+    forward = waits.counts.copy()
+    with waits:
+        loss.backward()
+    assert waits.counts == forward

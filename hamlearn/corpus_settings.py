@@ -13,8 +13,8 @@ class GeneratorSettings(Section):
 
     seed: Seed = Field(0, description="the same seed gives the same bytes")
     posts: int = Field(3500, ge=30, description="posts of all three splits together")
-    pictures: Literal["cues", "noise"] = Field(
-        "cues", description="noise: images that carry no information about their posts"
+    pictures: Literal["cues", "noise", "mixed"] = Field(
+        "cues", description="noise: images that carry no information; mixed: half of them"
     )
 
 

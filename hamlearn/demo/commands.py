@@ -21,7 +21,8 @@ def write_corpus(
     seed: Seed = 0,
     posts: Annotated[int, typer.Option(min=30, help="Posts of all splits together.")] = 3500,
     pictures: Annotated[
-        Literal["cues", "noise"], typer.Option(help="noise: images that carry no information.")
+        Literal["cues", "noise", "mixed"],
+        typer.Option(help="noise: images that carry no information; mixed: half of them."),
     ] = "cues",
 ) -> None:
     """Generate the demo corpus; the same seed gives the same bytes."""

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hamlearn.demo.composition import (
     render,
 )
 from hamlearn.demo.grammar import Sentence, draw_sentence, text_ceiling
+from hamlearn.demo.scenes import SCENES
 from hamlearn.outputs import CORPUS, atomic_folder
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,9 @@ SPLITS = {"train": ("train.txt", 2000), "dev": ("valid.txt", 600), "test": ("tes
 TOTAL = sum(share for _, share in SPLITS.values())
 # First word of every seed here; the training data of the vision weights uses another.
 STREAM = 11
-PICTURES = ("cues", "noise")  # images that answer the question of their post, or another's
+# Images answer the question of their post, or of another one, or of theirs in every second post.
+PICTURES = ("cues", "noise", "mixed")
+RELEVANCE = "relevance"  # the cue of all posts with mixed images
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class DemoPost:
 
     id: str  # the IMGID
     cue: str  # what decides the type of its entity
+    relevant: bool  # whether the image has a say in that
     decision: Decision  # the question that its image answers
     reading: str  # the answer drawn; for the text cue, that of the wrong type
     kind: str  # the true type of the entity
@@ -63,7 +67,7 @@ class DemoPost:
             "objects": [
                 {"class": kind, "box": list(box)} for kind, box in self.composition.objects
             ],
-            "relevant": self.cue != "text",
+            "relevant": self.relevant,
             "width": self.composition.width,
             "height": self.composition.height,
         }
@@ -75,12 +79,16 @@ def draw_post(
     """Draw the post with this number in its split, independently of all others.
 
     With `noise` its words are the same, and its image is one that was drawn for another post, so
-    that it carries no information about this one.
+    that it carries no information about this one. With `mixed` see `_draw_mixed`.
 
     Returns:
         The post, and the generator to paint its image with.
     """
     place = [STREAM, seed, list(SPLITS).index(split), number]
+    name = f"demo{seed}_{split}_{number:05d}"
+    if pictures == "mixed":
+        rng = np.random.default_rng([*place, PICTURES.index(pictures)])
+        return _draw_mixed(name, split == "train", rng), rng
     rng = np.random.default_rng(place)
     cue = _draw_cue(rng)
     decision = draw_decision(rng, cue)
@@ -94,8 +102,26 @@ def draw_post(
         composition = compose(other, other.readings[int(rng.integers(2))], rng)
     else:
         composition = compose(decision, reading, rng)
-    name = f"demo{seed}_{split}_{number:05d}"
-    return DemoPost(name, cue, decision, reading, kind, sentence, composition), rng
+    relevant = cue != "text" and pictures != "noise"
+    return DemoPost(name, cue, relevant, decision, reading, kind, sentence, composition), rng
+
+
+def _draw_mixed(name: str, training: bool, rng: np.random.Generator) -> DemoPost:
+    """Draw a post whose last word names a scene, that of its image in every second post.
+
+    There the object in the image decides between the two types of the name. Where the scene is
+    another one the type is always the first, whatever the object: words alone are right in 3 of 4
+    posts, and so is a reader who sees the object but not whether the image is that of the post.
+    """
+    decision = draw_decision(rng, "object")
+    shown, relevant = int(rng.integers(2)), bool(rng.integers(2))
+    reading, kind = decision.readings[shown], decision.types[shown if relevant else 0]
+    sentence = draw_sentence(rng, "object", decision.name, kind, decision.pool, training)
+    composition = compose(decision, reading, rng)
+    others = [scene for scene in SCENES if scene != composition.scene]
+    scene = composition.scene if relevant else str(rng.choice(others))
+    sentence = replace(sentence, words=(*sentence.words, f"#{scene}"))
+    return DemoPost(name, RELEVANCE, relevant, decision, reading, kind, sentence, composition)
 
 
 def _draw_cue(rng: np.random.Generator) -> str:
@@ -120,7 +146,7 @@ def write_corpus(
     The folder holds train.txt, valid.txt, test.txt (CoNLL with IMGID lines), images/*.jpg,
     manifest.jsonl (one line per post) and ceiling.json (see `text_ceiling`). It is written
     atomically and replaces an existing one. Without `images` it is written much faster, and all
-    else stays the same. With `pictures` "noise", images carry no information: see `draw_post`.
+    else stays the same. `pictures` is one of PICTURES, see `draw_post`.
 
     Returns:
         The number of posts by split.
@@ -139,11 +165,15 @@ def write_corpus(
                             jpeg = jpeg_bytes(render(post.composition, rng))
                             (folder / "images" / f"{post.id}.jpg").write_bytes(jpeg)
                         text.write(post.conll())
-                        facts = post.manifest(split)
-                        facts["relevant"] &= pictures == "cues"
-                        manifest.write(json.dumps(facts) + "\n")
+                        manifest.write(json.dumps(post.manifest(split)) + "\n")
                 log.info("demo corpus, seed %d: %s has %d posts", seed, split, size)
-        ceiling = {name: round(value, 6) for name, value in text_ceiling().items()}
-        facts = {"seed": seed, "posts": sizes, "shares": CUES, "text_ceiling": ceiling}
+        mixed = pictures == "mixed"
+        known = {"overall": 0.75, RELEVANCE: 0.75} if mixed else text_ceiling()
+        facts = {
+            "seed": seed,
+            "posts": sizes,
+            "shares": {RELEVANCE: 1} if mixed else CUES,
+            "text_ceiling": {name: round(value, 6) for name, value in known.items()},
+        }
         (folder / "ceiling.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return sizes

@@ -212,3 +212,31 @@ def test_noise_is_written_like_the_corpus(folder, tmp_path):
     assert all(before[name] != after[name] for name in images)
     lines = after["manifest.jsonl"].decode().splitlines()
     assert not any(json.loads(line)["relevant"] for line in lines)
+
+
+def test_a_mixed_image_counts_where_the_last_word_names_its_scene():
+    posts = [draw_post(5, "train", k, "mixed")[0] for k in range(1200)]
+    for post in posts:
+        first, second = post.decision.types
+        named = post.sentence.words[-1]
+        assert post.relevant == (named == f"#{post.composition.scene}")
+        shown = [kind for kind, _ in post.composition.objects if kind in post.decision.kinds]
+        assert shown == [post.reading]
+        sees_second = post.reading == post.decision.readings[1]
+        assert post.kind == (second if sees_second and post.relevant else first)
+    for reader in ("words", "object"):  # neither sees whether the image is relevant
+        right = 0
+        for post in posts:
+            sees_second = reader == "object" and post.reading == post.decision.readings[1]
+            right += post.kind == post.decision.types[sees_second]
+        assert abs(right / len(posts) - 0.75) < 0.04
+
+
+def test_a_mixed_corpus_states_its_cue_and_ceiling(tmp_path):
+    write_corpus(tmp_path / "mixed", 3, POSTS, images=False, pictures="mixed")
+    lines = (tmp_path / "mixed" / "manifest.jsonl").read_text().splitlines()
+    facts = [json.loads(line) for line in lines]
+    assert {line["cue"] for line in facts} == {"relevance"}
+    assert {line["relevant"] for line in facts} == {True, False}
+    about = json.loads((tmp_path / "mixed" / "ceiling.json").read_text())
+    assert about["text_ceiling"] == {"overall": 0.75, "relevance": 0.75}

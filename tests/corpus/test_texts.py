@@ -1,10 +1,15 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from examples import caption_features
 from hamlearn.corpus.texts import read_texts, text_of
 from hamlearn.errors import HamlearnError
+from tests.builders import write_corpus
 
 
 def write(folder, name, text):
@@ -109,3 +114,28 @@ def test_a_long_field_of_a_table_is_refused_by_its_length(tmp_path):
     path = write(tmp_path, "a.csv", "id,text\n1," + "a" * 140_000 + "\n")
     with pytest.raises(HamlearnError, match=r"a\.csv:2: .*fields of at most 131072 characters"):
         read_texts(path)
+
+
+def test_texts_become_features_of_images_and_of_their_sentences(tmp_path):
+    encoder = write_corpus(tmp_path)["encoder"]
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    model = AutoModel.from_config(AutoConfig.from_pretrained(encoder)).eval()
+    model.save_pretrained(encoder)
+    path = write(tmp_path, "a.txt", "1.jpg :a dog. Two people!\n2.jpg :ice\n")
+    assert caption_features.write_features(path, encoder, tmp_path / "out") == 2
+
+    def vector(text):
+        with torch.no_grad():
+            hidden = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        mean = hidden.mean(0)
+        return (mean / mean.norm() * len(mean) ** 0.5).numpy()
+
+    with np.load(tmp_path / "out.npz") as images:
+        assert images["ids"].tolist() == ["1", "2"]
+        for found, text in zip(images["features"], ["a dog. Two people!", "ice"], strict=True):
+            np.testing.assert_allclose(found, vector(text), rtol=1e-4, atol=1e-5)
+    with np.load(tmp_path / "out" / "1.npz") as objects:
+        assert objects["names"].tolist() == ["sentence"] * 2
+        assert objects["boxes"].tolist() == [[0, 0, 100, 100]] * 2
+        for found, text in zip(objects["features"], ["a dog.", "Two people!"], strict=True):
+            np.testing.assert_allclose(found, vector(text), rtol=1e-4, atol=1e-5)

@@ -100,7 +100,7 @@ def test_the_schema_file_is_current():
     "name",
     [
         *("config.yaml", "config/offline.yaml", "config/own.yaml", "config/predict.yaml"),
-        "config/modern.yaml",
+        *("config/modern.yaml", "config/captions.yaml"),
     ],
 )
 def test_shipped_configurations_are_valid(name):

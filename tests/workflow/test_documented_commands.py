@@ -63,6 +63,7 @@ COMMANDS = {
     "snakemake --cores all --configfile config/offline.yaml mine.yaml": (
         (f"error {NO_CORPUS}",) * 2
     ),
+    "snakemake --cores all --configfile config/captions.yaml": (f"error {NO_CORPUS}",) * 2,
     "snakemake --cores all --configfile config/predict.yaml": (
         "error config: predict.model: found no folder mymodel, expected a model",
         "predict_posts",

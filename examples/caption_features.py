@@ -76,7 +76,7 @@ def write_features(path: str | Path, encoder: str | Path, out: str | Path) -> in
         np.savez(
             out / f"{image_id}.npz",
             features=np.stack([of_text[one] for one in some]),
-            boxes=np.tile(np.float32([0, 0, SIDE, SIDE]), (len(some), 1)),
+            boxes=np.tile(np.array([0, 0, SIDE, SIDE], np.float32), (len(some), 1)),
             names=np.array(["sentence"] * len(some)),
             width=SIDE,
             height=SIDE,

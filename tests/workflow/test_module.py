@@ -1,8 +1,8 @@
 """The workflow from elsewhere: `-s`, `--directory`, and as a module of another workflow."""
 
 import re
-import shutil
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -32,27 +32,6 @@ rule conclude:
     shell:
         "cp {{input}} {{output}}"
 """
-DEPLOYED = """\
-from snakemake.utils import min_version
-
-
-min_version("6.10.0")
-
-
-configfile: "config/config.yaml"
-
-
-# declare https://github.com/OWNER/hamlearn as a module
-module hamlearn:
-    snakefile: 
-        {snakefile!r}
-    config:
-        config
-
-
-# use all rules from https://github.com/OWNER/hamlearn
-use rule * from hamlearn
-"""  # as `snakedeploy deploy-workflow` writes it, next to copies of config/ and profiles/
 MINE = """\
 hamlearn:
   results: study
@@ -118,23 +97,31 @@ def test_a_configuration_in_the_working_folder_is_read(checkout, tmp_path):
     assert "config: training.epochs: found 'many'" in said
 
 
-def test_rules_of_a_repository_run_the_installed_package(tmp_path, monkeypatch):
-    """As `github(...)` reads them: one by one, in what snakedeploy writes."""
+def test_what_snakedeploy_writes_runs_with_the_installed_package(tmp_path, monkeypatch):
+    pytest.importorskip("snakedeploy", reason="snakedeploy deploys it: pip install hamlearn[test]")
     checkout = Project(tmp_path / "repository")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(checkout.folder)]
     for words in (["init", "-q"], ["add", "workflow"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *words], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    study = tmp_path / "study"
+    command = [sys.executable, "-c", "from snakedeploy.client import main; main()"]
+    command += ["deploy-workflow", str(checkout.folder), str(study), "--branch", "main"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (study / "config/README.md").is_file()
+    # Of a folder it states a path relative to that folder; of a repository, where its rules are
+    # read one by one, a URL.
+    written = (study / "workflow/Snakefile").read_text()
+    assert written.count('"workflow/Snakefile"') == 1
     source = f"git+file://{checkout.folder}/workflow/Snakefile@{commit.stdout.strip()}"
-    (tmp_path / "workflow").mkdir()
-    (tmp_path / "workflow/Snakefile").write_text(DEPLOYED.format(snakefile=source))
-    shutil.copytree(checkout.folder / "config", tmp_path / "config")
+    deployed = written.replace('"workflow/Snakefile"', repr(source))
+    (study / "workflow/Snakefile").write_text(deployed)
     monkeypatch.setenv("PYTHONPATH", str(checkout.folder))
-    assert re.search(r"^train +5$", snakemake(checkout, tmp_path, "-n"), re.MULTILINE)
+    assert re.search(r"^train +5$", snakemake(checkout, study, "-n"), re.MULTILINE)
     (tmp_path / "old").mkdir()
     (tmp_path / "old/hamlearn.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "old"))
-    said = snakemake(checkout, tmp_path, "-n", ok=False)
+    said = snakemake(checkout, study, "-n", ok=False)
     assert "found no package hamlearn of this workflow's version" in said
 
 

@@ -32,7 +32,7 @@ class CorpusSettings(Section):
         None, description="K models, each tested on another part of all posts; null: one model"
     )
     labels: Literal["bio", "iob1", "bioes"] = Field("bio", description="notation in the files")
-    texts: dict[Name, PathName] = Field({}, description="files of texts beside posts, by name")
+    texts: dict[Name, PathName] = Field({}, description="files of additional texts, by name")
 
     @model_validator(mode="before")
     @classmethod

@@ -189,7 +189,7 @@ def _paths(settings: Settings) -> Iterator[InputPath]:
             yield InputPath(f"{key}.images", corpus.images, images, is_folder=True)
         for kind, path in corpus.texts.items():
             if any(kind in one.texts for one in inputs):
-                expected = "a file of texts by id; see docs/own-corpus.md#texts-beside-posts"
+                expected = "a file of texts by id; see docs/own-corpus.md#additional-texts"
                 yield InputPath(f"{key}.texts.{kind}", path, expected)
     for one, reads in zip(chosen, inputs, strict=True):
         if reads.lexicon and one.settings.text.word_vectors is not None:

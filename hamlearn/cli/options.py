@@ -22,7 +22,7 @@ Objects = Annotated[Path | None, typer.Option(help="Features of objects.")]
 Graphs = Annotated[Path | None, typer.Option(help="Relation graphs.")]
 Texts = Annotated[
     list[str],
-    typer.Option("--text", metavar="NAME=FILE", help="A file of texts beside posts, by name."),
+    typer.Option("--text", metavar="NAME=FILE", help="A file of additional texts, by name."),
 ]
 Encoded = Annotated[Path | None, typer.Option(help="Outputs of a frozen encoder, from `encode`.")]
 Encoder = Annotated[str | None, typer.Option(help="Text encoder; default: text.encoder.")]

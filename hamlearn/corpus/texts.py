@@ -1,4 +1,4 @@
-"""Files of texts beside posts, such as captions: one text by the id of a post or of its image.
+"""Files of additional texts, such as captions: one text by the id of a post or of its image.
 
 | form | told by | a text is |
 |---|---|---|

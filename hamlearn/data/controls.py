@@ -1,7 +1,7 @@
 """Controls: images taken away from posts, exchanged between them, or replaced by their mean.
 
 A system whose scores do not fall under a control does not use what images show. What a system reads
-of an image is controlled together: its features, the names of its objects and the texts beside it.
+of an image is controlled together: its features, the names of its objects and its additional texts.
 A text with the id of a post, not of its image, counts as one of the first post with that image.
 """
 

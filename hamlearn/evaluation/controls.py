@@ -60,7 +60,7 @@ class Runs:
 
     @property
     def has_image(self) -> NDArray[np.bool_]:
-        """Whether each post has an image, or a text beside it, that the system reads."""
+        """Whether each post has an image or an additional text that the system reads."""
         first = next(iter(self.own.values()))
         return np.array([bool(one.has_image or any(one.has_text.values())) for one in first])
 

@@ -4,7 +4,7 @@ The score that is explained is the sum of log-softmax emissions of the predicted
 words of the predicted entities; for a system that finds spans, that of log-probabilities of their
 first and last words. What an object contributes to it is, to first order, what would be lost
 without the object: the gradient of the score with respect to its vector v_i (Eq. 3), times v_i. A
-positive contribution speaks for the predicted labels.
+positive contribution supports the predicted labels.
 """
 
 from collections.abc import Iterator, Sequence

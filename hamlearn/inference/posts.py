@@ -16,11 +16,11 @@ class Post:
     images: tuple[ImageInput, ...] = ()  # further ones; features of all are combined, each once
     caption: str | None = None  # the same as the text `captions`
     id: str | int | None = None  # copied to the result
-    texts: Mapping[str, str] = field(default_factory=dict)  # beside the post, by name
+    texts: Mapping[str, str] = field(default_factory=dict)  # additional ones, by name
 
     @property
     def all_texts(self) -> dict[str, str]:
-        """All texts beside the post by name, `caption` as `captions`."""
+        """All additional texts by name, `caption` as `captions`."""
         caption = {"captions": self.caption} if self.caption else {}
         return {**caption, **{name: text for name, text in self.texts.items() if text}}
 

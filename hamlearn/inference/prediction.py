@@ -40,7 +40,7 @@ class Prediction:
     predicted: list[str]  # one label per word; O where the word was cut
     has_image: bool | None  # whether features of the image were read; None: none of any
     relevance: dict[str, float] | None  # mean of M by view; None without image or relevance
-    has_text: dict[str, bool]  # of the texts that are read beside posts, by name
+    has_text: dict[str, bool]  # of the additional texts that are read, by name
     cut: int = 0  # number of words at the end that the model did not read
     contributions: list[float] | None = None  # of the image and its parts, see `explanation`
 

@@ -8,7 +8,7 @@
 | conll | .conll, .bio; .txt that begins with IMGID: | one word per line, then a blank line |
 | text | .txt | a line |
 
-`texts` has texts beside the post by name, in a table one column each; `caption` is `captions`.
+`texts` has additional texts by name, in a table one column each; `caption` is `captions`.
 Text is UTF-8. Everything but `text` (or `words`) is optional. Blank lines of jsonl, csv and tsv are
 skipped; in text, each is a post without words. A post without an id is numbered by its line.
 """

@@ -296,7 +296,7 @@ class Tagger(AbstractContextManager["Tagger"]):
         return PostDataset(posts, model.tokenizer, facts.text, sources=sources)
 
     def _texts(self, name: str, posts: Sequence[_Prepared]) -> dict[str, str]:
-        """Return a text beside posts by their places; warn once if none has one."""
+        """Return an additional text of posts by their places; warn once if none has one."""
         found = {one.id: text for one in posts if (text := one.post.all_texts.get(name))}
         was_read = any(split.texts.get(name) for split in self.model.facts.splits.values())
         if was_read and not found and name not in self._warned:

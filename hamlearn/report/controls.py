@@ -27,7 +27,7 @@ def _words(control: str, what: str) -> str:
 
 
 def _what(corpus: CorpusResults, detector: str, variant: str) -> str:
-    """Return what a control of a system takes away: images, texts beside the posts, or both."""
+    """Return what a control of a system takes away: images, additional texts, or both."""
     runs = corpus.runs_of(detector, variant)
     if not runs or not runs[0].facts.inputs.texts:
         return IMAGES

@@ -43,7 +43,7 @@ class GivenPost(Section):
     images: Annotated[
         list[Annotated[bytes, EncodedBytes(encoder=StrictBase64)]], Field(max_length=MAX_IMAGES)
     ] = Field(default=[], description="files in base64: JPEG, PNG, WebP, GIF, BMP or TIFF")
-    texts: dict[str, str] = Field(default={}, description="beside the post, by name")
+    texts: dict[str, str] = Field(default={}, description="additional texts, by name")
 
     @property
     def post(self) -> Post:
@@ -88,7 +88,7 @@ class ModelResponse(BaseModel):
     parameters: int
     dev_f1: dict[str, float] = Field(description="micro F1 on dev, 0 to 1, by scheme")
     reads_images: bool
-    texts: list[str] = Field(description="texts beside posts that it reads, by name")
+    texts: list[str] = Field(description="additional texts that it reads, by name")
     networks: dict[str, NetworkOut] = Field(description="that look at images, by kind")
     digest: Digest = Field(description="sha256 of the manifest of the model")
 

@@ -291,9 +291,9 @@ class OneLineFormatter(logging.Formatter):
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Print a text; what a terminal must not get, or cannot show, is escaped."""
+    """Print a text at once; what a terminal must not get, or cannot show, is escaped."""
     file = file or sys.stdout
-    print(shown(printable(text), file), file=file)
+    print(shown(printable(text), file), file=file, flush=True)
 
 
 def shown(text: str, file: TextIO) -> str:

@@ -7,10 +7,12 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
 
+from tests.hub import NAME, TOKEN, running_hub
 from tests.workflow.project import ROOT
 
 pytest.importorskip("hatchling", reason="hatchling builds the wheel: pip install hamlearn[test]")
@@ -45,17 +47,18 @@ class Installed:
             if not path.name.startswith(("git", "python")) and not link.is_symlink():
                 link.symlink_to(path)
 
-    def type(self, command, folder, ok=True):
-        """Return what a command of the environment says, where there is no git or other Python."""
+    def environment(self, **more):
+        """Return the variables of a shell in which there is no git or other Python."""
+        folders = {"PATH": str(self.folder / "tools"), "HOME": str(self.folder)}
+        return {**folders, "OMP_NUM_THREADS": "1", **more}
+
+    def type(self, command, folder, ok=True, **more):
+        """Return what a command of the environment says."""
         name, *words = command.split()
         done = subprocess.run(
             [self.bin / name, *words],
             cwd=folder,
-            env={
-                "PATH": str(self.folder / "tools"),
-                "HOME": str(self.folder),
-                "OMP_NUM_THREADS": "1",
-            },
+            env=self.environment(**more),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -146,6 +149,44 @@ def test_a_system_of_ones_own_is_trained_without_the_checkout(installed, project
     said = installed.type(f"hamlearn run {run} --configfile small.yaml", folder)
     assert json.loads(run.read_text())["own"]["build"] == "own_system:GatedAttention"
     assert "extract" not in said
+
+
+def test_a_model_is_handed_on_and_served(installed, project, tmp_path):
+    images = project / "results/corpus/demo/drawn/images"
+    image = next(images.iterdir()).name
+    (tmp_path / "posts.jsonl").write_text(json.dumps({"text": "see Mira", "image": image}))
+    run = project / "results/models/demo/demo/full/seed0"
+    installed.type(f"hamlearn export {run} model --with-vision", tmp_path)
+    assert (tmp_path / "model/README.md").read_text().startswith("---\n")
+    with running_hub() as hub:
+        online = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_CACHE": str(tmp_path / "hub")}
+        assert NAME in installed.type(f"hamlearn push model {NAME}", tmp_path, **online)
+        words = f"posts.jsonl --images {images} --out found.jsonl"
+        installed.type(f"hamlearn predict {NAME} {words}", tmp_path, **online)
+    found = json.loads((tmp_path / "found.jsonl").read_text())
+    assert found["has_image"]
+    assert found["error"] is None
+    server = subprocess.Popen(
+        [installed.bin / "hamlearn", "serve", "model", "--port", "0"],
+        cwd=tmp_path,
+        env=installed.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        said = iter(server.stdout.readline, "")
+        url = next(match[0] for line in said if (match := re.search(r"http://[\w.:]+/", line)))
+        body = json.dumps({"posts": [{"text": "see Mira"}]}).encode()
+        request = Request(f"{url}v1/tag", body, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as answer:
+            (tagged,) = json.load(answer)["posts"]
+        assert tagged["words"] == ["see", "Mira"]
+    finally:
+        server.terminate()
+    assert server.wait(60) == 0
+    assert "graphs" in installed.type("hamlearn doctor", tmp_path)
+    assert "demo" in installed.type("hamlearn weights list --settings config.yaml", project)
 
 
 @pytest.mark.parametrize("template", ["own", "paper", "predict"])

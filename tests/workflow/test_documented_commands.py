@@ -224,7 +224,7 @@ def test_a_target_of_make_is_there(target):
 
 def test_the_page_is_served(finished):
     _, environment = finished.command()
-    words = [sys.executable, *["-u", "-m", "hamlearn", "serve", "mymodel", "--port", "0"]]
+    words = [sys.executable, *["-m", "hamlearn", "serve", "mymodel", "--port", "0"]]
     with subprocess.Popen(
         words, cwd=finished.folder, env=environment, stdout=subprocess.PIPE, text=True
     ) as server:

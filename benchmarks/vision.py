@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks import gpu_vision, storage
+from benchmarks import gpu_vision, prediction, storage
 from benchmarks.images import mean_kilobytes, write_image_posts, write_images
 from benchmarks.networks import (
     RANDOM,
@@ -45,6 +45,7 @@ def measure(plan: Plan) -> Iterator[Result]:
         yield _measure_library(plan, images[: plan.images], folder)
         yield _measure_detr(plan, images[: plan.detr_images], folder)
         yield from _measure_detectors(plan, images[: plan.detector_images], folder)
+        yield from prediction.measure(plan, images[: plan.detector_images])
         yield from storage.measure_memory(plan, images[: plan.image_files], folder)
         yield storage.measure_disk(plan, folder)
         yield from gpu_vision.measure(plan, images, folder)

@@ -1,15 +1,18 @@
 """Features of images for a tagger: computed by the networks of the training, or read from files."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from hamlearn.data.alignment import align
 from hamlearn.data.sources import InputFiles
@@ -22,9 +25,39 @@ from hamlearn.inference.vision_weights import NONE_HELD, Held, check_loaded, fin
 from hamlearn.networks import BACKBONES, DETECTORS, PRECOMPUTED, DetectorSettings, WeightSettings
 from hamlearn.runs import RunFacts, VisionNetwork
 from hamlearn.settings import GraphSettings
-from hamlearn.vision.images import ImageError, ImageInput, Status, memory_checked, open_image
+from hamlearn.vision.images import (
+    Decoded,
+    ImageError,
+    ImageInput,
+    Status,
+    decode_images,
+    memory_checked,
+    set_threads,
+)
 
 CACHED = 16  # images whose features are kept, for posts that share one
+BATCH = 8  # images that the image network takes at a time
+AHEAD = 4  # images decoded ahead, at full size
+
+
+class _Decoded(NamedTuple):
+    """An image, a key of its pixels, and the inputs of the image network, if it reads no crops."""
+
+    image: Image.Image
+    key: str
+    inputs: Tensor | None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of an image; its features when its batch is complete."""
+
+    key: str
+    size: tuple[int, int]
+    inputs: Tensor | None  # (1 or 1 + CROPS, 3, H, W) of the image network
+    fields: dict[str, NDArray[Any]] = field(default_factory=dict)
+    scores: NDArray[np.floating] = field(default_factory=lambda: np.zeros(0, np.float32))
+    features: ImageFeatures | ImageError | None = None
 
 
 class NetworkEncoder:
@@ -53,7 +86,7 @@ class NetworkEncoder:
         self.class_names: list[str | None] = [*facts.classes, None]
         limits = (one.settings.get("max_pixels", 100_000_000) for one in facts.networks.values())
         self._max_pixels = int(min(limits))
-        self._kept: dict[str, ImageFeatures] = {}
+        self._kept: dict[str, _Seen] = {}
         self._sources = [one.source for one in facts.networks.values()]
         self._has_warned = False
         self._image_network = facts.networks.get("images")
@@ -74,7 +107,7 @@ class NetworkEncoder:
             own = held.get("images", {})
             chosen = find_weights(network, BACKBONES, WeightSettings, weights, own, functions)
             self._backbone = load_backbone(network.name, chosen)
-            self._backbone.network.to(self._device)
+            self._backbone.network.to(self._device).to(memory_format=torch.channels_last)
             check_loaded(network, self._backbone, is_copy=bool(own))
         if (network := self._object_network) is not None:
             own = held.get("objects", {})
@@ -91,69 +124,139 @@ class NetworkEncoder:
 
     def encode(self, image: ImageInput) -> ImageFeatures:
         """Return the features of an image; ImageError if it cannot be read."""
-        opened = open_image(image, self._max_pixels)
-        if not self._has_warned and isinstance(image, str | Path):
-            self._has_warned = True
-            warn_of_demo(self._sources, image)
-        key = sha256(b"%d %d " % opened.size + opened.tobytes()).hexdigest()
-        if key not in self._kept:
-            with memory_checked():
-                self._kept[key] = self._compute(opened, key)
-            if len(self._kept) > CACHED:
-                del self._kept[next(iter(self._kept))]  # the first one
-        return self._kept[key]
+        (found,) = self.encode_all([image])
+        if isinstance(found, ImageError):
+            raise found
+        return found
+
+    def encode_all(self, images: Sequence[ImageInput]) -> Iterator[ImageFeatures | ImageError]:
+        """Yield the features of images in order, or why one cannot be read.
+
+        Threads decode images ahead, and the image network takes several at a time.
+        """
+        threads = set_threads(None)
+        with closing(
+            decode_images(images, self._prepare, self._max_pixels, threads, AHEAD)
+        ) as queue:
+            seen = (self._detect(item, images[item.row]) for item in queue)
+            while batch := list(islice(seen, BATCH)):
+                unique = {id(one): one for one in batch if isinstance(one, _Seen)}
+                self._complete([one for one in unique.values() if one.features is None])
+                for one in batch:
+                    found = one.features if isinstance(one, _Seen) else one
+                    assert found is not None
+                    yield found
+                for key, one in list(self._kept.items()):
+                    if len(self._kept) <= CACHED and not isinstance(one.features, ImageError):
+                        continue
+                    del self._kept[key]
 
     def close(self) -> None:
         """Drop cached features."""
         self._kept.clear()
 
+    def _prepare(self, image: Image.Image, row: int) -> _Decoded:
+        """Return a decoded image and what can be computed from it in a thread."""
+        key = sha256(b"%d %d " % image.size + image.tobytes()).hexdigest()
+        if self._image_network is None or self._inputs.crops:
+            return _Decoded(image, key, None)  # crops need the objects
+        return _Decoded(image, key, self._backbone.preprocess(image)[None])
+
     @torch.inference_mode()
-    def _compute(self, image: Image.Image, key: str) -> ImageFeatures:
+    def _detect(self, item: Decoded[_Decoded], image: ImageInput) -> _Seen | ImageError:
+        """Return an image with its objects, or the one that is kept of equal pixels."""
         from hamlearn.features.crops import best_boxes, image_and_crops
         from hamlearn.features.extraction import padded
-        from hamlearn.vision.backbones import features_of
         from hamlearn.vision.base import SELECTION, select_top
 
-        fields: dict[str, NDArray[Any]] = {}
-        scores = np.zeros(0, np.float32)
-        if (network := self._object_network) is not None:
-            chosen, found = network.settings, self._detector.propose(image)
-            selection = {key: chosen[key] for key in SELECTION}
-            try:
+        if isinstance(item.value, ImageError):
+            return item.value
+        opened, key, inputs = item.value
+        if not self._has_warned and isinstance(image, str | Path):
+            self._has_warned = True
+            warn_of_demo(self._sources, image)
+        if key in self._kept:
+            return self._kept[key]
+        seen = _Seen(key, opened.size, inputs)
+        try:
+            if (network := self._object_network) is not None:
+                chosen = network.settings
+                with memory_checked():
+                    found = self._detector.propose(opened)
+                selection = {name: chosen[name] for name in SELECTION}
                 best = select_top(found, chosen["objects"], **selection)
-            except HamlearnError as error:
-                raise ImageError(Status.UNDECODABLE, str(error)) from error
-            row = padded(best, chosen["objects"], image.size, len(self.classes))
-            count, scores = row["counts"], row["scores"][: row["counts"]]
-            fields |= {
-                "objects": as_stored(row["features"][:count], network),
-                "classes": row["labels"][:count],
-                "boxes": row["boxes"][:count],
-            }
-        if (network := self._image_network) is not None:
-            preprocess = self._backbone.preprocess
-            if self._inputs.crops:
-                boxes = best_boxes(fields["boxes"], fields["classes"], len(self.classes))
-                images = image_and_crops(image, boxes, preprocess)
+                row = padded(best, chosen["objects"], opened.size, len(self.classes))
+                count = row["counts"]
+                seen.scores = row["scores"][:count]
+                seen.fields = {
+                    "objects": as_stored(row["features"][:count], network),
+                    "classes": row["labels"][:count],
+                    "boxes": row["boxes"][:count],
+                }
+            if self._image_network is not None and inputs is None:
+                boxes = best_boxes(seen.fields["boxes"], seen.fields["classes"], len(self.classes))
+                seen.inputs = image_and_crops(opened, boxes, self._backbone.preprocess)
+        except ImageError as error:
+            return error
+        except HamlearnError as error:
+            return ImageError(Status.UNDECODABLE, str(error))
+        self._kept[key] = seen
+        return seen
+
+    def _complete(self, batch: Sequence[_Seen]) -> None:
+        """Compute what the image network finds in images; where memory is short, one at a time."""
+        try:
+            with memory_checked():
+                maps = self._image_maps(batch)
+        except ImageError as error:
+            if len(batch) == 1:
+                batch[0].features = error
             else:
-                images = preprocess(image)[None]
-            half, has_stages = self._device.type == "cuda", self._inputs.reads_stages
-            maps = [
-                features_of(self._backbone, one[None].to(self._device), half, has_stages)
-                for one in images
-            ]
-            pooled, regions, *stages = (as_stored(own[0].cpu().numpy(), network) for own in maps[0])
+                for one in batch:
+                    self._complete([one])
+            return
+        for place, one in enumerate(batch):
+            try:
+                one.features = self._features(one, [[own[place] for own in part] for part in maps])
+            except ImageError as error:
+                one.features = error
+            one.inputs = None
+
+    @torch.inference_mode()
+    def _image_maps(self, batch: Sequence[_Seen]) -> list[list[NDArray[np.float32]]]:
+        """Return features, regions and stages of the whole images, then of each of their crops."""
+        from hamlearn.vision.backbones import features_of
+
+        inputs = [one.inputs for one in batch if one.inputs is not None]
+        if not inputs:
+            return []
+        half, has_stages = self._device.type == "cuda", self._inputs.reads_stages
+        parts = (
+            part.to(self._device, memory_format=torch.channels_last)
+            for part in torch.stack(inputs).unbind(1)
+        )
+        return [
+            [own.cpu().numpy() for own in features_of(self._backbone, part, half, has_stages)]
+            for part in parts
+        ]
+
+    def _features(
+        self, seen: _Seen, maps: Sequence[Sequence[NDArray[np.float32]]]
+    ) -> ImageFeatures:
+        fields = dict(seen.fields)
+        if (network := self._image_network) is not None:
+            pooled, regions, *stages = (as_stored(own, network) for own in maps[0])
             fields |= {"image": pooled, "regions": regions}
             if stages:
                 fields["stages"] = np.concatenate(stages, axis=-1)
             if crops := maps[1:]:
-                joined = torch.stack([torch.cat(own[2:], -1)[0] for own in crops])
-                fields["crops"] = as_stored(joined.cpu().numpy(), network)
+                joined = np.stack([np.concatenate(own[2:], axis=-1) for own in crops])
+                fields["crops"] = as_stored(joined, network)
         if self._inputs.graphs:
-            sides, graph = image.size, self._graph
-            relations = relation_matrix(fields["boxes"], *sides, graph.overlap_iou, graph.far)
+            graph = self._graph
+            relations = relation_matrix(fields["boxes"], *seen.size, graph.overlap_iou, graph.far)
             fields["relations"] = relations
-        return ImageFeatures(VisualFeatures(**fields), scores, key)
+        return ImageFeatures(VisualFeatures(**fields), seen.scores, seen.key)
 
 
 class FileEncoder:
@@ -191,6 +294,14 @@ class FileEncoder:
             boxes = reader.objects.rows("boxes", [reader.objects.row_of[name]])[0, : len(classes)]
             visual = replace(visual, classes=classes, boxes=boxes)
         return ImageFeatures(visual, scores, key)
+
+    def encode_all(self, images: Sequence[ImageInput]) -> Iterator[ImageFeatures | ImageError]:
+        """Yield the features of images in order, or why the files have none."""
+        for image in images:
+            try:
+                yield self.encode(image)
+            except ImageError as error:
+                yield error
 
     def __contains__(self, name: str) -> bool:
         return all(name in file.row_of for file in self._reader.files)

@@ -43,8 +43,8 @@ class _Prepared:
     post: Post
     text: str
     tokens: list[Word]
-    visual: VisualFeatures | None
-    note: str | None
+    visual: VisualFeatures | None = None
+    note: str | None = None
     labels: None = None
 
     @property
@@ -188,12 +188,12 @@ class Tagger(AbstractContextManager["Tagger"]):
         source = iter(posts)
         while taken := list(islice(source, window)):
             prepared = [self._prepare(str(place), post) for place, post in enumerate(taken)]
-            ready = [one for one in prepared if isinstance(one, _Prepared)]
+            ready = self._with_images([one for one in prepared if isinstance(one, _Prepared)])
             tagged = iter(self._tag(ready, size, explain))
             yield from (next(tagged) if isinstance(one, _Prepared) else one for one in prepared)
 
     def _prepare(self, place: str, post: Post | str | Unreadable) -> _Prepared | Tagged:
-        """Return a post with its words and features, or why it cannot be tagged."""
+        """Return a post with its words, or why it cannot be tagged."""
         if isinstance(post, Unreadable):
             return Tagged(post.id, error=post.error)
         if isinstance(post, str):
@@ -205,25 +205,35 @@ class Tagger(AbstractContextManager["Tagger"]):
         except HamlearnError as error:
             printable = whole_characters(post.text) if isinstance(post.text, str) else None
             return Tagged(post.id, printable, error=str(error))
-        visual, note = self._encode(post) if self.reads_images else (None, None)
-        return _Prepared(place, post, text, words, visual, note)
+        return _Prepared(place, post, text, words)
 
-    def _encode(self, post: Post) -> tuple[VisualFeatures | None, str | None]:
-        """Return the features of a post's images, and a note on those that could not be read."""
+    def _with_images(self, posts: Sequence[_Prepared]) -> list[_Prepared]:
+        """Return posts with the features of their images."""
+        images = [image for one in posts for image in one.post.all_images]
+        if not self.reads_images or not images:
+            return list(posts)
+        features = self.image_encoder.encode_all(images)
+        return [self._with_features(one, features) for one in posts]
+
+    def _with_features(
+        self, one: _Prepared, features: Iterator[ImageFeatures | ImageError]
+    ) -> _Prepared:
+        """Return a post with its next features, and a note on images that could not be read."""
         found, notes = dict[str, ImageFeatures](), []
-        for number, image in enumerate(post.all_images, start=1):
-            try:
-                one = self.image_encoder.encode(image)
-                found[one.key] = one  # an image that is there twice counts once
-            except ImageError as error:
+        for number, image in enumerate(one.post.all_images, start=1):
+            read = next(features)
+            if isinstance(read, ImageFeatures):
+                found[read.key] = read  # an image that is there twice counts once
+            else:
                 name = Path(image).name if isinstance(image, str | Path) else f"image {number}"
-                notes.append(f"{name}: {error.reason}")
+                notes.append(f"{name}: {read.reason}")
         note = "; ".join([*notes, "not used"]) if notes else None
         facts = self.model.facts
         network = facts.networks.get("objects")
         most = 0 if network is None else network.settings["objects"]
         images = list(found.values())
-        return combine(images, most, len(facts.classes)) if images else None, note
+        visual = combine(images, most, len(facts.classes)) if images else None
+        return replace(one, visual=visual, note=note)
 
     def _tag(self, posts: Sequence[_Prepared], batch_size: int, is_explained: bool) -> list[Tagged]:
         """Return the entities of posts; if a batch fails, of each post on its own."""

@@ -9,7 +9,7 @@ import re
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -293,27 +293,27 @@ def in_order(
 
 
 def decode_images(
-    paths: Sequence[str | Path | None],
+    images: Sequence[ImageInput | None],
     prepare: Callable[[Image.Image, int], Prepared],
     max_pixels: int,
     threads: int,
     ahead: int,
-) -> Iterator[Decoded[Prepared]]:
+) -> Generator[Decoded[Prepared], None, None]:
     """Yield images in order, while threads decode the next ones.
 
     Args:
-        paths: one per image; None where there is none.
-        prepare: called in the threads with each image in RGB, and its index in `paths`.
+        images: a path or what else `open_image` reads; None where there is none.
+        prepare: called in the threads with each image in RGB, and its index in `images`.
         max_pixels: larger images fail.
         threads: number of decoding threads.
         ahead: maximum number of decoded images that wait for the consumer.
     """
     import torch
 
-    def decode(numbered: tuple[int, str | Path | None]) -> Decoded[Prepared]:
-        row, path = numbered
+    def decode(numbered: tuple[int, ImageInput | None]) -> Decoded[Prepared]:
+        row, source = numbered
         try:
-            image = open_image(path, max_pixels)
+            image = open_image(source, max_pixels)
             with memory_checked():
                 return Decoded(row, image.size, prepare(image, row))
         except ImageError as error:
@@ -323,7 +323,7 @@ def decode_images(
     torch_threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, "decode", torch.set_num_threads, (1,))
     try:
-        yield from in_order(decode, enumerate(paths), pool, ahead)
+        yield from in_order(decode, enumerate(images), pool, ahead)
     finally:
         torch.set_num_threads(torch_threads)  # the default of threads that start later
 

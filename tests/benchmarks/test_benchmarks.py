@@ -122,7 +122,7 @@ def test_a_run_prints_tables_and_writes_every_number(tmp_path, monkeypatch):
     vision, reading, start = (
         {result["name"]: result for result in document["groups"][group]} for group in groups
     )
-    assert len(vision) == 9
+    assert len(vision) == 10
     numbers = vision["demo: extraction"]["numbers"]
     for name in ("extraction", "forward", "batch 1"):
         assert len(numbers[name]["seconds"]) == 2

@@ -76,7 +76,8 @@ class ScaledCrops:
 
 
 def dataset_of(tagger, posts):
-    return tagger._dataset([tagger._prepare(str(n), post) for n, post in enumerate(posts)])
+    prepared = [tagger._prepare(str(n), post) for n, post in enumerate(posts)]
+    return tagger._dataset(tagger._with_images(prepared))
 
 
 @pytest.mark.parametrize("system", ["full", "mgcmt", "gvatt_bert_crf", "hvpnet"])

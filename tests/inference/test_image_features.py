@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from PIL import Image
 
 from hamlearn import Post, Tagger
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.image_features import CACHED
+from hamlearn.inference.image_features import BATCH, CACHED
 from hamlearn.vision.images import ImageError
 from tests.inference.conftest import WEIGHTS
 
@@ -33,6 +34,49 @@ def test_networks_compute_what_the_feature_files_hold(made, system):
     assert stored.visual.regions.size > 0 or not inputs.regions
     assert stored.visual.stages.size > 0 or not inputs.stages
     assert stored.visual.crops.size > 0 or not inputs.crops
+
+
+@pytest.mark.parametrize("system", ["full", "mgcmt", "hvpnet"])
+def test_images_together_have_the_features_of_each_alone(made, system):
+    paths = [made.images / f"{post.image_id}.jpg" for post in made.posts[: BATCH + 3]]
+    images = [*paths[:2], b"no image", *paths[2:], paths[0].read_bytes(), None]
+    with Tagger.load(made.run(system), weights=WEIGHTS, device="cpu") as tagger:
+        encoder = tagger.image_encoder
+        found = list(encoder.encode_all(images))
+        assert found[-2] is found[0]  # of equal pixels
+        for image, together in zip(images, found, strict=True):
+            encoder.close()
+            if isinstance(together, ImageError):
+                with pytest.raises(ImageError, match=re.escape(together.reason)):
+                    encoder.encode(image)
+                continue
+            alone = encoder.encode(image)
+            assert alone.key == together.key
+            np.testing.assert_allclose(together.scores, alone.scores, atol=1e-5)
+            for name in ("image", "regions", "stages", "crops", "objects", "boxes", "relations"):
+                one, other = (getattr(each.visual, name) for each in (together, alone))
+                np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3, err_msg=name)
+    assert [isinstance(one, ImageError) for one in found].count(True) == 2
+    assert len({one.key for one in found if not isinstance(one, ImageError)}) == len(paths)
+
+
+def test_where_memory_is_short_images_are_computed_alone(made, monkeypatch):
+    paths = [made.images / f"{post.image_id}.jpg" for post in made.posts[:3]]
+    with Tagger.load(made.run("full"), weights=WEIGHTS, device="cpu") as tagger:
+        encoder = tagger.image_encoder
+        whole, sizes = encoder._image_maps, []
+
+        def short(batch):
+            sizes.append(len(batch))
+            if len(batch) > 1 or sizes == [3, 1, 1]:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")
+            return whole(batch)
+
+        monkeypatch.setattr(encoder, "_image_maps", short)
+        one, failed, other = encoder.encode_all(paths)
+        assert sizes == [3, 1, 1, 1]
+        assert failed.reason == "there is too little memory for it"
+        assert encoder.encode(paths[1]).key not in (one.key, other.key)  # tried again
 
 
 def test_an_image_that_was_overwritten_is_read_again(made, tmp_path):

@@ -148,7 +148,7 @@ def test_a_system_of_spans_has_probabilities_and_contributions(made, tmp_path):
         found = tagger.tag(posts, explain=True)
         assert sum(len(one.entities) for one in found) > len(found) / 2
         for one, post in zip(found, posts, strict=True):
-            data = tagger._dataset([tagger._prepare("0", post)])
+            data = tagger._dataset(tagger._with_images([tagger._prepare("0", post)]))
             with torch.no_grad():
                 scores = network(data.batch([0])).emissions[0].sigmoid()
             starts, ends = [a for _, a, _ in _places(one)], [b for _, _, b in _places(one)]

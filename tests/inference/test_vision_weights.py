@@ -222,7 +222,7 @@ def test_a_copy_of_every_kind_of_source_computes_the_same(source, tmp_path):
     with torch.inference_mode():
         expected = loaded.network(loaded.preprocess(Image.fromarray(IMAGE))[None])[0][0].numpy()
     found = NetworkEncoder(facts, None, "cpu", held).encode(IMAGE).visual.image
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)  # of another memory layout
     if source["source"].startswith("transformers"):
         config = next(file for file in files if file.name == "config.json")
         config.write_text(config.read_text().replace("{", '{"auto_map": {"AutoModel": "a.B"},', 1))

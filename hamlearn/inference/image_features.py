@@ -142,14 +142,13 @@ class NetworkEncoder:
             while batch := list(islice(seen, BATCH)):
                 unique = {id(one): one for one in batch if isinstance(one, _Seen)}
                 self._complete([one for one in unique.values() if one.features is None])
+                for key, kept in list(self._kept.items()):  # the first ones, and what failed
+                    if len(self._kept) > CACHED or isinstance(kept.features, ImageError):
+                        del self._kept[key]
                 for one in batch:
                     found = one.features if isinstance(one, _Seen) else one
                     assert found is not None
                     yield found
-                for key, one in list(self._kept.items()):
-                    if len(self._kept) <= CACHED and not isinstance(one.features, ImageError):
-                        continue
-                    del self._kept[key]
 
     def close(self) -> None:
         """Drop cached features."""
@@ -179,27 +178,28 @@ class NetworkEncoder:
             return self._kept[key]
         seen = _Seen(key, opened.size, inputs)
         try:
-            if (network := self._object_network) is not None:
-                chosen = network.settings
-                with memory_checked():
-                    found = self._detector.propose(opened)
-                selection = {name: chosen[name] for name in SELECTION}
-                best = select_top(found, chosen["objects"], **selection)
-                row = padded(best, chosen["objects"], opened.size, len(self.classes))
-                count = row["counts"]
-                seen.scores = row["scores"][:count]
-                seen.fields = {
-                    "objects": as_stored(row["features"][:count], network),
-                    "classes": row["labels"][:count],
-                    "boxes": row["boxes"][:count],
-                }
-            if self._image_network is not None and inputs is None:
-                boxes = best_boxes(seen.fields["boxes"], seen.fields["classes"], len(self.classes))
-                seen.inputs = image_and_crops(opened, boxes, self._backbone.preprocess)
+            with memory_checked():
+                if (network := self._object_network) is not None:
+                    chosen, proposed = network.settings, self._detector.propose(opened)
+                    selection = {name: chosen[name] for name in SELECTION}
+                    try:
+                        best = select_top(proposed, chosen["objects"], **selection)
+                    except HamlearnError as error:
+                        raise ImageError(Status.UNDECODABLE, str(error)) from error
+                    row = padded(best, chosen["objects"], opened.size, len(self.classes))
+                    count = row["counts"]
+                    seen.scores = row["scores"][:count]
+                    seen.fields = {
+                        "objects": as_stored(row["features"][:count], network),
+                        "classes": row["labels"][:count],
+                        "boxes": row["boxes"][:count],
+                    }
+                if self._image_network is not None and inputs is None:
+                    found = seen.fields["boxes"], seen.fields["classes"]
+                    boxes = best_boxes(*found, len(self.classes))
+                    seen.inputs = image_and_crops(opened, boxes, self._backbone.preprocess)
         except ImageError as error:
             return error
-        except HamlearnError as error:
-            return ImageError(Status.UNDECODABLE, str(error))
         self._kept[key] = seen
         return seen
 

@@ -123,6 +123,9 @@ def test_a_run_prints_tables_and_writes_every_number(tmp_path, monkeypatch):
         {result["name"]: result for result in document["groups"][group]} for group in groups
     )
     assert len(vision) == 10
+    (prediction,) = (one for name, one in vision.items() if name.startswith("prediction with"))
+    assert prediction["value"] > 0
+    assert prediction["at_least"] == 0.9
     numbers = vision["demo: extraction"]["numbers"]
     for name in ("extraction", "forward", "batch 1"):
         assert len(numbers[name]["seconds"]) == 2

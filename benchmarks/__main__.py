@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run groups of benchmarks, print a table of each, write a JSON file."""
+"""`python -m benchmarks`: run groups of benchmarks, print their tables, write JSON and Markdown."""
 
 import logging
 from dataclasses import asdict
@@ -10,7 +10,7 @@ import torch
 import typer
 
 from benchmarks.plan import Plan
-from benchmarks.results import show, write
+from benchmarks.results import show, write, write_tables
 
 GROUPS = ("vision", "reading", "startup", "learning", "memory")
 
@@ -19,7 +19,7 @@ def main(
     groups: Annotated[
         list[str] | None, typer.Argument(help=f"Any of {', '.join(GROUPS)}; all by default.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="JSON file of all results.")] = Path(
+    out: Annotated[Path, typer.Option(help="JSON file of all results; tables get .md.")] = Path(
         "results/benchmarks.json"
     ),
     threads: Annotated[int, typer.Option(help="PyTorch threads on the CPU.")] = Plan.threads,
@@ -38,7 +38,8 @@ def main(
         results[group] = list(import_module(f"benchmarks.{group}").measure(plan))
         show(f"{group}, {plan.threads} threads, {plan.rounds} rounds", results[group])
     write(out, results, asdict(plan))
-    print(f"All results: {out}")
+    write_tables(out.with_suffix(".md"), results)
+    print(f"All results: {out}, tables: {out.with_suffix('.md')}")
 
 
 if __name__ == "__main__":

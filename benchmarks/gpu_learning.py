@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks import products
 from benchmarks.plan import Plan
 from benchmarks.results import Result
 from benchmarks.steps import (
@@ -36,13 +37,12 @@ def measure_steps(plan: Plan, device: str) -> Iterator[Result]:
     batches = [batch.pin_memory() if device == "cuda" else batch for batch in make_batches(plan)]
     training = make_training(plan, device)
     encoder = make_encoder_training(training)
-    times = time_alternately(
-        {"full": lambda: training.steps(batches), "encoder": lambda: encoder.steps(batches)},
-        plan.rounds,
-    )
+    steps = {"full": lambda: training.steps(batches), "encoder": lambda: encoder.steps(batches)}
+    alone = {"products": products.alone(products.record(steps["full"]))}
+    times = time_alternately({**steps, **alone}, plan.rounds)
     posts = sum(map(len, batches))
     numbers = summarize(times, posts)
-    rates = {name: numbers[name]["per_second"] for name in times}
+    rates = {name: numbers[name]["per_second"] for name in steps}
     where = f"{device}, bf16, batch {plan.batch_size}"
     yield Result(
         f"{where}: time of a training step of full",
@@ -50,6 +50,11 @@ def measure_steps(plan: Plan, device: str) -> Iterator[Result]:
         "text encoder alone",
         note=f"{rates['full']:,.0f} posts/s, encoder {rates['encoder']:,.0f}",
         numbers=numbers,
+    )
+    yield Result(
+        f"{where}: rate of a step of full",
+        speedup(times, "full", "products"),
+        "its matrix products, timed alone",
     )
     for name, each in (("full", training), ("encoder", encoder)):
         busy = _utilisation(each, batches)

@@ -26,8 +26,8 @@ from hamlearn.model.batch import Batch
 from hamlearn.model.spatial import resolve_graph_backend
 
 # Seconds per training post of two systems' published code, image encoding included, on another
-# machine with two cores; and the target speed of `full` relative to it.
-PUBLISHED = {"MSCMT": (0.742, 5), "UMT": (1.27, 7)}
+# machine with two cores: a ratio to them shows an order of magnitude.
+PUBLISHED = {"MSCMT": 0.742, "UMT": 1.27}
 
 RGCN = "spatial view (R-GCN)"
 PARTS = {
@@ -98,18 +98,17 @@ def _measure_steps(plan: Plan, training: Training, batches: Sequence[Batch]) -> 
     for name, step in steps.items():
         yield Result(
             f"{name}: rate of a step",
-            speedup(times, f"{name} alone", name),
+            speedup(times, name, f"{name} alone"),
             "its matrix products, timed alone",
             at_least=0.85,
             note=f"{numbers[f'{name} alone']['median'] / len(batches):.2f} s of products per step",
         )
         yield from products.measure_rest(name, step)
-    for name, (seconds, target) in PUBLISHED.items():
+    for name, seconds in PUBLISHED.items():
         yield Result(
             f"full: training speed relative to {name}",
             seconds * rates["full"],
             f"its published code, {seconds} s per post on another machine with two cores",
-            at_least=target,
             note=f"{1 / rates['full']:.3f} s per post here, without feature extraction",
         )
     yield Result(

@@ -19,6 +19,7 @@ class Plan:
         images: images that the backbone reads per round; a multiple of the batch size.
         detector_images: images that a detector reads per round.
         min_size: short side in pixels of images given to mask_rcnn; None skips mask_rcnn.
+        predicted_posts: posts, each with an image, that are predicted per round.
         peak_images: the two numbers of images at which the peak memory of extraction is compared.
         image_files: different files behind these images.
         stored_posts: rows of the feature files whose size is measured.
@@ -47,6 +48,7 @@ class Plan:
     images: int = 32
     detector_images: int = 12
     min_size: int | None = 320
+    predicted_posts: int = 100
     peak_images: tuple[int, int] = (200, 2000)
     image_files: int = 20
     stored_posts: int = 1000

@@ -1,4 +1,4 @@
-"""Results of benchmarks: rows of a printed table, and one JSON file with every number."""
+"""Results of benchmarks: rows of a printed table, JSON with every number, tables in Markdown."""
 
 import json
 import os
@@ -96,10 +96,37 @@ def write(
         part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
+def write_tables(path: str | Path, groups: Mapping[str, Sequence[Result]]) -> None:
+    """Write one table per group in Markdown, each with date and machine, atomically.
+
+    benchmarks/README.md holds these tables.
+    """
+    here, lines = machine(), list[str]()
+    where = f"{here['cpu']}, {here['cores']} cores, {here['memory_gib']} GiB, {here['device']}"
+    used = ", ".join(f"{name} {version(name)}" for name in LIBRARIES[1:])
+    for group, results in groups.items():
+        lines += [f"## {group}", "", "| benchmark | measured | baseline | target | | details |"]
+        lines.append("|---|---|---|---|---|---|")
+        for one in results:
+            cells = (
+                one.name,
+                _number(one) or "not measured",
+                one.baseline,
+                one.target,
+                one.verdict,
+                one.note,
+            )
+            lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
+        lines += ["", f"{datetime.now().astimezone():%Y-%m-%d}; {where}; {used}.", ""]
+    with atomic_write(path) as part:
+        part.write_text("\n".join(lines), encoding="utf-8")
+
+
 def _number(result: Result) -> str:
     if result.value is None:
         return ""
-    return f"{result.value:,.{0 if result.value >= 100 else 2}f} {result.unit}"
+    form = ",.0f" if result.value >= 100 else ".2f" if result.value >= 0.01 else ".1e"
+    return f"{result.value:{form}} {result.unit}".rstrip()
 
 
 def machine() -> dict[str, Any]:

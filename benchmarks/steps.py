@@ -113,8 +113,11 @@ def autocast(device: str) -> torch.autocast:
     return torch.autocast(device, torch.bfloat16, enabled=device == "cuda", cache_enabled=False)
 
 
-def make_training(plan: Plan, device: str = "cpu") -> Training:
-    """Return `full`, untrained, with the settings of the paper and the plan's text encoder."""
+def make_training(plan: Plan, device: str = "cpu", **changed: int) -> Training:
+    """Return `full`, untrained, with the settings of the paper and the plan's text encoder.
+
+    `changed` are sizes that differ from those of resnet152 and faster_rcnn.
+    """
     settings = load_settings(PAPER)
     sizes = Sizes(
         labels=len(LABELS),
@@ -123,7 +126,7 @@ def make_training(plan: Plan, device: str = "cpu") -> Training:
         classes=CLASSES,
         relations=len(RELATIONS),
         names=tuple(LABELS),
-    )
+    ).model_copy(update=changed)
     torch.manual_seed(0)
     shape = BertConfig(
         vocab_size=plan.vocabulary,

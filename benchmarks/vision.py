@@ -40,12 +40,13 @@ def measure(plan: Plan) -> Iterator[Result]:
     """Yield the results of this group."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        images = write_images(folder, max(plan.images, plan.detector_images, plan.image_files))
+        counts = plan.images, plan.detector_images, plan.image_files, plan.predicted_posts
+        images = write_images(folder, max(counts))
         yield from _measure_backbone(plan, images[: plan.images], folder)
         yield _measure_library(plan, images[: plan.images], folder)
         yield _measure_detr(plan, images[: plan.detr_images], folder)
         yield from _measure_detectors(plan, images[: plan.detector_images], folder)
-        yield from prediction.measure(plan, images[: plan.detector_images])
+        yield from prediction.measure(plan, images[: plan.predicted_posts], folder)
         yield from storage.measure_memory(plan, images[: plan.image_files], folder)
         yield storage.measure_disk(plan, folder)
         yield from gpu_vision.measure(plan, images, folder)

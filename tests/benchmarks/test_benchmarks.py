@@ -28,12 +28,15 @@ PLAN = Plan(
     images=8,
     detector_images=2,
     min_size=None,
+    predicted_posts=3,
     peak_images=(2, 3),
     image_files=2,
     stored_posts=40,
     read_posts=100,
     cold_batches=2,
     start_posts=40,
+    width=24,
+    layers=1,
 )
 
 
@@ -114,7 +117,14 @@ def test_a_run_prints_tables_and_writes_every_number(tmp_path, monkeypatch):
     assert outcome.exit_code == 0
     for words in ("demo: extraction", "peak memory, objects", "bytes per post", "b.json"):
         assert words in " ".join(outcome.stdout.split())
+    tables = (tmp_path / "b.md").read_text()
+    assert [line[3:] for line in tables.splitlines() if line.startswith("## ")] == groups
+    assert tables.count("| benchmark | measured |") == len(groups)
     document = json.loads((tmp_path / "b.json").read_text())
+    for group in groups:
+        for result in document["groups"][group]:
+            assert f"| {result['name']} | " in tables
+    assert document["machine"]["cpu"] in tables
     assert document.keys() == {"date", "machine", "versions", "settings", "groups"}
     assert document["settings"] == json.loads(json.dumps(asdict(PLAN)))
     assert set(LIBRARIES) < document["versions"].keys()

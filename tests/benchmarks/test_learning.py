@@ -31,8 +31,8 @@ def test_the_group_measures_steps_and_the_shares_of_their_parts():
     rgcn = f"R-GCN, forward and backward, 4 graphs of {N + 1} nodes"
     for name, target in {
         "full: time of a training step, batch 4": "",
-        "full: training speed relative to MSCMT": ">= 5",
-        "full: training speed relative to UMT": ">= 7",
+        "full: training speed relative to MSCMT": "",
+        "full: training speed relative to UMT": "",
         "full: multiplications per step, batch 4": "",
         "full: rate of a step": ">= 0.85",
         "encoder: rate of a step": ">= 0.85",
@@ -55,6 +55,9 @@ def test_the_group_measures_steps_and_the_shares_of_their_parts():
     numbers = results["full: time of a training step, batch 4"].numbers
     rate = numbers["full"]["per_second"]
     assert rate == pytest.approx(8 / numbers["full"]["seconds"][0])
+    for name in ("full", "encoder"):
+        (whole,), (alone,) = (numbers[each]["seconds"] for each in (name, f"{name} alone"))
+        assert results[f"{name}: rate of a step"].value == pytest.approx(alone / whole)
     assert results["full: training speed relative to UMT"].value == pytest.approx(1.27 * rate)
 
 
@@ -200,7 +203,8 @@ def test_without_a_gpu_the_group_has_one_row_and_its_steps_run_on_the_cpu(monkey
     monkeypatch.setattr(
         gpu_learning, "compile_layers", partial(gpu_learning.compile_layers, backend="eager")
     )
-    step, full, encoder, compiled = gpu_learning.measure_steps(PLAN, "cpu")
+    step, rate, full, encoder, compiled = gpu_learning.measure_steps(PLAN, "cpu")
     assert step.value > 0
+    assert rate.value > 0
     assert compiled.value > 0
     assert full.value is encoder.value is None

@@ -306,7 +306,11 @@ def test_an_image_that_cannot_be_used_is_a_note_and_ends_nothing(made, seeing, t
         assert (one.has_image, one.error) == (False, None)
     assert (last.note, last.has_image) == (None, True)
     notes = "image 2: Operation on closed image; image 3: zero bytes; not used"
-    assert several == replace(last, note=notes)
+    assert several.note == notes
+    assert several.relevance == pytest.approx(last.relevance, abs=1e-6)  # rows of one batch
+    for found, expected in zip(several.entities, last.entities, strict=True):
+        assert replace(found, score=expected.score) == expected
+        assert found.score == pytest.approx(expected.score, abs=1e-6)
 
 
 def test_an_image_that_takes_too_much_memory_is_a_note(made, seeing, monkeypatch):

@@ -151,7 +151,7 @@ def test_search_keys_and_links(page: WebDriver, seen: Made):
     assert shown_id(other) == "test_42"
     assert shown_id(first_browser(page)) == "test_0"
     page.execute_script("location.hash = '#post/demo/test_7'")
-    WebDriverWait(page, 5).until(lambda _: shown_id(first_browser(page)) == "test_7")
+    WebDriverWait(page, 60).until(lambda _: shown_id(first_browser(page)) == "test_7")
 
 
 ODD_ID = "#% 100%25/é?&'\""
@@ -178,7 +178,7 @@ def test_any_fragment_of_the_address_opens_the_page(driver: WebDriver, odd: Made
     assert field(first_browser(driver), "show").first_selected_option.text == "A and B differ"
     driver.execute_script("location.hash = '%'")
     driver.execute_script("location.hash = 'post/demo/test_7'")
-    WebDriverWait(driver, 5).until(lambda _: shown_id(first_browser(driver)) == "test_7")
+    WebDriverWait(driver, 60).until(lambda _: shown_id(first_browser(driver)) == "test_7")
     assert complaints(driver) == []
 
 
@@ -322,7 +322,7 @@ def test_an_entry_of_a_legend_highlights_its_series(page: WebDriver):
 def test_the_part_in_view_is_marked_in_the_contents(page: WebDriver):
     page.execute_script("document.getElementById('demo-types').scrollIntoView()")
     selector = ".contents [aria-current]"
-    WebDriverWait(page, 5).until(
+    WebDriverWait(page, 60).until(
         lambda _: (
             [one.text for one in page.find_elements(By.CSS_SELECTOR, selector)]
             == ["By entity type"]

@@ -1,7 +1,6 @@
 """The application, served as its users serve it, in a real browser and by other programs."""
 
 import asyncio
-import base64
 import contextlib
 import http.client
 import json
@@ -14,16 +13,12 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-import jsonschema
 import pytest
 import uvicorn
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -32,47 +27,15 @@ from typer.testing import CliRunner
 import hamlearn
 from hamlearn.cli import app
 from hamlearn.errors import HamlearnError
-from hamlearn.inference.model_folder import load_model
-from hamlearn.serving.api import MAX_BYTES, MAX_IMAGES, MAX_POSTS, document
+from hamlearn.serving.api import MAX_BYTES, MAX_IMAGES, MAX_POSTS
 from hamlearn.serving.application import application, serve
 from hamlearn.serving.page import Answerer
 from tests.chromium import ABSENT, REASON, complaints, opened, resize
-from tests.inference.conftest import ROOT, WEIGHTS
+from tests.inference.conftest import WEIGHTS
+from tests.serving.conftest import request
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"> <b>bold</b>"
-SET_UP = {"tmp", "log", "examples.jsonl"}
 NAMES = ["first.jpg", "<i>second.jpg"]
-
-
-@pytest.fixture(scope="module")
-def server(made, tmp_path_factory):
-    """The address of the page of the model that sees, and the number of its process."""
-    folder = tmp_path_factory.mktemp("server")
-    (folder / "tmp").mkdir()
-    first = made.posts[0]
-    example = {"text": " ".join(first.words), "image": f"{first.image_id}.jpg"}
-    (folder / "examples.jsonl").write_text(json.dumps(example) + "\n")
-    examples = ["--examples", "examples.jsonl", "--images", str(made.images)]
-    model, weights, log = str(made.exported["full"]), str(WEIGHTS), folder / "log"
-    words = ["serve", model, "--weights", weights, "--port", "0", "--threads", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hamlearn", *words, *examples, "--device", "cpu"],
-        cwd=folder,
-        env={**os.environ, "TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=log.open("w"),
-        text=True,
-    )
-    try:
-        address = process.stdout.readline().split(" ")[0]
-        assert address.startswith("http://127.0.0.1:"), address
-        yield address, process.pid
-        assert {path.name for path in folder.rglob("*")} <= SET_UP  # nothing was left
-        assert "Traceback" not in log.read_text()
-        assert "\x1b" not in log.read_text()
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
 
 
 @pytest.fixture(scope="module")
@@ -197,13 +160,6 @@ def test_an_example_is_one_click_and_the_json_is_linked(page, made, server):
         assert request(server, path=f"/?example={quote(number)}")[0] == 404
 
 
-def request(server, method="GET", path="/", headers=(), body=None):
-    connection = http.client.HTTPConnection(urlsplit(server[0]).netloc, timeout=60)
-    connection.request(method, path, body, dict(headers))
-    reply = connection.getresponse()
-    return reply.status, reply.read().decode()
-
-
 def form(*parts):
     """A form of these pictures and a post, as a browser would send it."""
     named = [("text", None, b"hi"), *(("pictures", "a.jpg", part) for part in parts)]
@@ -289,9 +245,7 @@ def test_a_strip_is_displayed_and_a_bomb_is_refused(server):
     Image.new("L", (2000, 2000), 128).save(scans, "JPEG", progressive=True)
     content = scans.getvalue()
     bomb = content[:-2] + content[content.rindex(b"\xff\xda") : -2] * 4000 + b"\xff\xd9"
-    started = time.monotonic()
     status, found = request(server, "POST", "/tag", *form(strip.getvalue(), bomb))
-    assert time.monotonic() - started < 30
     assert status == 200
     assert 'width="1" height="400"' in found
     assert "found more than" in found
@@ -316,7 +270,7 @@ def test_what_a_client_sent_that_left_is_freed(server):
         with socket.create_connection((host, int(port))) as client:
             client.sendall(head.encode() + body[:3_000_000])
     assert request(server)[0] == 200
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while deleted(process) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert deleted(process) == []
@@ -407,131 +361,6 @@ def test_the_page_reads_nothing_from_elsewhere():
         assert "@import" not in text
 
 
-# --- JSON ---------------------------------------------------------------------------------------
-
-JSON = {"Content-Type": "application/json"}
-DOCUMENT = document()
-
-
-def asked(server, path, body=None, method=None, headers=JSON):
-    """The status and the body of an answer, which must be what the document says of it."""
-    content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-    method = method or ("POST" if content is not None else "GET")
-    status, said = request(server, method, path, headers, content)
-    answers = DOCUMENT["paths"][path][method.lower()]["responses"]
-    schema = answers[str(status)]["content"]["application/json"]["schema"]
-    found = json.loads(said)
-    jsonschema.validate(
-        found,
-        schema | {"components": DOCUMENT["components"]},
-        jsonschema.Draft202012Validator,
-    )
-    return status, found
-
-
-def test_the_document_is_served_and_its_answers_are_as_it_says(server, made):
-    assert json.loads(request(server, path="/openapi.json")[1]) == DOCUMENT
-    for model in DOCUMENT["components"]["schemas"].values():
-        jsonschema.Draft202012Validator.check_schema(model)
-    assert asked(server, "/healthz") == (200, {"status": "ok"})
-    status, model = asked(server, "/v1/model")
-    facts = load_model(made.exported["full"]).facts
-    assert (status, model["system"], model["types"]) == (200, "full", facts.types)
-    assert model["networks"]["images"]["sha256"] == facts.networks["images"].sha256
-
-
-@pytest.mark.parametrize("explain", [False, True])
-def test_posts_in_json_are_tagged_as_in_python(server, made, explain):
-    images = [(made.images / f"{post.image_id}.jpg").read_bytes() for post in made.posts[:3]]
-    posts = [
-        {"id": "a", "text": " ".join(made.posts[0].words), "images": [b64(images[0])]},
-        {"id": 2, "words": list(made.posts[1].words), "images": [b64(one) for one in images[1:]]},
-        {"text": "no picture, Mira"},
-        {"text": "a broken one", "images": [b64(b"no image")]},
-        {"text": "  "},
-    ]
-    status, found = asked(server, "/v1/tag", {"posts": posts, "explain": explain})
-    with hamlearn.load(made.exported["full"], "cpu", weights=WEIGHTS) as tagger:
-        expected = tagger.tag(
-            [
-                hamlearn.Post(text=posts[0]["text"], images=tuple(images[:1]), id="a"),
-                hamlearn.Post(words=made.posts[1].words, images=tuple(images[1:]), id=2),
-                "no picture, Mira",
-                hamlearn.Post(text="a broken one", images=(b"no image",)),
-                "  ",
-            ],
-            explain=explain,
-        )
-    assert status == 200
-    # JSON has lists for tuples, and every digit of a number
-    assert found["posts"] == json.loads(json.dumps([asdict(one) for one in expected]))
-    assert (found["posts"][0]["explanation"] is None) != explain
-    assert found["posts"][4]["error"] == "text: found no word, expected at least one"
-
-
-def b64(content):
-    return base64.b64encode(content).decode()
-
-
-POST = {"text": "hi"}
-
-
-@pytest.mark.parametrize(
-    ("body", "headers", "status", "said"),
-    [
-        ({"posts": [POST | {"imags": []}]}, {}, 422, "posts.0.imags: found an unknown key"),
-        ({"posts": []}, {}, 422, "posts: found []"),
-        ({"posts": [POST] * (MAX_POSTS + 1)}, {}, 422, "posts: found"),
-        ({"posts": [POST | {"images": ["AA=="] * 9}]}, {}, 422, "posts.0.images: found"),
-        ({"posts": [POST | {"images": ["%"]}]}, {}, 422, "posts.0.images.0: found"),
-        ({"posts": [{"text": 1}]}, {}, 422, "posts.0.text: found 1"),
-        (b"no json", {}, 422, "JSON"),
-        (b"", {}, 422, "JSON"),
-        (b"[" * 100_000, {}, 422, "JSON"),
-        (b'{"posts": [{"text": "\\ud800"}]}', {}, 422, "JSON"),
-        (bytes(MAX_BYTES + 1), {}, 413, "more than 32 MB"),
-        ({"posts": [POST]}, {"Content-Type": "text/plain"}, 415, "found 'text/plain', expected"),
-        ({"posts": [POST]}, {"Content-Type": "application/json; charset=utf-16"}, 415, "utf-8"),
-        ({"posts": [POST]}, {"Origin": "http://evil.example"}, 403, "sent by another page"),
-    ],
-)
-def test_a_request_in_json_that_is_refused_is_one_sentence(server, body, headers, status, said):
-    found = asked(server, "/v1/tag", body, headers=JSON | headers)
-    assert (found[0], said in found[1]["error"]) == (status, True), found
-
-
-def test_other_methods_and_paths_are_refused_in_json(server):
-    for method, path, status in (("GET", "/v1/tag", 405), ("GET", "/v1/other", 404)):
-        found, said = request(server, method, path)
-        assert (found, [*json.loads(said)]) == (status, ["error"])
-
-
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-POSTS = st.fixed_dictionaries(
-    {},
-    optional={
-        "id": st.integers(-(2**60), 2**60) | st.text(max_size=9) | ANYTHING,
-        "text": st.text(max_size=30) | ANYTHING,
-        "words": st.lists(st.text(max_size=9), max_size=4) | ANYTHING,
-        "images": st.lists(st.binary(max_size=20).map(b64), max_size=2) | ANYTHING,
-        "texts": st.dictionaries(st.text(max_size=4), st.text(max_size=9), max_size=2),
-    },
-)
-
-
-@given(st.fixed_dictionaries({"posts": st.lists(POSTS, max_size=3) | ANYTHING}) | ANYTHING)
-@settings(max_examples=60)
-def test_whatever_is_sent_the_answer_is_as_documented(server, body):
-    status, _ = asked(server, "/v1/tag", json.dumps(body).encode())
-    assert status in (200, 422)
-
-
 def test_what_is_sent_too_slowly_is_refused(made, monkeypatch):
     monkeypatch.setattr("hamlearn.serving.application.MAX_SECONDS", 0.2)
 
@@ -564,7 +393,7 @@ def test_the_request_that_is_answered_is_answered_before_the_server_stops(made, 
         address = process.stdout.readline().split(" ")[0]
         body = json.dumps({"posts": [{"text": "a b c d e " * 200}] * MAX_POSTS}).encode()
         connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
-        connection.request("POST", "/v1/tag", body, JSON)
+        connection.request("POST", "/v1/tag", body, {"Content-Type": "application/json"})
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         reply = connection.getresponse()

@@ -79,9 +79,6 @@ def targets(wildcards):
 DEVICES = Path(os.sep, "dev")
 GPU = int(any(DEVICES.glob("nvidia[0-9]*")) or (DEVICES / "kfd").exists())
 
-# Without a GPU, two jobs of one thread are faster than one after the other with two threads.
-EXTRACTION_THREADS = 4 if GPU else 1
-
 
 def growing(mb):
     """Return a resource function: memory in MB, doubled with each attempt."""
@@ -94,6 +91,12 @@ def growing(mb):
 
 # Of this machine; on a cluster, where Snakemake knows none, those of one job.
 ALL_CORES = workflow.resource_settings.cores or 4
+
+
+def shard_threads(shards):
+    """Return the threads of one of these jobs: with a GPU those that decode, else its share of all."""
+    # Without a GPU, two jobs of one thread are faster than one after the other with two threads.
+    return 4 if GPU else max(1, ALL_CORES // shards)
 
 
 scattergather:

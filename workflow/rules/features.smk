@@ -36,7 +36,7 @@ rule extract_images_shard:
         "<results>/benchmarks/extract_images/{corpus}/{backbone}{maps}/{scatteritem}.tsv"
     conda:
         "../../envs/vision.yaml"
-    threads: EXTRACTION_THREADS
+    threads: shard_threads(config["shards"])
     resources:
         gpu=GPU,
     params:
@@ -65,7 +65,7 @@ rule extract_objects_shard:
         "<results>/benchmarks/extract_objects/{corpus}/{detector}/{scatteritem}.tsv"
     conda:
         detector_environment
-    threads: EXTRACTION_THREADS
+    threads: shard_threads(config["shards"])
     resources:
         gpu=GPU,
         mem_mb=growing(4000),

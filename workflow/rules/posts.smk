@@ -14,7 +14,7 @@ if PREDICT["posts"]:
             f"<results>/benchmarks/predict_posts/{POSTS}/{{scatteritem}}.tsv"
         conda:
             "../../envs/tagging.yaml"
-        threads: EXTRACTION_THREADS
+        threads: shard_threads(PREDICT["shards"])
         resources:
             gpu=GPU,
             mem_mb=growing(4000),

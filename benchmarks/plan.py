@@ -62,5 +62,5 @@ class Plan:
     vocabulary: int = 30522
     loader_posts: int = 1600
     graph_images: int = 8257
-    peak_posts: tuple[int, int] = (2000, 200_000)
+    peak_posts: tuple[int, int] = (2000, 50_000)
     peak_batches: int = 20

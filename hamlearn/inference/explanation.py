@@ -7,7 +7,8 @@ without the object: the gradient of the score with respect to its vector v_i (Eq
 positive contribution supports the predicted labels.
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +27,7 @@ _ROWS = 16  # rows that are explained together
 def explain(
     network: TaggingModel,
     data: PostDataset,
-    paths: Sequence[Sequence[int]],
+    paths: Mapping[int, Sequence[int]],
     labels: Sequence[str],
     device: str,
 ) -> list[list[float] | None]:
@@ -35,21 +36,23 @@ def explain(
     Args:
         network: in evaluation mode, on `device`.
         data: the posts.
-        paths: the predicted labels of each post, as numbers.
+        paths: the predicted labels, as numbers, of the posts to explain, by index.
         labels: the K labels.
         device: of the network.
 
     Returns:
-        For each post the contributions of the whole image and of its O objects, or of crops of the
-        best; or of the R places of its map for a system that reads no objects. None for a post
-        without an image or without a predicted entity, and for a system that reads no features.
+        For each of these posts the contributions of the whole image and of its O objects, or of
+        crops of the best; or of the R places of its map for a system that reads no objects. None
+        for a post without an image or without a predicted entity, and for a system that reads no
+        features.
     """
-    found: list[list[float] | None] = [None] * len(data.posts)
+    found: dict[int, list[float] | None] = dict.fromkeys(paths)
     outside = labels.index(OUTSIDE)
     wanted = [
         row
-        for row, index in enumerate(data.post_of)
-        if data.has_image(index) and any(number != outside for number in paths[index])
+        for index, path in paths.items()
+        if data.has_image(index) and any(number != outside for number in path)
+        for row in range(bisect_left(data.post_of, index), bisect_right(data.post_of, index))
     ]
     for start in range(0, len(wanted), _ROWS):
         rows = wanted[start : start + _ROWS]
@@ -69,7 +72,7 @@ def explain(
             before = found[index]
             # A long post has several rows, of which each explains its own words.
             found[index] = own if before is None or own is None else _sum(before, own)
-    return found
+    return list(found.values())
 
 
 def _sum(one: Sequence[float], other: Sequence[float]) -> list[float]:

@@ -28,6 +28,8 @@ from hamlearn.systems import Control
 
 log = logging.getLogger(__name__)
 
+EXPLAINED = 256  # posts whose contributions are in memory
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -144,7 +146,7 @@ def predict_posts(
 
     All posts are predicted before the first is yielded; memory holds 20 bytes per post, 4 per word
     and 8 per post and view for the relevance. With `explain`, a prediction has the contributions of
-    its image.
+    its image, which are computed while predictions are read.
     """
     facts = model.facts
     data = PostDataset(posts, model.tokenizer, facts.text, sources=sources)
@@ -160,24 +162,26 @@ def predict_posts(
                 column = relevance.setdefault(view, array("d", bytes(8 * len(posts))))
                 for index, value in zip(scored.posts, values.tolist(), strict=True):
                     column[index] = value
-        weights: list[list[float] | None] = [None] * len(posts)
-        if explain:
-            numbers = [paths[row].tolist() for row in row_of]
-            weights = explanation.explain(network, data, numbers, model.labels, device)
-    for index, post in enumerate(posts):
-        own = weights[index]
-        has_image = data.has_image(index) if facts.inputs.files else None
-        labels = [model.labels[number] for number in paths[row_of[index]].tolist()]
-        by_view = {view: column[index] for view, column in relevance.items()}
-        yield Prediction(
-            id=post.id,
-            image_id=post.image_id,
-            words=post.words,
-            gold=post.labels,
-            predicted=labels + ["O"] * data.cut[index],
-            has_image=has_image,
-            relevance=(by_view or None) if has_image else None,
-            has_text=data.has_text(index),
-            cut=data.cut[index],
-            contributions=None if own is None else [round(one, 4) for one in own],
-        )
+        for start in range(0, len(posts), EXPLAINED):
+            block = range(len(posts))[start : start + EXPLAINED]
+            weights: list[list[float] | None] = [None] * len(block)
+            if explain:
+                own_paths = {index: paths[row_of[index]].tolist() for index in block}
+                weights = explanation.explain(network, data, own_paths, model.labels, device)
+            for index, own in zip(block, weights, strict=True):
+                post = posts[index]
+                has_image = data.has_image(index) if facts.inputs.files else None
+                labels = [model.labels[number] for number in paths[row_of[index]].tolist()]
+                by_view = {view: column[index] for view, column in relevance.items()}
+                yield Prediction(
+                    id=post.id,
+                    image_id=post.image_id,
+                    words=post.words,
+                    gold=post.labels,
+                    predicted=labels + ["O"] * data.cut[index],
+                    has_image=has_image,
+                    relevance=(by_view or None) if has_image else None,
+                    has_text=data.has_text(index),
+                    cut=data.cut[index],
+                    contributions=None if own is None else [round(one, 4) for one in own],
+                )

@@ -271,7 +271,7 @@ class Tagger(AbstractContextManager["Tagger"]):
                     note="; ".join(notes) or None,
                 )
         if is_explained:
-            every = [path_of[index] for index in range(len(posts))]
+            every = {index: path_of[index] for index in range(len(posts))}
             weights = explanation.explain(self._network, data, every, self.labels, self.device)
             for index, own in enumerate(weights):
                 parts = None if own is None else self._parts(posts[index], own)

@@ -5,6 +5,7 @@ import torch
 
 import hamlearn
 from hamlearn import Post
+from hamlearn.inference import explanation, prediction
 from hamlearn.inference.predict_file import predict_file
 from tests.inference.conftest import WEIGHTS
 
@@ -133,3 +134,20 @@ def test_a_line_of_json_has_the_contributions_if_asked_for(made, tmp_path):
         assert any("explanation" in line for line in read) == explain
     parts = next(line["explanation"] for line in read if "explanation" in line)
     assert parts[0].keys() == {"part", "box", "weight"}
+
+
+def test_a_split_has_the_contributions_whichever_posts_are_explained_together(
+    made, tmp_path, monkeypatch
+):
+    together = made.predicted("full")
+    monkeypatch.setattr(prediction, "EXPLAINED", 3)
+    monkeypatch.setattr(explanation, "_ROWS", 2)
+    posts = made.folder / "prepared" / "posts.jsonl"
+    prediction.predict(made.run("full"), posts, ["test"], tmp_path, made.features)
+    apart = [json.loads(line) for line in (tmp_path / "test.jsonl").read_text().splitlines()]
+    assert sum(one["contributions"] is not None for one in together) > 3
+    for one, other in zip(together, apart, strict=True):
+        assert one["contributions"] is None or other["contributions"] == pytest.approx(
+            one["contributions"], abs=2e-4
+        )
+        assert one["predicted"] == other["predicted"]

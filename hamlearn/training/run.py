@@ -41,9 +41,9 @@ from hamlearn.training.checkpoints import LastCheckpoint
 from hamlearn.training.distributed import Process, other_processes
 from hamlearn.training.loop import TrainingLoop, fit
 
-# Width from which layers are faster in bfloat16 on a CPU. Measured with AVX512-BF16, one thread:
-# 16 posts of MPNet (768), forward and backward, 0.88 s, in float32 2.93 s; an epoch of the demo (96)
-# 9.4 s, in float32 8.4 s.
+# Width from which layers are faster in bfloat16 on a CPU. Measured with AVX512-BF16, one thread, in
+# bfloat16 and float32: 16 posts of MPNet (768), forward and backward, 0.88 and 2.93 s; an epoch of
+# the demo (96) 9.4 and 8.4 s.
 MIN_BF16_WIDTH = 256
 log = logging.getLogger(__name__)
 

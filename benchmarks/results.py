@@ -116,7 +116,7 @@ def write_tables(path: str | Path, groups: Mapping[str, Sequence[Result]]) -> No
                 one.verdict,
                 one.note,
             )
-            lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
+            lines.append(f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in cells)}|")
         lines += ["", f"{datetime.now().astimezone():%Y-%m-%d}; {where};", f"{used}.", ""]
     with atomic_write(path) as part:
         part.write_text("\n".join(lines), encoding="utf-8")

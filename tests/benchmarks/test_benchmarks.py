@@ -1,6 +1,7 @@
 import io
 import json
 from dataclasses import asdict
+from statistics import median
 
 import pytest
 import typer
@@ -12,7 +13,7 @@ from benchmarks import startup, storage, timing
 from benchmarks.images import LARGEST, SMALLEST, write_image_posts, write_images
 from benchmarks.peak import peak_memory
 from benchmarks.plan import Plan
-from benchmarks.results import LIBRARIES, WIDTH, Result, show, write
+from benchmarks.results import LIBRARIES, WIDTH, Result, show, write, write_tables
 from hamlearn.corpus.posts import read_posts
 from hamlearn.vision.images import open_image
 
@@ -136,6 +137,14 @@ def test_a_run_prints_tables_and_writes_every_number(tmp_path, monkeypatch):
     (prediction,) = (one for name, one in vision.items() if name.startswith("prediction with"))
     assert prediction["value"] > 0
     assert prediction["at_least"] == 0.9
+    parts = [
+        prediction["numbers"][name]["seconds"] for name in ("detector", "image network", "full")
+    ]
+    forward = prediction["numbers"]["forward"]["seconds"]
+    assert forward == pytest.approx([sum(each) for each in zip(*parts, strict=True)])
+    taken = prediction["numbers"]["prediction"]["seconds"]
+    ratios = [bare / own for bare, own in zip(forward, taken, strict=True)]
+    assert prediction["value"] == pytest.approx(median(ratios))
     numbers = vision["demo: extraction"]["numbers"]
     for name in ("extraction", "forward", "batch 1"):
         assert len(numbers[name]["seconds"]) == 2
@@ -171,6 +180,17 @@ def test_the_file_is_written_atomically(tmp_path):
     with pytest.raises(TypeError):
         write(tmp_path / "b.json", {"vision": [Result("a", 1, numbers={"x": object()})]}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tables_in_markdown_have_every_cell(tmp_path):
+    few = Result("a", 0.5, "b", at_least=0.9, note="why")
+    write_tables(tmp_path / "b.md", {"vision": [few, Result("c", None, note="no GPU")]})
+    lines = (tmp_path / "b.md").read_text().splitlines()
+    assert lines[0] == "## vision"
+    assert lines[4:6] == [
+        "| a | 0.50 x | b | >= 0.9 | short | why |",
+        "| c | not measured | | | | no GPU |",
+    ]
 
 
 def test_the_table_shows_verdicts():

@@ -142,9 +142,18 @@ def test_a_split_has_the_contributions_whichever_posts_are_explained_together(
     together = made.predicted("full")
     monkeypatch.setattr(prediction, "EXPLAINED", 3)
     monkeypatch.setattr(explanation, "_ROWS", 2)
+    sizes, explain = [], explanation.explain
+
+    def counted(network, data, paths, *rest):
+        sizes.append(len(paths))
+        return explain(network, data, paths, *rest)
+
+    monkeypatch.setattr(explanation, "explain", counted)
     posts = made.folder / "prepared" / "posts.jsonl"
     prediction.predict(made.run("full"), posts, ["test"], tmp_path, made.features)
     apart = [json.loads(line) for line in (tmp_path / "test.jsonl").read_text().splitlines()]
+    assert max(sizes) == 3  # no more are in memory
+    assert sum(sizes) == len(together)
     assert sum(one["contributions"] is not None for one in together) > 3
     for one, other in zip(together, apart, strict=True):
         assert one["contributions"] is None or other["contributions"] == pytest.approx(

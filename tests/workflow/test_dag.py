@@ -230,6 +230,16 @@ def test_loggers_write_below_the_results_and_repeat_no_training(finished):
     assert "--logger csv --logs other/logs/train/demo/none/text_only/seed0 " in said
 
 
+def test_shards_share_all_cores(finished):
+    words = ["-n", "-p", *finished.overlay(results="other", shards=2)]
+    for cores, expected in (("8", 4), ("2", 1)):
+        said = finished.snakemake(*words, "--cores", cores)
+        for stage in ("images", "objects"):
+            lines = [line for line in said.splitlines() if f"hamlearn features {stage} " in line]
+            assert len(lines) == 2
+            assert all(f"--threads {expected} " in line for line in lines)
+
+
 def test_a_run_has_loggers_and_devices_of_its_own(finished):
     own = {"training": {"loggers": ["csv"], "devices": 2}, "variants": ["text_only"]}
     said = finished.snakemake("-n", "-p", *finished.overlay(runs={"logged": own}))

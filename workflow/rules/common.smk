@@ -96,7 +96,8 @@ ALL_CORES = workflow.resource_settings.cores or 4
 def shard_threads(shards):
     """Return the threads of one of these jobs: with a GPU those that decode, else its share of all."""
     # Without a GPU, two jobs of one thread are faster than one after the other with two threads.
-    return 4 if GPU else max(1, ALL_CORES // shards)
+    # On a cluster, a shard is a job of one core.
+    return 4 if GPU else max(1, (workflow.resource_settings.cores or 1) // shards)
 
 
 scattergather:

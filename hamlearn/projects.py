@@ -42,7 +42,7 @@ TEMPLATES = {
         "config.yaml",
         "The embedded demo: a generated corpus, the paper's model and its ablations.",
         (),
-        "1. `hamlearn run` runs it all, in 4 to 8 minutes on two cores.\n",
+        "1. `hamlearn run` runs it all, in 4 to 10 minutes on two cores.\n",
     ),
     "own": Template(
         "own.yaml",
